@@ -1,0 +1,228 @@
+"""Settings from the environment, safe for production; `dev` and `test` loosen them.
+
+Every name read here begins with DEMATMP_; `deploy/UPGRADE.md` says what changed from one version to the next.
+"""
+
+from pathlib import Path
+
+import environ
+from celery.schedules import schedule
+
+from storage.stores import parse_object_store
+
+env = environ.Env()
+BASE_DIR = Path(__file__).resolve().parents[2]
+STATE_DIR = Path(env.str("DEMATMP_STATE_DIR", default=str(BASE_DIR / "var")))
+
+SECRET_KEY = env.str("DEMATMP_SECRET_KEY", default="")
+DEBUG = False
+ALLOWED_HOSTS = env.list("DEMATMP_ALLOWED_HOSTS", default=[])
+SITE_NAME = env.str("DEMATMP_SITE_NAME", default="dematmp")
+SITE_URL = env.str("DEMATMP_SITE_URL", default="http://127.0.0.1:8000").rstrip("/")
+OPERATOR_NAME = env.str("DEMATMP_OPERATOR_NAME", default=SITE_NAME)
+CSRF_TRUSTED_ORIGINS = env.list("DEMATMP_TRUSTED_ORIGINS", default=[])
+
+INSTALLED_APPS = [
+    "dematmp.audit",
+    "dematmp.mails",
+    "dematmp.accounts",
+    "dematmp.consultations",
+    "dematmp.bids",
+    "dematmp.opening",
+    "dematmp.awards",
+    "dematmp.acts",
+    "dematmp.web",
+    "dematmp.demo",
+    "storage",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "django_htmx",
+    "csp",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+
+ROOT_URLCONF = "dematmp.urls"
+WSGI_APPLICATION = "dematmp.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "dematmp" / "web" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "dematmp.web.context.site",
+            ],
+        },
+    },
+]
+
+DATABASES = {"default": env.db_url("DEMATMP_DATABASE_URL", default=f"sqlite:///{STATE_DIR / 'dematmp.sqlite3'}")}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # One writer at a time: take the write lock at BEGIN (no upgrade, hence no lost race), wait for it, survive kill -9.
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 30,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+    }
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{SITE_NAME}] "
+ACCOUNT_LOGOUT_ON_GET = False
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https"
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/mon-espace/"
+ACCOUNT_LOGOUT_REDIRECT_URL = "/"
+
+LANGUAGE_CODE = "fr"
+LANGUAGES = [("fr", "Français")]
+TIME_ZONE = env.str("DEMATMP_TIME_ZONE", default="Europe/Paris")
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = STATE_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": STATE_DIR / "media"}},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# Where sealed objects, documents and opened files live: folder:///path or s3://key:secret@host:port/bucket?tls=1
+OBJECT_STORE = parse_object_store(
+    env.str("DEMATMP_OBJECT_STORE", default=f"folder://{(STATE_DIR / 'objects').as_posix()}")
+)
+# tcp://host:port, unix:///path, or the explicit word "none": files are then labelled "non analysé", never "sain".
+ANTIVIRUS_URL = env.str("DEMATMP_ANTIVIRUS_URL", default="")
+# Ordered RFC 3161 authorities; "embedded" is this platform's own, never called qualified.
+TSA_URLS = env.list("DEMATMP_TSA_URLS", default=["embedded"])
+# The platform's own keys: journal, timestamp authority, seal, key-encryption key. Mode 0700.
+SECRETS_DIR = Path(env.str("DEMATMP_SECRETS_DIR", default=str(STATE_DIR / "secrets")))
+JOURNAL_ORIGIN = env.str("DEMATMP_JOURNAL_ORIGIN", default="dematmp.example/journal")
+S2LOW = {
+    "url": env.str("DEMATMP_S2LOW_URL", default=""),
+    "login": env.str("DEMATMP_S2LOW_LOGIN", default=""),
+    "password": env.str("DEMATMP_S2LOW_PASSWORD", default=""),
+    "timeout": env.float("DEMATMP_S2LOW_TIMEOUT", default=60.0),  # seconds
+}
+
+# Limits announced on the public page and checked at every door (CE 13 November 2025, n° 506640).
+DEPOSIT_LIMITS = {
+    "file_bytes": env.int("DEMATMP_LIMIT_FILE_BYTES", default=10 * 1024**3),
+    "envelope_bytes": env.int("DEMATMP_LIMIT_ENVELOPE_BYTES", default=20 * 1024**3),
+    "files": env.int("DEMATMP_LIMIT_FILES", default=5000),
+    "name_chars": 255,
+}
+DOCUMENT_BYTES = env.int("DEMATMP_LIMIT_DOCUMENT_BYTES", default=2 * 1024**3)
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024  # bytes, JSON bodies and forms; parts of bids are streamed
+
+vars().update(env.email_url("DEMATMP_EMAIL_URL", default="smtp://localhost:25"))
+DEFAULT_FROM_EMAIL = env.str("DEMATMP_FROM_EMAIL", default="ne-pas-repondre@dematmp.example.fr")
+
+# Celery. The embedded default needs no server: kombu's filesystem transport, in the state folder.
+BROKER_DIR = STATE_DIR / "broker"
+CELERY_BROKER_URL = env.str("DEMATMP_BROKER_URL", default="filesystem://")
+if CELERY_BROKER_URL.startswith("filesystem"):
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(BROKER_DIR / "queue"),
+        "data_folder_out": str(BROKER_DIR / "queue"),
+        "control_folder": str(BROKER_DIR / "control"),
+        "polling_interval": 0.1,  # seconds
+    }
+elif CELERY_BROKER_URL.startswith("redis"):
+    # Redis' defaults redeliver a killed worker's task after 100 s; these bring it to the visibility timeout.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "visibility_timeout": 3600,
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+    }
+else:
+    CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
+    CELERY_BROKER_NATIVE_DELAYED_DELIVERY_QUEUE_TYPE = "quorum"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1}
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE_FILENAME = str(STATE_DIR / "beat-schedule")
+CELERY_BEAT_SCHEDULE = {
+    # The database is the queue of record: what a lost task left undone is found here.
+    "sweep-mails": {"task": "dematmp.mails.tasks.sweep", "schedule": schedule(15.0)},
+    "sweep-documents": {"task": "dematmp.consultations.tasks.sweep", "schedule": schedule(15.0)},
+    "sweep-bids": {"task": "dematmp.bids.tasks.sweep", "schedule": schedule(15.0)},
+    "sweep-opening": {"task": "dematmp.opening.tasks.sweep", "schedule": schedule(15.0)},
+    "sweep-acts": {"task": "dematmp.acts.tasks.sweep", "schedule": schedule(15.0)},
+}
+
+# Transport and browser security
+SECURE_SSL_REDIRECT = env.bool("DEMATMP_HTTPS", default=True)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("DEMATMP_BEHIND_PROXY", default=True) else None
+SECURE_HSTS_SECONDS = 31536000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+SECURE_HSTS_PRELOAD = True
+SESSION_COOKIE_SECURE = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SECURE = True
+CSRF_FAILURE_VIEW = "dematmp.web.errors.csrf_failure"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+        "manifest-src": ["'self'"],
+    }
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("DEMATMP_LOG_LEVEL", default="INFO")},
+}

@@ -1,0 +1,1 @@
+"""The standard formats in which a procedure is announced (code lists first; eForms, DECP, OCDS in their own issues)."""
