@@ -1,0 +1,34 @@
+"""SIRET and roles: pure functions."""
+
+from stdnum.exceptions import ValidationError
+from stdnum.fr import siret as stdnum_siret
+
+from dematmp.accounts.errors import SiretRefused
+
+BUYER, COMPANY, PREFECTURE = "buyer", "company", "prefecture"
+KINDS = {BUYER: "acheteur", COMPANY: "entreprise", PREFECTURE: "préfecture"}
+
+# role → (kind of organisation that may grant it, French label)
+ROLES = {
+    "agent": (BUYER, "agent"),
+    "validator": (BUYER, "valideur"),
+    "member": (BUYER, "membre de la commission"),
+    "administrator": (COMPANY, "administrateur"),
+    "bidder": (COMPANY, "soumissionnaire"),
+    "controller": (PREFECTURE, "contrôleur"),
+}
+
+
+def clean_siret(text: str) -> str:
+    """The 14 digits of a SIRET (INSEE, Luhn check), spaces removed. Raises SiretRefused."""
+    try:
+        return str(stdnum_siret.validate(text))
+    except ValidationError as refused:
+        raise SiretRefused(
+            "Ce numéro SIRET n'est pas valide : il compte 14 chiffres dont le dernier contrôle les autres."
+        ) from refused
+
+
+def role_fits(role: str, kind: str) -> bool:
+    """Whether an organisation of this kind may give this role."""
+    return role in ROLES and ROLES[role][0] == kind

@@ -1,0 +1,46 @@
+"""System checks: what is misconfigured, in one sentence."""
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+
+
+@register(Tags.security)
+def secrets_directory(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
+    """The platform's keys exist and only its own account may read them."""
+    directory = Path(settings.SECRETS_DIR)
+    if not (directory / "journal.key").exists():
+        return [
+            Warning(
+                f"Les clés de la plateforme manquent dans {directory}.",
+                hint="Lancez « manage.py platform_keys », puis sauvegardez ce dossier hors ligne.",
+                id="audit.W001",
+            )
+        ]
+    if stat.S_IMODE(directory.stat().st_mode) & 0o077:
+        return [
+            Error(
+                f"Le dossier {directory} est lisible par d'autres comptes.",
+                hint="chmod 700 sur ce dossier.",
+                id="audit.E001",
+            )
+        ]
+    return []
+
+
+@register()
+def timestamp_authorities(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
+    """At least one timestamp authority is named."""
+    if not settings.TSA_URLS:
+        return [
+            Error(
+                "Aucune autorité d'horodatage n'est configurée.",
+                hint="DEMATMP_TSA_URLS=embedded, ou la liste d'adresses de vos autorités.",
+                id="audit.E002",
+            )
+        ]
+    return []

@@ -1,0 +1,114 @@
+"""The platform's own keys, in DEMATMP_SECRETS_DIR (mode 0700): journal, timestamp authority, seal, key-encryption key.
+
+None of them opens a bid alone: the platform's half of an envelope is wrapped by `wrap` and useless without a quorum.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.conf import settings
+
+from dematmp.audit.errors import KeysMissing
+from signing import pki
+from signing.notes import Signer
+from signing.timestamps import Authority
+
+_NONCE_BYTES = 12
+
+
+@dataclass(frozen=True)
+class SealMaterial:
+    """What signs the platform's PDFs: PEM certificate, PEM key, PEM certificate of its authority."""
+
+    certificate: bytes
+    key: bytes
+    authority: bytes
+
+
+def _directory() -> Path:
+    return Path(settings.SECRETS_DIR)
+
+
+def _read(name: str) -> bytes:
+    try:
+        return (_directory() / name).read_bytes()
+    except FileNotFoundError as missing:
+        raise KeysMissing(
+            f"La clé {name} manque dans DEMATMP_SECRETS_DIR : lancez « manage.py platform_keys »."
+        ) from missing
+
+
+def _write_once(name: str, make: Callable[[], bytes]) -> None:
+    """Create a secret if it is absent; two processes racing keep the first one's bytes."""
+    path = _directory() / name
+    if path.exists():
+        return
+    draft = path.with_name(f".{name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(make())
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def create_keys(*, now: datetime) -> None:
+    """Make the keys that are missing; existing ones are never replaced."""
+    directory = _directory()
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.chmod(0o700)
+    _write_once("journal.key", lambda: Ed25519PrivateKey.generate().private_bytes_raw())
+    _write_once("kek.key", lambda: AESGCM.generate_key(256))
+    pki.make_authority(directory / "pki", name=settings.OPERATOR_NAME, now=now)
+
+
+def journal_signer() -> Signer:
+    """The Ed25519 signer of the journal's checkpoints; its name is the journal's origin."""
+    return Signer(settings.JOURNAL_ORIGIN, _read("journal.key"))
+
+
+def timestamp_authority() -> Authority:
+    """The embedded RFC 3161 authority, monotone across processes through a locked state file."""
+    return Authority(
+        _read("pki/tsa.pem"), _read("pki/tsa.key"), _read("pki/ca.pem"), _directory() / "pki" / "tsa.state"
+    )
+
+
+def authority_certificate() -> bytes:
+    """PEM of the platform's certificate authority."""
+    return _read("pki/ca.pem")
+
+
+def public_certificates() -> dict[str, bytes]:
+    """The PEM certificates anybody may have, by file name."""
+    return {name: _read(f"pki/{name}") for name in ("ca.pem", "tsa.pem", "seal.pem")}
+
+
+def seal_material() -> SealMaterial:
+    """What seals receipts and minutes."""
+    return SealMaterial(_read("pki/seal.pem"), _read("pki/seal.key"), _read("pki/ca.pem"))
+
+
+def wrap(secret: bytes, *, context: str) -> bytes:
+    """Encrypt a secret at rest under the key-encryption key; `context` binds it to its row."""
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + AESGCM(_read("kek.key")).encrypt(nonce, secret, context.encode())
+
+
+def unwrap(wrapped: bytes, *, context: str) -> bytes:
+    """Undo `wrap`; KeysMissing when the key or the row is another one."""
+    try:
+        return AESGCM(_read("kek.key")).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], context.encode())
+    except InvalidTag as refused:
+        raise KeysMissing("La clé de chiffrement de la plateforme n'est pas celle qui a protégé ce secret.") from refused

@@ -1,0 +1,57 @@
+"""The journal's rows: append-only entries, the tiles of their Merkle tree, one head."""
+
+from django.db import models
+
+
+class Head(models.Model):
+    """The single row that every append locks last."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    size = models.PositiveBigIntegerField("nombre d'entrées", default=0)
+    note = models.TextField("point de contrôle signé", default="")
+
+    class Meta:
+        verbose_name = "tête du journal"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(id=1), name="audit_one_head", violation_error_message="Le journal n'a qu'une tête."
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"journal de {self.size} entrées"
+
+
+class Tile(models.Model):
+    """Concatenated 32-byte hashes of one tile (C2SP tlog-tiles), 1 to 256 of them."""
+
+    level = models.PositiveSmallIntegerField()
+    index = models.PositiveBigIntegerField()
+    hashes = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["level", "index"], name="audit_tile_once")]
+
+    def __str__(self) -> str:
+        return f"tile {self.level}/{self.index}"
+
+
+class Entry(models.Model):
+    """One event. `leaf` is public and names nobody; `record` and `nonce` prove it to who holds them."""
+
+    index = models.PositiveBigIntegerField("rang", unique=True)
+    kind = models.CharField("nature", max_length=40)
+    consultation = models.UUIDField(null=True, blank=True, db_index=True)
+    subject = models.UUIDField("objet concerné", null=True, blank=True, default=None)
+    at = models.DateTimeField("heure")
+    leaf = models.BinaryField("feuille publique")
+    record = models.BinaryField("enregistrement")
+    nonce = models.BinaryField()
+
+    class Meta:
+        verbose_name = "entrée du journal"
+        verbose_name_plural = "entrées du journal"
+        ordering = ["index"]
+
+    def __str__(self) -> str:
+        return f"{self.index} {self.kind}"

@@ -1,0 +1,151 @@
+"""Append to the journal and prove it. Every verb of the platform appends in its own transaction."""
+
+import hashlib
+import json
+import secrets
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django.db import connection
+
+from dematmp.audit.errors import JournalBroken, NotInTransaction
+from dematmp.audit.keys import journal_signer
+from dematmp.audit.models import Entry, Head, Tile
+from signing import tlog
+from signing.notes import verify_note
+
+# Kinds whose number would tell the public how many bids were deposited: padding entries follow them at random.
+COUNT_REVEALING = frozenset({"attempt", "deposit", "withdrawal"})
+_NONCE_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Appended:
+    """An entry, and at once its inclusion proof (C2SP tlog-proof) in the signed checkpoint."""
+
+    entry: Entry
+    proof: str
+    note: str
+
+
+def canonical(record: Mapping[str, object]) -> bytes:
+    """The one JSON text of a record: sorted keys, no spaces, UTF-8."""
+    return json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def utc_text(moment: datetime) -> str:
+    """ISO 8601 in UTC with microseconds, as every record writes an instant."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def append(
+    kind: str,
+    record: Mapping[str, object] | bytes,
+    *,
+    consultation: uuid.UUID | None = None,
+    subject: uuid.UUID | None = None,
+    now: datetime,
+) -> Appended:
+    """Append one entry, in the caller's transaction, which must take its other locks first.
+
+    Raises NotInTransaction outside `transaction.atomic()`: no act without its entry, no entry without its act.
+    """
+    if not connection.in_atomic_block:
+        raise NotInTransaction(f"L'entrée « {kind} » doit s'écrire dans la transaction de l'acte qu'elle prouve.")
+    signer = journal_signer()
+    drafts = [_draft(kind, record if isinstance(record, bytes) else canonical(record), consultation, subject, now)]
+    if kind in COUNT_REVEALING:
+        drafts += [_draft("padding", b"", consultation, None, now) for _ in range(secrets.randbelow(3))]
+    Head.objects.get_or_create(pk=1)
+    head = Head.objects.select_for_update().get(pk=1)
+    # The head is locked: from here to the commit no other process appends.
+    for offset, draft in enumerate(drafts):
+        draft.index = head.size + offset
+    size, root, tiles = tlog.append(head.size, read_tile, [tlog.leaf_hash(bytes(draft.leaf)) for draft in drafts])
+    for (level, index), hashes in tiles.items():
+        Tile.objects.update_or_create(level=level, index=index, defaults={"hashes": hashes})
+    Entry.objects.bulk_create(drafts)
+    note = signer.sign(tlog.Checkpoint(signer.name, size, root).text())
+    Head.objects.filter(pk=1).update(size=size, note=note)
+    first = drafts[0]
+    proof = tlog.inclusion_proof(first.index, size, read_tile)
+    return Appended(first, tlog.format_proof(first.index, proof, note), note)
+
+
+def _draft(
+    kind: str, record: bytes, consultation: uuid.UUID | None, subject: uuid.UUID | None, now: datetime
+) -> Entry:
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    leaf = canonical(
+        {
+            "consultation": str(consultation) if consultation else None,
+            "digest": hashlib.sha256(nonce + record).hexdigest(),
+            "time": utc_text(now),
+            "type": kind,
+        }
+    )
+    return Entry(
+        index=0, kind=kind, consultation=consultation, subject=subject, at=now, leaf=leaf, record=record, nonce=nonce
+    )
+
+
+def read_tile(level: int, index: int) -> bytes:
+    """The stored hashes of a tile; JournalBroken when a tile that must exist does not."""
+    tile = Tile.objects.filter(level=level, index=index).only("hashes").first()
+    if tile is None:
+        raise JournalBroken(f"La tuile {level}/{index} du journal manque.")
+    return bytes(tile.hashes)
+
+
+def checkpoint() -> str:
+    """The latest signed checkpoint, or the empty text before the first entry."""
+    head = Head.objects.filter(pk=1).first()
+    return head.note if head else ""
+
+
+def verify() -> int:
+    """Rebuild everything from the entries and compare; returns the size, raises JournalBroken."""
+    head = Head.objects.filter(pk=1).first()
+    if head is None or head.size == 0:
+        return 0
+    hashes: list[bytes] = []
+    for entry in Entry.objects.order_by("index").iterator(chunk_size=1000):
+        if entry.index != len(hashes):
+            raise JournalBroken(f"L'entrée {len(hashes)} du journal manque.")
+        said = json.loads(bytes(entry.leaf))
+        if said["digest"] != hashlib.sha256(bytes(entry.nonce) + bytes(entry.record)).hexdigest():
+            raise JournalBroken(f"L'enregistrement de l'entrée {entry.index} a été modifié.")
+        hashes.append(tlog.leaf_hash(bytes(entry.leaf)))
+    signer = journal_signer()
+    stated = tlog.Checkpoint.parse(verify_note(head.note, signer.verifier_key))
+    if stated.size != len(hashes) or stated.size != head.size:
+        raise JournalBroken(f"Le point de contrôle annonce {stated.size} entrées, le journal en a {len(hashes)}.")
+    if stated.root != tlog.root_of(hashes):
+        raise JournalBroken("La racine signée n'est pas celle des entrées.")
+    for tile in Tile.objects.filter(level=0).order_by("index"):
+        if bytes(tile.hashes) != b"".join(hashes[tile.index * 256 : tile.index * 256 + 256]):
+            raise JournalBroken(f"La tuile 0/{tile.index} ne correspond pas aux entrées.")
+    return stated.size
+
+
+def export(write: Callable[[str, bytes], None], *, size: int | None = None) -> None:
+    """Give the journal as static files (C2SP tlog-tiles): tiles and entries first, the checkpoint last."""
+    head = Head.objects.filter(pk=1).first()
+    if head is None:
+        return
+    for tile in Tile.objects.order_by("level", "index").iterator():
+        hashes = bytes(tile.hashes)
+        write(tlog.tile_path(tile.level, tile.index, len(hashes) // 32), hashes)
+    for first, bundle in bundles(head.size):
+        write(tlog.entries_path(first // 256, min(256, head.size - first)), bundle)
+    write("key", (journal_signer().verifier_key + "\n").encode())
+    write("checkpoint", head.note.encode())
+
+
+def bundles(size: int) -> Iterator[tuple[int, bytes]]:
+    """Entry bundles of up to 256 leaves: (index of the first, bytes)."""
+    for first in range(0, size, 256):
+        rows = Entry.objects.filter(index__gte=first, index__lt=min(first + 256, size)).order_by("index")
+        yield first, tlog.bundle([bytes(row.leaf) for row in rows])
