@@ -1,0 +1,123 @@
+"""Pieces of the consultation file: upload, scan, download, one-click ZIP."""
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+from zipstream import ZipStream
+
+from dematmp.accounts.models import User
+from dematmp.consultations.errors import ConsultationError, DocumentNotServed, DocumentTooLarge, NameRefused, WrongStep
+from dematmp.consultations.models import Consultation, Document, DocumentVersion, Withdrawal
+from dematmp.consultations.rules import check_not_empty, clean_name
+from dematmp.consultations.services import tell_followers
+from storage.antivirus import scan
+from storage.stores import object_store
+
+
+class _Counted:
+    """Counts, hashes and bounds a stream while it passes."""
+
+    def __init__(self, chunks: Iterable[bytes], limit: int) -> None:
+        self.chunks, self.limit, self.size, self.digest = chunks, limit, 0, hashlib.sha256()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self.chunks:
+            self.size += len(chunk)
+            if self.size > self.limit:
+                raise DocumentTooLarge(f"Ce fichier dépasse la limite de {self.limit} octets.")
+            self.digest.update(chunk)
+            yield chunk
+
+
+def add_version(
+    consultation: Consultation,
+    *,
+    title: str,
+    kind: str,
+    name: str,
+    chunks: Iterable[bytes],
+    by: User,
+    now: datetime,
+    document: Document | None = None,
+) -> DocumentVersion:
+    """Store a new piece, or a new version of `document`; the antivirus then decides whether it is ever served.
+
+    Raises NameRefused, EmptyDocument, DocumentTooLarge, WrongStep; nothing is left behind.
+    """
+    name = clean_name(name)
+    if not title.strip() or len(title) > 200:
+        raise NameRefused("Donnez à la pièce un intitulé de 1 à 200 caractères.")
+    if consultation.published_at and not consultation.is_open(now=now):
+        raise WrongStep("La consultation est close : ses pièces ne changent plus.")
+    key = f"documents/{consultation.uuid}/{uuid.uuid4()}"
+    store = object_store()
+    counted = _Counted(chunks, settings.DOCUMENT_BYTES)
+    try:
+        store.put_stream(key, counted)
+        check_not_empty(counted.size, name)
+    except ConsultationError:
+        store.delete(key)
+        raise
+    # The bytes are stored: a crash from here leaves an orphan object, never a row without its bytes.
+    with transaction.atomic():
+        if document is None:
+            document = Document.objects.create(consultation=consultation, kind=kind, title=title.strip())
+        latest = document.versions.select_for_update().aggregate(latest=Max("number"))["latest"] or 0
+        version = DocumentVersion.objects.create(
+            document=document,
+            number=latest + 1,
+            name=name,
+            size=counted.size,
+            sha256=counted.digest.hexdigest(),
+            key=key,
+            uploaded_by=by,
+            uploaded_at=now,
+        )
+        if consultation.published_at:
+            tell_followers(consultation, f"La pièce « {title} » a une nouvelle version.", now=now)
+        from dematmp.consultations.tasks import scan_document
+
+        transaction.on_commit(lambda: scan_document.delay(version.pk))
+    return version
+
+
+def scan_version(version_id: int) -> str:
+    """Scan one version and store the verdict, once; may run twice. Raises AntivirusUnavailable (retried by the sweep)."""
+    version = DocumentVersion.objects.filter(pk=version_id).first()
+    if version is None or version.verdict != "pending":
+        return version.verdict if version else "clean"
+    verdict = scan(object_store().open(version.key))
+    DocumentVersion.objects.filter(pk=version_id, verdict="pending").update(
+        verdict=str(verdict.state), verdict_detail=(verdict.name or verdict.engine or "")[:200]
+    )
+    return str(verdict.state)
+
+
+def read(version: DocumentVersion, *, email: str = "", now: datetime) -> Iterator[bytes]:
+    """The bytes of one version, and a line in the register. Raises DocumentNotServed when it is not clean."""
+    if not version.is_served:
+        raise DocumentNotServed(f"Le fichier « {version.name} » n'est pas servi : {version.get_verdict_display()}.")
+    consultation = version.document.consultation
+    Withdrawal.objects.create(consultation=consultation, version=version, email=email, at=now)
+    return object_store().open(version.key)
+
+
+def read_all(consultation: Consultation, *, email: str = "", now: datetime) -> Iterator[bytes]:
+    """The whole file as a ZIP made while it is sent, and one line in the register. Raises DocumentNotServed."""
+    versions = [version for document in consultation.documents.order_by("pk") if (version := document.current)]
+    for version in versions:
+        if not version.is_served:
+            raise DocumentNotServed(f"Le fichier « {version.name} » n'est pas servi : {version.get_verdict_display()}.")
+    Withdrawal.objects.create(consultation=consultation, version=None, email=email, at=now)
+    archive = ZipStream(sized=False)
+    taken: set[str] = set()
+    for version in versions:
+        name = version.name if version.name not in taken else f"{version.document.pk}-{version.name}"
+        taken.add(name)
+        archive.add(object_store().open(version.key), arcname=name)
+    return iter(archive)

@@ -1,0 +1,62 @@
+"""Pure rules of a consultation: procedure types, deadlines, names of files. They take the clock as an argument."""
+
+import unicodedata
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from dematmp.consultations.errors import DeadlinePast, EmptyDocument, MidnightDeadline, NameRefused
+
+# Code → French label (Code de la commande publique, second part, book I).
+PROCEDURES = {
+    "MAPA-O": "Procédure adaptée ouverte (R2123-1)",
+    "MAPA-R": "Procédure adaptée restreinte (R2123-1)",
+    "AOO": "Appel d'offres ouvert (R2161-2 à R2161-5)",
+    "AOR": "Appel d'offres restreint (R2161-6 à R2161-11)",
+    "PN": "Procédure avec négociation (R2161-12 à R2161-20)",
+    "DC": "Dialogue compétitif (R2161-24 à R2161-31)",
+    "CONCES": "Concession (R3122-1 et suivants)",
+}
+DOCUMENT_KINDS = {
+    "rc": "Règlement de la consultation",
+    "ccap": "Cahier des clauses administratives particulières",
+    "cctp": "Cahier des clauses techniques particulières",
+    "prices": "Bordereau des prix",
+    "plans": "Plans",
+    "notice": "Avis",
+    "other": "Autre pièce",
+}
+NAME_CHARS = 255
+
+
+def check_deadline(at: datetime, *, zone: str, now: datetime) -> None:
+    """Refuse a deadline that is not to come, or 00:00 local time. Seconds count: 10:00 means 10:00:00."""
+    if at <= now:
+        raise DeadlinePast("La date limite est déjà passée.")
+    local = at.astimezone(ZoneInfo(zone))
+    if (local.hour, local.minute, local.second) == (0, 0, 0):
+        raise MidnightDeadline("Une date limite à 00:00 se lit de deux façons : début ou fin de journée.")
+
+
+def is_open(deadline: datetime | None, *, now: datetime) -> bool:
+    """Open until the deadline included: the instant itself is on time (R2151-5 speaks of bids received after it)."""
+    return deadline is not None and now <= deadline
+
+
+def clean_name(text: str) -> str:
+    """The name under which a file is shown: no folder, no control character, NFC, 1 to 255 characters."""
+    name = unicodedata.normalize("NFC", text)
+    if not name.strip() or name in {".", ".."}:
+        raise NameRefused("Ce fichier n'a pas de nom.")
+    if "/" in name or "\\" in name:
+        raise NameRefused("Un nom de fichier ne peut contenir de chemin (« / » ou « \\ »).")
+    if any(unicodedata.category(char) in {"Cc", "Cf", "Cs"} for char in name):
+        raise NameRefused("Ce nom de fichier contient des caractères invisibles.")
+    if len(name) > NAME_CHARS:
+        raise NameRefused(f"Ce nom compte {len(name)} caractères ; la limite est de {NAME_CHARS}.")
+    return name
+
+
+def check_not_empty(size: int, name: str) -> None:
+    """Refuse a file of 0 byte."""
+    if size == 0:
+        raise EmptyDocument(f"Le fichier « {name} » est vide (0 octet).")
