@@ -86,6 +86,7 @@ class Consultation(models.Model):
     published_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     published_at = models.DateTimeField("publiée le", null=True, blank=True)
     ceremony_sha256 = models.CharField("empreinte de la cérémonie des clés", max_length=64, blank=True, default="")
+    ceremony_record = models.BinaryField("compte rendu de la cérémonie", null=True, blank=True)
     objects = ConsultationQuerySet.as_manager()
 
     class Meta:
@@ -180,6 +181,21 @@ class Lot(models.Model):
 
     def __str__(self) -> str:
         return f"Lot {self.number} – {self.title}"
+
+
+class EnvelopeKeys(models.Model):
+    """The two public keys to which one kind of envelope is sealed; the ceremony record carries their hashes."""
+
+    consultation = models.ForeignKey(Consultation, models.CASCADE, related_name="envelope_keys")
+    kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
+    committee = models.BinaryField("clé publique de la commission")
+    platform = models.BinaryField("clé publique de la plateforme")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["consultation", "kind"], name="consultations_keys_once")]
+
+    def __str__(self) -> str:
+        return self.kind
 
 
 class Criterion(models.Model):

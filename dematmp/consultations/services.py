@@ -10,7 +10,7 @@ from django.db.models import Sum
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.services import append, utc_text
 from dematmp.consultations.errors import ConsultationError, CpvUnknown, NotReady, SamePerson, WrongStep
-from dematmp.consultations.models import Consultation, Cpv, Criterion, Deadline, Follower, Lot, Question
+from dematmp.consultations.models import Consultation, Cpv, Criterion, Deadline, EnvelopeKeys, Follower, Lot, Question
 from dematmp.consultations.rules import check_deadline
 from dematmp.mails.services import store as store_mail
 from notices.cpv import CpvRefused, clean_cpv
@@ -166,11 +166,20 @@ def return_to_draft(consultation: Consultation, *, by: User, now: datetime) -> N
     locked.save(update_fields=["submitted_by", "submitted_at", "validated_by", "validated_at"])
 
 
-def record_ceremony(consultation: Consultation, *, sha256: str) -> None:
-    """The opening room says that the keys are ready: the hash of the ceremony record. Refused once published."""
-    changed = Consultation.objects.filter(pk=consultation.pk, published_at=None).update(ceremony_sha256=sha256)
-    if not changed:
+@transaction.atomic
+def record_ceremony(
+    consultation: Consultation, *, record: bytes, sha256: str, keys: Mapping[str, tuple[bytes, bytes]]
+) -> None:
+    """The opening room says that the keys are ready: kind → (committee's, platform's). Refused once published."""
+    locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
+    if locked.published_at:
         raise WrongStep("Les clés d'une consultation publiée ne changent pas.")
+    locked.ceremony_record, locked.ceremony_sha256 = record, sha256
+    locked.save(update_fields=["ceremony_record", "ceremony_sha256"])
+    for kind, (committee, platform) in keys.items():
+        EnvelopeKeys.objects.update_or_create(
+            consultation=locked, kind=kind, defaults={"committee": committee, "platform": platform}
+        )
 
 
 @transaction.atomic

@@ -1,0 +1,217 @@
+"""An attempt: begun at the first byte, fed in parts, resumable; what is received is acknowledged with its time."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from dematmp.accounts.models import Organisation, User
+from dematmp.audit.services import append, utc_text
+from dematmp.bids.errors import (
+    AlreadyDeposited,
+    EnvelopeRefused,
+    LimitExceeded,
+    NotOpenYet,
+    PartCorrupt,
+    PartRefused,
+    PartTruncated,
+)
+from dematmp.bids.models import Attempt, Bid, Envelope, Part, SealedObject
+from dematmp.consultations.models import Consultation
+from signing.digests import part_bytes_for
+from signing.errors import SigningError
+from signing.header import Header, header_hash, parse_header
+from signing.keys import key_hash
+from storage import errors as storage_errors
+from storage.stores import object_store
+
+STANZAS_BYTES = 2336
+_SMALLEST_OBJECT = 56 + 16  # bytes: salt, commitment and one empty chunk's tag
+
+
+@dataclass(frozen=True)
+class EnvelopeOffer:
+    """What a client announces of one envelope: header and stanzas as bytes, sizes of its sealed objects by name."""
+
+    header: bytes
+    keys: bytes
+    sizes: Mapping[str, int]
+
+
+def begin(
+    consultation: Consultation,
+    *,
+    bidder: Organisation,
+    by: User,
+    offers: Sequence[EnvelopeOffer],
+    client_clock: datetime | None,
+    now: datetime,
+) -> Attempt:
+    """Open an attempt, or give back the one that the same deposit already opened.
+
+    Late attempts are opened too (annexe 7). Raises EnvelopeRefused, LimitExceeded, NotOpenYet.
+    """
+    if consultation.published_at is None:
+        raise NotOpenYet("Cette consultation n'est pas publiée.")
+    headers = [_checked(consultation, bidder, offer) for offer in offers]
+    deposits = {header.deposit for header in headers}
+    if len(deposits) != 1 or len({header.envelope for header in headers}) != len(headers):
+        raise EnvelopeRefused("Les plis d'un dépôt portent le même identifiant de dépôt et chacun le sien.")
+    deposit = uuid.UUID(deposits.pop())
+    if (known := _same_attempt(deposit, bidder, offers)) is not None:
+        return known
+    announced = sum(sum(offer.sizes.values()) for offer in offers)
+    try:
+        with transaction.atomic():
+            attempt = Attempt.objects.create(
+                deposit=deposit,
+                consultation=consultation,
+                bidder=bidder,
+                by=by,
+                started_at=now,
+                client_clock=client_clock,
+                announced_bytes=announced,
+            )
+            for offer, header in zip(offers, headers, strict=True):
+                envelope = Envelope.objects.create(
+                    uuid=header.envelope,
+                    attempt=attempt,
+                    lot=header.lot,
+                    kind=header.kind,
+                    header=offer.header,
+                    keys=offer.keys,
+                )
+                SealedObject.objects.bulk_create(
+                    SealedObject(envelope=envelope, name=name, size=size, part_bytes=part_bytes_for(size))
+                    for name, size in offer.sizes.items()
+                )
+            append(
+                "attempt",
+                {
+                    "attempt": str(attempt.uuid),
+                    "deposit": str(deposit),
+                    "consultation": str(consultation.uuid),
+                    "bidder": str(bidder.uuid),
+                    "by": str(by.uuid),
+                    "headers": [header_hash(offer.header).hex() for offer in offers],
+                    "bytes": announced,
+                    "objects": sum(len(offer.sizes) for offer in offers),
+                    "client_clock": utc_text(client_clock) if client_clock else None,
+                    "server_clock": utc_text(now),
+                },
+                consultation=consultation.uuid,
+                subject=attempt.uuid,
+                now=now,
+            )
+    except IntegrityError as raced:
+        if (known := _same_attempt(deposit, bidder, offers)) is not None:
+            return known
+        raise EnvelopeRefused("Un de ces plis appartient déjà à un autre dépôt.") from raced
+    return attempt
+
+
+def _same_attempt(deposit: uuid.UUID, bidder: Organisation, offers: Sequence[EnvelopeOffer]) -> Attempt | None:
+    known = Attempt.objects.filter(deposit=deposit).first()
+    if known is None:
+        return None
+    held = {bytes(envelope.header) for envelope in known.envelopes.order_by("pk")}
+    if known.bidder != bidder or held != {offer.header for offer in offers}:
+        raise EnvelopeRefused("Cet identifiant de dépôt est déjà celui d'un autre dépôt.")
+    return known
+
+
+def _checked(consultation: Consultation, bidder: Organisation, offer: EnvelopeOffer) -> Header:
+    """Parse the header strictly and compare each of its ids with the platform's own rows."""
+    try:
+        header = parse_header(offer.header)
+    except SigningError as refused:
+        raise EnvelopeRefused(f"L'en-tête du pli n'est pas valide : {refused}") from refused
+    keys = consultation.envelope_keys.filter(kind=header.kind).first()
+    expected = {
+        "consultation": (header.consultation, str(consultation.uuid), "une autre consultation"),
+        "bidder": (header.bidder, str(bidder.uuid), "une autre entreprise"),
+        "ceremony": (header.ceremony, consultation.ceremony_sha256, "une autre cérémonie des clés"),
+    }
+    for said, held, words in expected.values():
+        if said != held:
+            raise EnvelopeRefused(f"Ce pli a été scellé pour {words}.")
+    if not consultation.lots.filter(number=header.lot).exists():
+        raise EnvelopeRefused(f"Ce pli a été scellé pour le lot « {header.lot} », qui n'existe pas ici.")
+    if keys is None or header.kind not in consultation.kinds:
+        raise EnvelopeRefused(f"Cette consultation ne demande pas d'enveloppe « {header.kind} ».")
+    if header.committee != key_hash(bytes(keys.committee)) or header.platform != key_hash(bytes(keys.platform)):
+        raise EnvelopeRefused("Ce pli a été scellé vers une autre clé que celles de la consultation.")
+    if len(offer.keys) != STANZAS_BYTES:
+        raise EnvelopeRefused(f"Les clés scellées comptent {len(offer.keys)} octets au lieu de {STANZAS_BYTES}.")
+    _check_objects(header, offer)
+    return header
+
+
+def _check_objects(header: Header, offer: EnvelopeOffer) -> None:
+    limits = settings.DEPOSIT_LIMITS
+    names = [f"{index}.cob" for index in range(header.files + 1)] + ["t.cob"]
+    if header.files > limits["files"]:
+        raise LimitExceeded(f"Ce pli compte {header.files} fichiers ; la limite est de {limits['files']}.")
+    if sorted(offer.sizes) != sorted(names):
+        raise EnvelopeRefused("Les objets annoncés ne sont pas ceux de l'en-tête.")
+    for name, size in offer.sizes.items():
+        if size < _SMALLEST_OBJECT:
+            raise EnvelopeRefused(f"L'objet {name} est trop court pour un objet scellé.")
+        if size > limits["file_bytes"] * 1.002 + 4096:  # sealing adds 16 bytes to each 16 KiB
+            raise LimitExceeded(f"L'objet {name} dépasse la limite de {limits['file_bytes']} octets par fichier.")
+    if sum(offer.sizes.values()) > limits["envelope_bytes"] * 1.002 + 1024**2:
+        raise LimitExceeded(f"Ce pli dépasse la limite de {limits['envelope_bytes']} octets.")
+
+
+def receive_part(
+    attempt: Attempt,
+    *,
+    envelope: uuid.UUID,
+    name: str,
+    number: int,
+    stream: BinaryIO,
+    length: int,
+    sha256: str,
+    now: datetime,
+) -> Part:
+    """Store one part, then acknowledge it. A part sent again is stored again, with the same result.
+
+    Raises PartRefused, PartTruncated, PartCorrupt (nothing kept), AlreadyDeposited.
+    """
+    sealed = (
+        SealedObject.objects.select_related("envelope__attempt__consultation")
+        .filter(envelope__attempt=attempt, envelope__uuid=envelope, name=name)
+        .first()
+    )
+    if sealed is None or not 1 <= number <= sealed.part_count:
+        raise PartRefused("Cette partie n'est pas de celles que la tentative a annoncées.")
+    if sealed.completed_at is not None or Bid.objects.filter(attempt=attempt).exists():
+        known = sealed.parts.filter(number=number, sha256=sha256).first()
+        if known is not None:
+            return known
+        raise AlreadyDeposited("Ce dépôt est en cours de finalisation ou déjà final.")
+    size = sealed.part_size(number)
+    if length != size:
+        raise PartTruncated(f"La partie {number} annonce {length} octets au lieu de {size}.")
+    store = object_store()
+    if not sealed.upload_id:
+        fresh = store.begin(sealed.key)
+        if not SealedObject.objects.filter(pk=sealed.pk, upload_id="").update(upload_id=fresh):
+            store.abort(sealed.key, fresh)
+        sealed.refresh_from_db(fields=["upload_id"])
+    try:
+        store.put_part(
+            sealed.key, sealed.upload_id, number, stream, size=size, part_bytes=sealed.part_bytes, sha256=sha256
+        )
+    except storage_errors.PartTruncated as short:
+        raise PartTruncated(f"La partie {number} est arrivée incomplète ; rien n'en a été gardé.") from short
+    except storage_errors.PartCorrupt as wrong:
+        raise PartCorrupt(f"La partie {number} est arrivée altérée ; rien n'en a été gardé.") from wrong
+    # The bytes are safe in the store: a crash before the next line only costs sending this part again.
+    return Part.objects.update_or_create(
+        object=sealed, number=number, defaults={"sha256": sha256, "received_at": now}
+    )[0]

@@ -1,0 +1,83 @@
+"""What may be refused about a deposit; nothing that was received is lost by a refusal."""
+
+from typing import ClassVar
+
+
+class BidError(Exception):
+    """Root of this room's errors. `str()` is the French sentence, `next` the step to take, `facts` go into the JSON."""
+
+    code: ClassVar[str] = "deposit.error"
+    status: ClassVar[int] = 400
+    next: str = "Corrigez puis recommencez."
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+class EnvelopeRefused(BidError):
+    """The envelope's header is not one of this consultation, lot, bidder or ceremony."""
+
+    code = "deposit.envelope-refused"
+    next = "Scellez de nouveau vos fichiers pour cette consultation et ce lot."
+
+
+class LimitExceeded(BidError):
+    """Over the limits announced on the consultation's page."""
+
+    code = "deposit.limit-exceeded"
+    status = 413
+    next = "Les limites sont affichées sur la page de la consultation : réduisez ou découpez vos fichiers."
+
+
+class PartRefused(BidError):
+    """The part is not one that the attempt announced."""
+
+    code = "deposit.part-refused"
+    next = "Demandez l'état de la tentative, puis renvoyez les parties manquantes."
+
+
+class PartTruncated(BidError):
+    """Fewer or more bytes than announced; nothing was kept of it."""
+
+    code = "deposit.part-truncated"
+    next = "Renvoyez cette partie : les autres sont conservées."
+
+
+class PartCorrupt(BidError):
+    """The bytes are not those of the announced SHA-256; nothing was kept of it."""
+
+    code = "deposit.part-corrupt"
+    next = "Renvoyez cette partie : les autres sont conservées."
+
+
+class Incomplete(BidError):
+    """Some parts are missing: the bid is not deposited yet."""
+
+    code = "deposit.incomplete"
+    status = 409
+    next = "Envoyez les parties manquantes, puis finalisez de nouveau."
+
+
+class DigestMismatch(BidError):
+    """What the platform holds is not what the client says it sent."""
+
+    code = "deposit.digest-mismatch"
+    status = 409
+    next = "Renvoyez les parties de cet objet, puis finalisez de nouveau."
+
+
+class AlreadyDeposited(BidError):
+    """The attempt is final; its receipt stands."""
+
+    code = "deposit.already-deposited"
+    status = 409
+    next = "Téléchargez l'accusé de réception ; pour remplacer l'offre, faites un nouveau dépôt."
+
+
+class NotOpenYet(BidError):
+    """The consultation is not published."""
+
+    code = "deposit.not-published"
+    status = 409
+    next = "Attendez la publication de la consultation."

@@ -1,0 +1,149 @@
+"""Attempts, their envelopes and parts; bids and the proof of each."""
+
+import uuid
+from typing import Self
+
+from django.db import models
+
+from dematmp.accounts.models import Organisation, User
+from dematmp.consultations.models import KINDS, Consultation
+
+
+class AttemptQuerySet(models.QuerySet["Attempt"]):
+    def of(self, company: Organisation) -> Self:
+        """What this company may see: its own attempts."""
+        return self.filter(bidder=company)
+
+
+class Attempt(models.Model):
+    """A deposit that was begun; evidence of diligence even when nothing was deposited."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    deposit = models.UUIDField("dépôt", unique=True)
+    consultation = models.ForeignKey(Consultation, models.PROTECT, related_name="attempts")
+    bidder = models.ForeignKey(Organisation, models.PROTECT, related_name="attempts")
+    by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    started_at = models.DateTimeField("commencée le")
+    client_clock = models.DateTimeField("horloge du poste", null=True, blank=True)
+    announced_bytes = models.PositiveBigIntegerField("taille annoncée (octets)")
+    objects = AttemptQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "tentative"
+        ordering = ["started_at", "pk"]
+
+    def __str__(self) -> str:
+        return str(self.uuid)
+
+
+class Envelope(models.Model):
+    """One sealed envelope (pli/1): one consultation, lot, bidder, kind and deposit."""
+
+    uuid = models.UUIDField(unique=True)
+    attempt = models.ForeignKey(Attempt, models.PROTECT, related_name="envelopes")
+    lot = models.CharField("lot", max_length=4)
+    kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
+    header = models.BinaryField()
+    keys = models.BinaryField()
+
+    class Meta:
+        verbose_name = "pli"
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["attempt", "lot", "kind"],
+                name="bids_one_envelope_per_lot_and_kind",
+                violation_error_message="Un dépôt porte un seul pli par lot et par nature.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} lot {self.lot}"
+
+    @property
+    def prefix(self) -> str:
+        """Where its objects live in the store; never a name of a person or a file."""
+        return f"sealed/{self.attempt.consultation.uuid}/{self.uuid}"
+
+
+class SealedObject(models.Model):
+    """One sealed object of an envelope, received in parts."""
+
+    envelope = models.ForeignKey(Envelope, models.PROTECT, related_name="objects_sealed")
+    name = models.CharField(max_length=20)
+    size = models.PositiveBigIntegerField("taille (octets)")
+    part_bytes = models.PositiveIntegerField()
+    upload_id = models.CharField(max_length=200, blank=True, default="")
+    sha256 = models.CharField("empreinte composite", max_length=64, blank=True, default="")
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["envelope", "name"], name="bids_object_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> str:
+        return f"{self.envelope.prefix}/{self.name}"
+
+    @property
+    def part_count(self) -> int:
+        return -(-self.size // self.part_bytes)
+
+    def part_size(self, number: int) -> int:
+        """Bytes of part `number` (from 1)."""
+        return min(self.part_bytes, self.size - (number - 1) * self.part_bytes)
+
+
+class Part(models.Model):
+    """One part acknowledged with its time."""
+
+    object = models.ForeignKey(SealedObject, models.CASCADE, related_name="parts")
+    number = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+    received_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [models.UniqueConstraint(fields=["object", "number"], name="bids_part_once")]
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class BidQuerySet(models.QuerySet["Bid"]):
+    def of(self, company: Organisation) -> Self:
+        """What this company may see: its own bids."""
+        return self.filter(bidder=company)
+
+
+class Bid(models.Model):
+    """A finalised deposit. `record` is the exact bytes that are timestamped and whose digest is in the journal."""
+
+    uuid = models.UUIDField("dépôt", unique=True)
+    attempt = models.OneToOneField(Attempt, models.PROTECT, related_name="bid")
+    consultation = models.ForeignKey(Consultation, models.PROTECT, related_name="bids")
+    bidder = models.ForeignKey(Organisation, models.PROTECT, related_name="bids")
+    number = models.CharField("numéro d'accusé", max_length=40, unique=True)
+    received_at = models.DateTimeField("reçue le")
+    deadline = models.DateTimeField("date limite à la réception")
+    late = models.BooleanField("hors délai")
+    withdrawn_at = models.DateTimeField("retirée le", null=True, blank=True)
+    record = models.BinaryField("enregistrement")
+    journal_index = models.PositiveBigIntegerField("rang au journal")
+    nonce = models.BinaryField()
+    proof = models.TextField("preuve d'inclusion")
+    token = models.BinaryField("jeton d'horodatage", null=True, blank=True)
+    token_authority = models.CharField("autorité d'horodatage", max_length=200, blank=True, default="")
+    token_at = models.DateTimeField("heure du jeton", null=True, blank=True)
+    receipt_pdf = models.BinaryField("accusé de réception (PDF scellé)", null=True, blank=True)
+    objects = BidQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "offre"
+        ordering = ["received_at", "pk"]
+
+    def __str__(self) -> str:
+        return self.number

@@ -1,0 +1,108 @@
+"""The receipt: what was received, when, and the proofs, as JSON and as a sealed PDF (annexe 8, article 2-II)."""
+
+import base64
+import json
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.utils import timezone as django_timezone
+
+from dematmp.audit.documents import render
+from dematmp.audit.keys import authority_certificate, journal_signer, seal_material, timestamp_authority
+from dematmp.audit.services import utc_text
+from dematmp.bids.models import Bid
+from signing.pdf import seal_pdf
+from signing.timestamps import Stamp, request_token
+
+EMBEDDED = "autorité intégrée à la plateforme (non qualifiée)"
+
+
+def receipt(bid: Bid) -> dict[str, object]:
+    """The receipt as plain values; the same at each call, but for the token that is added when an authority answers."""
+    record = json.loads(bytes(bid.record))
+    return {
+        "v": "receipt/1",
+        "number": bid.number,
+        "deposit": str(bid.uuid),
+        "operator": settings.OPERATOR_NAME,
+        "buyer": {"name": bid.consultation.buyer.name, "siret": bid.consultation.buyer.siret},
+        "consultation": {
+            "uuid": str(bid.consultation.uuid),
+            "reference": bid.consultation.reference,
+            "title": bid.consultation.title,
+            "object": bid.consultation.object,
+        },
+        "bidder": {"name": bid.bidder.name, "siret": bid.bidder.siret, "uuid": str(bid.bidder.uuid)},
+        "received": utc_text(bid.received_at),
+        "deadline": utc_text(bid.deadline),
+        "state": "late" if bid.late else "in-time",
+        "envelopes": record["envelopes"],
+        "record": base64.b64encode(bytes(bid.record)).decode(),
+        "journal": {
+            "index": bid.journal_index,
+            "nonce": bytes(bid.nonce).hex(),
+            "proof": bid.proof,
+            "key": journal_signer().verifier_key,
+        },
+        "timestamp": {
+            "token": base64.b64encode(bytes(bid.token)).decode() if bid.token else None,
+            "authority": bid.token_authority or None,
+            "time": utc_text(bid.token_at) if bid.token_at else None,
+            "qualified": False,
+        },
+    }
+
+
+def stamp(bid: Bid, *, now: datetime) -> bool:
+    """Ask the authorities, in order, for a token over the record; True when the bid has one. May run twice."""
+    if bid.token is not None:
+        return True
+    stamped = obtain_token(bytes(bid.record), now=now)
+    if stamped is None:
+        return False
+    token, authority = stamped
+    Bid.objects.filter(pk=bid.pk, token=None).update(
+        token=token.response, token_authority=authority, token_at=token.token.gen_time
+    )
+    return True
+
+
+def obtain_token(data: bytes, *, now: datetime) -> tuple[Stamp, str] | None:
+    """A verified token over SHA-256 of `data` and the name of who gave it, or None when nobody answered."""
+    import hashlib
+
+    from signing.errors import TimestampRefused
+
+    digest = hashlib.sha256(data).digest()
+    authorities = [timestamp_authority() if url == "embedded" else url for url in settings.TSA_URLS]
+    try:
+        stamped = request_token(digest, authorities, ca_pem=authority_certificate(), now=now)
+    except TimestampRefused:
+        return None
+    return stamped, EMBEDDED if stamped.authority == "embedded" else stamped.authority
+
+
+def receipt_pdf(bid: Bid, *, now: datetime) -> bytes:
+    """The receipt as a tagged PDF sealed by the platform's key (PAdES)."""
+    zone = ZoneInfo(settings.TIME_ZONE)
+    data = receipt(bid)
+    data["received_local"] = _local(bid.received_at, zone)
+    data["deadline_local"] = _local(bid.deadline, zone)
+    data["zone"] = settings.TIME_ZONE
+    data["checkpoint"] = bid.proof.split("\n\n", 1)[-1]
+    pdf = render("receipt", data, title=f"Accusé de réception {bid.number}")
+    material = seal_material()
+    return seal_pdf(
+        pdf,
+        certificate_pem=material.certificate,
+        key_pem=material.key,
+        ca_pem=material.authority,
+        reason="Accusé de réception électronique",
+        now=now,
+        timestamper=None,
+    )
+
+
+def _local(moment: datetime, zone: ZoneInfo) -> str:
+    return django_timezone.localtime(moment, zone).strftime("%d/%m/%Y à %H:%M:%S")

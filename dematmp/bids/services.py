@@ -1,0 +1,174 @@
+"""Finalise a deposit: one transaction with its journal entry and its receipt. Then stamp it and seal its receipt."""
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+
+from django.db import transaction
+
+from dematmp.accounts.models import User
+from dematmp.audit.services import append, canonical, utc_text
+from dematmp.bids.errors import DigestMismatch, Incomplete
+from dematmp.bids.models import Attempt, Bid, SealedObject
+from dematmp.bids.rules import Candidate, is_late, states
+from dematmp.consultations.models import Consultation
+from dematmp.mails.services import store as store_mail
+from signing.digests import composite_of_parts
+from signing.header import header_hash
+from storage.objects import Part as StoredPart
+from storage.stores import object_store
+
+
+def finalise(
+    attempt: Attempt, *, digests: Mapping[tuple[uuid.UUID, str], str], by: User, now: datetime
+) -> Bid:
+    """The deposit is made at `now`, the server's receive time; the same bid comes back when it is called again.
+
+    `digests` are the composite SHA-256 that the client computed, by (envelope, object name).
+    Raises Incomplete, DigestMismatch.
+    """
+    if (done := Bid.objects.filter(attempt=attempt).first()) is not None:
+        return done
+    sealed = list(
+        SealedObject.objects.filter(envelope__attempt=attempt)
+        .select_related("envelope__attempt__consultation")
+        .prefetch_related("parts")
+        .order_by("pk")
+    )
+    _check_complete(sealed)
+    _complete_objects(sealed, digests, now=now)
+    # Every byte is in the store, nothing is promised yet: a crash from here is finished by the next finalise.
+    with transaction.atomic():
+        Attempt.objects.select_for_update().get(pk=attempt.pk)
+        if (done := Bid.objects.filter(attempt=attempt).first()) is not None:
+            return done
+        bid = _record(attempt, sealed, by=by, now=now)
+    return bid
+
+
+def _check_complete(sealed: list[SealedObject]) -> None:
+    missing = []
+    for each in sealed:
+        held = {part.number for part in each.parts.all()}
+        absent = [number for number in range(1, each.part_count + 1) if number not in held]
+        if absent:
+            missing.append({"envelope": str(each.envelope.uuid), "name": each.name, "parts": absent})
+    if missing:
+        count = sum(len(each["parts"]) for each in missing)
+        raise Incomplete(f"Offre pas encore déposée : il reste {count} partie(s) à recevoir.", missing=missing)
+
+
+def _complete_objects(
+    sealed: list[SealedObject], digests: Mapping[tuple[uuid.UUID, str], str], *, now: datetime
+) -> None:
+    store = object_store()
+    for each in sealed:
+        parts = sorted(each.parts.all(), key=lambda part: part.number)
+        digest = composite_of_parts([bytes.fromhex(part.sha256) for part in parts])
+        if digests.get((each.envelope.uuid, each.name)) != digest:
+            raise DigestMismatch(f"L'objet {each.name} reçu n'est pas celui que votre poste a scellé.")
+        if each.completed_at is None:
+            store.complete(
+                each.key,
+                each.upload_id,
+                [StoredPart(part.number, each.part_size(part.number), part.sha256) for part in parts],
+            )
+            each.sha256, each.completed_at = digest, now
+            each.save(update_fields=["sha256", "completed_at"])
+    for envelope in {each.envelope.pk: each.envelope for each in sealed}.values():
+        store.put(f"{envelope.prefix}/header.json", bytes(envelope.header))
+        store.put(f"{envelope.prefix}/keys.bin", bytes(envelope.keys))
+
+
+def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: datetime) -> Bid:
+    deadline = attempt.consultation.deadline
+    if deadline is None:
+        raise Incomplete("Cette consultation n'a pas de date limite.")
+    late = is_late(now, deadline)
+    times = [part.received_at for each in sealed for part in each.parts.all()]
+    record = canonical(
+        {
+            "v": "deposit/1",
+            "deposit": str(attempt.deposit),
+            "attempt": str(attempt.uuid),
+            "consultation": str(attempt.consultation.uuid),
+            "bidder": str(attempt.bidder.uuid),
+            "account": str(by.uuid),
+            "started": utc_text(attempt.started_at),
+            "first_part": utc_text(min(times)),
+            "last_part": utc_text(max(times)),
+            "received": utc_text(now),
+            "deadline": utc_text(deadline),
+            "late": late,
+            "envelopes": [
+                {
+                    "envelope": str(envelope.uuid),
+                    "lot": envelope.lot,
+                    "kind": envelope.kind,
+                    "header": header_hash(bytes(envelope.header)).hex(),
+                    "keys": hashlib.sha256(bytes(envelope.keys)).hexdigest(),
+                    "objects": [
+                        {"name": each.name, "size": each.size, "sha256": each.sha256, "part_bytes": each.part_bytes}
+                        for each in sealed
+                        if each.envelope_id == envelope.pk
+                    ],
+                }
+                for envelope in attempt.envelopes.order_by("pk")
+            ],
+        }
+    )
+    appended = append("deposit", record, consultation=attempt.consultation.uuid, subject=attempt.deposit, now=now)
+    bid = Bid.objects.create(
+        uuid=attempt.deposit,
+        attempt=attempt,
+        consultation=attempt.consultation,
+        bidder=attempt.bidder,
+        number=f"AR-{now:%Y%m%d}-{attempt.deposit.hex[:10].upper()}",
+        received_at=now,
+        deadline=deadline,
+        late=late,
+        record=record,
+        journal_index=appended.entry.index,
+        nonce=appended.entry.nonce,
+        proof=appended.proof,
+    )
+    store_mail(
+        to=by.email,
+        subject=f"Accusé de réception {bid.number}" + (" (hors délai)" if late else ""),
+        body=f"Votre dépôt pour la consultation {attempt.consultation.reference} a été reçu le {utc_text(now)}"
+        f"{' après la date limite (hors délai)' if late else ''}.\n"
+        "L'accusé de réception complet est dans votre espace.",
+        now=now,
+    )
+    from dematmp.bids.tasks import stamp_bid
+
+    transaction.on_commit(lambda: stamp_bid.delay(bid.pk))
+    return bid
+
+
+def envelope_states(consultation: Consultation) -> dict[str, str]:
+    """State of each deposited envelope of a consultation (`rules.states`), by envelope uuid."""
+    bids = consultation.bids.select_related("bidder").prefetch_related("attempt__envelopes")
+    return states(
+        Candidate(
+            envelope=str(envelope.uuid),
+            bidder=str(bid.bidder.uuid),
+            lot=envelope.lot,
+            kind=envelope.kind,
+            received=bid.received_at,
+            late=bid.late,
+            withdrawn=bid.withdrawn_at is not None,
+        )
+        for bid in bids.order_by("pk")
+        for envelope in bid.attempt.envelopes.all()
+    )
+
+
+def bid_state(bid: Bid) -> str:
+    """`late`, `withdrawn`, `superseded` when nothing of it counts any more, else `deposited`."""
+    found = envelope_states(bid.consultation)
+    mine = {found[str(envelope.uuid)] for envelope in bid.attempt.envelopes.order_by("pk")}
+    if "counts" in mine:
+        return "deposited"
+    return mine.pop() if len(mine) == 1 else "superseded"
