@@ -1,0 +1,91 @@
+"""One tree of errors. Verification raises; validation of people's signatures reports (report.py)."""
+
+from typing import ClassVar
+
+
+class SigningError(Exception):
+    """Root: nothing else leaves this package for a bad input."""
+
+    code: ClassVar[str] = "signing.error"
+
+
+class HeaderRefused(SigningError):
+    """The header is not strict `pli/1`, or its ids are not those expected."""
+
+    code = "envelope.header-refused"
+
+
+class ManifestRefused(SigningError):
+    """The manifest or closing record is malformed or disagrees with the files."""
+
+    code = "envelope.manifest-refused"
+
+
+class StanzaRefused(SigningError):
+    """A sealed key was not sealed to this key, or was altered."""
+
+    code = "envelope.stanza-refused"
+
+
+class ObjectRefused(SigningError):
+    """A sealed object was altered, truncated, swapped or belongs elsewhere."""
+
+    code = "envelope.object-refused"
+
+
+class NameRefused(SigningError):
+    """A file's name cannot be sealed."""
+
+    code = "envelope.name-refused"
+
+
+class KeyRefused(SigningError):
+    """Bytes that are not a key of this suite."""
+
+    code = "key.refused"
+
+
+class ShareRefused(SigningError):
+    """A share that does not match its commitment; `index` names its holder."""
+
+    code = "share.refused"
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class CeremonyRefused(SigningError):
+    """The ceremony record is malformed or does not carry these keys."""
+
+    code = "ceremony.refused"
+
+
+class ProtectorRefused(SigningError):
+    """Wrong passphrase, or a protector file that was altered."""
+
+    code = "protector.refused"
+
+
+class ProofRefused(SigningError):
+    """A note, checkpoint or Merkle proof that does not verify."""
+
+    code = "proof.refused"
+
+
+class TimestampRefused(SigningError):
+    """A timestamp request or token that does not verify, or nobody answered."""
+
+    code = "timestamp.refused"
+
+
+class SignatureRefused(SigningError):
+    """A PDF could not be sealed or signed."""
+
+    code = "signature.refused"
+
+
+class ReceiptRefused(SigningError):
+    """A receipt whose proofs do not agree."""
+
+    code = "receipt.refused"
