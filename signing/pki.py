@@ -1,0 +1,140 @@
+"""Certificates: the platform's own small authority, and a test authority for signatories made on the spot."""
+
+import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_YEAR = timedelta(days=365)
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A PEM certificate, its PEM key (unencrypted) and the PEM certificate of its issuer."""
+
+    certificate: bytes
+    key: bytes
+    authority: bytes
+
+
+def _name(common: str, organisation: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.COUNTRY_NAME, "FR"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation[:64]),
+            x509.NameAttribute(NameOID.COMMON_NAME, common[:64]),
+        ]
+    )
+
+
+def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _usage(*names: str) -> x509.KeyUsage:
+    every = (
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
+    return x509.KeyUsage(**{name: name in names for name in every})
+
+
+def new_authority(common: str, organisation: str, *, now: datetime, days: int = 3650) -> Credential:
+    """A self-signed P-256 certificate authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name(common, organisation)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(Encoding.PEM)
+    return Credential(pem, _pem_key(key), pem)
+
+
+def issue(
+    authority: Credential,
+    common: str,
+    organisation: str,
+    *,
+    now: datetime,
+    days: int = 1095,
+    timestamping: bool = False,
+    starts: datetime | None = None,
+) -> Credential:
+    """A P-256 end certificate: for timestamps (critical EKU, RFC 3161 §2.3) or for signing documents."""
+    issuer = x509.load_pem_x509_certificate(authority.certificate)
+    signer = load_pem_private_key(authority.key, None)
+    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+        raise TypeError("the authority's key is not an elliptic curve key")
+    key = ec.generate_private_key(ec.SECP256R1())
+    usages = ("digital_signature",) if timestamping else ("digital_signature", "content_commitment")
+    begin = starts or now - timedelta(minutes=5)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name(common, organisation))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(*usages), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+    )
+    if timestamping:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
+    certificate = builder.sign(signer, hashes.SHA256())
+    return Credential(certificate.public_bytes(Encoding.PEM), _pem_key(key), authority.certificate)
+
+
+def _write(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def make_authority(directory: Path, *, name: str, now: datetime) -> None:
+    """ca.pem, tsa.pem, tsa.key, seal.pem, seal.key in `directory`, once: the authority's own key is not kept.
+
+    seal.key is written last; a crash before leaves nothing that a second call does not make anew.
+    """
+    if (directory / "seal.key").exists():
+        return
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    authority = new_authority(f"{name} - autorité", name, now=now)
+    tsa = issue(authority, f"{name} - horodatage (non qualifié)", name, now=now, days=1825, timestamping=True)
+    seal = issue(authority, f"{name} - cachet", name, now=now, days=1825)
+    _write(directory / "ca.pem", authority.certificate)
+    _write(directory / "tsa.pem", tsa.certificate)
+    _write(directory / "tsa.key", tsa.key)
+    _write(directory / "seal.pem", seal.certificate)
+    _write(directory / "seal.key", seal.key)
