@@ -35,6 +35,12 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
 }
 
 
+class _Response(core.Sequence):  # type: ignore[misc]
+    """TimeStampResp of RFC 3161 §2.4.2, whose token is optional (asn1crypto's own class requires it)."""
+
+    _fields = [("status", tsp.PKIStatusInfo), ("time_stamp_token", cms.ContentInfo, {"optional": True})]
+
+
 @dataclass(frozen=True)
 class Token:
     """What a verified token says."""
@@ -207,7 +213,7 @@ def _parse_request(data: bytes) -> tsp.TimeStampReq:
 
 def _rejection(why: str, failure: str) -> bytes:
     status = {"status": "rejection", "status_string": [why], "fail_info": {failure}}
-    return bytes(tsp.TimeStampResp({"status": status}).dump())
+    return bytes(_Response({"status": status}).dump())
 
 
 def verify_token(
@@ -227,7 +233,7 @@ def verify_token(
 def _signed_data(data: bytes) -> cms.SignedData:
     if len(data) > 1024 * 1024:
         raise TimestampRefused("Jeton trop long.")
-    response = tsp.TimeStampResp.load(data)
+    response = _Response.load(data)
     try:
         status = response["status"]["status"].native
     except (ValueError, TypeError):
