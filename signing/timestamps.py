@@ -262,6 +262,9 @@ def _verified(data: bytes, digest: bytes, ca_pem: bytes, nonce: int | None, at: 
     if attributes["message_digest"][0].native != _hash(algorithm, content):
         raise TimestampRefused("Le contenu du jeton a été modifié.")
     certificate = _signing_certificate(signed, attributes, ca_pem)
+    sid = signer["sid"].chosen.native
+    if isinstance(sid, dict) and sid["serial_number"] != certificate.serial_number:
+        raise TimestampRefused("Le jeton désigne un autre certificat que le sien.")
     moment = info["gen_time"].native
     _check_chain(certificate, ca_pem, moment)
     # RFC 5652 §5.4: what is signed is the DER SET OF, not the implicit tag of the field.
