@@ -100,7 +100,6 @@ def receipt_pdf(bid: Bid, *, now: datetime) -> bytes:
         ca_pem=material.authority,
         reason="Accusé de réception électronique",
         now=now,
-        timestamper=None,
     )
 
 

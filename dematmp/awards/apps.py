@@ -1,0 +1,8 @@
+"""The room « attributions »."""
+
+from django.apps import AppConfig
+
+
+class AwardsConfig(AppConfig):
+    name = "dematmp.awards"
+    verbose_name = "attributions"

@@ -1,0 +1,1 @@
+"""Files, uploads, objects in S3 or a folder, antivirus: nothing of procurement."""

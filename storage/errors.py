@@ -1,0 +1,51 @@
+"""One tree of errors for this room."""
+
+from typing import ClassVar
+
+
+class StorageError(Exception):
+    """Root."""
+
+    code: ClassVar[str] = "storage.error"
+
+
+class KeyRefused(StorageError):
+    """A key that could leave its store."""
+
+    code = "storage.key-refused"
+
+
+class ObjectMissing(StorageError):
+    """No such object."""
+
+    code = "storage.object-missing"
+
+
+class ObjectTooLarge(StorageError):
+    """More bytes than the reader accepts."""
+
+    code = "storage.object-too-large"
+
+
+class PartTruncated(StorageError):
+    """Fewer bytes than announced; nothing was kept."""
+
+    code = "storage.part-truncated"
+
+
+class PartCorrupt(StorageError):
+    """Other bytes than announced; nothing was kept."""
+
+    code = "storage.part-corrupt"
+
+
+class StoreUnavailable(StorageError):
+    """The store did not answer."""
+
+    code = "storage.unavailable"
+
+
+class AntivirusUnavailable(StorageError):
+    """The antivirus did not answer: try again later, never call the file clean."""
+
+    code = "storage.antivirus-unavailable"

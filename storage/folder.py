@@ -1,0 +1,142 @@
+"""Objects in a folder: the embedded default. What appears under a key is whole and on disk."""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated
+from storage.objects import BLOCK_BYTES, Part, StoredObject, check_key, verified
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FolderStore:
+    """Objects under `root/objects`, parts under `root/uploads`; every write is temporary + fsync + rename."""
+
+    def __init__(self, root: Path) -> None:
+        self._objects, self._uploads = root / "objects", root / "uploads"
+
+    def _path(self, key: str) -> Path:
+        return self._objects / check_key(key)
+
+    def _write(self, path: Path, chunks: Iterable[bytes]) -> StoredObject:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{uuid.uuid4().hex}")
+        digest, size = hashlib.sha256(), 0
+        try:
+            with draft.open("wb") as file:
+                for chunk in chunks:
+                    digest.update(chunk)
+                    size += len(chunk)
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+        return StoredObject(size, digest.hexdigest())
+
+    def put(self, key: str, data: bytes) -> None:
+        self._write(self._path(key), [data])
+
+    def put_stream(self, key: str, chunks: Iterable[bytes]) -> StoredObject:
+        return self._write(self._path(key), chunks)
+
+    def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        path = self._path(key)
+        try:
+            file = path.open("rb")
+        except FileNotFoundError as missing:
+            raise ObjectMissing("Cet objet n'existe pas.") from missing
+        return self._blocks(file, start, length)
+
+    @staticmethod
+    def _blocks(file: BinaryIO, start: int, length: int | None) -> Iterator[bytes]:
+        with file:
+            file.seek(start)
+            left = length
+            while left is None or left > 0:
+                block = file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left))
+                if not block:
+                    return
+                if left is not None:
+                    left -= len(block)
+                yield block
+
+    def read(self, key: str, *, max_bytes: int = 64 * 1024**2) -> bytes:
+        if self.size(key) > max_bytes:
+            raise ObjectTooLarge("Cet objet est trop long pour être lu d'un bloc.")
+        return self._path(key).read_bytes()
+
+    def size(self, key: str) -> int:
+        try:
+            return self._path(key).stat().st_size
+        except FileNotFoundError as missing:
+            raise ObjectMissing("Cet objet n'existe pas.") from missing
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        base = self._objects / check_key(prefix.rstrip("/"))
+        for path in sorted(base.rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                yield path.relative_to(self._objects).as_posix()
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def begin(self, key: str) -> str:
+        check_key(key)
+        upload_id = uuid.uuid4().hex
+        (self._uploads / upload_id).mkdir(parents=True)
+        return upload_id
+
+    def put_part(
+        self, key: str, upload_id: str, number: int, stream: BinaryIO, *, size: int, part_bytes: int, sha256: str
+    ) -> None:
+        self._write(self._uploads / check_key(upload_id) / str(number), verified(stream, size=size, sha256=sha256))
+
+    def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
+        """Join the parts into the object; does nothing when that was done before."""
+        path, folder = self._path(key), self._uploads / check_key(upload_id)
+        total = sum(part.size for part in parts)
+        if not (path.is_file() and path.stat().st_size == total):
+            if len(parts) == 1:
+                self._move(folder / "1", path)
+            else:
+                self._write(path, self._joined(folder, parts))
+        shutil.rmtree(folder, ignore_errors=True)
+
+    @staticmethod
+    def _move(source: Path, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            source.replace(path)
+        except FileNotFoundError as missing:
+            raise PartTruncated("Une partie manque dans le stockage.") from missing
+        _sync_directory(path.parent)
+
+    @staticmethod
+    def _joined(folder: Path, parts: Sequence[Part]) -> Iterator[bytes]:
+        for part in parts:
+            try:
+                file = (folder / str(part.number)).open("rb")
+            except FileNotFoundError as missing:
+                raise PartTruncated("Une partie manque dans le stockage.") from missing
+            with file:
+                yield from iter(lambda: file.read(BLOCK_BYTES), b"")  # noqa: B023
+
+    def abort(self, key: str, upload_id: str) -> None:
+        shutil.rmtree(self._uploads / check_key(upload_id), ignore_errors=True)
