@@ -133,6 +133,8 @@ TSA_URLS = env.list("DEMATMP_TSA_URLS", default=["embedded"])
 # The platform's own keys: journal, timestamp authority, seal, key-encryption key. Mode 0700.
 SECRETS_DIR = Path(env.str("DEMATMP_SECRETS_DIR", default=str(STATE_DIR / "secrets")))
 JOURNAL_ORIGIN = env.str("DEMATMP_JOURNAL_ORIGIN", default="dematmp.example/journal")
+# PEM files of authorities whose certificates may sign bids, added to none by default (trusted lists: their own issue).
+SIGNATURE_TRUST = env.list("DEMATMP_SIGNATURE_TRUST", default=[])
 S2LOW = {
     "url": env.str("DEMATMP_S2LOW_URL", default=""),
     "login": env.str("DEMATMP_S2LOW_LOGIN", default=""),

@@ -1,0 +1,84 @@
+"""Award a lot to a company whose offer was opened, and write the deliberation."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import ClassVar
+
+from django.db import IntegrityError, transaction
+
+from dematmp.accounts.models import Organisation, User
+from dematmp.audit.documents import render
+from dematmp.audit.keys import seal_material
+from dematmp.audit.services import append
+from dematmp.awards.models import Award
+from dematmp.consultations.models import Lot
+from dematmp.opening.models import OpenedEnvelope
+from signing.pdf import seal_pdf
+
+
+class AwardRefused(Exception):
+    """The lot cannot be awarded so. `str()` is the French sentence."""
+
+    code: ClassVar[str] = "award.refused"
+    next: str = "Vérifiez le lot, l'entreprise et l'ouverture des plis."
+
+
+def award(
+    lot: Lot, *, company: Organisation, amount: Decimal, reasons: str, by: User, now: datetime
+) -> Award:
+    """Record the decision. Raises AwardRefused when the company's offer for this lot was not opened."""
+    opened = OpenedEnvelope.objects.filter(
+        session__consultation=lot.consultation,
+        envelope__attempt__bidder=company,
+        envelope__lot=lot.number,
+        envelope__kind="offre",
+        state="opened",
+        session__finished_at__isnull=False,
+    )
+    if not opened.exists():
+        raise AwardRefused(f"Aucune offre ouverte de {company} pour le lot {lot.number}.")
+    try:
+        with transaction.atomic():
+            decision = Award.objects.create(
+                lot=lot, company=company, amount=amount, reasons=reasons, decided_by=by, decided_at=now
+            )
+            append(
+                "award",
+                {"lot": lot.number, "company": str(company.uuid), "amount": str(amount), "by": str(by.uuid)},
+                consultation=lot.consultation.uuid,
+                now=now,
+            )
+    except IntegrityError as twice:
+        raise AwardRefused(f"Le lot {lot.number} est déjà attribué.") from twice
+    return decision
+
+
+def deliberation(decision: Award, *, now: datetime) -> bytes:
+    """The act of award as a tagged PDF sealed by the platform's key."""
+    lot, consultation = decision.lot, decision.lot.consultation
+    material = seal_material()
+    pdf = render(
+        "deliberation",
+        {
+            "buyer": consultation.buyer.name,
+            "reference": consultation.reference,
+            "title": consultation.title,
+            "object": consultation.object,
+            "procedure": consultation.get_procedure_display(),
+            "lot": {"number": lot.number, "title": lot.title},
+            "company": {"name": decision.company.name, "siret": decision.company.siret or ""},
+            "amount": f"{decision.amount:,.2f}".replace(",", " ").replace(".", ","),
+            "reasons": decision.reasons,
+            "date": decision.decided_at.strftime("%d/%m/%Y"),
+            "author": str(decision.decided_by),
+        },
+        title=f"Attribution du lot {lot.number}",
+    )
+    return seal_pdf(
+        pdf,
+        certificate_pem=material.certificate,
+        key_pem=material.key,
+        ca_pem=material.authority,
+        reason="Acte d'attribution",
+        now=now,
+    )

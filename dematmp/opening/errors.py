@@ -1,0 +1,50 @@
+"""What may be refused about keys and openings."""
+
+from typing import ClassVar
+
+
+class OpeningError(Exception):
+    """Root of this room's errors. `str()` is the French sentence, `next` the step to take, `facts` go into the JSON."""
+
+    code: ClassVar[str] = "opening.error"
+    status: ClassVar[int] = 409
+    next: str = "Rechargez la page pour voir où en est la séance."
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+class CeremonyRefused(OpeningError):
+    """The ceremony is not at this step, or its record does not match the platform's own rows."""
+
+    code = "ceremony.refused"
+    next = "Recommencez la cérémonie avec les membres de la commission."
+
+
+class BeforeDeadline(OpeningError):
+    """Nobody opens before the deadline."""
+
+    code = "opening.before-deadline"
+    next = "Revenez après la date limite de remise des offres."
+
+
+class QuorumMissing(OpeningError):
+    """Fewer shares than the quorum."""
+
+    code = "opening.quorum-missing"
+    next = "Attendez qu'un autre membre de la commission apporte sa part."
+
+
+class ShareRefused(OpeningError):
+    """A share that this session does not expect, or that is false: its holder is named."""
+
+    code = "opening.share-refused"
+    next = "Le membre désigné recommence avec le bon protecteur ; les autres parts sont conservées."
+
+
+class AlreadyReleased(OpeningError):
+    """The session is past this step."""
+
+    code = "opening.already-released"
+    next = "Suivez l'avancement de l'ouverture sur la page de la séance."

@@ -1,0 +1,30 @@
+"""Unseal one released session, alone: a file lock keeps two processes off the same session."""
+
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from filelock import FileLock, Timeout
+
+from dematmp.opening.errors import OpeningError
+from dematmp.opening.models import OpeningSession
+from dematmp.opening.unsealing import harden, unseal_all
+from storage.errors import StorageError
+
+
+class Command(BaseCommand):
+    help = "Descelle les plis d'une séance dont la clé a été libérée."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("session")
+
+    def handle(self, *args: object, session: str, **options: object) -> None:
+        harden()
+        found = OpeningSession.objects.get(uuid=session)
+        try:
+            with FileLock(Path(settings.STATE_DIR) / f"unseal-{found.uuid}.lock", timeout=0):
+                unseal_all(found)
+        except Timeout:
+            self.stdout.write("Une autre ouverture de cette séance est en cours.")
+        except (OpeningError, StorageError) as refused:
+            raise CommandError(f"[{refused.code}] {refused}") from refused

@@ -1,0 +1,116 @@
+"""The minutes: everything that was opened, and what was not and why, as JSON and as a sealed PDF."""
+
+import json
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from dematmp.audit.documents import render
+from dematmp.audit.keys import seal_material
+from dematmp.audit.services import append, utc_text
+from dematmp.opening.models import OpenedEnvelope, OpeningSession
+from signing.ceremony import fingerprint
+from signing.pdf import seal_pdf
+
+
+def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
+    """The minutes as plain values. EK is written for opened envelopes only: with it anybody can open them for ever."""
+    consultation = session.consultation
+    deadline = consultation.deadline
+    given = {
+        share.holder.index: share.received_at for share in session.shares.select_related("holder").order_by("pk")
+    }
+    return {
+        "v": "minutes/1",
+        "session": str(session.uuid),
+        "operator": settings.OPERATOR_NAME,
+        "buyer": {"name": consultation.buyer.name, "siret": consultation.buyer.siret},
+        "consultation": {
+            "uuid": str(consultation.uuid),
+            "reference": consultation.reference,
+            "title": consultation.title,
+            "object": consultation.object,
+        },
+        "deadline": utc_text(deadline) if deadline else None,
+        "started": utc_text(session.started_at),
+        "released": utc_text(session.released_at) if session.released_at else None,
+        "finished": utc_text(now),
+        "ceremony": consultation.ceremony_sha256,
+        "fingerprint": fingerprint(consultation.ceremony_sha256),
+        "threshold": consultation.ceremony.threshold,
+        "members": [
+            {
+                "index": holder.index,
+                "name": str(holder.user),
+                "share": utc_text(given[holder.index]) if holder.index in given else None,
+            }
+            for holder in consultation.ceremony.holders.select_related("user").order_by("index")
+        ],
+        "envelopes": [
+            _envelope(row)
+            for row in session.envelopes.select_related("envelope__attempt__bidder", "envelope__attempt__bid").order_by(
+                "envelope__attempt__bid__received_at", "pk"
+            )
+        ],
+    }
+
+
+def _envelope(row: OpenedEnvelope) -> dict[str, object]:
+    bid = row.envelope.attempt.bid
+    said: dict[str, object] = {
+        "envelope": str(row.envelope.uuid),
+        "deposit": str(bid.uuid),
+        "receipt": bid.number,
+        "bidder": {"name": bid.bidder.name, "siret": bid.bidder.siret},
+        "lot": row.envelope.lot,
+        "kind": row.envelope.kind,
+        "received": utc_text(bid.received_at),
+        "state": row.state,
+        "reason": row.reason,
+    }
+    if row.state == "opened":
+        said["ek"] = row.ek
+        said["files"] = [
+            {
+                "index": file.index,
+                "name": file.name,
+                "size": file.size,
+                "sha256": file.sha256,
+                "scan": {"verdict": file.verdict, "detail": file.verdict_detail},
+                "signature": file.signature,
+                "served": file.is_served,
+            }
+            for file in row.files.order_by("index")
+        ]
+    return said
+
+
+def write_minutes(session: OpeningSession, *, now: datetime) -> None:
+    """Keep the minutes, journal their digest, end the session and wipe its ephemeral key. Does nothing twice."""
+    said = minutes(session, now=now)
+    data = json.dumps(said, ensure_ascii=False, indent=1).encode()
+    material = seal_material()
+    zone = ZoneInfo(settings.TIME_ZONE)
+    local = {
+        f"{name}_local": timezone.localtime(datetime.fromisoformat(str(said[name])), zone).strftime("%d/%m/%Y à %H:%M:%S")
+        for name in ("deadline", "started", "released", "finished")
+        if said[name]
+    }
+    pdf = seal_pdf(
+        render("minutes", {**said, **local, "zone": settings.TIME_ZONE}, title="Procès-verbal d'ouverture des plis"),
+        certificate_pem=material.certificate,
+        key_pem=material.key,
+        ca_pem=material.authority,
+        reason="Procès-verbal d'ouverture des plis",
+        now=now,
+    )
+    with transaction.atomic():
+        locked = OpeningSession.objects.select_for_update().get(pk=session.pk)
+        if locked.finished_at is not None:
+            return
+        locked.minutes, locked.minutes_pdf, locked.finished_at, locked.wrapped_seed = data, pdf, now, None
+        locked.save(update_fields=["minutes", "minutes_pdf", "finished_at", "wrapped_seed"])
+        append("minutes", data, consultation=session.consultation.uuid, now=now)

@@ -1,0 +1,211 @@
+"""Protectors, the ceremony and its holders, sessions, what was opened."""
+
+import uuid
+from typing import Self
+
+from django.db import models
+
+from dematmp.accounts.models import User
+from dematmp.bids.models import Envelope
+from dematmp.consultations.models import KINDS, SERVED, VERDICTS, Consultation
+
+
+class Protector(models.Model):
+    """What protects a member's shares; the platform holds only its public key."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, models.PROTECT, related_name="protectors")
+    kind = models.CharField("nature", max_length=12, choices=[("passphrase", "phrase secrète")])
+    label = models.CharField("intitulé", max_length=100)
+    public_key = models.BinaryField("clé publique")
+    created_at = models.DateTimeField("créé le")
+
+    class Meta:
+        verbose_name = "protecteur"
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class Ceremony(models.Model):
+    """The committee's keys for one consultation. The platform's seeds are wrapped; the committee's are never here."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    consultation = models.OneToOneField(Consultation, models.PROTECT, related_name="ceremony")
+    threshold = models.PositiveSmallIntegerField("quorum")
+    started_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    started_at = models.DateTimeField("commencée le")
+    record = models.BinaryField("compte rendu", null=True, blank=True)
+    recorded_at = models.DateTimeField("déposée le", null=True, blank=True)
+    confirmed_at = models.DateTimeField("confirmée le", null=True, blank=True)
+    token = models.BinaryField("jeton d'horodatage", null=True, blank=True)
+
+    class Meta:
+        verbose_name = "cérémonie des clés"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(threshold__gte=2),
+                name="opening_never_one",
+                violation_error_message="Jamais une seule personne n'ouvre : le quorum est de 2 au moins.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uuid)
+
+    @property
+    def state(self) -> str:
+        """waiting, recorded, confirmed."""
+        if self.confirmed_at:
+            return "confirmed"
+        return "recorded" if self.recorded_at else "waiting"
+
+
+class PlatformKey(models.Model):
+    """The platform's half for one kind of envelope; its seed is wrapped by the key-encryption key."""
+
+    ceremony = models.ForeignKey(Ceremony, models.CASCADE, related_name="platform_keys")
+    kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
+    public_key = models.BinaryField()
+    wrapped_seed = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["ceremony", "kind"], name="opening_platform_key_once")]
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+class KeyHolder(models.Model):
+    ceremony = models.ForeignKey(Ceremony, models.CASCADE, related_name="holders")
+    index = models.PositiveSmallIntegerField("numéro")
+    user = models.ForeignKey(User, models.PROTECT, related_name="holdings")
+    protector = models.ForeignKey(Protector, models.PROTECT, related_name="+")
+    confirmed_at = models.DateTimeField("a confirmé le", null=True, blank=True)
+
+    class Meta:
+        verbose_name = "détenteur de clé"
+        ordering = ["index"]
+        constraints = [
+            models.UniqueConstraint(fields=["ceremony", "index"], name="opening_holder_index_once"),
+            models.UniqueConstraint(fields=["ceremony", "user"], name="opening_holder_user_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.index}. {self.user}"
+
+
+class SealedShare(models.Model):
+    """A share sealed to its holder's protector."""
+
+    holder = models.ForeignKey(KeyHolder, models.CASCADE, related_name="shares")
+    kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
+    sealed = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["holder", "kind"], name="opening_share_once")]
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+class SessionQuerySet(models.QuerySet["OpeningSession"]):
+    def of_member(self, user: User) -> Self:
+        """What this person may see: sessions of ceremonies in which they hold a share."""
+        return self.filter(consultation__ceremony__holders__user=user).distinct()
+
+
+class OpeningSession(models.Model):
+    """One opening of one consultation; its ephemeral seed is wrapped, and wiped at the end."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    consultation = models.OneToOneField(Consultation, models.PROTECT, related_name="opening_session")
+    started_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    started_at = models.DateTimeField("ouverte le")
+    public_key = models.BinaryField()
+    wrapped_seed = models.BinaryField(null=True, blank=True)
+    released_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    released_at = models.DateTimeField("clé de la plateforme libérée le", null=True, blank=True)
+    finished_at = models.DateTimeField("achevée le", null=True, blank=True)
+    problem = models.CharField("incident", max_length=300, blank=True, default="")
+    minutes = models.BinaryField("procès-verbal (JSON)", null=True, blank=True)
+    minutes_pdf = models.BinaryField("procès-verbal (PDF scellé)", null=True, blank=True)
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "séance d'ouverture des plis"
+
+    def __str__(self) -> str:
+        return str(self.uuid)
+
+    @property
+    def state(self) -> str:
+        """waiting, released (being unsealed), done."""
+        if self.finished_at:
+            return "done"
+        return "released" if self.released_at else "waiting"
+
+
+class SessionShare(models.Model):
+    """A share sealed to the session's key by its holder."""
+
+    session = models.ForeignKey(OpeningSession, models.CASCADE, related_name="shares")
+    holder = models.ForeignKey(KeyHolder, models.PROTECT, related_name="+")
+    kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
+    sealed = models.BinaryField()
+    received_at = models.DateTimeField("reçue le")
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["session", "holder", "kind"], name="opening_given_once")]
+
+    def __str__(self) -> str:
+        return f"{self.holder} {self.kind}"
+
+
+class OpenedEnvelope(models.Model):
+    """What became of one envelope; `ek` is written for the opened ones only."""
+
+    session = models.ForeignKey(OpeningSession, models.CASCADE, related_name="envelopes")
+    envelope = models.OneToOneField(Envelope, models.PROTECT, related_name="opened")
+    state = models.CharField(
+        "état", max_length=12, choices=[("waiting", "à ouvrir"), ("opened", "ouvert"), ("refused", "illisible"), ("unopened", "non ouvert")]
+    )
+    reason = models.CharField("motif", max_length=300, blank=True, default="")
+    ek = models.CharField(max_length=64, blank=True, default="")
+    opened_at = models.DateTimeField("ouvert le", null=True, blank=True)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.envelope} {self.state}"
+
+
+class OpenedFile(models.Model):
+    """One file of an opened envelope; served only when the antivirus cleared it."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    opened = models.ForeignKey(OpenedEnvelope, models.CASCADE, related_name="files")
+    index = models.PositiveIntegerField()
+    name = models.CharField("nom", max_length=255)
+    size = models.PositiveBigIntegerField("taille (octets)")
+    sha256 = models.CharField("SHA-256", max_length=64, blank=True, default="")
+    key = models.CharField(max_length=200)
+    verdict = models.CharField("antivirus", max_length=12, choices=list(VERDICTS.items()), default="pending")
+    verdict_detail = models.CharField(max_length=200, blank=True, default="")
+    signature = models.JSONField("signatures", null=True, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["index"]
+        constraints = [models.UniqueConstraint(fields=["opened", "index"], name="opening_file_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_served(self) -> bool:
+        """Files that are not clean are never served."""
+        return self.verdict in SERVED and self.done_at is not None

@@ -1,0 +1,160 @@
+"""The opening session: refused before the deadline, refused below the quorum, then released in the journal first."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from django.db import transaction
+
+from dematmp.accounts.models import User
+from dematmp.audit.keys import wrap
+from dematmp.audit.services import append, utc_text
+from dematmp.bids.models import Envelope
+from dematmp.bids.receipts import obtain_token
+from dematmp.bids.rules import COUNTS, REASONS
+from dematmp.bids.services import envelope_states
+from dematmp.consultations.models import Consultation
+from dematmp.opening.errors import AlreadyReleased, BeforeDeadline, OpeningError, QuorumMissing, ShareRefused
+from dematmp.opening.models import KeyHolder, OpenedEnvelope, OpeningSession, SessionShare
+from signing.keys import OVERHEAD_BYTES, new_seed, public_key
+from signing.sharing import SHARE_BYTES
+
+
+def _refuse(consultation: Consultation, error: OpeningError, *, by: User, now: datetime) -> None:
+    """An attempt to open too early is evidence: it is journalled, then refused."""
+    with transaction.atomic():
+        append(
+            "opening-refused",
+            {"code": error.code, "by": str(by.uuid), "at": utc_text(now)},
+            consultation=consultation.uuid,
+            now=now,
+        )
+    raise error
+
+
+def _check_deadline(consultation: Consultation, *, by: User, now: datetime) -> None:
+    deadline = consultation.deadline
+    if consultation.published_at is None or deadline is None:
+        raise OpeningError("Cette consultation n'est pas publiée.")
+    if now <= deadline:
+        _refuse(
+            consultation,
+            BeforeDeadline(
+                "Les plis ne peuvent pas être ouverts avant la date limite.", deadline=utc_text(deadline), now=utc_text(now)
+            ),
+            by=by,
+            now=now,
+        )
+
+
+def start_session(consultation: Consultation, *, by: User, now: datetime) -> OpeningSession:
+    """Open the session, or give back the one that is open. Raises BeforeDeadline (and journals it)."""
+    _check_deadline(consultation, by=by, now=now)
+    with transaction.atomic():
+        Consultation.objects.select_for_update().get(pk=consultation.pk)
+        known = OpeningSession.objects.filter(consultation=consultation).first()
+        if known is not None:
+            return known
+        seed = new_seed()
+        session = OpeningSession(consultation=consultation, started_by=by, started_at=now, public_key=public_key(seed))
+        session.wrapped_seed = wrap(seed, context=f"session {session.uuid}")
+        session.save()
+        append(
+            "session-key",
+            {"session": str(session.uuid), "public_key": bytes(session.public_key).hex(), "by": str(by.uuid)},
+            consultation=consultation.uuid,
+            now=now,
+        )
+    return session
+
+
+def give_share(session: OpeningSession, *, by: User, shares: Mapping[str, bytes], now: datetime) -> None:
+    """A member brings its shares, sealed to the session's key: kind → sealed share. Giving them again replaces them."""
+    holder = KeyHolder.objects.filter(ceremony__consultation=session.consultation, user=by).first()
+    if holder is None:
+        raise ShareRefused("Vous n'êtes pas détenteur d'une part de cette consultation.")
+    if set(shares) != set(session.consultation.kinds) or any(
+        len(sealed) != SHARE_BYTES + OVERHEAD_BYTES for sealed in shares.values()
+    ):
+        raise ShareRefused("Il faut une part par enveloppe demandée, scellée à la clé de la séance.")
+    with transaction.atomic():
+        locked = OpeningSession.objects.select_for_update().get(pk=session.pk)
+        if locked.released_at is not None:
+            raise AlreadyReleased("Le quorum est déjà réuni et l'ouverture a commencé.")
+        for kind, sealed in shares.items():
+            SessionShare.objects.update_or_create(
+                session=locked, holder=holder, kind=kind, defaults={"sealed": sealed, "received_at": now}
+            )
+        append(
+            "share-received",
+            {"session": str(session.uuid), "holder": holder.index},
+            consultation=session.consultation.uuid,
+            now=now,
+        )
+
+
+def present(session: OpeningSession) -> list[int]:
+    """Numbers of the holders whose shares are all there."""
+    kinds = len(session.consultation.kinds)
+    counts: dict[int, int] = {}
+    for index in session.shares.order_by("pk").values_list("holder__index", flat=True):
+        counts[index] = counts.get(index, 0) + 1
+    return sorted(index for index, count in counts.items() if count == kinds)
+
+
+def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSession:
+    """Release the platform's half: deadline passed here and for a timestamp authority, quorum there, journal first.
+
+    Raises BeforeDeadline, QuorumMissing. Then the worker unseals; a lost task is found by the sweep.
+    """
+    consultation = session.consultation
+    _check_deadline(consultation, by=by, now=now)
+    threshold = consultation.ceremony.threshold
+    indices = present(session)
+    if len(indices) < threshold:
+        error = QuorumMissing(
+            f"Quorum incomplet : {len(indices)} part(s) sur {threshold}.", present=len(indices), threshold=threshold
+        )
+        _refuse(consultation, error, by=by, now=now)
+    stamped = obtain_token(bytes(session.public_key), now=now)
+    deadline = consultation.deadline
+    if stamped is not None and deadline is not None and stamped[0].token.gen_time <= deadline:
+        _refuse(
+            consultation, BeforeDeadline("L'autorité d'horodatage dit que la date limite n'est pas passée."), by=by, now=now
+        )
+    with transaction.atomic():
+        locked = OpeningSession.objects.select_for_update().get(pk=session.pk)
+        if locked.released_at is None:
+            locked.released_by, locked.released_at, locked.problem = by, now, ""
+            locked.save(update_fields=["released_by", "released_at", "problem"])
+            _list_envelopes(locked)
+            append(
+                "platform-release",
+                {
+                    "session": str(session.uuid),
+                    "holders": indices,
+                    "deadline": utc_text(deadline) if deadline else None,
+                    "authority_time": utc_text(stamped[0].token.gen_time) if stamped else None,
+                    "by": str(by.uuid),
+                },
+                consultation=consultation.uuid,
+                now=now,
+            )
+            from dematmp.opening.tasks import unseal_session
+
+            transaction.on_commit(lambda: unseal_session.delay(locked.pk))
+    return locked
+
+
+def _list_envelopes(session: OpeningSession) -> None:
+    """One row for each deposited envelope: to open, or unopened with its reason."""
+    states = envelope_states(session.consultation)
+    for envelope in Envelope.objects.filter(uuid__in=states).order_by("pk"):
+        state = states[str(envelope.uuid)]
+        OpenedEnvelope.objects.get_or_create(
+            envelope=envelope,
+            defaults={
+                "session": session,
+                "state": "waiting" if state == COUNTS else "unopened",
+                "reason": REASONS.get(state, ""),
+            },
+        )

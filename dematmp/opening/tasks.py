@@ -1,0 +1,36 @@
+"""The worker's side of an opening: it starts a short-lived process that unseals and exits."""
+
+import logging
+import subprocess
+import sys
+
+from celery import shared_task
+from django.conf import settings
+
+from dematmp.opening.models import OpeningSession
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task
+def unseal_session(session_id: int) -> None:
+    """Run `manage.py unseal`: keys and plaintexts live in that process only. May run twice; the rows say what is done."""
+    session = OpeningSession.objects.filter(pk=session_id, finished_at=None).exclude(released_at=None).first()
+    if session is None:
+        return
+    done = subprocess.run(
+        [sys.executable, "manage.py", "unseal", str(session.uuid)],
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        logger.warning("unseal %s exited %s: %s", session.uuid, done.returncode, done.stderr.strip()[-500:])
+
+
+@shared_task
+def sweep() -> None:
+    """Resume the openings that a lost task or a killed process left unfinished."""
+    for pk in OpeningSession.objects.filter(finished_at=None).exclude(released_at=None).values_list("pk", flat=True):
+        unseal_session(pk)
