@@ -30,9 +30,7 @@ INSTALLED_APPS = [
     "dematmp.bids",
     "dematmp.opening",
     "dematmp.awards",
-    "dematmp.acts",
     "dematmp.web",
-    "dematmp.demo",
     "storage",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -191,7 +189,6 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-documents": {"task": "dematmp.consultations.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-bids": {"task": "dematmp.bids.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-opening": {"task": "dematmp.opening.tasks.sweep", "schedule": schedule(15.0)},
-    "sweep-acts": {"task": "dematmp.acts.tasks.sweep", "schedule": schedule(15.0)},
 }
 
 # Transport and browser security

@@ -1,0 +1,189 @@
+"""Deposits by companies' command line: attempt, parts, finalise, receipts."""
+
+import base64
+import binascii
+import uuid
+from datetime import datetime
+from typing import Literal
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+from ninja import Router, Schema
+
+from dematmp.api.access import TokenAuth, bearer, published
+from dematmp.api.public import b64
+from dematmp.audit.services import utc_text
+from dematmp.bids import attempts, services
+from dematmp.bids.errors import EnvelopeRefused, PartTruncated
+from dematmp.bids.models import Attempt, Bid, SealedObject
+from dematmp.bids.receipts import receipt
+
+router = Router(tags=["dépôt"], auth=TokenAuth("bidder", "administrator"))
+
+
+class ObjectIn(Schema):
+    name: str
+    size: int
+
+
+class EnvelopeIn(Schema):
+    header: str
+    keys: str
+    objects: list[ObjectIn]
+
+
+class AttemptIn(Schema):
+    consultation: uuid.UUID
+    client_clock: datetime | None = None
+    envelopes: list[EnvelopeIn]
+
+
+class DigestIn(Schema):
+    envelope: uuid.UUID
+    name: str
+    sha256: str
+
+
+class FinaliseIn(Schema):
+    objects: list[DigestIn]
+
+
+def _bytes(text: str, what: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as bad:
+        raise EnvelopeRefused(f"{what} est mal encodé.") from bad
+
+
+def _attempt(request: HttpRequest, attempt: uuid.UUID) -> Attempt:
+    found = Attempt.objects.of(bearer(request).organisation).filter(uuid=attempt).first()
+    if found is None:
+        raise Http404("Tentative inconnue.")
+    return found
+
+
+def _bid(request: HttpRequest, deposit: uuid.UUID) -> Bid:
+    found = Bid.objects.of(bearer(request).organisation).filter(uuid=deposit).first()
+    if found is None:
+        raise Http404("Dépôt inconnu.")
+    return found
+
+
+def _state(attempt: Attempt) -> dict[str, object]:
+    deadline = attempt.consultation.deadline
+    objects = (
+        SealedObject.objects.filter(envelope__attempt=attempt)
+        .select_related("envelope")
+        .prefetch_related("parts")
+        .order_by("pk")
+    )
+    return {
+        "attempt": str(attempt.uuid),
+        "deposit": str(attempt.deposit),
+        "state": "deposited" if Bid.objects.filter(attempt=attempt).exists() else "open",
+        "deadline": utc_text(deadline) if deadline else None,
+        "now": utc_text(timezone.now()),
+        "objects": [
+            {
+                "envelope": str(each.envelope.uuid),
+                "name": each.name,
+                "size": each.size,
+                "part_bytes": each.part_bytes,
+                "parts": [{"number": part.number, "sha256": part.sha256} for part in each.parts.all()],
+            }
+            for each in objects
+        ],
+    }
+
+
+@router.post("/attempts", response={201: dict}, summary="Commencer un dépôt")
+def begin(request: HttpRequest, body: AttemptIn) -> tuple[int, dict[str, object]]:
+    token = bearer(request)
+    offers = [
+        attempts.EnvelopeOffer(
+            _bytes(each.header, "L'en-tête"),
+            _bytes(each.keys, "Le bloc de clés"),
+            {item.name: item.size for item in each.objects},
+        )
+        for each in body.envelopes
+    ]
+    attempt = attempts.begin(
+        published(body.consultation),
+        bidder=token.organisation,
+        by=token.user,
+        offers=offers,
+        client_clock=body.client_clock,
+        now=timezone.now(),
+    )
+    return 201, _state(attempt)
+
+
+@router.get("/attempts/{attempt}", summary="Où en est un dépôt")
+def state(request: HttpRequest, attempt: uuid.UUID) -> dict[str, object]:
+    return _state(_attempt(request, attempt))
+
+
+@router.put(
+    "/attempts/{attempt}/envelopes/{envelope}/objects/{name}/parts/{int:number}", summary="Envoyer une partie"
+)
+def put_part(request: HttpRequest, attempt: uuid.UUID, envelope: uuid.UUID, name: str, number: int) -> dict[str, object]:
+    length = request.headers.get("Content-Length", "")
+    if not length.isdigit():
+        raise PartTruncated("La taille de la partie n'est pas annoncée (Content-Length).")
+    part = attempts.receive_part(
+        _attempt(request, attempt),
+        envelope=envelope,
+        name=name,
+        number=number,
+        stream=request,  # type: ignore[arg-type]
+        length=int(length),
+        sha256=request.headers.get("X-Part-SHA256", "").lower(),
+        now=timezone.now(),
+    )
+    return {"number": part.number, "sha256": part.sha256, "received_at": utc_text(part.received_at)}
+
+
+@router.post("/attempts/{attempt}/finalise", summary="Finaliser : le dépôt est fait à l'heure de réception")
+def finalise(request: HttpRequest, attempt: uuid.UUID, body: FinaliseIn) -> dict[str, object]:
+    now = timezone.now()  # the server's receive time, before anything else
+    bid = services.finalise(
+        _attempt(request, attempt),
+        digests={(each.envelope, each.name): each.sha256 for each in body.objects},
+        by=bearer(request).user,
+        now=now,
+    )
+    return receipt(bid)
+
+
+@router.get("/deposits/{deposit}", summary="Un dépôt et son accusé")
+def deposit(request: HttpRequest, deposit: uuid.UUID) -> dict[str, object]:
+    bid = _bid(request, deposit)
+    return {
+        "deposit": str(bid.uuid),
+        "state": services.bid_state(bid),
+        "receipt": receipt(bid),
+        "token": b64(bid.token) if bid.token else None,
+        "pdf": bid.receipt_pdf is not None,
+    }
+
+
+@router.get("/deposits/{deposit}/{piece}", summary="Une pièce de preuve")
+def proof(
+    request: HttpRequest,
+    deposit: uuid.UUID,
+    piece: Literal["record", "receipt.json", "receipt.pdf", "token.tst", "proof"],
+) -> HttpResponse:
+    bid = _bid(request, deposit)
+    if piece == "receipt.json":
+        return JsonResponse(receipt(bid), json_dumps_params={"ensure_ascii": False, "indent": 1})
+    content, media = {
+        "record": (bytes(bid.record), "application/json"),
+        "receipt.pdf": (bytes(bid.receipt_pdf or b""), "application/pdf"),
+        "token.tst": (bytes(bid.token or b""), "application/timestamp-reply"),
+        "proof": (bid.proof.encode(), "text/plain; charset=utf-8"),
+    }[piece]
+    if not content:
+        raise Http404("Cette pièce n'est pas encore émise.")
+    answer = HttpResponse(content, content_type=media)
+    answer["Content-Disposition"] = f'attachment; filename="{bid.number}.{piece}"'
+    return answer

@@ -1,0 +1,179 @@
+"""The committee's command line: protectors, ceremony, shares, opening, minutes."""
+
+import base64
+import binascii
+import uuid
+from typing import Literal
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import timezone
+from ninja import Router, Schema
+
+from dematmp.api.access import TokenAuth, bearer
+from dematmp.api.public import b64
+from dematmp.consultations.models import Consultation
+from dematmp.opening import keys, services
+from dematmp.opening.errors import ShareRefused
+from dematmp.opening.models import Ceremony, OpeningSession, SealedShare
+
+router = Router(tags=["commission"], auth=TokenAuth("member"))
+
+
+class ProtectorIn(Schema):
+    label: str
+    kind: Literal["passphrase"]
+    public_key: str
+
+
+class ShareIn(Schema):
+    kind: str
+    index: int
+    sealed: str
+
+
+class RecordIn(Schema):
+    record: str
+    shares: list[ShareIn]
+
+
+class ConfirmIn(Schema):
+    sha256: str
+
+
+class SharesIn(Schema):
+    shares: list[ShareIn]
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as bad:
+        raise ShareRefused("Une valeur est mal encodée.") from bad
+
+
+def _ceremony(request: HttpRequest, consultation: uuid.UUID) -> Ceremony:
+    """The ceremony in which the caller holds a share, or 404."""
+    found = (
+        Ceremony.objects.filter(consultation__uuid=consultation, holders__user=bearer(request).user)
+        .select_related("consultation")
+        .first()
+    )
+    if found is None:
+        raise Http404("Cérémonie inconnue.")
+    return found
+
+
+def _session(request: HttpRequest, session: uuid.UUID) -> OpeningSession:
+    found = OpeningSession.objects.of_member(bearer(request).user).filter(uuid=session).first()
+    if found is None:
+        raise Http404("Séance inconnue.")
+    return found
+
+
+@router.post("/committee/protectors", response={201: dict}, summary="Enregistrer un protecteur")
+def protector(request: HttpRequest, body: ProtectorIn) -> tuple[int, dict[str, str]]:
+    made = keys.add_protector(
+        bearer(request).user, label=body.label, kind=body.kind, public=_bytes(body.public_key), now=timezone.now()
+    )
+    return 201, {"protector": str(made.uuid)}
+
+
+@router.get("/consultations/{consultation}/ceremony", summary="La cérémonie des clés")
+def ceremony(request: HttpRequest, consultation: uuid.UUID) -> dict[str, object]:
+    found = _ceremony(request, consultation)
+    return {
+        "consultation": str(found.consultation.uuid),
+        "ceremony": str(found.uuid),
+        "kinds": found.consultation.kinds,
+        "threshold": found.threshold,
+        "members": [
+            {
+                "index": holder.index,
+                "member": str(holder.user.uuid),
+                "name": str(holder.user),
+                "protector": str(holder.protector.uuid),
+                "public_key": b64(holder.protector.public_key),
+                "confirmed": holder.confirmed_at is not None,
+            }
+            for holder in found.holders.select_related("user", "protector").order_by("index")
+        ],
+        "platform": {key.kind: b64(key.public_key) for key in found.platform_keys.order_by("kind")},
+        "state": found.state,
+        "record": b64(found.record) if found.record else None,
+    }
+
+
+@router.post("/consultations/{consultation}/ceremony", response={201: dict}, summary="Déposer le compte rendu")
+def record(request: HttpRequest, consultation: uuid.UUID, body: RecordIn) -> tuple[int, dict[str, str]]:
+    found = _ceremony(request, consultation)
+    shares = {(each.kind, each.index): _bytes(each.sealed) for each in body.shares}
+    keys.record(found, data=_bytes(body.record), shares=shares, by=bearer(request).user, now=timezone.now())
+    return 201, {"state": "recorded"}
+
+
+@router.post("/consultations/{consultation}/ceremony/confirm", summary="Confirmer le compte rendu")
+def confirm(request: HttpRequest, consultation: uuid.UUID, body: ConfirmIn) -> dict[str, object]:
+    found = _ceremony(request, consultation)
+    return {"confirmed": keys.confirm(found, sha256=body.sha256, by=bearer(request).user, now=timezone.now())}
+
+
+@router.get("/consultations/{consultation}/shares/mine", summary="Mes parts scellées")
+def my_shares(request: HttpRequest, consultation: uuid.UUID) -> list[dict[str, object]]:
+    found = _ceremony(request, consultation)
+    rows = SealedShare.objects.filter(holder__ceremony=found, holder__user=bearer(request).user)
+    return [
+        {"kind": row.kind, "index": row.holder.index, "sealed": b64(row.sealed)}
+        for row in rows.select_related("holder").order_by("kind")
+    ]
+
+
+def _session_state(session: OpeningSession) -> dict[str, object]:
+    return {
+        "session": str(session.uuid),
+        "consultation": str(session.consultation.uuid),
+        "public_key": b64(session.public_key),
+        "threshold": session.consultation.ceremony.threshold,
+        "shares": services.present(session),
+        "state": session.state,
+        "problem": session.problem,
+    }
+
+
+@router.post("/consultations/{consultation}/opening", response={201: dict}, summary="Ouvrir la séance")
+def start(request: HttpRequest, consultation: uuid.UUID) -> tuple[int, dict[str, object]]:
+    found = _ceremony(request, consultation)
+    fresh = Consultation.objects.get(pk=found.consultation.pk)
+    return 201, _session_state(services.start_session(fresh, by=bearer(request).user, now=timezone.now()))
+
+
+@router.get("/openings/{session}", summary="Où en est la séance")
+def session_state(request: HttpRequest, session: uuid.UUID) -> dict[str, object]:
+    return _session_state(_session(request, session))
+
+
+@router.post("/openings/{session}/shares", summary="Apporter ma part")
+def give(request: HttpRequest, session: uuid.UUID, body: SharesIn) -> dict[str, object]:
+    found = _session(request, session)
+    shares = {each.kind: _bytes(each.sealed) for each in body.shares}
+    services.give_share(found, by=bearer(request).user, shares=shares, now=timezone.now())
+    return _session_state(found)
+
+
+@router.post("/openings/{session}/open", response={202: dict}, summary="Libérer la clé de la plateforme et ouvrir")
+def release(request: HttpRequest, session: uuid.UUID) -> tuple[int, dict[str, object]]:
+    found = _session(request, session)
+    return 202, _session_state(services.release(found, by=bearer(request).user, now=timezone.now()))
+
+
+@router.get("/openings/{session}/{piece}", summary="Le procès-verbal")
+def minutes(
+    request: HttpRequest, session: uuid.UUID, piece: Literal["minutes.json", "minutes.pdf"]
+) -> HttpResponse:
+    found = _session(request, session)
+    content = found.minutes if piece == "minutes.json" else found.minutes_pdf
+    if content is None:
+        raise Http404("Le procès-verbal n'est pas encore écrit.")
+    media = "application/json" if piece == "minutes.json" else "application/pdf"
+    answer = HttpResponse(bytes(content), content_type=media)
+    answer["Content-Disposition"] = f'attachment; filename="{piece}"'
+    return answer

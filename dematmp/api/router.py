@@ -1,0 +1,66 @@
+"""The JSON door: who may enter, fetch through what they may see, call a verb, answer in French."""
+
+from django.http import HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import ValidationError
+
+from dematmp.accounts.errors import AccountError
+from dematmp.api.bidder import router as bidder
+from dematmp.api.committee import router as committee
+from dematmp.api.public import router as public
+from dematmp.audit.errors import AuditError
+from dematmp.bids.errors import BidError
+from dematmp.consultations.errors import ConsultationError
+from dematmp.opening.errors import OpeningError
+from storage.errors import StorageError
+
+api = NinjaAPI(title="dematmp", version="1", docs_url="/docs", urls_namespace="api")
+api.add_router("", public)
+api.add_router("", bidder)
+api.add_router("", committee)
+
+
+def _answer(request: HttpRequest, status: int, code: str, message: str, next_step: str, **facts: object) -> HttpResponse:
+    return api.create_response(request, {"code": code, "message": message, "next": next_step, **facts}, status=status)
+
+
+@api.exception_handler(BidError)
+def bid_refused(request: HttpRequest, error: BidError) -> HttpResponse:
+    return _answer(request, error.status, error.code, str(error), error.next, **error.facts)
+
+
+@api.exception_handler(OpeningError)
+def opening_refused(request: HttpRequest, error: OpeningError) -> HttpResponse:
+    return _answer(request, error.status, error.code, str(error), error.next, **error.facts)
+
+
+@api.exception_handler(ConsultationError)
+def consultation_refused(request: HttpRequest, error: ConsultationError) -> HttpResponse:
+    return _answer(request, 409, error.code, str(error), error.next)
+
+
+@api.exception_handler(AccountError)
+def account_refused(request: HttpRequest, error: AccountError) -> HttpResponse:
+    return _answer(request, 400, error.code, str(error), "Corrigez puis recommencez.")
+
+
+@api.exception_handler(StorageError)
+def storage_failed(request: HttpRequest, error: StorageError) -> HttpResponse:
+    return _answer(request, 503, error.code, str(error), "Réessayez dans une minute : rien de ce qui est reçu n'est perdu.")
+
+
+@api.exception_handler(AuditError)
+def audit_failed(request: HttpRequest, error: AuditError) -> HttpResponse:
+    return _answer(request, 503, error.code, str(error), "Prévenez l'exploitant de la plateforme.")
+
+
+@api.exception_handler(ValidationError)
+def badly_formed(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    fields = ["/".join(str(part) for part in each["loc"]) for each in error.errors]
+    return _answer(
+        request,
+        422,
+        "request.malformed",
+        "La demande n'a pas la forme attendue : " + ", ".join(fields),
+        "Consultez /api/v1/docs.",
+    )

@@ -1,0 +1,5 @@
+"""Pages by visitor."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []
