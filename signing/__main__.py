@@ -1,0 +1,5 @@
+"""`python -m signing`."""
+
+from signing.cli import main
+
+raise SystemExit(main())

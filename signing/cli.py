@@ -1,0 +1,214 @@
+"""The command line of bidders and committee members.
+
+Exit codes: 0 done, 1 refused (the reason is printed), 2 wrong command line, 3 server unreachable (run it again).
+"""
+
+import argparse
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from signing import client as api
+from signing.envelope import Source
+from signing.errors import SigningError
+from signing.protectors import create_protector, unlock_protector
+from signing.receipt import verify_receipt
+
+DONE, REFUSED, UNREACHABLE = 0, 1, 3
+_err = Console(stderr=True, highlight=False, markup=False)
+
+
+@contextmanager
+def _progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_err, disable=quiet) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _client(options: argparse.Namespace) -> api.Client:
+    token = Path(options.token_file).read_text().strip() if options.token_file else os.environ.get("DEMATMP_TOKEN", "")
+    server = options.server or os.environ.get("DEMATMP_SERVER", "http://127.0.0.1:8000")
+    return api.Client(server, token)
+
+
+def _passphrase(options: argparse.Namespace) -> str:
+    if options.passphrase_file:
+        return Path(options.passphrase_file).read_text().strip()
+    return getpass.getpass("Phrase secrète : ")
+
+
+def _sources(paths: Sequence[str]) -> list[Source]:
+    found: list[Source] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(each for each in path.rglob("*") if each.is_file())
+            found += [Source(each, f"{path.name}/{each.relative_to(path).as_posix()}") for each in inside]
+        else:
+            found.append(Source(path, path.name))
+    return found
+
+
+def seal(options: argparse.Namespace) -> dict[str, object]:
+    """Seal files into a draft."""
+    plans = [
+        api.EnvelopePlan(options.lot, kind, _sources(paths))
+        for kind, paths in (("candidature", options.candidature), ("offre", options.offre))
+        if paths
+    ]
+    total = sum(source.path.stat().st_size for plan in plans for source in plan.files)
+    with _progress("Scellement", total, quiet=options.json) as advance:
+        return _client(options).seal_draft(options.consultation, plans, options.draft, progress=advance)
+
+
+def submit(options: argparse.Namespace) -> dict[str, object]:
+    """Send a draft, resuming where the server says it stopped, then finalise."""
+    client = _client(options)
+    with _progress("Envoi", api.draft_bytes(options.draft), quiet=options.json) as advance:
+        attempt = client.upload(options.draft, progress=advance)
+    if options.upload_only:
+        return {"state": "uploaded", "attempt": attempt["attempt"], "deposit": attempt["deposit"]}
+    receipt = client.finalise(options.draft, str(attempt["attempt"]))
+    client.collect(str(receipt["deposit"]), options.draft)
+    return {"state": receipt["state"], "number": receipt["number"], "received": receipt["received"], "deposit": receipt["deposit"]}
+
+
+def status(options: argparse.Namespace) -> dict[str, object]:
+    """What the server holds of a draft."""
+    state = api.load_draft(options.draft)
+    said = _client(options).get(f"/deposits/{state['deposit']}")
+    return {"deposit": said["deposit"], "state": said["state"], "token": bool(said["token"])}
+
+
+def verify(options: argparse.Namespace) -> dict[str, object]:
+    """Verify a receipt folder offline."""
+    key = Path(options.journal_key).read_text().strip()
+    ca_pem = Path(options.ca).read_bytes() if options.ca else None
+    return vars(verify_receipt(options.folder, journal_key=key, ca_pem=ca_pem))
+
+
+def protector(options: argparse.Namespace) -> dict[str, object]:
+    """Make a protector and enrol its public key."""
+    import base64
+
+    data, public = create_protector(_passphrase(options))
+    descriptor = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    body = {"label": options.label, "kind": "passphrase", "public_key": base64.b64encode(public).decode()}
+    return _client(options).post("/committee/protectors", body)
+
+
+def deal(options: argparse.Namespace) -> dict[str, object]:
+    """The president's part of the ceremony."""
+    from signing.ceremony import fingerprint, record_hash
+
+    sha256 = record_hash(_client(options).deal(options.consultation))
+    return {"sha256": sha256, "fingerprint": fingerprint(sha256)}
+
+
+def _seed(options: argparse.Namespace) -> bytes:
+    return unlock_protector(Path(options.protector).read_bytes(), _passphrase(options))
+
+
+def confirm(options: argparse.Namespace) -> dict[str, object]:
+    """A member's part of the ceremony."""
+    return {"sha256": _client(options).confirm(options.consultation, _seed(options))}
+
+
+def share(options: argparse.Namespace) -> dict[str, object]:
+    """Bring one's share to the opening session."""
+    client = _client(options)
+    session = client.start_opening(options.consultation)
+    return client.give_share(options.consultation, session, _seed(options))
+
+
+def open_session(options: argparse.Namespace) -> dict[str, object]:
+    """Release the platform's key, once the quorum is there."""
+    client = _client(options)
+    session = client.start_opening(options.consultation)
+    return client.post(f"/openings/{session['session']}/open")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m signing", description="Sceller, déposer, vérifier ; clés de la commission.")
+    parser.add_argument("--server", help="adresse de la plateforme (ou DEMATMP_SERVER)")
+    parser.add_argument("--token-file", help="fichier du jeton d'accès (ou DEMATMP_TOKEN)")
+    parser.add_argument("--json", action="store_true", help="réponse en JSON, sans barre de progression")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+
+    def verb(name: str, run: Callable[[argparse.Namespace], dict[str, object]], help_text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=help_text)
+        added.set_defaults(run=run)
+        return added
+
+    one = verb("seal", seal, "sceller des fichiers dans un brouillon")
+    one.add_argument("consultation")
+    one.add_argument("--lot", default="1")
+    one.add_argument("--candidature", nargs="+", default=[], metavar="FICHIER")
+    one.add_argument("--offre", nargs="+", default=[], metavar="FICHIER")
+    one.add_argument("--draft", type=Path, required=True, help="dossier du brouillon")
+    one = verb("submit", submit, "envoyer un brouillon (reprend où il s'est arrêté) et finaliser")
+    one.add_argument("draft", type=Path)
+    one.add_argument("--upload-only", action="store_true", help="envoyer sans finaliser : rien n'est alors déposé")
+    one = verb("status", status, "état d'un dépôt")
+    one.add_argument("draft", type=Path)
+    one = verb("verify", verify, "vérifier un accusé de réception sans la plateforme")
+    one.add_argument("folder", type=Path)
+    one.add_argument("--journal-key", required=True)
+    one.add_argument("--ca")
+    one = verb("protector", protector, "créer et enregistrer un protecteur")
+    one.add_argument("file", type=Path)
+    one.add_argument("--label", default="Phrase secrète")
+    one.add_argument("--passphrase-file")
+    one = verb("deal", deal, "cérémonie : faire les clés et les parts (président)")
+    one.add_argument("consultation")
+    for name, run, help_text in (
+        ("confirm", confirm, "cérémonie : vérifier ma part et confirmer"),
+        ("share", share, "ouverture : apporter ma part"),
+    ):
+        one = verb(name, run, help_text)
+        one.add_argument("consultation")
+        one.add_argument("--protector", required=True)
+        one.add_argument("--passphrase-file")
+    one = verb("open", open_session, "ouverture : libérer la clé de la plateforme, le quorum étant réuni")
+    one.add_argument("consultation")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; see the exit codes above."""
+    options = _parser().parse_args(arguments)
+    try:
+        result = options.run(options)
+    except api.ServerRefused as refused:
+        _err.print(f"Refusé [{refused.reason}] : {refused}")
+        if refused.next:
+            _err.print(f"Étape suivante : {refused.next}")
+        return REFUSED
+    except api.ServerUnreachable as unreachable:
+        _err.print(f"[{unreachable.code}] {unreachable}")
+        return UNREACHABLE
+    except (SigningError, OSError) as refused:
+        _err.print(f"Refusé [{getattr(refused, 'code', 'fichier')}] : {refused}")
+        return REFUSED
+    if options.json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    else:
+        for name, value in result.items():
+            sys.stdout.write(f"{name} : {value}\n")
+    return DONE
