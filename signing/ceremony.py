@@ -135,7 +135,9 @@ def _kind_keys(value: object, holders: int) -> KindKeys:
     if len(commitments) != holders:
         raise CeremonyRefused("Il faut un engagement par détenteur.")
     return KindKeys(
-        _public(row["committee_public"], row["committee"]), _public(row["platform_public"], row["platform"]), commitments
+        _public(row["committee_public"], row["committee"]),
+        _public(row["platform_public"], row["platform"]),
+        commitments,
     )
 
 

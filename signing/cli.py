@@ -12,9 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from signing import client as api
 from signing.envelope import Source
@@ -41,7 +47,11 @@ def _progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int]
 
 
 def _client(options: argparse.Namespace) -> api.Client:
-    token = Path(options.token_file).read_text().strip() if options.token_file else os.environ.get("DEMATMP_TOKEN", "")
+    token = (
+        Path(options.token_file).read_text().strip()
+        if options.token_file
+        else os.environ.get("DEMATMP_TOKEN", "")
+    )
     server = options.server or os.environ.get("DEMATMP_SERVER", "http://127.0.0.1:8000")
     return api.Client(server, token)
 
@@ -84,7 +94,12 @@ def submit(options: argparse.Namespace) -> dict[str, object]:
         return {"state": "uploaded", "attempt": attempt["attempt"], "deposit": attempt["deposit"]}
     receipt = client.finalise(options.draft, str(attempt["attempt"]))
     client.collect(str(receipt["deposit"]), options.draft)
-    return {"state": receipt["state"], "number": receipt["number"], "received": receipt["received"], "deposit": receipt["deposit"]}
+    return {
+        "state": receipt["state"],
+        "number": receipt["number"],
+        "received": receipt["received"],
+        "deposit": receipt["deposit"],
+    }
 
 
 def status(options: argparse.Namespace) -> dict[str, object]:
@@ -145,13 +160,17 @@ def open_session(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m signing", description="Sceller, déposer, vérifier ; clés de la commission.")
+    parser = argparse.ArgumentParser(
+        prog="python -m signing", description="Sceller, déposer, vérifier ; clés de la commission."
+    )
     parser.add_argument("--server", help="adresse de la plateforme (ou DEMATMP_SERVER)")
     parser.add_argument("--token-file", help="fichier du jeton d'accès (ou DEMATMP_TOKEN)")
     parser.add_argument("--json", action="store_true", help="réponse en JSON, sans barre de progression")
     verbs = parser.add_subparsers(dest="verb", required=True)
 
-    def verb(name: str, run: Callable[[argparse.Namespace], dict[str, object]], help_text: str) -> argparse.ArgumentParser:
+    def verb(
+        name: str, run: Callable[[argparse.Namespace], dict[str, object]], help_text: str
+    ) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=help_text)
         added.set_defaults(run=run)
         return added
@@ -164,7 +183,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--draft", type=Path, required=True, help="dossier du brouillon")
     one = verb("submit", submit, "envoyer un brouillon (reprend où il s'est arrêté) et finaliser")
     one.add_argument("draft", type=Path)
-    one.add_argument("--upload-only", action="store_true", help="envoyer sans finaliser : rien n'est alors déposé")
+    one.add_argument(
+        "--upload-only", action="store_true", help="envoyer sans finaliser : rien n'est alors déposé"
+    )
     one = verb("status", status, "état d'un dépôt")
     one.add_argument("draft", type=Path)
     one = verb("verify", verify, "vérifier un accusé de réception sans la plateforme")

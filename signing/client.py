@@ -34,7 +34,9 @@ CODE = "signing 0.1.0"
 class ServerRefused(SigningError):
     """The server's refusal: its code, its French sentence, the next step."""
 
-    def __init__(self, status: int, code: str, message: str, next_step: str, facts: Mapping[str, object]) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, next_step: str, facts: Mapping[str, object]
+    ) -> None:
         super().__init__(message)
         self.status, self.reason, self.next, self.facts = status, code, next_step, facts
 
@@ -72,14 +74,22 @@ class Client:
         self._http.close()
 
     def _send(
-        self, method: str, path: str, body: object = None, *, content: bytes | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         for tried in range(_TRIES):
             try:
                 answer = self._http.request(method, path, json=body, content=content, headers=headers)
             except httpx.TransportError as failed:
                 if tried == _TRIES - 1:
-                    raise ServerUnreachable("Le serveur ne répond pas ; relancez la même commande, elle reprendra.") from failed
+                    raise ServerUnreachable(
+                        "Le serveur ne répond pas ; relancez la même commande, elle reprendra."
+                    ) from failed
                 self._wait(tried)
                 continue
             if answer.status_code >= 500 and tried < _TRIES - 1:
@@ -124,7 +134,12 @@ class Client:
     # Bidder
 
     def seal_draft(
-        self, consultation: str, plans: Sequence[EnvelopePlan], draft: Path, *, progress: Callable[[int], None] | None = None
+        self,
+        consultation: str,
+        plans: Sequence[EnvelopePlan],
+        draft: Path,
+        *,
+        progress: Callable[[int], None] | None = None,
     ) -> dict[str, object]:
         """Seal the files into `draft` (0700), to the keys that the ceremony record carries. Raises CeremonyRefused.
 
@@ -154,9 +169,16 @@ class Client:
                 out=draft / envelope,
                 progress=progress,
             )
-            objects = [{"name": each.name, "size": each.size, "sha256": each.sha256} for each in sealed.objects]
+            objects = [
+                {"name": each.name, "size": each.size, "sha256": each.sha256} for each in sealed.objects
+            ]
             envelopes.append({"envelope": envelope, "lot": plan.lot, "kind": plan.kind, "objects": objects})
-        state: dict[str, object] = {"v": "draft/1", "consultation": consultation, "deposit": deposit, "envelopes": envelopes}
+        state: dict[str, object] = {
+            "v": "draft/1",
+            "consultation": consultation,
+            "deposit": deposit,
+            "envelopes": envelopes,
+        }
         (draft / "draft.json").write_text(json.dumps(state, indent=1))
         return state
 
@@ -232,7 +254,9 @@ class Client:
         shares = []
         for kind, encoded in platform.items():
             seed = new_seed()
-            dealt = sharing.deal(seed, ceremony=ceremony, holders=len(members), threshold=int(str(said["threshold"])))
+            dealt = sharing.deal(
+                seed, ceremony=ceremony, holders=len(members), threshold=int(str(said["threshold"]))
+            )
             commitments = {each.index: (each.salt, each.commitment) for each in dealt}
             keys[kind] = KindKeys(public_key(seed), base64.b64decode(encoded), commitments)
             for each, member in zip(dealt, members, strict=True):
@@ -325,7 +349,9 @@ def trusted_keys(said: Mapping[str, object]) -> dict[str, tuple[bytes, bytes, st
         committee, platform = base64.b64decode(pair["committee"]), base64.b64decode(pair["platform"])
         carried = record.keys.get(kind)
         if carried is None or (carried.committee, carried.platform) != (committee, platform):
-            raise CeremonyRefused("Une clé proposée n'est pas celle de la cérémonie : ne déposez pas, prévenez l'acheteur.")
+            raise CeremonyRefused(
+                "Une clé proposée n'est pas celle de la cérémonie : ne déposez pas, prévenez l'acheteur."
+            )
         result[kind] = (committee, platform, record_hash(data))
     return result
 

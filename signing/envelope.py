@@ -120,7 +120,9 @@ def _write_sealed(
         digest.update(last)
         file.write(last)
     draft.replace(path)
-    return SealedObject(path.name, digest.size, digest.hexdigest(), tuple(part.hex() for part in digest.parts))
+    return SealedObject(
+        path.name, digest.size, digest.hexdigest(), tuple(part.hex() for part in digest.parts)
+    )
 
 
 def seal(
@@ -154,7 +156,9 @@ def seal(
     )
     hh = header_hash(header)
     k_c, k_p = os.urandom(32), os.urandom(32)
-    keys = seal_to(committee, k_c, _stanza_info("committee", hh)) + seal_to(platform, k_p, _stanza_info("platform", hh))
+    keys = seal_to(committee, k_c, _stanza_info("committee", hh)) + seal_to(
+        platform, k_p, _stanza_info("platform", hh)
+    )
     ek = _ek(hh, k_c, k_p)
     out.mkdir(parents=True, exist_ok=True)
     (out / "header.json").write_bytes(header)
@@ -251,7 +255,9 @@ def unseal_manifest(ek: bytes, header: bytes, source: Iterable[bytes]) -> list[F
     return entries
 
 
-def unseal_closing(ek: bytes, header: bytes, entries: Sequence[FileEntry], source: Iterable[bytes]) -> list[FileDigest]:
+def unseal_closing(
+    ek: bytes, header: bytes, entries: Sequence[FileEntry], source: Iterable[bytes]
+) -> list[FileDigest]:
     """The plaintexts' digests, consistent with the manifest. Raises ObjectRefused, ManifestRefused."""
     digests = parse_closing(_whole(ek, header, len(entries) + 1, source))
     if [(each.index, each.size) for each in digests] != [(each.index, each.size) for each in entries]:

@@ -55,8 +55,14 @@ def parse_header(data: bytes) -> Header:
     kind = text(value["kind"], HeaderRefused, "La nature")
     if kind not in KINDS:
         raise HeaderRefused("La nature du pli est « candidature » ou « offre ».")
-    ids = {name: uuid_text(value[name], HeaderRefused, name) for name in ("consultation", "bidder", "deposit", "envelope")}
-    hashes = {name: hex64(value[name], HeaderRefused, name) for name in ("manifest", "committee", "platform", "ceremony")}
+    ids = {
+        name: uuid_text(value[name], HeaderRefused, name)
+        for name in ("consultation", "bidder", "deposit", "envelope")
+    }
+    hashes = {
+        name: hex64(value[name], HeaderRefused, name)
+        for name in ("manifest", "committee", "platform", "ceremony")
+    }
     files = integer(value["files"], HeaderRefused, "Le nombre de fichiers", low=1, high=MAX_FILES)
     return Header(lot=lot, kind=kind, files=files, **ids, **hashes)
 

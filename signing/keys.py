@@ -34,7 +34,9 @@ def _private(seed: bytes) -> tuple[MLKEM768PrivateKey, X25519PrivateKey]:
     if len(seed) != SEED_BYTES:
         raise KeyRefused("Une graine de clé compte 32 octets.")
     expanded = hashlib.shake_256(seed).digest(96)
-    return MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), X25519PrivateKey.from_private_bytes(expanded[64:])
+    return MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), X25519PrivateKey.from_private_bytes(
+        expanded[64:]
+    )
 
 
 def public_key(seed: bytes) -> bytes:

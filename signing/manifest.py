@@ -36,7 +36,9 @@ def check_name(name: str) -> str:
     if unicodedata.normalize("NFC", name) != name:
         raise NameRefused("Le nom de fichier n'est pas en forme Unicode NFC.")
     if not 1 <= len(name) <= NAME_CHARS or len(name.encode("utf-8", "surrogatepass")) > 4 * NAME_CHARS:
-        raise NameRefused(f"Un nom de fichier compte de 1 à {NAME_CHARS} caractères ; celui-ci en compte {len(name)}.")
+        raise NameRefused(
+            f"Un nom de fichier compte de 1 à {NAME_CHARS} caractères ; celui-ci en compte {len(name)}."
+        )
     if any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co"} for char in name) or "\\" in name:
         raise NameRefused("Ce nom de fichier contient des caractères interdits.")
     if any(part.strip() in {"", ".", ".."} for part in name.split("/")):
@@ -49,7 +51,9 @@ def build_manifest(files: Sequence[FileEntry], nonce: bytes | None = None) -> by
     data = dump_object(
         {
             "nonce": (nonce or os.urandom(32)).hex(),
-            "files": [{"i": each.index, "name": each.name, "size": each.size, "type": each.type} for each in files],
+            "files": [
+                {"i": each.index, "name": each.name, "size": each.size, "type": each.type} for each in files
+            ],
         }
     )
     parse_manifest(data)

@@ -39,7 +39,9 @@ class Signer:
     def sign(self, text: str) -> str:
         """The note: the text, which ends with a newline, a blank line, one signature line."""
         if not text.endswith("\n") or any(ord(char) < 0x20 and char != "\n" for char in text):
-            raise ProofRefused("Le texte d'une note finit par un saut de ligne et n'a pas de caractère de contrôle.")
+            raise ProofRefused(
+                "Le texte d'une note finit par un saut de ligne et n'a pas de caractère de contrôle."
+            )
         signature = _key_id(self.name, self._public) + self._key.sign(text.encode())
         return f"{text}\n— {self.name} {base64.b64encode(signature).decode()}\n"
 

@@ -6,7 +6,12 @@ from datetime import datetime
 from asn1crypto import keys as asn1_keys
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.sign import PdfSignatureMetadata, PdfSigner
@@ -35,7 +40,9 @@ def _signer(credential: Credential) -> SimpleSigner:
     )
 
 
-def sign_pdf(pdf: bytes, credential: Credential, *, reason: str, field: str = "Signature1", name: str = "") -> bytes:
+def sign_pdf(
+    pdf: bytes, credential: Credential, *, reason: str, field: str = "Signature1", name: str = ""
+) -> bytes:
     """The PDF with a PAdES baseline-B signature of its whole content, in an invisible field. Raises SignatureRefused.
 
     The signing time is the clock's; a deposit's own timestamp token is its proof of existence.

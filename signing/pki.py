@@ -8,7 +8,12 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _YEAR = timedelta(days=365)
@@ -23,12 +28,17 @@ class Credential:
     authority: bytes
 
 
+def _short(text: str) -> str:
+    """At most the 64 bytes of ub-common-name, never half a character (RFC 5280, appendix A.1)."""
+    return text.encode()[:64].decode(errors="ignore").strip()
+
+
 def _name(common: str, organisation: str) -> x509.Name:
     return x509.Name(
         [
             x509.NameAttribute(NameOID.COUNTRY_NAME, "FR"),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation[:64]),
-            x509.NameAttribute(NameOID.COMMON_NAME, common[:64]),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, _short(organisation)),
+            x509.NameAttribute(NameOID.COMMON_NAME, _short(common)),
         ]
     )
 
@@ -107,7 +117,9 @@ def issue(
         )
     )
     if timestamping:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
+        builder = builder.add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True
+        )
     certificate = builder.sign(signer, hashes.SHA256())
     return Credential(certificate.public_bytes(Encoding.PEM), _pem_key(key), authority.certificate)
 
@@ -131,7 +143,7 @@ def make_authority(directory: Path, *, name: str, now: datetime) -> None:
         return
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority = new_authority(f"{name} - autorité", name, now=now)
-    tsa = issue(authority, f"{name} - horodatage (non qualifié)", name, now=now, days=1825, timestamping=True)
+    tsa = issue(authority, f"Horodatage (non qualifié) - {name}", name, now=now, days=1825, timestamping=True)
     seal = issue(authority, f"{name} - cachet", name, now=now, days=1825)
     _write(directory / "ca.pem", authority.certificate)
     _write(directory / "tsa.pem", tsa.certificate)

@@ -51,5 +51,3 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
         digest = hashlib.sha256(record_bytes).digest()
         stamped = verify_token(token.read_bytes(), digest=digest, ca_pem=ca_pem).gen_time.isoformat()
     return Verified(str(record["deposit"]), str(record["received"]), bool(record["late"]), index, stamped)
-
-

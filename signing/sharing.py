@@ -72,7 +72,9 @@ def session_info(session: str, kind: str, index: int) -> bytes:
     return b"pli/1 share-to-session\x00" + uuid.UUID(session).bytes + kind.encode() + b"\x00" + bytes([index])
 
 
-def quorum_seed(ceremony: str, shares: Mapping[int, bytes], commitments: Mapping[int, tuple[bytes, str]]) -> bytes:
+def quorum_seed(
+    ceremony: str, shares: Mapping[int, bytes], commitments: Mapping[int, tuple[bytes, str]]
+) -> bytes:
     """The seed from checked shares: index → share, index → (salt, commitment). Raises ShareRefused naming the holder."""
     for index, share in shares.items():
         if index not in commitments:

@@ -20,7 +20,9 @@ def _constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def load_object(data: bytes, *, limit: int, keys: frozenset[str], refuse: type[SigningError]) -> dict[str, object]:
+def load_object(
+    data: bytes, *, limit: int, keys: frozenset[str], refuse: type[SigningError]
+) -> dict[str, object]:
     """The JSON object in `data`, of exactly these keys. Raises `refuse`."""
     if len(data) > limit:
         raise refuse(f"{len(data)} octets dépassent la limite de {limit}.")

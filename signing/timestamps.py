@@ -139,7 +139,12 @@ class Authority:
         attributes = cms.CMSAttributes(
             [
                 cms.CMSAttribute({"type": "content_type", "values": ["tst_info"]}),
-                cms.CMSAttribute({"type": "signing_time", "values": [cms.Time({"utc_time": moment.replace(microsecond=0)})]}),
+                cms.CMSAttribute(
+                    {
+                        "type": "signing_time",
+                        "values": [cms.Time({"utc_time": moment.replace(microsecond=0)})],
+                    }
+                ),
                 cms.CMSAttribute({"type": "message_digest", "values": [hashlib.sha256(content).digest()]}),
                 cms.CMSAttribute(
                     {
@@ -248,7 +253,10 @@ def _verified(data: bytes, digest: bytes, ca_pem: bytes, nonce: int | None, at: 
     content = signed["encap_content_info"]["content"].contents
     info = tsp.TSTInfo.load(content, strict=True)
     imprint = info["message_imprint"]
-    if imprint["hash_algorithm"]["algorithm"].native != "sha256" or imprint["hashed_message"].native != digest:
+    if (
+        imprint["hash_algorithm"]["algorithm"].native != "sha256"
+        or imprint["hashed_message"].native != digest
+    ):
         raise TimestampRefused("Le jeton porte sur une autre empreinte.")
     if nonce is not None and info["nonce"].native != nonce:
         raise TimestampRefused("Le jeton répond à une autre demande.")

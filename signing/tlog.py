@@ -198,7 +198,13 @@ class Checkpoint:
             origin, size, root = lines[0], lines[1], base64.b64decode(lines[2], validate=True)
         except (IndexError, binascii.Error, ValueError) as bad:
             raise ProofRefused("Ce point de contrôle est mal formé.") from bad
-        if not origin or not size.isascii() or not size.isdigit() or str(int(size)) != size or len(root) != _HASH:
+        if (
+            not origin
+            or not size.isascii()
+            or not size.isdigit()
+            or str(int(size)) != size
+            or len(root) != _HASH
+        ):
             raise ProofRefused("Ce point de contrôle est mal formé.")
         return cls(origin, int(size), root)
 

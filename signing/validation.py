@@ -47,7 +47,9 @@ def validate(path: Path, *, at: datetime, trust: Sequence[bytes]) -> Report:
         return unreadable("Fichier trop volumineux pour être analysé.")
     with path.open("rb") as file:
         if file.read(5) != b"%PDF-":
-            return none_found("Ce fichier n'est pas un PDF : les autres formats de signature seront traités plus tard.")
+            return none_found(
+                "Ce fichier n'est pas un PDF : les autres formats de signature seront traités plus tard."
+            )
         file.seek(0)
         try:
             reader = PdfFileReader(file)
@@ -57,7 +59,15 @@ def validate(path: Path, *, at: datetime, trust: Sequence[bytes]) -> Report:
             if not embedded:
                 return none_found("Ce PDF n'est pas signé.")
             signatures = tuple(_judge(signature, at, trust) for signature in embedded)
-        except (PdfError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as broken:
+        except (
+            PdfError,
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            AttributeError,
+            RecursionError,
+        ) as broken:
             return unreadable(f"PDF illisible : {type(broken).__name__}.")
     return Report(worst(signatures), signatures, "")
 
@@ -72,7 +82,11 @@ def _roots(trust: Sequence[bytes]) -> list[asn1_x509.Certificate]:
 
 def _judge(signature: object, at: datetime, trust: Sequence[bytes]) -> SignatureReport:
     context = ValidationContext(
-        trust_roots=_roots(trust), moment=at, allow_fetching=False, revocation_mode="soft-fail", best_signature_time=at
+        trust_roots=_roots(trust),
+        moment=at,
+        allow_fetching=False,
+        revocation_mode="soft-fail",
+        best_signature_time=at,
     )
     certificate = signature.signer_cert  # type: ignore[attr-defined]
     facts = {
@@ -84,7 +98,9 @@ def _judge(signature: object, at: datetime, trust: Sequence[bytes]) -> Signature
     try:
         status = validate_pdf_signature(signature, signer_validation_context=context)
     except (SignatureValidationError, PyhankoSigningError, PathError) as refused:
-        return SignatureReport(FAILED, "FORMAT_FAILURE", signing_time="", coverage="unclear", reason=str(refused), **facts)
+        return SignatureReport(
+            FAILED, "FORMAT_FAILURE", signing_time="", coverage="unclear", reason=str(refused), **facts
+        )
     coverage = _coverage(status)
     indication, sub, reason = _verdict(status, coverage)
     moment = status.signer_reported_dt.isoformat() if status.signer_reported_dt else ""
@@ -111,11 +127,19 @@ def _verdict(status: object, coverage: str) -> tuple[str, str, str]:
     if not status.valid:  # type: ignore[attr-defined]
         return FAILED, "SIG_CRYPTO_FAILURE", "La signature ne correspond pas au certificat du signataire."
     if coverage != "whole":
-        return INDETERMINATE, "FORMAT_FAILURE", "Le document a reçu des modifications que cette signature ne couvre pas."
+        return (
+            INDETERMINATE,
+            "FORMAT_FAILURE",
+            "Le document a reçu des modifications que cette signature ne couvre pas.",
+        )
     if not status.trusted:  # type: ignore[attr-defined]
         problem = str(status.trust_problem_indic or "NO_CERTIFICATE_CHAIN_FOUND")  # type: ignore[attr-defined]
         sub = problem.rsplit(".", 1)[-1]
-        return INDETERMINATE, sub, "Le certificat n'a pas pu être rattaché à une autorité de confiance à cette date."
+        return (
+            INDETERMINATE,
+            sub,
+            "Le certificat n'a pas pu être rattaché à une autorité de confiance à cette date.",
+        )
     return PASSED, "", "Signature intacte, document entier, certificat reconnu à la date du dépôt."
 
 
@@ -138,7 +162,9 @@ def validate_isolated(path: Path, *, at: datetime, trust: Sequence[Path]) -> Rep
     if done.returncode != 0:
         return unreadable("L'analyse de la signature a dépassé les limites permises.")
     data = json.loads(done.stdout)
-    return Report(data["indication"], tuple(SignatureReport(**each) for each in data["signatures"]), data["reason"])
+    return Report(
+        data["indication"], tuple(SignatureReport(**each) for each in data["signatures"]), data["reason"]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

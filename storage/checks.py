@@ -13,13 +13,17 @@ from django.core.checks import CheckMessage, Error, Warning, register
 def antivirus_named(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
     """An antivirus is configured, or its absence is said."""
     if settings.ANTIVIRUS_URL == "none":
-        return [] if settings.DEBUG or not settings.SECURE_SSL_REDIRECT else [
-            Warning(
-                "Aucun fichier n'est analysé : DEMATMP_ANTIVIRUS_URL vaut « none ».",
-                hint="tcp://hôte:3310 ou unix:///chemin/clamd.sock",
-                id="storage.W001",
-            )
-        ]
+        return (
+            []
+            if settings.DEBUG or not settings.SECURE_SSL_REDIRECT
+            else [
+                Warning(
+                    "Aucun fichier n'est analysé : DEMATMP_ANTIVIRUS_URL vaut « none ».",
+                    hint="tcp://hôte:3310 ou unix:///chemin/clamd.sock",
+                    id="storage.W001",
+                )
+            ]
+        )
     if not settings.ANTIVIRUS_URL:
         return [
             Error(

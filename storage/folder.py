@@ -104,9 +104,19 @@ class FolderStore:
         return upload_id
 
     def put_part(
-        self, key: str, upload_id: str, number: int, stream: BinaryIO, *, size: int, part_bytes: int, sha256: str
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        stream: BinaryIO,
+        *,
+        size: int,
+        part_bytes: int,
+        sha256: str,
     ) -> None:
-        self._write(self._uploads / check_key(upload_id) / str(number), verified(stream, size=size, sha256=sha256))
+        self._write(
+            self._uploads / check_key(upload_id) / str(number), verified(stream, size=size, sha256=sha256)
+        )
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
         """Join the parts into the object; does nothing when that was done before."""

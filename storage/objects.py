@@ -51,7 +51,15 @@ class ObjectStore(Protocol):
     def begin(self, key: str) -> str: ...
 
     def put_part(
-        self, key: str, upload_id: str, number: int, stream: BinaryIO, *, size: int, part_bytes: int, sha256: str
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        stream: BinaryIO,
+        *,
+        size: int,
+        part_bytes: int,
+        sha256: str,
     ) -> None: ...
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None: ...

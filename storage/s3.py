@@ -77,7 +77,12 @@ class S3Store:
             number += 1
             body = bytes(buffer)
             answer = self._call(
-                "upload_part", Key=key, UploadId=upload_id, PartNumber=number, Body=body, ContentMD5=self._md5(body)
+                "upload_part",
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=body,
+                ContentMD5=self._md5(body),
             )
             done.append({"PartNumber": number, "ETag": answer["ETag"]})
             buffer.clear()
@@ -92,7 +97,9 @@ class S3Store:
                     flush()
             if buffer or not done:
                 flush()
-            self._call("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": done})
+            self._call(
+                "complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": done}
+            )
             finished = True
         finally:
             if not finished:
@@ -150,7 +157,15 @@ class S3Store:
         return str(self._call("create_multipart_upload", Key=check_key(key))["UploadId"])
 
     def put_part(
-        self, key: str, upload_id: str, number: int, stream: BinaryIO, *, size: int, part_bytes: int, sha256: str
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        stream: BinaryIO,
+        *,
+        size: int,
+        part_bytes: int,
+        sha256: str,
     ) -> None:
         """One part, verified before it leaves for the store: at most `part_bytes` are held in memory."""
         body = io.BytesIO(b"".join(verified(stream, size=size, sha256=sha256))).getvalue()
@@ -184,7 +199,9 @@ class S3Store:
         if any(part.number not in listed for part in parts):
             raise PartTruncated("Une partie manque dans le stockage.")
         wanted = [{"PartNumber": part.number, "ETag": listed[part.number]} for part in parts]
-        self._call("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": wanted})
+        self._call(
+            "complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": wanted}
+        )
 
     def abort(self, key: str, upload_id: str) -> None:
         try:

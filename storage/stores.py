@@ -28,7 +28,9 @@ def parse_object_store(url: str) -> dict[str, str]:
             "secret_key": unquote(parts.password or ""),
             "region": options.get("region", ["us-east-1"])[0],
         }
-    raise StorageError("DEMATMP_OBJECT_STORE s'écrit folder:///chemin ou s3://clé:secret@hôte:port/compartiment.")
+    raise StorageError(
+        "DEMATMP_OBJECT_STORE s'écrit folder:///chemin ou s3://clé:secret@hôte:port/compartiment."
+    )
 
 
 @functools.lru_cache(maxsize=8)

@@ -29,19 +29,24 @@ class Organisation(models.Model):
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     kind = models.CharField("nature", max_length=12, choices=list(KINDS.items()))
     name = models.CharField("nom", max_length=200)
-    siret = models.CharField("SIRET", max_length=14, null=True, blank=True, unique=True, validators=[validate_siret])
+    siret = models.CharField(
+        "SIRET", max_length=14, null=True, blank=True, unique=True, validators=[validate_siret]
+    )
     country = models.CharField("pays (code ISO)", max_length=2, default="FR")
     foreign_number = models.CharField("numéro national étranger", max_length=60, blank=True, default="")
     department = models.CharField("département (3 caractères, ACTES)", max_length=3, blank=True, default="")
     district = models.CharField("arrondissement (ACTES)", max_length=1, blank=True, default="")
-    authority_nature = models.CharField("nature de collectivité (ACTES)", max_length=2, blank=True, default="")
+    authority_nature = models.CharField(
+        "nature de collectivité (ACTES)", max_length=2, blank=True, default=""
+    )
 
     class Meta:
         verbose_name = "organisation"
         ordering = ["name"]
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(siret__isnull=False) | (~models.Q(country="FR") & ~models.Q(foreign_number="")),
+                condition=models.Q(siret__isnull=False)
+                | (~models.Q(country="FR") & ~models.Q(foreign_number="")),
                 name="accounts_siret_or_foreign_number",
                 violation_error_message="Indiquez un SIRET, ou le pays et le numéro national d'une entreprise étrangère.",
             ),
@@ -105,7 +110,9 @@ class Membership(models.Model):
 
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
     organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="memberships")
-    role = models.CharField("rôle", max_length=16, choices=[(role, label) for role, (_, label) in ROLES.items()])
+    role = models.CharField(
+        "rôle", max_length=16, choices=[(role, label) for role, (_, label) in ROLES.items()]
+    )
 
     class Meta:
         verbose_name = "rôle"
@@ -122,7 +129,9 @@ class Membership(models.Model):
 
     def clean(self) -> None:
         if not role_fits(self.role, self.organisation.kind):
-            raise ValidationError("Ce rôle n'existe pas pour cette nature d'organisation.", code="account.role-refused")
+            raise ValidationError(
+                "Ce rôle n'existe pas pour cette nature d'organisation.", code="account.role-refused"
+            )
 
 
 class TokenQuerySet(models.QuerySet["ApiToken"]):
@@ -150,7 +159,9 @@ class ApiToken(models.Model):
         return self.label
 
     @classmethod
-    def issue(cls, *, user: User, organisation: Organisation, label: str, now: datetime) -> tuple["ApiToken", str]:
+    def issue(
+        cls, *, user: User, organisation: Organisation, label: str, now: datetime
+    ) -> tuple["ApiToken", str]:
         """A new token and its text, which is shown once and never stored."""
         text = "dmp_" + secrets.token_urlsafe(32)
         digest = hashlib.sha256(text.encode()).hexdigest()

@@ -11,7 +11,13 @@ from dematmp.accounts.rules import COMPANY, clean_siret
 
 
 def create_organisation(
-    *, kind: str, name: str, siret: str | None = None, country: str = "FR", foreign_number: str = "", **actes: str
+    *,
+    kind: str,
+    name: str,
+    siret: str | None = None,
+    country: str = "FR",
+    foreign_number: str = "",
+    **actes: str,
 ) -> Organisation:
     """A new organisation. Raises SiretRefused or OrganisationExists."""
     number = clean_siret(siret) if siret else None
@@ -19,7 +25,9 @@ def create_organisation(
         kind=kind, name=name, siret=number, country=country, foreign_number=foreign_number, **actes
     )
     if number and Organisation.objects.filter(siret=number).exists():
-        raise OrganisationExists("Une organisation porte déjà ce SIRET : demandez à son administrateur de vous inviter.")
+        raise OrganisationExists(
+            "Une organisation porte déjà ce SIRET : demandez à son administrateur de vous inviter."
+        )
     try:
         organisation.full_clean()
         with transaction.atomic():
@@ -46,7 +54,9 @@ def register_company(
     user: User, *, name: str, siret: str | None, country: str = "FR", foreign_number: str = ""
 ) -> Organisation:
     """The person who registers a company becomes its administrator and may bid."""
-    company = create_organisation(kind=COMPANY, name=name, siret=siret, country=country, foreign_number=foreign_number)
+    company = create_organisation(
+        kind=COMPANY, name=name, siret=siret, country=country, foreign_number=foreign_number
+    )
     give_role(user, company, "administrator")
     give_role(user, company, "bidder")
     return company

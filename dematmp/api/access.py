@@ -21,7 +21,9 @@ class TokenAuth(HttpBearer):
         if found is None or not found.user.is_active:
             return None
         held = set(
-            found.user.memberships.filter(organisation=found.organisation).order_by("pk").values_list("role", flat=True)
+            found.user.memberships.filter(organisation=found.organisation)
+            .order_by("pk")
+            .values_list("role", flat=True)
         )
         return found if not self.roles or held & set(self.roles) else None
 

@@ -126,7 +126,9 @@ def state(request: HttpRequest, attempt: uuid.UUID) -> dict[str, object]:
 @router.put(
     "/attempts/{attempt}/envelopes/{envelope}/objects/{name}/parts/{int:number}", summary="Envoyer une partie"
 )
-def put_part(request: HttpRequest, attempt: uuid.UUID, envelope: uuid.UUID, name: str, number: int) -> dict[str, object]:
+def put_part(
+    request: HttpRequest, attempt: uuid.UUID, envelope: uuid.UUID, name: str, number: int
+) -> dict[str, object]:
     length = request.headers.get("Content-Length", "")
     if not length.isdigit():
         raise PartTruncated("La taille de la partie n'est pas annoncée (Content-Length).")

@@ -73,7 +73,11 @@ def _session(request: HttpRequest, session: uuid.UUID) -> OpeningSession:
 @router.post("/committee/protectors", response={201: dict}, summary="Enregistrer un protecteur")
 def protector(request: HttpRequest, body: ProtectorIn) -> tuple[int, dict[str, str]]:
     made = keys.add_protector(
-        bearer(request).user, label=body.label, kind=body.kind, public=_bytes(body.public_key), now=timezone.now()
+        bearer(request).user,
+        label=body.label,
+        kind=body.kind,
+        public=_bytes(body.public_key),
+        now=timezone.now(),
     )
     return 201, {"protector": str(made.uuid)}
 
@@ -103,7 +107,9 @@ def ceremony(request: HttpRequest, consultation: uuid.UUID) -> dict[str, object]
     }
 
 
-@router.post("/consultations/{consultation}/ceremony", response={201: dict}, summary="Déposer le compte rendu")
+@router.post(
+    "/consultations/{consultation}/ceremony", response={201: dict}, summary="Déposer le compte rendu"
+)
 def record(request: HttpRequest, consultation: uuid.UUID, body: RecordIn) -> tuple[int, dict[str, str]]:
     found = _ceremony(request, consultation)
     shares = {(each.kind, each.index): _bytes(each.sealed) for each in body.shares}
@@ -159,7 +165,9 @@ def give(request: HttpRequest, session: uuid.UUID, body: SharesIn) -> dict[str, 
     return _session_state(found)
 
 
-@router.post("/openings/{session}/open", response={202: dict}, summary="Libérer la clé de la plateforme et ouvrir")
+@router.post(
+    "/openings/{session}/open", response={202: dict}, summary="Libérer la clé de la plateforme et ouvrir"
+)
 def release(request: HttpRequest, session: uuid.UUID) -> tuple[int, dict[str, object]]:
     found = _session(request, session)
     return 202, _session_state(services.release(found, by=bearer(request).user, now=timezone.now()))

@@ -29,7 +29,11 @@ def time(request: HttpRequest) -> dict[str, str]:
 def me(request: HttpRequest) -> dict[str, object]:
     token = bearer(request)
     organisation = token.organisation
-    roles = token.user.memberships.filter(organisation=organisation).order_by("role").values_list("role", flat=True)
+    roles = (
+        token.user.memberships.filter(organisation=organisation)
+        .order_by("role")
+        .values_list("role", flat=True)
+    )
     return {
         "email": token.user.email,
         "uuid": str(token.user.uuid),

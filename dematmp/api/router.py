@@ -20,8 +20,12 @@ api.add_router("", bidder)
 api.add_router("", committee)
 
 
-def _answer(request: HttpRequest, status: int, code: str, message: str, next_step: str, **facts: object) -> HttpResponse:
-    return api.create_response(request, {"code": code, "message": message, "next": next_step, **facts}, status=status)
+def _answer(
+    request: HttpRequest, status: int, code: str, message: str, next_step: str, **facts: object
+) -> HttpResponse:
+    return api.create_response(
+        request, {"code": code, "message": message, "next": next_step, **facts}, status=status
+    )
 
 
 @api.exception_handler(BidError)
@@ -46,7 +50,13 @@ def account_refused(request: HttpRequest, error: AccountError) -> HttpResponse:
 
 @api.exception_handler(StorageError)
 def storage_failed(request: HttpRequest, error: StorageError) -> HttpResponse:
-    return _answer(request, 503, error.code, str(error), "Réessayez dans une minute : rien de ce qui est reçu n'est perdu.")
+    return _answer(
+        request,
+        503,
+        error.code,
+        str(error),
+        "Réessayez dans une minute : rien de ce qui est reçu n'est perdu.",
+    )
 
 
 @api.exception_handler(AuditError)

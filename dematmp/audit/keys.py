@@ -109,6 +109,10 @@ def wrap(secret: bytes, *, context: str) -> bytes:
 def unwrap(wrapped: bytes, *, context: str) -> bytes:
     """Undo `wrap`; KeysMissing when the key or the row is another one."""
     try:
-        return AESGCM(_read("kek.key")).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], context.encode())
+        return AESGCM(_read("kek.key")).decrypt(
+            wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], context.encode()
+        )
     except InvalidTag as refused:
-        raise KeysMissing("La clé de chiffrement de la plateforme n'est pas celle qui a protégé ce secret.") from refused
+        raise KeysMissing(
+            "La clé de chiffrement de la plateforme n'est pas celle qui a protégé ce secret."
+        ) from refused

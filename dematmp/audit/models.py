@@ -14,7 +14,9 @@ class Head(models.Model):
         verbose_name = "tête du journal"
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(id=1), name="audit_one_head", violation_error_message="Le journal n'a qu'une tête."
+                condition=models.Q(id=1),
+                name="audit_one_head",
+                violation_error_message="Le journal n'a qu'une tête.",
             )
         ]
 

@@ -53,9 +53,13 @@ def append(
     Raises NotInTransaction outside `transaction.atomic()`: no act without its entry, no entry without its act.
     """
     if not connection.in_atomic_block:
-        raise NotInTransaction(f"L'entrée « {kind} » doit s'écrire dans la transaction de l'acte qu'elle prouve.")
+        raise NotInTransaction(
+            f"L'entrée « {kind} » doit s'écrire dans la transaction de l'acte qu'elle prouve."
+        )
     signer = journal_signer()
-    drafts = [_draft(kind, record if isinstance(record, bytes) else canonical(record), consultation, subject, now)]
+    drafts = [
+        _draft(kind, record if isinstance(record, bytes) else canonical(record), consultation, subject, now)
+    ]
     if kind in COUNT_REVEALING:
         drafts += [_draft("padding", b"", consultation, None, now) for _ in range(secrets.randbelow(3))]
     Head.objects.get_or_create(pk=1)
@@ -63,7 +67,9 @@ def append(
     # The head is locked: from here to the commit no other process appends.
     for offset, draft in enumerate(drafts):
         draft.index = head.size + offset
-    size, root, tiles = tlog.append(head.size, read_tile, [tlog.leaf_hash(bytes(draft.leaf)) for draft in drafts])
+    size, root, tiles = tlog.append(
+        head.size, read_tile, [tlog.leaf_hash(bytes(draft.leaf)) for draft in drafts]
+    )
     for (level, index), hashes in tiles.items():
         Tile.objects.update_or_create(level=level, index=index, defaults={"hashes": hashes})
     Entry.objects.bulk_create(drafts)
@@ -87,7 +93,14 @@ def _draft(
         }
     )
     return Entry(
-        index=0, kind=kind, consultation=consultation, subject=subject, at=now, leaf=leaf, record=record, nonce=nonce
+        index=0,
+        kind=kind,
+        consultation=consultation,
+        subject=subject,
+        at=now,
+        leaf=leaf,
+        record=record,
+        nonce=nonce,
     )
 
 
@@ -121,7 +134,9 @@ def verify() -> int:
     signer = journal_signer()
     stated = tlog.Checkpoint.parse(verify_note(head.note, signer.verifier_key))
     if stated.size != len(hashes) or stated.size != head.size:
-        raise JournalBroken(f"Le point de contrôle annonce {stated.size} entrées, le journal en a {len(hashes)}.")
+        raise JournalBroken(
+            f"Le point de contrôle annonce {stated.size} entrées, le journal en a {len(hashes)}."
+        )
     if stated.root != tlog.root_of(hashes):
         raise JournalBroken("La racine signée n'est pas celle des entrées.")
     for tile in Tile.objects.filter(level=0).order_by("index"):

@@ -9,4 +9,13 @@ from dematmp.bids.models import Bid
 @admin.register(Bid)
 class BidAdmin(ReadOnlyAdmin):
     list_display = ("number", "consultation", "received_at", "late")
-    fields = ("number", "consultation", "bidder", "received_at", "deadline", "late", "journal_index", "token_authority")
+    fields = (
+        "number",
+        "consultation",
+        "bidder",
+        "received_at",
+        "deadline",
+        "late",
+        "journal_index",
+        "token_authority",
+    )

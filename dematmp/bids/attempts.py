@@ -114,7 +114,9 @@ def begin(
     return attempt
 
 
-def _same_attempt(deposit: uuid.UUID, bidder: Organisation, offers: Sequence[EnvelopeOffer]) -> Attempt | None:
+def _same_attempt(
+    deposit: uuid.UUID, bidder: Organisation, offers: Sequence[EnvelopeOffer]
+) -> Attempt | None:
     known = Attempt.objects.filter(deposit=deposit).first()
     if known is None:
         return None
@@ -143,10 +145,14 @@ def _checked(consultation: Consultation, bidder: Organisation, offer: EnvelopeOf
         raise EnvelopeRefused(f"Ce pli a été scellé pour le lot « {header.lot} », qui n'existe pas ici.")
     if keys is None or header.kind not in consultation.kinds:
         raise EnvelopeRefused(f"Cette consultation ne demande pas d'enveloppe « {header.kind} ».")
-    if header.committee != key_hash(bytes(keys.committee)) or header.platform != key_hash(bytes(keys.platform)):
+    if header.committee != key_hash(bytes(keys.committee)) or header.platform != key_hash(
+        bytes(keys.platform)
+    ):
         raise EnvelopeRefused("Ce pli a été scellé vers une autre clé que celles de la consultation.")
     if len(offer.keys) != STANZAS_BYTES:
-        raise EnvelopeRefused(f"Les clés scellées comptent {len(offer.keys)} octets au lieu de {STANZAS_BYTES}.")
+        raise EnvelopeRefused(
+            f"Les clés scellées comptent {len(offer.keys)} octets au lieu de {STANZAS_BYTES}."
+        )
     _check_objects(header, offer)
     return header
 
@@ -162,7 +168,9 @@ def _check_objects(header: Header, offer: EnvelopeOffer) -> None:
         if size < _SMALLEST_OBJECT:
             raise EnvelopeRefused(f"L'objet {name} est trop court pour un objet scellé.")
         if size > limits["file_bytes"] * 1.002 + 4096:  # sealing adds 16 bytes to each 16 KiB
-            raise LimitExceeded(f"L'objet {name} dépasse la limite de {limits['file_bytes']} octets par fichier.")
+            raise LimitExceeded(
+                f"L'objet {name} dépasse la limite de {limits['file_bytes']} octets par fichier."
+            )
     if sum(offer.sizes.values()) > limits["envelope_bytes"] * 1.002 + 1024**2:
         raise LimitExceeded(f"Ce pli dépasse la limite de {limits['envelope_bytes']} octets.")
 
@@ -205,7 +213,13 @@ def receive_part(
         sealed.refresh_from_db(fields=["upload_id"])
     try:
         store.put_part(
-            sealed.key, sealed.upload_id, number, stream, size=size, part_bytes=sealed.part_bytes, sha256=sha256
+            sealed.key,
+            sealed.upload_id,
+            number,
+            stream,
+            size=size,
+            part_bytes=sealed.part_bytes,
+            sha256=sha256,
         )
     except storage_errors.PartTruncated as short:
         raise PartTruncated(f"La partie {number} est arrivée incomplète ; rien n'en a été gardé.") from short

@@ -56,7 +56,9 @@ def _check_complete(sealed: list[SealedObject]) -> None:
             missing.append({"envelope": str(each.envelope.uuid), "name": each.name, "parts": absent})
     if missing:
         count = sum(len(each["parts"]) for each in missing)
-        raise Incomplete(f"Offre pas encore déposée : il reste {count} partie(s) à recevoir.", missing=missing)
+        raise Incomplete(
+            f"Offre pas encore déposée : il reste {count} partie(s) à recevoir.", missing=missing
+        )
 
 
 def _complete_objects(
@@ -109,7 +111,12 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
                     "header": header_hash(bytes(envelope.header)).hex(),
                     "keys": hashlib.sha256(bytes(envelope.keys)).hexdigest(),
                     "objects": [
-                        {"name": each.name, "size": each.size, "sha256": each.sha256, "part_bytes": each.part_bytes}
+                        {
+                            "name": each.name,
+                            "size": each.size,
+                            "sha256": each.sha256,
+                            "part_bytes": each.part_bytes,
+                        }
                         for each in sealed
                         if each.envelope_id == envelope.pk
                     ],
@@ -118,7 +125,9 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
             ],
         }
     )
-    appended = append("deposit", record, consultation=attempt.consultation.uuid, subject=attempt.deposit, now=now)
+    appended = append(
+        "deposit", record, consultation=attempt.consultation.uuid, subject=attempt.deposit, now=now
+    )
     bid = Bid.objects.create(
         uuid=attempt.deposit,
         attempt=attempt,
@@ -143,7 +152,7 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
     )
     from dematmp.bids.tasks import stamp_bid
 
-    transaction.on_commit(lambda: stamp_bid.delay(bid.pk))
+    transaction.on_commit(lambda: stamp_bid.delay(bid.pk), robust=True)
     return bid
 
 

@@ -24,6 +24,8 @@ def stamp_bid(bid_id: int) -> None:
 @shared_task
 def sweep() -> None:
     """Stamp what a lost task or a silent authority left without token or receipt."""
-    waiting = Bid.objects.filter(Q(token=None) | Q(receipt_pdf=None)).order_by("pk").values_list("pk", flat=True)
+    waiting = (
+        Bid.objects.filter(Q(token=None) | Q(receipt_pdf=None)).order_by("pk").values_list("pk", flat=True)
+    )
     for bid_id in waiting[:50]:
         stamp_bid(bid_id)

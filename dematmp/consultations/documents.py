@@ -11,7 +11,13 @@ from django.db.models import Max
 from zipstream import ZipStream
 
 from dematmp.accounts.models import User
-from dematmp.consultations.errors import ConsultationError, DocumentNotServed, DocumentTooLarge, NameRefused, WrongStep
+from dematmp.consultations.errors import (
+    ConsultationError,
+    DocumentNotServed,
+    DocumentTooLarge,
+    NameRefused,
+    WrongStep,
+)
 from dematmp.consultations.models import Consultation, Document, DocumentVersion, Withdrawal
 from dematmp.consultations.rules import check_not_empty, clean_name
 from dematmp.consultations.services import tell_followers
@@ -82,7 +88,7 @@ def add_version(
             tell_followers(consultation, f"La pièce « {title} » a une nouvelle version.", now=now)
         from dematmp.consultations.tasks import scan_document
 
-        transaction.on_commit(lambda: scan_document.delay(version.pk))
+        transaction.on_commit(lambda: scan_document.delay(version.pk), robust=True)
     return version
 
 
@@ -101,7 +107,9 @@ def scan_version(version_id: int) -> str:
 def read(version: DocumentVersion, *, email: str = "", now: datetime) -> Iterator[bytes]:
     """The bytes of one version, and a line in the register. Raises DocumentNotServed when it is not clean."""
     if not version.is_served:
-        raise DocumentNotServed(f"Le fichier « {version.name} » n'est pas servi : {version.get_verdict_display()}.")
+        raise DocumentNotServed(
+            f"Le fichier « {version.name} » n'est pas servi : {version.get_verdict_display()}."
+        )
     consultation = version.document.consultation
     Withdrawal.objects.create(consultation=consultation, version=version, email=email, at=now)
     return object_store().open(version.key)
@@ -109,10 +117,14 @@ def read(version: DocumentVersion, *, email: str = "", now: datetime) -> Iterato
 
 def read_all(consultation: Consultation, *, email: str = "", now: datetime) -> Iterator[bytes]:
     """The whole file as a ZIP made while it is sent, and one line in the register. Raises DocumentNotServed."""
-    versions = [version for document in consultation.documents.order_by("pk") if (version := document.current)]
+    versions = [
+        version for document in consultation.documents.order_by("pk") if (version := document.current)
+    ]
     for version in versions:
         if not version.is_served:
-            raise DocumentNotServed(f"Le fichier « {version.name} » n'est pas servi : {version.get_verdict_display()}.")
+            raise DocumentNotServed(
+                f"Le fichier « {version.name} » n'est pas servi : {version.get_verdict_display()}."
+            )
     Withdrawal.objects.create(consultation=consultation, version=None, email=email, at=now)
     archive = ZipStream(sized=False)
     taken: set[str] = set()

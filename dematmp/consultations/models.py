@@ -53,7 +53,9 @@ class ConsultationQuerySet(models.QuerySet["Consultation"]):
         found = self
         for word in words.split()[:10]:
             found = found.filter(
-                models.Q(title__icontains=word) | models.Q(object__icontains=word) | models.Q(reference__icontains=word)
+                models.Q(title__icontains=word)
+                | models.Q(object__icontains=word)
+                | models.Q(reference__icontains=word)
             )
         if cpv:
             found = found.filter(cpv__startswith=cpv.rstrip("0") or cpv)
@@ -85,7 +87,9 @@ class Consultation(models.Model):
     validated_at = models.DateTimeField("validée le", null=True, blank=True)
     published_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     published_at = models.DateTimeField("publiée le", null=True, blank=True)
-    ceremony_sha256 = models.CharField("empreinte de la cérémonie des clés", max_length=64, blank=True, default="")
+    ceremony_sha256 = models.CharField(
+        "empreinte de la cérémonie des clés", max_length=64, blank=True, default=""
+    )
     ceremony_record = models.BinaryField("compte rendu de la cérémonie", null=True, blank=True)
     objects = ConsultationQuerySet.as_manager()
 
@@ -99,7 +103,8 @@ class Consultation(models.Model):
                 violation_error_message="Cet acheteur a déjà une consultation de cette référence.",
             ),
             models.CheckConstraint(
-                condition=models.Q(validated_by__isnull=True) | ~models.Q(validated_by=models.F("submitted_by")),
+                condition=models.Q(validated_by__isnull=True)
+                | ~models.Q(validated_by=models.F("submitted_by")),
                 name="consultations_second_person",
                 violation_error_message="Une autre personne que l'auteur doit valider.",
             ),
@@ -152,7 +157,9 @@ class Deadline(models.Model):
         verbose_name = "date limite"
         ordering = ["version"]
         constraints = [
-            models.UniqueConstraint(fields=["consultation", "version"], name="consultations_deadline_version_once")
+            models.UniqueConstraint(
+                fields=["consultation", "version"], name="consultations_deadline_version_once"
+            )
         ]
 
     def __str__(self) -> str:
@@ -192,7 +199,9 @@ class EnvelopeKeys(models.Model):
     platform = models.BinaryField("clé publique de la plateforme")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["consultation", "kind"], name="consultations_keys_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["consultation", "kind"], name="consultations_keys_once")
+        ]
 
     def __str__(self) -> str:
         return self.kind
@@ -255,7 +264,9 @@ class DocumentVersion(models.Model):
         verbose_name = "version d'une pièce"
         ordering = ["number"]
         constraints = [
-            models.UniqueConstraint(fields=["document", "number"], name="consultations_document_version_once"),
+            models.UniqueConstraint(
+                fields=["document", "number"], name="consultations_document_version_once"
+            ),
             models.CheckConstraint(
                 condition=models.Q(size__gt=0),
                 name="consultations_document_not_empty",
@@ -280,7 +291,9 @@ class Follower(models.Model):
     since = models.DateTimeField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["consultation", "email"], name="consultations_follower_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["consultation", "email"], name="consultations_follower_once")
+        ]
 
     def __str__(self) -> str:
         return self.email
@@ -290,7 +303,9 @@ class Withdrawal(models.Model):
     """One line of the register of downloads; anonymous unless an e-mail was left."""
 
     consultation = models.ForeignKey(Consultation, models.CASCADE, related_name="withdrawals")
-    version = models.ForeignKey(DocumentVersion, models.PROTECT, null=True, blank=True, related_name="withdrawals")
+    version = models.ForeignKey(
+        DocumentVersion, models.PROTECT, null=True, blank=True, related_name="withdrawals"
+    )
     email = models.EmailField("adresse électronique", blank=True, default="")
     at = models.DateTimeField("heure")
 

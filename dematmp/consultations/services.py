@@ -10,7 +10,16 @@ from django.db.models import Sum
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.services import append, utc_text
 from dematmp.consultations.errors import ConsultationError, CpvUnknown, NotReady, SamePerson, WrongStep
-from dematmp.consultations.models import Consultation, Cpv, Criterion, Deadline, EnvelopeKeys, Follower, Lot, Question
+from dematmp.consultations.models import (
+    Consultation,
+    Cpv,
+    Criterion,
+    Deadline,
+    EnvelopeKeys,
+    Follower,
+    Lot,
+    Question,
+)
 from dematmp.consultations.rules import check_deadline
 from dematmp.mails.services import store as store_mail
 from notices.cpv import CpvRefused, clean_cpv
@@ -84,7 +93,9 @@ def set_deadline(
         if now > current.at:
             raise WrongStep("La date limite est passée : elle ne peut plus être reportée.")
         if at <= current.at:
-            raise WrongStep("Une date limite publiée ne peut être avancée.", "Choisissez une date plus tardive.")
+            raise WrongStep(
+                "Une date limite publiée ne peut être avancée.", "Choisissez une date plus tardive."
+            )
         if not reason:
             raise NotReady(["le motif du report"])
     deadline = Deadline.objects.create(
@@ -250,7 +261,9 @@ def answer(question: Question, *, text: str, by: User, now: datetime) -> None:
 
 def tell_followers(consultation: Consultation, text: str, *, also: str = "", now: datetime) -> None:
     """Store one mail for each address left, and for `also`."""
-    addresses = set(consultation.followers.order_by("pk").values_list("email", flat=True)) | ({also} if also else set())
+    addresses = set(consultation.followers.order_by("pk").values_list("email", flat=True)) | (
+        {also} if also else set()
+    )
     for address in sorted(addresses):
         store_mail(
             to=address,

@@ -29,7 +29,11 @@ class Person:
 
     @property
     def email(self) -> str:
-        return f"{self.first_name}.{self.last_name}@{self.organisation}.example.fr".lower().replace("é", "e").replace(" ", "")
+        return (
+            f"{self.first_name}.{self.last_name}@{self.organisation}.example.fr".lower()
+            .replace("é", "e")
+            .replace(" ", "")
+        )
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,38 @@ class Body:
 
 _ACTES = {"department": "034", "district": "1"}
 BODIES = (
-    Body("agglo", "buyer", "Communauté d'agglomération du Val de Sorne", siret("20006512", "0001"), {**_ACTES, "authority_nature": "46"}),
-    Body("ville", "buyer", "Ville de Sorne-le-Château", siret("21340199", "0001"), {**_ACTES, "authority_nature": "31"}),
-    Body("hopital", "buyer", "Centre hospitalier du Val de Sorne", siret("26340077", "0001"), {**_ACTES, "authority_nature": "22"}),
+    Body(
+        "agglo",
+        "buyer",
+        "Communauté d'agglomération du Val de Sorne",
+        siret("20006512", "0001"),
+        {**_ACTES, "authority_nature": "46"},
+    ),
+    Body(
+        "ville",
+        "buyer",
+        "Ville de Sorne-le-Château",
+        siret("21340199", "0001"),
+        {**_ACTES, "authority_nature": "31"},
+    ),
+    Body(
+        "hopital",
+        "buyer",
+        "Centre hospitalier du Val de Sorne",
+        siret("26340077", "0001"),
+        {**_ACTES, "authority_nature": "22"},
+    ),
     Body("batisseurs", "company", "Les Bâtisseurs du Val", siret("41234567", "0001")),
     Body("voirie", "company", "Voirie et Réseaux Martin", siret("43876543", "0002")),
     Body("pierre", "company", "Pierre et Tradition SARL", siret("50112233", "0001")),
     Body("retard", "company", "Travaux du Dernier Moment", siret("51998877", "0003")),
-    Body("prefecture", "prefecture", "Préfecture de l'Hérault (démonstration)", siret("17340001", "0001"), _ACTES),
+    Body(
+        "prefecture",
+        "prefecture",
+        "Préfecture de l'Hérault (démonstration)",
+        siret("17340001", "0001"),
+        _ACTES,
+    ),
 )
 PEOPLE = (
     Person("agent", "Claire", "Fontaine", ("agent",), "agglo"),

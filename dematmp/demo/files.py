@@ -52,7 +52,15 @@ _CLAUSES = {
 }
 
 
-def _document(path: Path, *, title: str, subtitle: str, author: str, extra: str = "", rows: list[list[str]] | None = None) -> Path:
+def _document(
+    path: Path,
+    *,
+    title: str,
+    subtitle: str,
+    author: str,
+    extra: str = "",
+    rows: list[list[str]] | None = None,
+) -> Path:
     sections: list[dict[str, object]] = []
     for number, (heading, clause) in enumerate(_CLAUSES.items(), start=1):
         detail = [
@@ -64,7 +72,13 @@ def _document(path: Path, *, title: str, subtitle: str, author: str, extra: str 
         ]
         sections.append({"heading": heading, "paragraphs": detail * 2})
     if rows:
-        sections.append({"heading": "Tableau récapitulatif", "paragraphs": ["Les valeurs sont indicatives."], "rows": rows})
+        sections.append(
+            {
+                "heading": "Tableau récapitulatif",
+                "paragraphs": ["Les valeurs sont indicatives."],
+                "rows": rows,
+            }
+        )
     if extra:
         sections.append({"heading": "Repère", "paragraphs": [extra]})
     data = {"title": title, "subtitle": subtitle, "author": author, "sections": sections}
@@ -79,7 +93,15 @@ def _prices(path: Path) -> Path:
         raise TypeError("a new workbook has a sheet")
     sheet.title = "Lot 1"
     sheet.append(["Poste", "Désignation", "Unité", "Quantité", "Prix unitaire HT", "Total HT"])
-    posts = ["Installation de chantier", "Désamiantage", "Démolition", "Fondations", "Voiles béton", "Dallage", "Étanchéité"]
+    posts = [
+        "Installation de chantier",
+        "Désamiantage",
+        "Démolition",
+        "Fondations",
+        "Voiles béton",
+        "Dallage",
+        "Étanchéité",
+    ]
     for row, post in enumerate(posts, start=2):
         sheet.append([f"1.{row - 1}", post, "m²", 120 + 35 * row, None, f"=D{row}*E{row}"])
     sheet.append(["", "Total HT", "", "", "", f"=SUM(F2:F{len(posts) + 1})"])
@@ -106,7 +128,12 @@ def make_dce(folder: Path) -> list[Piece]:
     """Six documents: four PDFs of several pages, one spreadsheet, one ZIP of plans."""
     folder.mkdir(parents=True, exist_ok=True)
     buyer = "Communauté d'agglomération du Val de Sorne"
-    rows = [["Critère", "Pondération"], ["Prix", "50 %"], ["Valeur technique", "40 %"], ["Environnement", "10 %"]]
+    rows = [
+        ["Critère", "Pondération"],
+        ["Prix", "50 %"],
+        ["Valeur technique", "40 %"],
+        ["Environnement", "10 %"],
+    ]
     texts = (
         ("RC.pdf", "rc", "Règlement de la consultation"),
         ("CCAP.pdf", "ccap", "Cahier des clauses administratives particulières"),
@@ -154,7 +181,9 @@ def eicar() -> bytes:
     return (r"X5O!P%@AP[4\PZX54(P^)7CC)7}$" + "EICAR-STANDARD-ANTIVIRUS-" + "TEST-FILE!$H+H*").encode()
 
 
-def make_bids(folder: Path, *, authority: Credential, canaries: Canaries, now: datetime) -> dict[str, BidFiles]:
+def make_bids(
+    folder: Path, *, authority: Credential, canaries: Canaries, now: datetime
+) -> dict[str, BidFiles]:
     """The files of the four companies, in `folder`/<company>/."""
     bids = {slug: BidFiles() for slug in ("batisseurs", "voirie", "pierre", "retard")}
     for slug, files in bids.items():
@@ -163,7 +192,13 @@ def make_bids(folder: Path, *, authority: Credential, canaries: Canaries, now: d
         company = slug.capitalize()
         files.candidature = [
             _text(home / "DC1-lettre-de-candidature.txt", f"Candidature de {company}. {canaries.new()}\n"),
-            _document(home / "DC2-capacites.pdf", title="Capacités", subtitle=_MARKET, author=company, extra=canaries.new()),
+            _document(
+                home / "DC2-capacites.pdf",
+                title="Capacités",
+                subtitle=_MARKET,
+                author=company,
+                extra=canaries.new(),
+            ),
         ]
     _normal(folder / "batisseurs", bids["batisseurs"], authority, canaries, now)
     home = folder / "voirie"
@@ -187,7 +222,9 @@ def make_bids(folder: Path, *, authority: Credential, canaries: Canaries, now: d
 def _normal(home: Path, files: BidFiles, authority: Credential, canaries: Canaries, now: datetime) -> None:
     """Twelve files in all: two of candidature, ten of offer, of which a commitment letter signed PAdES."""
     company = "Les Bâtisseurs du Val"
-    letter = _document(home / "acte-d-engagement.pdf", title="Acte d'engagement", subtitle="Lot 1", author=company)
+    letter = _document(
+        home / "acte-d-engagement.pdf", title="Acte d'engagement", subtitle="Lot 1", author=company
+    )
     signer = issue(authority, "Julie Moreau", company, now=now)
     letter.write_bytes(sign_pdf(letter.read_bytes(), signer, reason="Je m'engage", name="Julie Moreau"))
     files.offre = [

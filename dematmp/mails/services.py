@@ -17,7 +17,7 @@ def store(*, to: str, subject: str, body: str, now: datetime) -> Mail:
     mail = Mail.objects.create(to=to, subject=" ".join(subject.split())[:200], body=body, created_at=now)
     from dematmp.mails.tasks import send_mail
 
-    transaction.on_commit(lambda: send_mail.delay(mail.pk))
+    transaction.on_commit(lambda: send_mail.delay(mail.pk), robust=True)
     return mail
 
 

@@ -15,5 +15,9 @@ def send_mail(mail_id: int) -> None:
 @shared_task
 def sweep() -> None:
     """Send what a lost task or a mail server left behind."""
-    for mail_id in Mail.objects.filter(sent_at=None, tries__lt=MAX_TRIES).order_by("pk").values_list("pk", flat=True)[:100]:
+    for mail_id in (
+        Mail.objects.filter(sent_at=None, tries__lt=MAX_TRIES)
+        .order_by("pk")
+        .values_list("pk", flat=True)[:100]
+    ):
         send(mail_id, now=timezone.now())

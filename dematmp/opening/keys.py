@@ -25,7 +25,9 @@ def add_protector(user: User, *, label: str, kind: str, public: bytes, now: date
         key_hash(public)
     except SigningError as refused:
         raise CeremonyRefused(str(refused)) from refused
-    return Protector.objects.create(user=user, label=label[:100], kind=kind, public_key=public, created_at=now)
+    return Protector.objects.create(
+        user=user, label=label[:100], kind=kind, public_key=public, created_at=now
+    )
 
 
 @transaction.atomic
@@ -46,7 +48,9 @@ def start_ceremony(
     for index, user in enumerate(members, start=1):
         protector = user.protectors.order_by("-pk").first()
         if protector is None or not user.has_role("member", consultation.buyer):
-            raise CeremonyRefused(f"{user} n'est pas membre de la commission ou n'a pas encore de protecteur.")
+            raise CeremonyRefused(
+                f"{user} n'est pas membre de la commission ou n'a pas encore de protecteur."
+            )
         KeyHolder.objects.create(ceremony=ceremony, index=index, user=user, protector=protector)
     for kind in consultation.kinds:
         seed = new_seed()
@@ -70,7 +74,12 @@ def record(
     holders = list(ceremony.holders.select_related("user", "protector").order_by("index"))
     said = [(each.index, each.member, each.protector, each.protector_sha256) for each in parsed.holders]
     held = [
-        (each.index, str(each.user.uuid), str(each.protector.uuid), key_hash(bytes(each.protector.public_key)))
+        (
+            each.index,
+            str(each.user.uuid),
+            str(each.protector.uuid),
+            key_hash(bytes(each.protector.public_key)),
+        )
         for each in holders
     ]
     platform = {key.kind: bytes(key.public_key) for key in ceremony.platform_keys.order_by("kind")}

@@ -21,7 +21,8 @@ def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
     consultation = session.consultation
     deadline = consultation.deadline
     given = {
-        share.holder.index: share.received_at for share in session.shares.select_related("holder").order_by("pk")
+        share.holder.index: share.received_at
+        for share in session.shares.select_related("holder").order_by("pk")
     }
     return {
         "v": "minutes/1",
@@ -51,9 +52,9 @@ def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
         ],
         "envelopes": [
             _envelope(row)
-            for row in session.envelopes.select_related("envelope__attempt__bidder", "envelope__attempt__bid").order_by(
-                "envelope__attempt__bid__received_at", "pk"
-            )
+            for row in session.envelopes.select_related(
+                "envelope__attempt__bidder", "envelope__attempt__bid"
+            ).order_by("envelope__attempt__bid__received_at", "pk")
         ],
     }
 
@@ -95,12 +96,18 @@ def write_minutes(session: OpeningSession, *, now: datetime) -> None:
     material = seal_material()
     zone = ZoneInfo(settings.TIME_ZONE)
     local = {
-        f"{name}_local": timezone.localtime(datetime.fromisoformat(str(said[name])), zone).strftime("%d/%m/%Y à %H:%M:%S")
+        f"{name}_local": timezone.localtime(datetime.fromisoformat(str(said[name])), zone).strftime(
+            "%d/%m/%Y à %H:%M:%S"
+        )
         for name in ("deadline", "started", "released", "finished")
         if said[name]
     }
     pdf = seal_pdf(
-        render("minutes", {**said, **local, "zone": settings.TIME_ZONE}, title="Procès-verbal d'ouverture des plis"),
+        render(
+            "minutes",
+            {**said, **local, "zone": settings.TIME_ZONE},
+            title="Procès-verbal d'ouverture des plis",
+        ),
         certificate_pem=material.certificate,
         key_pem=material.key,
         ca_pem=material.authority,

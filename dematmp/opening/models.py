@@ -158,7 +158,9 @@ class SessionShare(models.Model):
 
     class Meta:
         ordering = ["pk"]
-        constraints = [models.UniqueConstraint(fields=["session", "holder", "kind"], name="opening_given_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["session", "holder", "kind"], name="opening_given_once")
+        ]
 
     def __str__(self) -> str:
         return f"{self.holder} {self.kind}"
@@ -170,7 +172,14 @@ class OpenedEnvelope(models.Model):
     session = models.ForeignKey(OpeningSession, models.CASCADE, related_name="envelopes")
     envelope = models.OneToOneField(Envelope, models.PROTECT, related_name="opened")
     state = models.CharField(
-        "état", max_length=12, choices=[("waiting", "à ouvrir"), ("opened", "ouvert"), ("refused", "illisible"), ("unopened", "non ouvert")]
+        "état",
+        max_length=12,
+        choices=[
+            ("waiting", "à ouvrir"),
+            ("opened", "ouvert"),
+            ("refused", "illisible"),
+            ("unopened", "non ouvert"),
+        ],
     )
     reason = models.CharField("motif", max_length=300, blank=True, default="")
     ek = models.CharField(max_length=64, blank=True, default="")

@@ -39,7 +39,9 @@ def _check_deadline(consultation: Consultation, *, by: User, now: datetime) -> N
         _refuse(
             consultation,
             BeforeDeadline(
-                "Les plis ne peuvent pas être ouverts avant la date limite.", deadline=utc_text(deadline), now=utc_text(now)
+                "Les plis ne peuvent pas être ouverts avant la date limite.",
+                deadline=utc_text(deadline),
+                now=utc_text(now),
             ),
             by=by,
             now=now,
@@ -55,7 +57,9 @@ def start_session(consultation: Consultation, *, by: User, now: datetime) -> Ope
         if known is not None:
             return known
         seed = new_seed()
-        session = OpeningSession(consultation=consultation, started_by=by, started_at=now, public_key=public_key(seed))
+        session = OpeningSession(
+            consultation=consultation, started_by=by, started_at=now, public_key=public_key(seed)
+        )
         session.wrapped_seed = wrap(seed, context=f"session {session.uuid}")
         session.save()
         append(
@@ -112,14 +116,19 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
     indices = present(session)
     if len(indices) < threshold:
         error = QuorumMissing(
-            f"Quorum incomplet : {len(indices)} part(s) sur {threshold}.", present=len(indices), threshold=threshold
+            f"Quorum incomplet : {len(indices)} part(s) sur {threshold}.",
+            present=len(indices),
+            threshold=threshold,
         )
         _refuse(consultation, error, by=by, now=now)
     stamped = obtain_token(bytes(session.public_key), now=now)
     deadline = consultation.deadline
     if stamped is not None and deadline is not None and stamped[0].token.gen_time <= deadline:
         _refuse(
-            consultation, BeforeDeadline("L'autorité d'horodatage dit que la date limite n'est pas passée."), by=by, now=now
+            consultation,
+            BeforeDeadline("L'autorité d'horodatage dit que la date limite n'est pas passée."),
+            by=by,
+            now=now,
         )
     with transaction.atomic():
         locked = OpeningSession.objects.select_for_update().get(pk=session.pk)
@@ -141,7 +150,7 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
             )
             from dematmp.opening.tasks import unseal_session
 
-            transaction.on_commit(lambda: unseal_session.delay(locked.pk))
+            transaction.on_commit(lambda: unseal_session.delay(locked.pk), robust=True)
     return locked
 
 

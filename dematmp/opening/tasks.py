@@ -32,5 +32,7 @@ def unseal_session(session_id: int) -> None:
 @shared_task
 def sweep() -> None:
     """Resume the openings that a lost task or a killed process left unfinished."""
-    for pk in OpeningSession.objects.filter(finished_at=None).exclude(released_at=None).values_list("pk", flat=True):
+    for pk in (
+        OpeningSession.objects.filter(finished_at=None).exclude(released_at=None).values_list("pk", flat=True)
+    ):
         unseal_session(pk)

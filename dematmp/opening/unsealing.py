@@ -55,7 +55,9 @@ def unseal_all(session: OpeningSession) -> None:
     if session.finished_at is not None:
         return
     halves = _halves(session)
-    for row in session.envelopes.filter(state="waiting").select_related("envelope__attempt__bidder").order_by("pk"):
+    for row in (
+        session.envelopes.filter(state="waiting").select_related("envelope__attempt__bidder").order_by("pk")
+    ):
         _open_envelope(session, row, halves[row.envelope.kind])
     write_minutes(session, now=timezone.now())
 
@@ -78,7 +80,9 @@ def _halves(session: OpeningSession) -> dict[str, Halves]:
             committee = quorum_seed(record.ceremony, shares, record.keys[key.kind].commitments)
         except signing_errors.ShareRefused as false:
             raise _false_share(session, false.index or 0) from false
-        platform = unwrap(bytes(key.wrapped_seed), context=f"platform {consultation.ceremony.uuid} {key.kind}")
+        platform = unwrap(
+            bytes(key.wrapped_seed), context=f"platform {consultation.ceremony.uuid} {key.kind}"
+        )
         result[key.kind] = Halves(committee, platform)
     return result
 
@@ -88,7 +92,9 @@ def _false_share(session: OpeningSession, index: int) -> ShareRefused:
     message = f"La part du détenteur n° {index} est fausse ; les autres sont conservées."
     with transaction.atomic():
         session.shares.filter(holder__index=index).delete()
-        OpeningSession.objects.filter(pk=session.pk).update(released_at=None, released_by=None, problem=message)
+        OpeningSession.objects.filter(pk=session.pk).update(
+            released_at=None, released_by=None, problem=message
+        )
         append(
             "share-refused",
             {"session": str(session.uuid), "holder": index},
@@ -116,7 +122,9 @@ def _open_envelope(session: OpeningSession, row: OpenedEnvelope, halves: Halves)
     header, store = bytes(envelope.header), object_store()
     try:
         check_ids(header, _expected(envelope))
-        ek = open_ek(header, bytes(envelope.keys), committee_seed=halves.committee, platform_seed=halves.platform)
+        ek = open_ek(
+            header, bytes(envelope.keys), committee_seed=halves.committee, platform_seed=halves.platform
+        )
         entries = unseal_manifest(ek, header, store.open(f"{envelope.prefix}/0.cob"))
         closing = unseal_closing(ek, header, entries, store.open(f"{envelope.prefix}/t.cob"))
         for entry, digest in zip(entries, closing, strict=True):
@@ -140,10 +148,17 @@ def _open_envelope(session: OpeningSession, row: OpenedEnvelope, halves: Halves)
 def _close(session: OpeningSession, row: OpenedEnvelope, *, state: str, reason: str, ek: str) -> None:
     now = timezone.now()
     with transaction.atomic():
-        OpenedEnvelope.objects.filter(pk=row.pk).update(state=state, reason=reason[:300], ek=ek, opened_at=now)
+        OpenedEnvelope.objects.filter(pk=row.pk).update(
+            state=state, reason=reason[:300], ek=ek, opened_at=now
+        )
         append(
             "opened",
-            {"session": str(session.uuid), "envelope": str(row.envelope.uuid), "state": state, "reason": reason[:300]},
+            {
+                "session": str(session.uuid),
+                "envelope": str(row.envelope.uuid),
+                "state": state,
+                "reason": reason[:300],
+            },
             consultation=session.consultation.uuid,
             now=now,
         )
@@ -165,7 +180,12 @@ class _Tee:
 
 
 def _open_file(
-    session: OpeningSession, row: OpenedEnvelope, file: OpenedFile, ek: bytes, header: bytes, expected: FileDigest
+    session: OpeningSession,
+    row: OpenedEnvelope,
+    file: OpenedFile,
+    ek: bytes,
+    header: bytes,
+    expected: FileDigest,
 ) -> None:
     store = object_store()
     scan = open_session()
@@ -196,7 +216,12 @@ def _open_file(
         if changed:
             append(
                 "scan-verdict",
-                {"session": str(session.uuid), "envelope": str(row.envelope.uuid), "file": file.index, "verdict": str(verdict.state)},
+                {
+                    "session": str(session.uuid),
+                    "envelope": str(row.envelope.uuid),
+                    "file": file.index,
+                    "verdict": str(verdict.state),
+                },
                 consultation=session.consultation.uuid,
                 now=now,
             )

@@ -76,7 +76,9 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {"default": env.db_url("DEMATMP_DATABASE_URL", default=f"sqlite:///{STATE_DIR / 'dematmp.sqlite3'}")}
+DATABASES = {
+    "default": env.db_url("DEMATMP_DATABASE_URL", default=f"sqlite:///{STATE_DIR / 'dematmp.sqlite3'}")
+}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # One writer at a time: take the write lock at BEGIN (no upgrade, hence no lost race), wait for it, survive kill -9.
     DATABASES["default"]["OPTIONS"] = {
@@ -116,7 +118,10 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = STATE_DIR / "static"
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": STATE_DIR / "media"}},
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": STATE_DIR / "media"},
+    },
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
@@ -156,7 +161,7 @@ DEFAULT_FROM_EMAIL = env.str("DEMATMP_FROM_EMAIL", default="ne-pas-repondre@dema
 
 # Celery. The embedded default needs no server: kombu's filesystem transport, in the state folder.
 BROKER_DIR = STATE_DIR / "broker"
-CELERY_BROKER_URL = env.str("DEMATMP_BROKER_URL", default="filesystem://")
+CELERY_BROKER_URL = env.str("DEMATMP_BROKER_URL", default="filesystem://localhost/")
 if CELERY_BROKER_URL.startswith("filesystem"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(BROKER_DIR / "queue"),
@@ -193,7 +198,9 @@ CELERY_BEAT_SCHEDULE = {
 
 # Transport and browser security
 SECURE_SSL_REDIRECT = env.bool("DEMATMP_HTTPS", default=True)
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("DEMATMP_BEHIND_PROXY", default=True) else None
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("DEMATMP_BEHIND_PROXY", default=True) else None
+)
 SECURE_HSTS_SECONDS = 31536000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True

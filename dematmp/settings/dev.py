@@ -5,8 +5,8 @@ from pathlib import Path
 
 os.environ.setdefault("DEMATMP_ANTIVIRUS_URL", "none")
 
-from dematmp.settings.base import *  # noqa: E402, F403
-from dematmp.settings.base import STATE_DIR, STORAGES, env  # noqa: E402
+from dematmp.settings.base import *  # noqa: F403
+from dematmp.settings.base import STATE_DIR, STORAGES, env
 
 SECRET_KEY = env.str("DEMATMP_SECRET_KEY", default="dev-only-" + "0" * 50)
 DEBUG = env.bool("DEMATMP_DEBUG", default=False)

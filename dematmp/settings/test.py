@@ -6,7 +6,7 @@ import tempfile
 os.environ.setdefault("DEMATMP_STATE_DIR", tempfile.mkdtemp(prefix="dematmp-test-"))
 os.environ.setdefault("DEMATMP_ANTIVIRUS_URL", "none")
 
-from dematmp.settings.dev import *  # noqa: E402, F403
+from dematmp.settings.dev import *  # noqa: F403
 
 ALLOWED_HOSTS = ["*"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

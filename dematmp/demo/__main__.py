@@ -1,0 +1,83 @@
+"""`python -m dematmp.demo [--once] [--out DIR] [--port 8000]`: play the procedure, then serve the site or stop."""
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from dematmp.demo import runtime
+from dematmp.demo.steps import Steps
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="deploy/demo", description="Joue une procédure complète sur de vrais fichiers."
+    )
+    parser.add_argument("--once", action="store_true", help="jouer sans rien demander, puis tout arrêter")
+    parser.add_argument("--out", type=Path, help="dossier où écrire les preuves")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument(
+        "--services", action="store_true", help="démarrer PostgreSQL, Ceph et RabbitMQ s'ils sont installés"
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Exit code 0 when every step of the procedure went as it must."""
+    options = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    port = runtime.free_port() if options.once else options.port
+    state = runtime.fresh(runtime.ROOT / "var" / ("demo-once" if options.once else "demo"))
+    steps = Steps()
+    from dematmp.demo.backing import backing
+
+    with backing(state, services=options.services, say=steps.say) as extra:
+        steps.say(f"Plateforme de démonstration : http://127.0.0.1:{port}")
+        with steps.step("Démarrage du site, du service de tâches, création des clés"):
+            context = runtime.platform(state, port=port, extra=extra)
+            processes, address = context.__enter__()
+        try:
+            _play(options, state, steps, address, processes)
+            if not options.once:
+                _serve(steps, address)
+        finally:
+            context.__exit__(None, None, None)
+    if options.once:
+        shutil.rmtree(state, ignore_errors=True)
+    return 0
+
+
+def _play(
+    options: argparse.Namespace, state: Path, steps: Steps, address: str, processes: runtime.Processes
+) -> None:
+    import django
+
+    django.setup()
+    from dematmp.demo import scenario
+
+    timings = scenario.run(state, address, steps, processes, out=options.out)
+    if options.out:
+        (options.out / "timings.json").write_text(json.dumps(timings, ensure_ascii=False, indent=1))
+
+
+def _serve(steps: Steps, address: str) -> None:
+    from dematmp.demo.cast import BODIES, PEOPLE
+
+    names = {body.slug: body.name for body in BODIES}
+    steps.say(f"\nLe site est ouvert : {address}  (Ctrl-C pour tout arrêter)\n")
+    for person in PEOPLE:
+        role = ", ".join(person.roles)
+        steps.say(
+            f"  {person.first_name} {person.last_name:<10} {role:<22} {person.email:<36} {person.password}   {names[person.organisation]}"
+        )
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        steps.say("Arrêt.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

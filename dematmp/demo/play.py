@@ -1,0 +1,263 @@
+"""The procedure, played for real: from a published call for tender to an act acknowledged by the prefecture."""
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from django.utils import timezone
+
+from dematmp.accounts.models import Organisation, User
+from dematmp.accounts.services import create_organisation, give_role, issue_token
+from dematmp.awards.services import award
+from dematmp.consultations import services as consultations
+from dematmp.consultations.documents import add_version
+from dematmp.consultations.models import Consultation, DocumentVersion
+from dematmp.demo.cast import BODIES, COMMITTEE, PEOPLE
+from dematmp.demo.files import BidFiles, Piece
+from dematmp.demo.steps import Refused, Steps, command_line
+from dematmp.opening.keys import start_ceremony
+from dematmp.opening.models import OpeningSession
+
+DEPOSIT_SECONDS = 16  # between publication and the deadline; extended, for real, on a slow machine
+_MARGIN = 4
+
+
+@dataclass
+class Stage:
+    """Where the play is: folder of the run, address of the site, who is who."""
+
+    folder: Path
+    address: str
+    steps: Steps
+    people: dict[str, User] = field(default_factory=dict)
+    bodies: dict[str, Organisation] = field(default_factory=dict)
+
+    def token(self, slug: str) -> Path:
+        return self.folder / "tokens" / slug
+
+    def draft(self, slug: str) -> Path:
+        return self.folder / "drafts" / slug
+
+    def run(self, slug: str, *arguments: str) -> dict[str, object]:
+        return command_line(self.address, self.token(slug), *arguments)
+
+
+def enrol(stage: Stage) -> None:
+    """Organisations, people, roles, tokens of the command line, protectors of the committee."""
+    for body in BODIES:
+        stage.bodies[body.slug] = create_organisation(
+            kind=body.kind, name=body.name, siret=body.siret, **body.actes
+        )
+    (stage.folder / "tokens").mkdir(mode=0o700)
+    for person in PEOPLE:
+        user = User.objects.create_user(
+            person.email, person.password, first_name=person.first_name, last_name=person.last_name
+        )
+        _confirm_email(user)
+        organisation = stage.bodies[person.organisation]
+        for role in person.roles:
+            give_role(user, organisation, role)
+        stage.people[person.slug] = user
+        path = stage.token(person.slug)
+        path.touch(mode=0o600)
+        path.write_text(issue_token(user, organisation, label="démonstration", now=timezone.now()))
+    for slug in COMMITTEE:
+        phrase = stage.folder / "tokens" / f"{slug}.phrase"
+        phrase.touch(mode=0o600)
+        phrase.write_text(secrets.token_hex(16))
+        stage.run(
+            slug, "protector", str(stage.folder / "tokens" / f"{slug}.key"), "--passphrase-file", str(phrase)
+        )
+
+
+def _confirm_email(user: User) -> None:
+    from allauth.account.models import EmailAddress
+
+    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+
+
+def prepare(stage: Stage, pieces: list[Piece]) -> Consultation:
+    """The agent drafts the consultation with its file; the worker scans each document."""
+    agent, now = stage.people["agent"], timezone.now()
+    consultation = consultations.create_consultation(
+        buyer=stage.bodies["agglo"],
+        by=agent,
+        reference="2026-TX-017",
+        title="Réhabilitation de la médiathèque de Sorne",
+        object="Travaux de réhabilitation de la médiathèque communautaire, en deux lots séparés.",
+        procedure="MAPA-O",
+        cpv="45212330",
+        lots=[
+            {"number": "1", "title": "Gros œuvre et désamiantage"},
+            {"number": "2", "title": "Menuiseries extérieures et isolation"},
+        ],
+        criteria=[("Prix", 50), ("Valeur technique", 40), ("Environnement", 10)],
+        estimated_value=Decimal("1480000.00"),
+        deposit_rules="Une enveloppe de candidature et une enveloppe d'offre par lot. Aucune signature n'est exigée au dépôt.",
+        now=now,
+    )
+    for piece in pieces:
+        with piece.path.open("rb") as file:
+            add_version(
+                consultation,
+                title=piece.title,
+                kind=piece.kind,
+                name=piece.path.name,
+                chunks=iter(lambda: file.read(1024**2), b""),
+                by=agent,
+                now=timezone.now(),
+            )
+    until = time.monotonic() + 60
+    while DocumentVersion.objects.filter(document__consultation=consultation, verdict="pending").exists():
+        if time.monotonic() > until:
+            raise TimeoutError("le service n'a pas analysé les pièces")
+        time.sleep(0.1)
+    return consultation
+
+
+def ceremony(stage: Stage, consultation: Consultation) -> None:
+    """The committee makes its keys, two of three; each member checks its share and confirms."""
+    members = [stage.people[slug] for slug in COMMITTEE]
+    start_ceremony(consultation, members=members, threshold=2, by=stage.people["agent"], now=timezone.now())
+    stage.run("presidente", "deal", str(consultation.uuid))
+    for slug in COMMITTEE:
+        stage.run(slug, "confirm", str(consultation.uuid), *_protector(stage, slug))
+
+
+def _protector(stage: Stage, slug: str) -> tuple[str, ...]:
+    tokens = stage.folder / "tokens"
+    return ("--protector", str(tokens / f"{slug}.key"), "--passphrase-file", str(tokens / f"{slug}.phrase"))
+
+
+def publish(stage: Stage, consultation: Consultation) -> datetime:
+    """Deadline, submission, validation by a second person, publication."""
+    agent, validator = stage.people["agent"], stage.people["valideur"]
+    at = (timezone.now() + timedelta(seconds=DEPOSIT_SECONDS + 1)).replace(microsecond=0)
+    consultations.set_deadline(consultation, at=at, by=agent, now=timezone.now())
+    consultations.submit(consultation, by=agent, now=timezone.now())
+    consultations.validate(consultation, by=validator, now=timezone.now())
+    consultations.publish(consultation, by=validator, now=timezone.now())
+    consultation.refresh_from_db()
+    question = consultations.ask(
+        consultation, text="La visite du site est-elle obligatoire ?", now=timezone.now()
+    )
+    consultations.answer(question, text="Non, elle est conseillée.", by=agent, now=timezone.now())
+    return at
+
+
+def seal(
+    stage: Stage, consultation: Consultation, slug: str, files: BidFiles, *, replaced: bool = False
+) -> str:
+    """A company seals its files on its own machine; the name of the draft."""
+    offer = files.replaced if replaced else files.offre
+    name = f"{slug}-remplace" if replaced else slug
+    stage.run(
+        slug,
+        "seal",
+        str(consultation.uuid),
+        "--lot",
+        "1",
+        "--candidature",
+        *map(str, files.candidature),
+        "--offre",
+        *map(str, offer),
+        "--draft",
+        str(stage.draft(name)),
+    )
+    return name
+
+
+def deposit(stage: Stage, consultation: Consultation, bids: dict[str, BidFiles]) -> None:
+    """Three companies deposit in time, one of them twice; the fourth only sends its parts before the deadline."""
+    names = {
+        "batisseurs": "une offre de 12 fichiers",
+        "pierre": "une offre qui porte un fichier de test EICAR",
+    }
+    with stage.steps.step("Travaux du Dernier Moment envoie ses fichiers sans finaliser"):
+        seal(stage, consultation, "retard", bids["retard"])
+        stage.run("retard", "submit", str(stage.draft("retard")), "--upload-only")
+    for slug, words in names.items():
+        with stage.steps.step(f"{stage.bodies[slug].name} dépose {words}"):
+            _submit(stage, consultation, slug, seal(stage, consultation, slug, bids[slug]))
+    with stage.steps.step("Voirie et Réseaux Martin dépose une offre de 200 Mo"):
+        _submit(
+            stage, consultation, "voirie", seal(stage, consultation, "voirie", bids["voirie"], replaced=True)
+        )
+    with stage.steps.step("Voirie et Réseaux Martin remplace son offre (200 Mo corrigés)"):
+        _submit(stage, consultation, "voirie", seal(stage, consultation, "voirie", bids["voirie"]))
+
+
+def _submit(stage: Stage, consultation: Consultation, slug: str, draft: str) -> None:
+    _extend_if_slow(stage, consultation)
+    stage.run(slug, "submit", str(stage.draft(draft)))
+
+
+def _extend_if_slow(stage: Stage, consultation: Consultation) -> None:
+    deadline = consultation.deadline
+    if deadline is not None and deadline - timezone.now() < timedelta(seconds=_MARGIN * 2):
+        at = (timezone.now() + timedelta(seconds=DEPOSIT_SECONDS)).replace(microsecond=0)
+        reason = "Machine de démonstration lente : report pour tous."
+        consultations.set_deadline(
+            consultation, at=at, by=stage.people["agent"], reason=reason, now=timezone.now()
+        )
+        stage.steps.say(f"           date limite reportée au {at:%H:%M:%S} UTC (machine lente)")
+
+
+def refusals_before(stage: Stage, consultation: Consultation) -> str:
+    """The president tries to open before the deadline: refused, and journalled."""
+    try:
+        stage.run("presidente", "share", str(consultation.uuid), *_protector(stage, "presidente"))
+    except Refused as refused:
+        return str(refused).splitlines()[0]
+    raise AssertionError("l'ouverture avant la date limite aurait dû être refusée")
+
+
+def late(stage: Stage, consultation: Consultation) -> dict[str, object]:
+    """The fourth company finalises one second after the deadline, in real time."""
+    deadline = consultation.deadline
+    if deadline is None:
+        raise AssertionError("une consultation publiée a une date limite")
+    time.sleep(max(0.0, (deadline + timedelta(seconds=1) - datetime.now(UTC)).total_seconds()))
+    return stage.run("retard", "submit", str(stage.draft("retard")))
+
+
+def quorum(stage: Stage, consultation: Consultation) -> str:
+    """One member alone is refused; the second makes the quorum and the platform's key is released."""
+    uuid = str(consultation.uuid)
+    stage.run("presidente", "share", uuid, *_protector(stage, "presidente"))
+    try:
+        stage.run("presidente", "open", uuid)
+    except Refused as refused:
+        message = str(refused).splitlines()[0]
+    else:
+        raise AssertionError("l'ouverture par un seul membre aurait dû être refusée")
+    stage.run("membre3", "share", uuid, *_protector(stage, "membre3"))
+    stage.run("membre3", "open", uuid)
+    return message
+
+
+def unsealed(consultation: Consultation) -> OpeningSession:
+    """Wait for the worker to unseal, scan, validate and write the minutes."""
+    until = time.monotonic() + 180
+    while True:
+        session = OpeningSession.objects.get(consultation=consultation)
+        if session.finished_at:
+            return session
+        if session.problem or time.monotonic() > until:
+            raise TimeoutError(session.problem or "l'ouverture n'est pas achevée")
+        time.sleep(0.1)
+
+
+def decide(stage: Stage, consultation: Consultation) -> None:
+    """Lot 1 is awarded to the normal bid."""
+    award(
+        consultation.lots.get(number="1"),
+        company=stage.bodies["batisseurs"],
+        amount=Decimal("1312500.00"),
+        reasons="l'offre des Bâtisseurs du Val est économiquement la plus avantageuse au regard des critères annoncés.",
+        by=stage.people["valideur"],
+        now=timezone.now(),
+    )

@@ -1,0 +1,137 @@
+"""The processes of the demonstration: web, worker, prefecture gateway; started on free loopback ports, all stopped at the end."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Processes:
+    """Children in their own groups; `stop` ends them all, whatever happened."""
+
+    def __init__(self, logs: Path, environment: dict[str, str]) -> None:
+        self._logs, self._environment = logs, environment
+        self._children: list[subprocess.Popen[bytes]] = []
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        log = (self._logs / f"{name}.log").open("ab")
+        child = subprocess.Popen(
+            command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+        )
+        log.close()
+        self._children.append(child)
+        return child
+
+    def stop(self) -> None:
+        for child in reversed(self._children):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGTERM)
+        until = time.monotonic() + 10
+        for child in reversed(self._children):
+            try:
+                child.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+        self._children.clear()
+
+
+@contextlib.contextmanager
+def platform(state: Path, *, port: int, extra: dict[str, str]) -> Iterator[tuple[Processes, str]]:
+    """A migrated platform in `state`, its web process and its worker running; yields the processes and the address."""
+    address = f"http://127.0.0.1:{port}"
+    os.environ.update(
+        {
+            "DJANGO_SETTINGS_MODULE": "dematmp.settings.dev",
+            "DEMATMP_STATE_DIR": str(state),
+            "DEMATMP_SECRETS_DIR": str(state / "secrets"),
+            "DEMATMP_SITE_URL": address,
+            "DEMATMP_SITE_NAME": "Marchés publics du Val de Sorne",
+            "DEMATMP_OPERATOR_NAME": "Syndicat mixte numérique du Val de Sorne",
+            **extra,
+        }
+    )
+    processes = Processes(state / "logs", dict(os.environ))
+    try:
+        for command in (["migrate", "-v0", "--skip-checks"], ["platform_keys", "--skip-checks"]):
+            subprocess.run(
+                [sys.executable, "manage.py", *command],
+                cwd=ROOT,
+                env=dict(os.environ),
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+        gunicorn = [sys.executable, "-m", "gunicorn", "dematmp.wsgi", "--bind", f"127.0.0.1:{port}"]
+        processes.start(
+            "web",
+            *gunicorn,
+            "--worker-class",
+            "gthread",
+            "--workers",
+            "2",
+            "--threads",
+            "4",
+            "--timeout",
+            "120",
+        )
+        beat = str(state / "beat")
+        worker = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "dematmp",
+            "worker",
+            "-B",
+            "-s",
+            beat,
+            "-c",
+            "2",
+            "-l",
+            "warning",
+        ]
+        processes.start("worker", *worker, "--without-gossip", "--without-mingle")
+        _await(f"{address}/api/v1/time")
+        yield processes, address
+    finally:
+        processes.stop()
+
+
+def _await(url: str, seconds: float = 40) -> None:
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            if httpx.get(url, timeout=2).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        if time.monotonic() > until:
+            raise TimeoutError(f"{url} ne répond pas")
+        time.sleep(0.1)
+
+
+def fresh(folder: Path) -> Path:
+    """An empty folder, with what the previous demonstration left removed."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    return folder
