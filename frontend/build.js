@@ -1,0 +1,19 @@
+// Bundle the theme and the scripts into dematmp/web/static/build: `node frontend/build.js [--watch]`.
+import { context, build } from "esbuild";
+
+const options = {
+  entryPoints: { site: "frontend/site.js", theme: "frontend/theme.css", early: "frontend/early.js" },
+  outdir: "dematmp/web/static/build",
+  bundle: true,
+  minify: true,
+  format: "iife",
+  target: ["es2022"],
+  legalComments: "linked",
+  logLevel: "warning",
+};
+
+if (process.argv.includes("--watch")) {
+  await (await context(options)).watch();
+} else {
+  await build(options);
+}

@@ -1,0 +1,93 @@
+// What the pages need beyond HTML: menus, partial refresh, countdown on the server's clock, colour mode.
+import "bootstrap/js/dist/collapse";
+import "bootstrap/js/dist/dropdown";
+import htmx from "htmx.org";
+
+htmx.config.allowEval = false;
+htmx.config.includeIndicatorStyles = false;
+htmx.config.selfRequestsOnly = true;
+
+function countdown() {
+  const start = performance.now();
+  for (const element of document.querySelectorAll("[data-deadline]")) {
+    const left = Date.parse(element.dataset.deadline) - Date.parse(element.dataset.serverNow);
+    const tick = () => {
+      const seconds = Math.floor((left - (performance.now() - start)) / 1000);
+      if (seconds < 0) {
+        element.textContent = "La date limite est passée.";
+        return;
+      }
+      const days = Math.floor(seconds / 86400);
+      const clock = [Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
+      const text = clock.map((part) => String(part).padStart(2, "0")).join(":");
+      element.textContent = `Il reste ${days > 0 ? `${days} j ` : ""}${text}`;
+      setTimeout(tick, 1000);
+    };
+    tick();
+  }
+}
+
+function themeSwitch() {
+  for (const button of document.querySelectorAll("[data-theme-switch]")) {
+    const show = () => {
+      const dark = document.documentElement.dataset.bsTheme === "dark";
+      button.setAttribute("aria-pressed", String(dark));
+    };
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const next = document.documentElement.dataset.bsTheme === "dark" ? "light" : "dark";
+      document.documentElement.dataset.bsTheme = next;
+      try {
+        localStorage.setItem("theme", next);
+      } catch {
+        // A browser that refuses to remember still changes this page.
+      }
+      show();
+    });
+    show();
+  }
+}
+
+// A form that sends files says how far it is; without JavaScript the browser does.
+function uploads() {
+  for (const form of document.querySelectorAll("form[data-progress]")) {
+    form.addEventListener("submit", (event) => {
+      if (!form.querySelector("input[type=file]")?.files.length) return;
+      event.preventDefault();
+      const box = form.querySelector("[data-progress-box]");
+      const bar = box.querySelector("progress");
+      const words = box.querySelector("[role=status]");
+      const button = form.querySelector("[type=submit]");
+      box.hidden = false;
+      button.disabled = true;
+      const request = new XMLHttpRequest();
+      request.upload.addEventListener("progress", (progress) => {
+        if (!progress.lengthComputable) return;
+        bar.max = progress.total;
+        bar.value = progress.loaded;
+        const percent = Math.floor((100 * progress.loaded) / progress.total);
+        words.textContent = percent < 100 ? `Envoi : ${percent} %` : "Envoi terminé, enregistrement…";
+      });
+      request.addEventListener("load", () => {
+        if (request.status === 200 && request.responseURL !== location.href) {
+          location.assign(request.responseURL);
+          return;
+        }
+        const answer = new DOMParser().parseFromString(request.responseText, "text/html");
+        document.body.replaceWith(answer.body);
+        document.querySelector("h1")?.focus();
+      });
+      request.addEventListener("error", () => {
+        words.textContent = "La connexion a été coupée : rien n'a été enregistré. Vous pouvez recommencer.";
+        button.disabled = false;
+      });
+      request.open("POST", form.action || location.href);
+      request.send(new FormData(form));
+    });
+  }
+}
+
+countdown();
+themeSwitch();
+uploads();
+document.addEventListener("htmx:afterSettle", countdown);
