@@ -5,6 +5,11 @@ from django.urls import include, path
 
 from dematmp.api.router import api
 
+handler400 = "dematmp.web.errors.bad_request"
+handler403 = "dematmp.web.errors.forbidden"
+handler404 = "dematmp.web.errors.not_found"
+handler500 = "dematmp.web.errors.server_error"
+
 urlpatterns = [
     path("api/v1/", api.urls),
     path("admin/", admin.site.urls),

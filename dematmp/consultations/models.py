@@ -40,6 +40,23 @@ class ConsultationQuerySet(models.QuerySet["Consultation"]):
         """What anybody may see."""
         return self.filter(published_at__isnull=False)
 
+    def with_deadline(self) -> Self:
+        """Each row bears `binding_deadline`, the instant of its last decision."""
+        last = Deadline.objects.filter(consultation=models.OuterRef("pk")).order_by("-version")
+        return self.annotate(binding_deadline=models.Subquery(last.values("at")[:1]))
+
+    def receiving(self, *, now: datetime) -> Self:
+        """Published, and the deadline has not passed."""
+        return self.public().with_deadline().filter(binding_deadline__gte=now)
+
+    def soonest_first(self) -> Self:
+        """The soonest deadline first."""
+        return self.with_deadline().order_by("binding_deadline", "pk")
+
+    def held_by(self, user: User) -> Self:
+        """Those of which this person holds a share of the keys."""
+        return self.filter(ceremony__holders__user=user).distinct()
+
     def of_buyer(self, buyer: Organisation) -> Self:
         return self.filter(buyer=buyer)
 

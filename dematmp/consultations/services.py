@@ -125,7 +125,8 @@ def set_deadline(
     return deadline
 
 
-def _missing_to_submit(consultation: Consultation) -> list[str]:
+def missing_to_submit(consultation: Consultation) -> list[str]:
+    """What a second person needs before validating, in French; empty when all is there."""
     missing = []
     if consultation.current_deadline is None:
         missing.append("la date limite")
@@ -149,7 +150,7 @@ def submit(consultation: Consultation, *, by: User, now: datetime) -> None:
     locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
     if locked.step != "draft":
         raise WrongStep("Cette consultation est déjà soumise à validation.")
-    if missing := _missing_to_submit(locked):
+    if missing := missing_to_submit(locked):
         raise NotReady(missing)
     locked.submitted_by, locked.submitted_at = by, now
     locked.save(update_fields=["submitted_by", "submitted_at"])
@@ -199,7 +200,7 @@ def publish(consultation: Consultation, *, by: User, now: datetime) -> None:
     locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
     if locked.step != "validated":
         raise WrongStep("Une consultation se publie une fois validée par une seconde personne.")
-    missing = _missing_to_submit(locked)
+    missing = missing_to_submit(locked)
     if not locked.ceremony_sha256:
         missing.append("la cérémonie des clés de la commission, confirmée par tous ses membres")
     if missing:

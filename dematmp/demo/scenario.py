@@ -65,8 +65,7 @@ def _summary(steps: Steps) -> None:
     infected = OpenedFile.objects.filter(verdict="infected").order_by("pk")
     for file in infected:
         steps.say(f"           virus : {file.name}, {file.verdict_detail} : jamais communiqué")
-    signed = [
-        file for file in OpenedFile.objects.order_by("pk") if file.signature and file.signature["indication"]
-    ]
-    for file in signed:
-        steps.say(f"           signature de {file.name} : {file.signature['indication']}")
+    for file in OpenedFile.objects.exclude(signature=None).order_by("pk"):
+        indication = (file.signature or {}).get("indication")
+        if indication:
+            steps.say(f"           signature de {file.name} : {indication}")

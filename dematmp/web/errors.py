@@ -1,15 +1,115 @@
-"""Errors that a page shows: a code, a French sentence, the next step."""
+"""Errors that a page shows, in one place: a code, a French sentence, the next step."""
 
+from collections.abc import Callable
+
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
+
+from dematmp.accounts.errors import AccountError
+from dematmp.audit.errors import AuditError
+from dematmp.awards.services import AwardRefused
+from dematmp.bids.errors import BidError
+from dematmp.consultations.errors import ConsultationError
+from dematmp.opening.errors import OpeningError
+from storage.errors import StorageError
+
+REFUSALS = (AccountError, AwardRefused, BidError, ConsultationError, OpeningError)
+FAILURES = (AuditError, StorageError)
+_FIX = "Corrigez puis recommencez."
+_WAIT = "Réessayez dans une minute ; si cela dure, prévenez l'exploitant de la plateforme. Rien n'est perdu."
+
+
+def problem(
+    request: HttpRequest, *, status: int, code: str, title: str, message: str, next: str
+) -> HttpResponse:
+    """The page of a refusal or of a failure."""
+    context = {"code": code, "title": title, "message": message, "next": next}
+    return render(request, "errors/problem.html", context, status=status)
+
+
+def explain(form: BaseForm, error: Exception) -> None:
+    """Write a refusal of the domain at the head of the form: nothing typed is lost."""
+    step = getattr(error, "next", _FIX)
+    form.add_error(None, f"{error} {step} (code : {getattr(error, 'code', 'error')})")
+
+
+class DomainErrors:
+    """Middleware: a typed refusal that no view caught becomes its page, never a 500."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if isinstance(error, REFUSALS):
+            status = max(400, getattr(error, "status", 409))
+            step = getattr(error, "next", _FIX)
+            return problem(
+                request,
+                status=status,
+                code=error.code,
+                title="Demande refusée",
+                message=str(error),
+                next=step,
+            )
+        if isinstance(error, FAILURES):
+            title = "Service momentanément indisponible"
+            return problem(request, status=503, code=error.code, title=title, message=str(error), next=_WAIT)
+        return None
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """An expired session loses nothing: the page says so and how to go on."""
-    context = {
-        "code": "web.session-expired",
-        "title": "Votre session a expiré",
-        "message": "Le formulaire n'a pas été envoyé : votre session a expiré ou la page était ouverte depuis longtemps.",
-        "next": "Revenez à la page précédente, rechargez-la, puis envoyez de nouveau.",
-    }
-    return render(request, "errors/problem.html", context, status=403)
+    return problem(
+        request,
+        status=403,
+        code="web.session-expired",
+        title="Votre session a expiré",
+        message="Le formulaire n'a pas été envoyé : votre session a expiré ou la page était ouverte depuis longtemps.",
+        next="Revenez à la page précédente, rechargez-la, puis envoyez de nouveau.",
+    )
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400: the request itself is malformed or too large."""
+    return problem(
+        request,
+        status=400,
+        code="web.bad-request",
+        title="Demande illisible",
+        message="Votre navigateur a envoyé une demande que la plateforme ne peut pas lire.",
+        next="Revenez à la page précédente et recommencez.",
+    )
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """403 is only for what the visitor may see but not do now."""
+    return problem(
+        request,
+        status=403,
+        code="web.forbidden",
+        title="Action non autorisée",
+        message="Votre rôle ne permet pas cette action.",
+        next="Demandez à une personne de votre organisation qui en a le rôle.",
+    )
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404, also for what one may not see."""
+    return problem(
+        request,
+        status=404,
+        code="web.not-found",
+        title="Page introuvable",
+        message="Cette page n'existe pas, ou votre compte n'y donne pas accès.",
+        next="Vérifiez l'adresse, connectez-vous avec le bon compte, ou revenez à l'accueil.",
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500: a fault of ours. No query here: the database may be what is down."""
+    return render(request, "errors/500.html", status=500)

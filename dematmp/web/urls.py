@@ -1,5 +1,61 @@
 """Pages by visitor."""
 
-from django.urls import URLPattern
+from django.urls import path, register_converter
 
-urlpatterns: list[URLPattern] = []
+from dematmp.web import account, bidder, buyer, committee, public
+
+
+class MinutesForm:
+    regex = "pdf|json"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(MinutesForm, "minutes")
+_BUYER = "acheteur/consultations/<uuid:consultation>/"
+_COMMITTEE = "commission/<uuid:consultation>/"
+
+urlpatterns = [
+    path("", public.consultation_list, name="home"),
+    path("consultations/<uuid:consultation>/", public.consultation, name="consultation"),
+    path("consultations/<uuid:consultation>/dossier.zip", public.whole_file, name="whole-file"),
+    path("consultations/<uuid:consultation>/pieces/<uuid:version>/", public.piece, name="piece"),
+    path("consultations/<uuid:consultation>/suivre/", public.follow_changes, name="follow"),
+    path("consultations/<uuid:consultation>/questions/", public.ask_question, name="ask"),
+    path("aide/", public.help_page, name="help"),
+    path("accessibilite/", public.accessibility, name="accessibility"),
+    path("journal/", public.journal, name="journal"),
+    path("journal/<path:path>", public.journal_file, name="journal-file"),
+    path("tsa", public.timestamp, name="timestamp"),
+    path("mon-espace/", account.space, name="space"),
+    path("mon-espace/entreprise/", account.new_company, name="new-company"),
+    path("mon-espace/jetons/", account.tokens, name="tokens"),
+    path("mon-espace/jetons/<int:token>/revoquer/", account.revoke, name="revoke-token"),
+    path("entreprise/", bidder.deposit_list, name="deposits"),
+    path("entreprise/depots/<uuid:deposit>/", bidder.deposit, name="deposit"),
+    path("entreprise/depots/<uuid:deposit>/accuse.pdf", bidder.receipt_as_pdf, name="receipt-pdf"),
+    path("entreprise/depots/<uuid:deposit>/accuse.json", bidder.receipt_as_json, name="receipt-json"),
+    path("acheteur/", buyer.consultation_list, name="buyer"),
+    path("acheteur/consultations/nouvelle/", buyer.new_consultation, name="buyer-new"),
+    path(_BUYER, buyer.consultation, name="buyer-consultation"),
+    path(f"{_BUYER}date-limite/", buyer.deadline, name="buyer-deadline"),
+    path(f"{_BUYER}pieces/", buyer.add_piece, name="buyer-piece"),
+    path(f"{_BUYER}pieces/<int:document>/", buyer.add_piece_version, name="buyer-piece-version"),
+    path(f"{_BUYER}cles/", buyer.ceremony, name="buyer-ceremony"),
+    path(f"{_BUYER}soumettre/", buyer.submit, name="buyer-submit"),
+    path(f"{_BUYER}valider/", buyer.validate, name="buyer-validate"),
+    path(f"{_BUYER}renvoyer/", buyer.send_back, name="buyer-send-back"),
+    path(f"{_BUYER}publier/", buyer.publish, name="buyer-publish"),
+    path(f"{_BUYER}questions/", buyer.questions, name="buyer-questions"),
+    path(f"{_BUYER}questions/<uuid:question>/", buyer.answer, name="buyer-answer"),
+    path(f"{_BUYER}registres/", buyer.registers, name="buyer-registers"),
+    path(f"{_BUYER}registres/retraits.csv", buyer.register_csv, name="buyer-register-csv"),
+    path("commission/", committee.session_list, name="committee"),
+    path(_COMMITTEE, committee.session, name="session"),
+    path(f"{_COMMITTEE}proces-verbal.<minutes:form>", committee.minutes, name="minutes"),
+    path(f"{_COMMITTEE}fichiers/<uuid:file>/", committee.opened_file, name="opened-file"),
+]

@@ -1,0 +1,14 @@
+"""What django-allauth asks of the platform: mails are stored, then sent like every other mail."""
+
+from allauth.account.adapter import DefaultAccountAdapter
+from django.utils import timezone
+
+from dematmp.mails.services import store
+
+
+class StoredMailAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    """Confirmation and reset mails outlive a mail server that is down."""
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, object]) -> None:
+        message = self.render_mail(template_prefix, email, context)
+        store(to=email, subject=message.subject, body=message.body, now=timezone.now())

@@ -1,0 +1,52 @@
+"""What of the journal anybody may fetch, and when (C2SP tlog-tiles).
+
+Checkpoints and tiles of hashes are public at once. A bundle of entries waits until none of its consultations still
+receives bids: the kinds and times of its leaves would let the public count the bids before the deadline.
+"""
+
+import re
+import uuid
+from collections.abc import Callable, Collection
+
+from dematmp.audit.models import Entry, Head, Tile
+from signing.tlog import bundle
+
+WIDTH = 256
+_PATH = re.compile(r"tile/([0-9]{1,2}|entries)/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([0-9]{1,3}))?")
+_HASH_BYTES = 32
+
+
+def _parse(path: str) -> tuple[str, int, int] | None:
+    """(level or "entries", index, width) of a tlog-tiles path, or None."""
+    found = _PATH.fullmatch(path)
+    if found is None:
+        return None
+    level, index, width = found.groups()
+    count = int(width) if width else WIDTH
+    return (level, int(index.replace("x", "").replace("/", "")), count) if 1 <= count <= WIDTH else None
+
+
+def tile_hashes(path: str) -> bytes | None:
+    """The bytes of one tile of hashes, whole or partial; None when there is none so wide."""
+    asked = _parse(path)
+    if asked is None or asked[0] == "entries":
+        return None
+    tile = Tile.objects.filter(level=int(asked[0]), index=asked[1]).first()
+    hashes = bytes(tile.hashes) if tile else b""
+    wanted = asked[2] * _HASH_BYTES
+    return hashes[:wanted] if len(hashes) >= wanted else None
+
+
+def entries_bundle(path: str, *, receiving: Callable[[Collection[uuid.UUID]], bool]) -> bytes | None:
+    """The leaves of one bundle; None when there is none so wide, or while one of its consultations still receives bids."""
+    asked = _parse(path)
+    if asked is None or asked[0] != "entries":
+        return None
+    head = Head.objects.filter(pk=1).first()
+    first = asked[1] * WIDTH
+    if head is None or first + asked[2] > head.size:
+        return None
+    rows = list(Entry.objects.filter(index__gte=first, index__lt=first + asked[2]).order_by("index"))
+    if receiving({row.consultation for row in rows if row.consultation}):
+        return None
+    return bundle([bytes(row.leaf) for row in rows])

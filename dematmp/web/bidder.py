@@ -1,0 +1,99 @@
+"""A company's space: its deposits, their state, their receipts."""
+
+import json
+import uuid
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from dematmp.accounts.models import Organisation
+from dematmp.bids.models import Attempt, Bid
+from dematmp.bids.receipts import receipt
+from dematmp.web.access import MemberRequest, holds
+from dematmp.web.pages import document, page_of
+
+_ROLES = ("administrator", "bidder")
+
+
+def _companies(request: MemberRequest) -> list[Organisation]:
+    mine = Organisation.objects.filter(memberships__user=request.user, memberships__role__in=_ROLES)
+    return list(mine.distinct().order_by("name"))
+
+
+@require_GET
+@holds(*_ROLES)
+def deposit_list(request: MemberRequest) -> HttpResponse:
+    """Every attempt of the companies of this person, deposited or not."""
+    companies = _companies(request)
+    attempts = Attempt.objects.filter(bidder__in=companies).select_related(
+        "consultation__buyer", "bidder", "bid"
+    )
+    context = {"companies": companies, "page": page_of(request, attempts.order_by("-started_at", "-pk"))}
+    return render(request, "bidder/list.html", context)
+
+
+@require_GET
+@holds(*_ROLES)
+def deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
+    """Where one deposit is: what arrived, what is missing, its receipt."""
+    attempt = (
+        Attempt.objects.filter(deposit=deposit, bidder__in=_companies(request))
+        .select_related("consultation__buyer", "bidder", "by", "bid")
+        .first()
+    )
+    if attempt is None:
+        raise Http404
+    expected = received = 0
+    envelopes = []
+    for envelope in attempt.envelopes.order_by("lot", "kind").prefetch_related("objects_sealed__parts"):
+        sealed = list(envelope.objects_sealed.all())
+        parts = sum(each.part_count for each in sealed)
+        here = sum(len(each.parts.all()) for each in sealed)
+        expected, received = expected + parts, received + here
+        envelopes.append(
+            {
+                "envelope": envelope,
+                "files": max(0, len(sealed) - 2),
+                "size": sum(each.size for each in sealed),
+            }
+        )
+    context = {
+        "attempt": attempt,
+        "bid": getattr(attempt, "bid", None),
+        "envelopes": envelopes,
+        "expected": expected,
+        "received": received,
+        "open": attempt.consultation.is_open(now=timezone.now()),
+    }
+    template = "bidder/_state.html" if request.headers.get("HX-Request") else "bidder/deposit.html"
+    return render(request, template, context)
+
+
+def _bid(request: MemberRequest, deposit: uuid.UUID) -> Bid:
+    found = (
+        Bid.objects.filter(uuid=deposit, bidder__in=_companies(request))
+        .select_related("consultation__buyer")
+        .first()
+    )
+    if found is None:
+        raise Http404
+    return found
+
+
+@require_GET
+@holds(*_ROLES)
+def receipt_as_pdf(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
+    bid = _bid(request, deposit)
+    if bid.receipt_pdf is None:
+        raise Http404
+    return document(bytes(bid.receipt_pdf), name=f"{bid.number}.pdf", content_type="application/pdf")
+
+
+@require_GET
+@holds(*_ROLES)
+def receipt_as_json(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
+    bid = _bid(request, deposit)
+    data = json.dumps(receipt(bid), ensure_ascii=False, indent=1).encode()
+    return document(data, name=f"{bid.number}.json", content_type="application/json")

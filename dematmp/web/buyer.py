@@ -1,0 +1,334 @@
+"""The buyer's pages: prepare, have validated, publish, follow."""
+
+import csv
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.forms import BaseForm
+from django.http import Http404, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from dematmp.accounts.models import Organisation, User
+from dematmp.bids.models import Bid
+from dematmp.bids.services import bid_state
+from dematmp.consultations import services
+from dematmp.consultations.documents import add_version
+from dematmp.consultations.errors import ConsultationError
+from dematmp.consultations.models import Consultation, Document, Question
+from dematmp.opening.errors import OpeningError
+from dematmp.opening.keys import start_ceremony
+from dematmp.web.access import MemberRequest, holds
+from dematmp.web.buyer_forms import (
+    AnswerForm,
+    CeremonyForm,
+    ConsultationForm,
+    DeadlineForm,
+    PieceForm,
+    VersionForm,
+)
+from dematmp.web.errors import explain
+from dematmp.web.pages import attachment, of_buyer, page_of
+
+_ROLES = ("agent", "validator")
+
+
+def _buyers(request: MemberRequest, *roles: str) -> QuerySet[Organisation]:
+    mine = Organisation.objects.filter(memberships__user=request.user, memberships__role__in=roles)
+    return mine.distinct().order_by("name")
+
+
+@require_GET
+@holds(*_ROLES)
+def consultation_list(request: MemberRequest) -> HttpResponse:
+    """The consultations of the buyers for which this person works."""
+    rows = Consultation.objects.filter(buyer__in=_buyers(request, *_ROLES)).select_related("buyer")
+    page = page_of(request, rows.with_deadline().order_by("-created_at", "-pk"))
+    return render(request, "buyer/list.html", {"page": page, "may_create": request.user.has_role("agent")})
+
+
+@require_http_methods(["GET", "POST"])
+@holds("agent")
+def new_consultation(request: MemberRequest) -> HttpResponse:
+    form = ConsultationForm(request.POST or None, buyers=_buyers(request, "agent"))
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = services.create_consultation(by=request.user, now=timezone.now(), **form.cleaned_data)
+        except ConsultationError as refused:
+            explain(form, refused)
+        else:
+            return redirect("buyer-consultation", consultation=made.uuid)
+    return render(request, "buyer/new.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@require_GET
+@holds(*_ROLES)
+def consultation(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    """Where the consultation is, what is missing, what to do next."""
+    found = of_buyer(request.user, consultation, *_ROLES)
+    now = timezone.now()
+    ceremony = getattr(found, "ceremony", None)
+    closed = found.published_at is not None and not found.is_open(now=now)
+    context = {
+        "consultation": found,
+        "deadline": found.current_deadline,
+        "documents": found.documents.order_by("pk").prefetch_related("versions"),
+        "missing": services.missing_to_submit(found) if found.step == "draft" else [],
+        "ceremony": ceremony,
+        "holders": ceremony.holders.select_related("user").order_by("index") if ceremony else [],
+        "open": found.is_open(now=now),
+        "closed": closed,
+        "unanswered": found.questions.filter(answered_at=None).count(),
+        "withdrawals": found.withdrawals.count(),
+        "followers": found.followers.count(),
+        "session": getattr(found, "opening_session", None),
+        "is_agent": request.user.has_role("agent", found.buyer),
+        "may_validate": request.user.has_role("validator", found.buyer)
+        and request.user not in (found.submitted_by, found.created_by),
+        "is_validator": request.user.has_role("validator", found.buyer),
+    }
+    return render(request, "buyer/consultation.html", context)
+
+
+def _form_page(
+    request: MemberRequest,
+    found: Consultation,
+    form: BaseForm,
+    *,
+    title: str,
+    action: str,
+    act: Callable[[datetime], str],
+    upload: bool = False,
+    advice: str = "",
+) -> HttpResponse:
+    """One form, one action: done, it says so on the consultation's page; refused, it says why and keeps what was typed."""
+    if request.method == "POST" and form.is_valid():
+        try:
+            done = act(timezone.now())
+        except (ConsultationError, OpeningError) as refused:
+            explain(form, refused)
+        else:
+            messages.success(request, done)
+            return redirect("buyer-consultation", consultation=found.uuid)
+    context = {
+        "consultation": found,
+        "form": form,
+        "title": title,
+        "action": action,
+        "upload": upload,
+        "advice": advice,
+    }
+    return render(request, "buyer/form.html", context, status=400 if form.errors else 200)
+
+
+@require_http_methods(["GET", "POST"])
+@holds("agent")
+def deadline(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    """Set or extend the deadline: a versioned decision."""
+    found = of_buyer(request.user, consultation, "agent")
+    form = DeadlineForm(request.POST or None)
+
+    def act(now: datetime) -> str:
+        reason = form.cleaned_data["reason"]
+        services.set_deadline(found, at=form.at(), by=request.user, reason=reason, now=now)
+        return "La date limite est enregistrée."
+
+    return _form_page(
+        request, found, form, title="Date limite de réception", action="Fixer la date limite", act=act
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@holds("agent")
+def add_piece(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    found = of_buyer(request.user, consultation, "agent")
+    form = PieceForm(request.POST or None, request.FILES or None)
+
+    def act(now: datetime) -> str:
+        file = form.cleaned_data["file"]
+        title, kind = form.cleaned_data["title"], form.cleaned_data["kind"]
+        add_version(
+            found, title=title, kind=kind, name=file.name, chunks=file.chunks(), by=request.user, now=now
+        )
+        return f"La pièce « {file.name} » est reçue ; l'antivirus l'analyse."
+
+    return _form_page(
+        request, found, form, title="Ajouter une pièce", action="Envoyer la pièce", act=act, upload=True
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@holds("agent")
+def add_piece_version(request: MemberRequest, consultation: uuid.UUID, document: int) -> HttpResponse:
+    found = of_buyer(request.user, consultation, "agent")
+    piece = Document.objects.filter(pk=document, consultation=found).first()
+    if piece is None:
+        raise Http404
+    form = VersionForm(request.POST or None, request.FILES or None)
+
+    def act(now: datetime) -> str:
+        file = form.cleaned_data["file"]
+        add_version(
+            found,
+            title=piece.title,
+            kind=piece.kind,
+            name=file.name,
+            chunks=file.chunks(),
+            by=request.user,
+            now=now,
+            document=piece,
+        )
+        return f"La nouvelle version de « {piece.title} » est reçue ; l'antivirus l'analyse."
+
+    title = f"Nouvelle version : {piece.title}"
+    return _form_page(request, found, form, title=title, action="Envoyer la version", act=act, upload=True)
+
+
+@require_http_methods(["GET", "POST"])
+@holds("agent")
+def ceremony(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    """Name the holders of the keys; the president then deals the shares from the command line."""
+    found = of_buyer(request.user, consultation, "agent")
+    members = User.objects.filter(memberships__organisation=found.buyer, memberships__role="member")
+    form = CeremonyForm(request.POST or None, members=members.distinct().order_by("last_name", "pk"))
+
+    def act(now: datetime) -> str:
+        chosen = list(form.cleaned_data["members"])
+        start_ceremony(
+            found, members=chosen, threshold=form.cleaned_data["threshold"], by=request.user, now=now
+        )
+        return "Les détenteurs sont désignés. Chacun doit maintenant confirmer sa part."
+
+    advice = (
+        "Prévoyez au moins deux détenteurs de plus que le quorum : une clé perdue ne doit pas empêcher l'ouverture. "
+        "Chaque membre doit d'abord avoir enregistré un protecteur depuis son poste."
+    )
+    return _form_page(
+        request,
+        found,
+        form,
+        title="Clés de la commission",
+        action="Désigner les détenteurs",
+        act=act,
+        advice=advice,
+    )
+
+
+@require_POST
+@holds("agent")
+def submit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    found = of_buyer(request.user, consultation, "agent")
+    services.submit(found, by=request.user, now=timezone.now())
+    messages.success(request, "La consultation est soumise à validation.")
+    return redirect("buyer-consultation", consultation=found.uuid)
+
+
+@require_POST
+@holds("validator")
+def validate(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    found = of_buyer(request.user, consultation, "validator")
+    services.validate(found, by=request.user, now=timezone.now())
+    messages.success(request, "La consultation est validée.")
+    return redirect("buyer-consultation", consultation=found.uuid)
+
+
+@require_POST
+@holds("validator")
+def send_back(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    found = of_buyer(request.user, consultation, "validator")
+    services.return_to_draft(found, by=request.user, now=timezone.now())
+    messages.success(request, "La consultation revient en préparation.")
+    return redirect("buyer-consultation", consultation=found.uuid)
+
+
+@require_POST
+@holds(*_ROLES)
+def publish(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    found = of_buyer(request.user, consultation, *_ROLES)
+    services.publish(found, by=request.user, now=timezone.now())
+    messages.success(request, "La consultation est publiée.")
+    return redirect("buyer-consultation", consultation=found.uuid)
+
+
+@require_GET
+@holds(*_ROLES)
+def questions(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    found = of_buyer(request.user, consultation, *_ROLES)
+    rows = found.questions.order_by("asked_at", "pk")
+    context = {
+        "consultation": found,
+        "questions": rows,
+        "is_agent": request.user.has_role("agent", found.buyer),
+    }
+    return render(request, "buyer/questions.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+@holds("agent")
+def answer(request: MemberRequest, consultation: uuid.UUID, question: uuid.UUID) -> HttpResponse:
+    found = of_buyer(request.user, consultation, "agent")
+    asked = Question.objects.filter(uuid=question, consultation=found).first()
+    if asked is None:
+        raise Http404
+    form = AnswerForm(request.POST or None)
+
+    def act(now: datetime) -> str:
+        services.answer(asked, text=form.cleaned_data["answer"], by=request.user, now=now)
+        return "La réponse est publiée pour tous."
+
+    return _form_page(
+        request,
+        found,
+        form,
+        title="Répondre à une question",
+        action="Publier la réponse",
+        act=act,
+        advice=asked.text,
+    )
+
+
+@require_GET
+@holds(*_ROLES)
+def registers(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    """Register of downloads; register of deposits once the deadline has passed, never before."""
+    found = of_buyer(request.user, consultation, *_ROLES)
+    closed = found.published_at is not None and not found.is_open(now=timezone.now())
+    rows = found.withdrawals.select_related("version").order_by("-at", "-pk")
+    deposits = []
+    if closed:
+        bids = Bid.objects.filter(consultation=found).select_related("bidder").order_by("received_at", "pk")
+        deposits = [(bid, bid_state(bid)) for bid in bids]
+    context = {"consultation": found, "page": page_of(request, rows), "closed": closed, "deposits": deposits}
+    return render(request, "buyer/registers.html", context)
+
+
+class _Line:
+    """What csv.writer needs of a file: gives back the line instead of keeping it."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def _cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in "=+-@\t\r" and text else text
+
+
+@require_GET
+@holds(*_ROLES)
+def register_csv(request: MemberRequest, consultation: uuid.UUID) -> HttpResponseBase:
+    """The register of downloads as CSV (semicolons, UTF-8 with a mark, as French spreadsheets open it)."""
+    found = of_buyer(request.user, consultation, *_ROLES)
+    writer = csv.writer(_Line(), delimiter=";")
+
+    def lines() -> Iterator[bytes]:
+        yield "\ufeff".encode() + str(writer.writerow(["heure (UTC)", "pièce", "adresse laissée"])).encode()
+        for row in found.withdrawals.select_related("version").order_by("at", "pk").iterator():
+            what = row.version.name if row.version else "dossier complet"
+            yield str(writer.writerow([row.at.isoformat(), _cell(what), _cell(row.email)])).encode()
+
+    return attachment(lines(), name=f"retraits-{found.reference}.csv")

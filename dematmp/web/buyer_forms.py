@@ -1,0 +1,187 @@
+"""Forms of the buyer's pages. They tell what is malformed; the services decide."""
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+
+from dematmp.accounts.models import Organisation, User
+from dematmp.consultations.models import KINDS, Lot
+from dematmp.consultations.rules import DOCUMENT_KINDS, PROCEDURES
+from dematmp.consultations.services import known_cpv
+from dematmp.consultations.errors import CpvUnknown
+
+_MAX_LOTS = 3000
+_LINE = re.compile(r"\s*([0-9A-Za-z]{1,4})\s*[:–-]\s*(.+?)\s*")
+_WEIGHT = re.compile(r"\s*(.+?)\s*[:–-]\s*([0-9]{1,3})\s*%?\s*")
+
+
+class ConsultationForm(forms.Form):
+    """A draft: what is announced, its lots and criteria one per line."""
+
+    buyer = forms.ModelChoiceField(
+        label="Acheteur", queryset=Organisation.objects.none(), to_field_name="uuid", empty_label=None
+    )
+    reference = forms.CharField(label="Référence", max_length=40, help_text="Par exemple 2026-TX-017.")
+    title = forms.CharField(label="Intitulé", max_length=250)
+    object = forms.CharField(label="Objet", max_length=1000, widget=forms.Textarea({"rows": 3}))
+    procedure = forms.ChoiceField(label="Procédure", choices=list(PROCEDURES.items()))
+    cpv = forms.CharField(
+        label="Code CPV principal",
+        max_length=12,
+        help_text="Huit chiffres, par exemple 45212330 ; la clé après le tiret est facultative.",
+    )
+    lots = forms.CharField(
+        label="Lots",
+        required=False,
+        widget=forms.Textarea({"rows": 4}),
+        help_text="Un par ligne : « 1 : Gros œuvre ». Laissez vide si le marché n'est pas alloti.",
+    )
+    criteria = forms.CharField(
+        label="Critères et pondérations",
+        required=False,
+        widget=forms.Textarea({"rows": 4}),
+        help_text="Un par ligne : « Prix : 50 ». Le total doit faire 100.",
+    )
+    kinds = forms.MultipleChoiceField(
+        label="Enveloppes demandées",
+        choices=list(KINDS.items()),
+        widget=forms.CheckboxSelectMultiple,
+        initial=list(KINDS),
+    )
+    estimated_value = forms.DecimalField(
+        label="Valeur estimée (€ HT)",
+        required=False,
+        min_value=Decimal(0),
+        max_digits=14,
+        decimal_places=2,
+        help_text="Jamais publiée.",
+    )
+    deposit_rules = forms.CharField(
+        label="Règles de dépôt", required=False, max_length=4000, widget=forms.Textarea({"rows": 3})
+    )
+
+    def __init__(self, *args: Any, buyers: QuerySet[Organisation], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["buyer"].queryset = buyers  # type: ignore[attr-defined]
+
+    def clean_cpv(self) -> str:
+        try:
+            return known_cpv(self.cleaned_data["cpv"])
+        except CpvUnknown as refused:
+            raise ValidationError(f"{refused} {refused.next}", code=refused.code) from refused
+
+    def clean_lots(self) -> list[dict[str, str]]:
+        lots: list[dict[str, str]] = []
+        for line in str(self.cleaned_data["lots"]).splitlines():
+            if not line.strip():
+                continue
+            found = _LINE.fullmatch(line)
+            if found is None or len(found[2]) > 250:
+                raise ValidationError(
+                    f"Ligne illisible : « {line.strip()[:60]} ». Écrivez « 1 : intitulé du lot »."
+                )
+            if any(lot["number"] == found[1] for lot in lots):
+                raise ValidationError(f"Le lot {found[1]} est écrit deux fois.")
+            lots.append({"number": found[1], "title": found[2]})
+        if len(lots) > _MAX_LOTS:
+            raise ValidationError(f"{_MAX_LOTS} lots au plus.")
+        return lots
+
+    def clean_criteria(self) -> list[tuple[str, int]]:
+        criteria: list[tuple[str, int]] = []
+        for line in str(self.cleaned_data["criteria"]).splitlines():
+            if not line.strip():
+                continue
+            found = _WEIGHT.fullmatch(line)
+            if found is None or len(found[1]) > 200:
+                raise ValidationError(f"Ligne illisible : « {line.strip()[:60]} ». Écrivez « Prix : 50 ».")
+            criteria.append((found[1], int(found[2])))
+        total = sum(weight for _, weight in criteria)
+        if criteria and total != 100:
+            raise ValidationError(f"Les pondérations totalisent {total} ; le total doit faire 100.")
+        return criteria
+
+
+class DeadlineForm(forms.Form):
+    """A deadline to the second, in the zone of the platform."""
+
+    date = forms.DateField(label="Date", widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"))
+    time = forms.TimeField(
+        label="Heure",
+        widget=forms.TimeInput({"type": "time", "step": "1"}, format="%H:%M:%S"),
+        help_text=f"Heures, minutes et secondes, heure de {settings.TIME_ZONE}. 00:00 est refusé : il se lit de deux façons.",
+    )
+    reason = forms.CharField(
+        label="Motif du report",
+        required=False,
+        max_length=300,
+        help_text="Obligatoire une fois la consultation publiée ; il est envoyé à tous.",
+    )
+
+    def at(self) -> datetime:
+        """The instant chosen; an hour that the change of clocks repeats means its first passage (fold 0)."""
+        zone = ZoneInfo(settings.TIME_ZONE)
+        return datetime.combine(self.cleaned_data["date"], self.cleaned_data["time"], tzinfo=zone)
+
+
+class PieceForm(forms.Form):
+    title = forms.CharField(label="Intitulé de la pièce", max_length=200)
+    kind = forms.ChoiceField(label="Nature", choices=list(DOCUMENT_KINDS.items()))
+    file = forms.FileField(label="Fichier", max_length=None, allow_empty_file=True)
+
+
+class VersionForm(forms.Form):
+    file = forms.FileField(label="Nouvelle version", max_length=None, allow_empty_file=True)
+
+
+class CeremonyForm(forms.Form):
+    """Who holds a share, and how many shares open."""
+
+    members = forms.ModelMultipleChoiceField(
+        label="Détenteurs d'une part",
+        queryset=User.objects.none(),
+        to_field_name="uuid",
+        widget=forms.CheckboxSelectMultiple,
+    )
+    threshold = forms.IntegerField(
+        label="Quorum",
+        min_value=2,
+        max_value=20,
+        initial=2,
+        help_text="Nombre de parts qui ouvrent. Jamais une seule personne.",
+    )
+
+    def __init__(self, *args: Any, members: QuerySet[User], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["members"].queryset = members  # type: ignore[attr-defined]
+
+
+class AnswerForm(forms.Form):
+    answer = forms.CharField(label="Réponse", max_length=8000, widget=forms.Textarea({"rows": 3}))
+
+
+class AwardForm(forms.Form):
+    """Decide a lot among the companies whose offer was opened."""
+
+    lot = forms.ModelChoiceField(label="Lot", queryset=Lot.objects.none(), empty_label=None)
+    company = forms.ModelChoiceField(
+        label="Attributaire", queryset=Organisation.objects.none(), to_field_name="uuid", empty_label=None
+    )
+    amount = forms.DecimalField(
+        label="Montant (€ HT)", min_value=Decimal("0.01"), max_digits=14, decimal_places=2
+    )
+    reasons = forms.CharField(label="Motifs", max_length=4000, widget=forms.Textarea({"rows": 4}))
+
+    def __init__(
+        self, *args: Any, lots: QuerySet[Lot], companies: QuerySet[Organisation], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["lot"].queryset = lots  # type: ignore[attr-defined]
+        self.fields["company"].queryset = companies  # type: ignore[attr-defined]

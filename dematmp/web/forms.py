@@ -1,0 +1,94 @@
+"""Forms of the public and account pages: they tell what is malformed; the services decide."""
+
+from typing import Any
+
+from django import forms
+
+from dematmp.accounts.models import Organisation
+
+
+class SearchForm(forms.Form):
+    """The public list: words, CPV prefix, buyer, and whether to show what is closed."""
+
+    is_search = True  # nothing here is called optional: all is
+    mots = forms.CharField(label="Mots", required=False, max_length=200)
+    cpv = forms.CharField(label="Code CPV", required=False, max_length=10)
+    acheteur = forms.ModelChoiceField(
+        label="Acheteur",
+        required=False,
+        queryset=Organisation.objects.none(),
+        to_field_name="uuid",
+        empty_label="Tous les acheteurs",
+    )
+    closes = forms.BooleanField(label="Montrer aussi les consultations closes", required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        buyers = Organisation.objects.filter(kind="buyer", consultations__published_at__isnull=False)
+        self.fields["acheteur"].queryset = buyers.distinct().order_by("name")  # type: ignore[attr-defined]
+
+
+class FollowForm(forms.Form):
+    """An address left, if one wishes, to be told of changes."""
+
+    email = forms.EmailField(label="Adresse électronique", widget=forms.EmailInput({"autocomplete": "email"}))
+
+
+class QuestionForm(forms.Form):
+    text = forms.CharField(
+        label="Votre question",
+        max_length=4000,
+        widget=forms.Textarea({"rows": 4}),
+        help_text="La réponse sera publiée pour tous, sans dire qui a posé la question : n'y écrivez pas votre nom.",
+    )
+    email = forms.EmailField(
+        label="Adresse électronique",
+        required=False,
+        help_text="Pour être prévenu de la réponse.",
+        widget=forms.EmailInput({"autocomplete": "email"}),
+    )
+
+
+class CompanyForm(forms.Form):
+    """A company by its SIRET, or a foreign one by its country and national number."""
+
+    name = forms.CharField(
+        label="Nom de l'entreprise", max_length=200, widget=forms.TextInput({"autocomplete": "organization"})
+    )
+    siret = forms.CharField(
+        label="SIRET",
+        required=False,
+        max_length=20,
+        help_text="14 chiffres. Laissez vide si l'entreprise n'est pas établie en France.",
+        widget=forms.TextInput({"inputmode": "numeric"}),
+    )
+    country = forms.CharField(
+        label="Pays", max_length=2, initial="FR", help_text="Code à deux lettres : FR, BE, DE, ES…"
+    )
+    foreign_number = forms.CharField(
+        label="Numéro national d'entreprise (hors de France)",
+        required=False,
+        max_length=60,
+        help_text="Numéro de TVA intracommunautaire ou numéro du registre national.",
+    )
+
+    def clean_country(self) -> str:
+        return str(self.cleaned_data["country"]).upper()
+
+
+class TokenForm(forms.Form):
+    label = forms.CharField(
+        label="À quoi servira ce jeton ?",
+        max_length=100,
+        help_text="Par exemple : « poste de Claire, dépôt des offres ».",
+    )
+    organisation = forms.ModelChoiceField(
+        label="Pour quelle organisation ?",
+        queryset=Organisation.objects.none(),
+        to_field_name="uuid",
+        empty_label=None,
+    )
+
+    def __init__(self, *args: Any, organisations: object, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["organisation"].queryset = organisations  # type: ignore[attr-defined]

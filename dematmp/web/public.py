@@ -1,0 +1,192 @@
+"""What anybody sees, without account nor cookie: the list, a consultation, its file, the journal."""
+
+import uuid
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+
+from dematmp.audit.keys import journal_signer, timestamp_authority
+from dematmp.audit.publication import entries_bundle, tile_hashes
+from dematmp.audit.services import checkpoint
+from dematmp.consultations import documents
+from dematmp.consultations.models import Consultation, DocumentVersion
+from dematmp.consultations.services import ask, follow
+from dematmp.web.access import anyone
+from dematmp.web.forms import FollowForm, QuestionForm, SearchForm
+from dematmp.web.pages import attachment, page_of, published
+
+TIMESTAMP_QUERY = "application/timestamp-query"
+_QUERY_BYTES = 4096
+
+
+@require_GET
+@anyone
+def consultation_list(request: HttpRequest) -> HttpResponse:
+    """Published consultations, the soonest deadline first; closed ones on demand."""
+    form = SearchForm(request.GET or None)
+    found = Consultation.objects.public().select_related("buyer").prefetch_related("lots")
+    chosen: dict[str, object] = {}
+    if form.is_valid():
+        buyer = form.cleaned_data["acheteur"]
+        found = found.search(
+            words=form.cleaned_data["mots"],
+            cpv=form.cleaned_data["cpv"],
+            buyer=str(buyer.uuid) if buyer else "",
+        )
+        chosen = form.cleaned_data
+    if not chosen.get("closes"):
+        found = found.receiving(now=timezone.now())
+    page = page_of(request, found.soonest_first())
+    query = request.GET.copy()
+    query.pop("page", None)
+    context = {"form": form, "page": page, "query": query.urlencode(), "searched": any(chosen.values())}
+    template = "public/_list.html" if request.headers.get("HX-Request") else "public/list.html"
+    return render(request, template, context)
+
+
+@require_GET
+@anyone
+def consultation(request: HttpRequest, consultation: uuid.UUID) -> HttpResponse:
+    return _consultation_page(request, published(consultation))
+
+
+def _consultation_page(
+    request: HttpRequest,
+    found: Consultation,
+    *,
+    follow_form: FollowForm | None = None,
+    question_form: QuestionForm | None = None,
+) -> HttpResponse:
+    invalid = bool(follow_form or question_form)
+    context = {
+        "consultation": found,
+        "open": found.is_open(now=timezone.now()),
+        "deadline": found.current_deadline,
+        "former_deadlines": list(found.deadlines.order_by("-version"))[1:],
+        "documents": found.documents.order_by("pk").prefetch_related("versions"),
+        "answers": found.questions.exclude(answered_at=None).order_by("answered_at", "pk"),
+        "follow_form": follow_form or FollowForm(auto_id="follow_%s"),
+        "question_form": question_form or QuestionForm(auto_id="question_%s"),
+        "done": request.GET.get("fait", ""),
+        "site_url": settings.SITE_URL,
+    }
+    return render(request, "public/consultation.html", context, status=400 if invalid else 200)
+
+
+@require_GET
+@anyone
+def whole_file(request: HttpRequest, consultation: uuid.UUID) -> HttpResponseBase:
+    """The whole consultation file as a ZIP; writes one line in the register of downloads."""
+    found = published(consultation)
+    chunks = documents.read_all(found, now=timezone.now())
+    return attachment(chunks, name=f"dossier-{found.reference}.zip")
+
+
+@require_GET
+@anyone
+def piece(request: HttpRequest, consultation: uuid.UUID, version: uuid.UUID) -> HttpResponseBase:
+    """One version of one piece; writes one line in the register of downloads."""
+    found = DocumentVersion.objects.filter(
+        uuid=version, document__consultation=published(consultation)
+    ).first()
+    if found is None:
+        raise Http404
+    return attachment(documents.read(found, now=timezone.now()), name=found.name, size=found.size)
+
+
+# These two forms carry nobody's authority and set no cookie, hence no CSRF token.
+@csrf_exempt
+@require_POST
+@anyone
+def follow_changes(request: HttpRequest, consultation: uuid.UUID) -> HttpResponse:
+    found = published(consultation)
+    form = FollowForm(request.POST, auto_id="follow_%s")
+    if not form.is_valid():
+        return _consultation_page(request, found, follow_form=form)
+    follow(found, email=form.cleaned_data["email"], now=timezone.now())
+    return redirect(f"{request.path.rsplit('/', 2)[0]}/?fait=suivi#suivre")
+
+
+@csrf_exempt
+@require_POST
+@anyone
+def ask_question(request: HttpRequest, consultation: uuid.UUID) -> HttpResponse:
+    found = published(consultation)
+    form = QuestionForm(request.POST, auto_id="question_%s")
+    if not form.is_valid():
+        return _consultation_page(request, found, question_form=form)
+    ask(found, text=form.cleaned_data["text"], email=form.cleaned_data["email"], now=timezone.now())
+    return redirect(f"{request.path.rsplit('/', 2)[0]}/?fait=question#questions")
+
+
+@require_GET
+@anyone
+def help_page(request: HttpRequest) -> HttpResponse:
+    """How to deposit, and the limits announced."""
+    return render(
+        request, "public/help.html", {"limits": settings.DEPOSIT_LIMITS, "site_url": settings.SITE_URL}
+    )
+
+
+@require_GET
+@anyone
+def accessibility(request: HttpRequest) -> HttpResponse:
+    return render(request, "public/accessibility.html")
+
+
+@require_GET
+@anyone
+def journal(request: HttpRequest) -> HttpResponse:
+    """The journal's latest checkpoint and how to check it."""
+    context = {
+        "checkpoint": checkpoint(),
+        "key": journal_signer().verifier_key,
+        "site_url": settings.SITE_URL,
+    }
+    return render(request, "public/journal.html", context)
+
+
+@require_GET
+@anyone
+def journal_file(request: HttpRequest, path: str) -> HttpResponse:
+    """The C2SP tlog-tiles layout: checkpoint, key, tile/L/N[.p/W], tile/entries/N[.p/W]."""
+    data: bytes | None
+    if path == "checkpoint":
+        data = checkpoint().encode()
+    elif path == "key":
+        data = f"{journal_signer().verifier_key}\n".encode()
+    elif path.startswith("tile/entries/"):
+        data = entries_bundle(
+            path,
+            receiving=lambda of: (
+                Consultation.objects.receiving(now=timezone.now()).filter(uuid__in=of).exists()
+            ),
+        )
+    else:
+        data = tile_hashes(path)
+    if data is None:
+        raise Http404
+    text = path in ("checkpoint", "key")
+    response = HttpResponse(
+        data, content_type="text/plain; charset=utf-8" if text else "application/octet-stream"
+    )
+    response["Cache-Control"] = "no-cache" if text else "public, max-age=300"
+    return response
+
+
+@csrf_exempt
+@require_POST
+@anyone
+def timestamp(request: HttpRequest) -> HttpResponse:
+    """The embedded timestamp authority over HTTP (RFC 3161, section 3.4). Never called qualified."""
+    length = int(request.headers.get("Content-Length") or 0)
+    if request.content_type != TIMESTAMP_QUERY or not 0 < length <= _QUERY_BYTES:
+        return HttpResponse(
+            "Une demande application/timestamp-query est attendue.\n", status=400, content_type="text/plain"
+        )
+    answer = timestamp_authority().respond(request.body, now=timezone.now())
+    return HttpResponse(answer, content_type="application/timestamp-reply")
