@@ -1,7 +1,9 @@
 """`python -m dematmp.demo [--once] [--out DIR] [--port 8000]`: play the procedure, then serve the site or stop."""
 
 import argparse
+import contextlib
 import json
+import os
 import shutil
 import signal
 import sys
@@ -9,6 +11,8 @@ import threading
 from pathlib import Path
 
 from dematmp.demo import runtime
+from dematmp.demo.backing import backing
+from dematmp.demo.prefecture import start_gateway
 from dematmp.demo.steps import Steps
 
 
@@ -32,33 +36,28 @@ def main() -> int:
     port = runtime.free_port() if options.once else options.port
     state = runtime.fresh(runtime.ROOT / "var" / ("demo-once" if options.once else "demo"))
     steps = Steps()
-    from dematmp.demo.backing import backing
-
-    with backing(state, services=options.services, say=steps.say) as extra:
+    with contextlib.ExitStack() as stack:
+        extra = stack.enter_context(backing(state, services=options.services, say=steps.say))
         steps.say(f"Plateforme de démonstration : http://127.0.0.1:{port}")
-        with steps.step("Démarrage du site, du service de tâches, création des clés"):
-            context = runtime.platform(state, port=port, extra=extra)
-            processes, address = context.__enter__()
-        try:
-            _play(options, state, steps, address, processes)
-            if not options.once:
-                _serve(steps, address)
-        finally:
-            context.__exit__(None, None, None)
+        with steps.step("Démarrage du site, du service de tâches et de la passerelle ; création des clés"):
+            gateway, known = start_gateway(state / "prefecture", state / "logs", dict(os.environ))
+            stack.callback(gateway.stop)
+            address = stack.enter_context(runtime.platform(state, port=port, extra={**extra, **known}))
+        _play(options, state, steps, address)
+        if not options.once:
+            _serve(steps, address)
     if options.once:
         shutil.rmtree(state, ignore_errors=True)
     return 0
 
 
-def _play(
-    options: argparse.Namespace, state: Path, steps: Steps, address: str, processes: runtime.Processes
-) -> None:
+def _play(options: argparse.Namespace, state: Path, steps: Steps, address: str) -> None:
     import django
 
     django.setup()
     from dematmp.demo import scenario
 
-    timings = scenario.run(state, address, steps, processes, out=options.out)
+    timings = scenario.run(state, address, steps, out=options.out)
     if options.out:
         (options.out / "timings.json").write_text(json.dumps(timings, ensure_ascii=False, indent=1))
 
@@ -66,12 +65,20 @@ def _play(
 def _serve(steps: Steps, address: str) -> None:
     from dematmp.demo.cast import BODIES, PEOPLE
 
+    labels = {
+        "agent": "agent",
+        "validator": "valideur",
+        "member": "membre de la commission",
+        "administrator": "administrateur",
+        "bidder": "soumissionnaire",
+        "controller": "contrôleur",
+    }
     names = {body.slug: body.name for body in BODIES}
     steps.say(f"\nLe site est ouvert : {address}  (Ctrl-C pour tout arrêter)\n")
     for person in PEOPLE:
-        role = ", ".join(person.roles)
+        role = ", ".join(labels[role] for role in person.roles)
         steps.say(
-            f"  {person.first_name} {person.last_name:<10} {role:<22} {person.email:<36} {person.password}   {names[person.organisation]}"
+            f"  {person.first_name} {person.last_name:<10} {role:<32} {person.email:<36} {person.password}   {names[person.organisation]}"
         )
     try:
         threading.Event().wait()

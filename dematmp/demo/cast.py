@@ -32,6 +32,7 @@ class Person:
         return (
             f"{self.first_name}.{self.last_name}@{self.organisation}.example.fr".lower()
             .replace("é", "e")
+            .replace("è", "e")
             .replace(" ", "")
         )
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.accounts.services import create_organisation, give_role, issue_token
+from dematmp.awards.models import Award
 from dematmp.awards.services import award
 from dematmp.consultations import services as consultations
 from dematmp.consultations.documents import add_version
@@ -251,9 +252,9 @@ def unsealed(consultation: Consultation) -> OpeningSession:
         time.sleep(0.1)
 
 
-def decide(stage: Stage, consultation: Consultation) -> None:
+def decide(stage: Stage, consultation: Consultation) -> Award:
     """Lot 1 is awarded to the normal bid."""
-    award(
+    return award(
         consultation.lots.get(number="1"),
         company=stage.bodies["batisseurs"],
         amount=Decimal("1312500.00"),

@@ -56,8 +56,8 @@ class Processes:
 
 
 @contextlib.contextmanager
-def platform(state: Path, *, port: int, extra: dict[str, str]) -> Iterator[tuple[Processes, str]]:
-    """A migrated platform in `state`, its web process and its worker running; yields the processes and the address."""
+def platform(state: Path, *, port: int, extra: dict[str, str]) -> Iterator[str]:
+    """A migrated platform in `state`, its web process and its worker running; yields its address."""
     address = f"http://127.0.0.1:{port}"
     os.environ.update(
         {
@@ -110,13 +110,14 @@ def platform(state: Path, *, port: int, extra: dict[str, str]) -> Iterator[tuple
             "warning",
         ]
         processes.start("worker", *worker, "--without-gossip", "--without-mingle")
-        _await(f"{address}/api/v1/time")
-        yield processes, address
+        wait_for(f"{address}/api/v1/time")
+        yield address
     finally:
         processes.stop()
 
 
-def _await(url: str, seconds: float = 40) -> None:
+def wait_for(url: str, seconds: float = 40) -> None:
+    """Return once the address answers 200; TimeoutError after `seconds`."""
     until = time.monotonic() + seconds
     while True:
         try:

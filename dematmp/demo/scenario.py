@@ -3,17 +3,14 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dematmp.demo import evidence, play
+from dematmp.demo import act, evidence, play
 from dematmp.demo.files import Canaries, make_bids, make_dce
-from dematmp.demo.runtime import Processes
 from dematmp.demo.steps import Steps
 from dematmp.opening.models import OpenedEnvelope, OpenedFile
 from signing.pki import new_authority
 
 
-def run(
-    state: Path, address: str, steps: Steps, processes: Processes, *, out: Path | None
-) -> list[dict[str, object]]:
+def run(state: Path, address: str, steps: Steps, *, out: Path | None) -> list[dict[str, object]]:
     """Play everything; returns the steps with their durations. Raises when a step does not go as it must."""
     stage = play.Stage(state, address, steps)
     canaries = Canaries()
@@ -50,10 +47,14 @@ def run(
         session = play.unsealed(consultation)
     _summary(steps)
     with steps.step("Attribution du lot 1"):
-        play.decide(stage, consultation)
+        decision = play.decide(stage, consultation)
+    with steps.step("L'acte part à la préfecture ; son acquittement revient"):
+        transmission = act.transmit(decision, by=stage.people["valideur"])
+    steps.say(f"           {transmission.act.identifier}, reçu le {transmission.received_on:%d/%m/%Y}")
     if out is not None:
         with steps.step("Preuves écrites et journal vérifié"):
             out.mkdir(parents=True, exist_ok=True)
+            act.evidence(out, transmission)
             evidence.write(out, stage, consultation, session, bids, canaries)
     return steps.timings
 

@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     "dematmp.bids",
     "dematmp.opening",
     "dematmp.awards",
+    "dematmp.acts",
     "dematmp.web",
     "storage",
     "django.contrib.admin",
@@ -148,6 +149,7 @@ S2LOW = {
     "url": env.str("DEMATMP_S2LOW_URL", default=""),
     "login": env.str("DEMATMP_S2LOW_LOGIN", default=""),
     "password": env.str("DEMATMP_S2LOW_PASSWORD", default=""),
+    "application": env.str("DEMATMP_S2LOW_APPLICATION", default="TACT"),  # EACT in production
     "timeout": env.float("DEMATMP_S2LOW_TIMEOUT", default=60.0),  # seconds
 }
 
@@ -199,6 +201,10 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-mails": {"task": "dematmp.mails.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-documents": {"task": "dematmp.consultations.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-bids": {"task": "dematmp.bids.tasks.sweep", "schedule": schedule(15.0)},
+    "sweep-acts": {
+        "task": "dematmp.acts.tasks.sweep",
+        "schedule": schedule(env.float("DEMATMP_S2LOW_POLL_SECONDS", default=60.0)),
+    },
     "sweep-opening": {"task": "dematmp.opening.tasks.sweep", "schedule": schedule(15.0)},
 }
 

@@ -1,0 +1,8 @@
+"""Acts and their transmission to the control authority."""
+
+from django.apps import AppConfig
+
+
+class ActsConfig(AppConfig):
+    name = "dematmp.acts"
+    verbose_name = "Actes télétransmis"

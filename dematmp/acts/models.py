@@ -1,0 +1,144 @@
+"""An act, its transmission to the control authority, and each step of it."""
+
+import uuid
+from typing import Self
+
+from django.db import models
+
+from dematmp.accounts.models import Organisation, User
+from dematmp.acts.rules import ACKNOWLEDGED, ERROR, NATURES, STATUSES, act_identifier
+from dematmp.awards.models import Award
+
+
+class ActQuerySet(models.QuerySet["Act"]):
+    def of_buyers(self, user: User) -> Self:
+        """Acts of the buyers for which this person works."""
+        return self.filter(
+            buyer__memberships__user=user, buyer__memberships__role__in=["agent", "validator"]
+        ).distinct()
+
+    def received_by(self, user: User) -> Self:
+        """Acknowledged acts of the authorities in the territory of this person's prefecture."""
+        return self.filter(
+            models.Exists(
+                Organisation.objects.filter(
+                    kind="prefecture",
+                    memberships__user=user,
+                    memberships__role="controller",
+                    department=models.OuterRef("buyer__department"),
+                    district=models.OuterRef("buyer__district"),
+                )
+            ),
+            transmission__acknowledged_at__isnull=False,
+        )
+
+
+class Act(models.Model):
+    """One act of one authority; its number is never used again."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    buyer = models.ForeignKey(Organisation, models.PROTECT, related_name="acts")
+    award = models.OneToOneField(Award, models.PROTECT, related_name="act", null=True, blank=True)
+    number = models.CharField("numéro", max_length=15)
+    nature = models.CharField(
+        "nature", max_length=1, choices=[(code, label) for code, (_, label) in NATURES.items()]
+    )
+    classification = models.CharField("matière", max_length=20)
+    typology = models.CharField("typologie", max_length=5)
+    subject = models.CharField("objet", max_length=499)
+    decided_on = models.DateField("date de la décision")
+    document_key = models.CharField(max_length=200)
+    document_sha256 = models.CharField("SHA-256", max_length=64)
+    document_size = models.PositiveBigIntegerField("taille (octets)")
+    created_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField("préparé le")
+    objects = ActQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "acte"
+        ordering = ["-created_at", "-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["buyer", "number"],
+                name="acts_number_once",
+                violation_error_message="Ce numéro d'acte a déjà servi.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.subject}"
+
+    @property
+    def identifier(self) -> str:
+        """The act's ACTES identifier, for ever."""
+        return act_identifier(
+            department=self.buyer.department,
+            siren=self.buyer.siren,
+            decided=self.decided_on,
+            number=self.number,
+            nature=self.nature,
+        )
+
+
+class Transmission(models.Model):
+    """What was sent and what came back. `archive_key` is written before the first post, `remote_id` after it."""
+
+    act = models.OneToOneField(Act, models.PROTECT, related_name="transmission")
+    envelope_name = models.CharField("enveloppe", max_length=60, blank=True, default="")
+    envelope = models.BinaryField(null=True, blank=True)
+    message = models.BinaryField(null=True, blank=True)
+    archive_key = models.CharField(max_length=200, blank=True, default="")
+    tried_at = models.DateTimeField("premier envoi", null=True, blank=True)
+    remote_id = models.PositiveBigIntegerField("transaction chez l'opérateur", null=True, blank=True)
+    submitted_at = models.DateTimeField("transmis le", null=True, blank=True)
+    acknowledged_at = models.DateTimeField("acquitté le", null=True, blank=True)
+    acknowledgement = models.BinaryField("acquittement (XML)", null=True, blank=True)
+    received_on = models.DateField("reçu en préfecture le", null=True, blank=True)
+    problem = models.CharField("incident", max_length=300, blank=True, default="")
+
+    class Meta:
+        verbose_name = "télétransmission"
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return self.envelope_name or f"transmission {self.pk}"
+
+    @property
+    def status(self) -> int | None:
+        """The last known status of the transaction, None before the operator has it."""
+        last = self.steps.order_by("-pk").first()
+        return last.status if last else None
+
+    @property
+    def label(self) -> str:
+        """The status in French."""
+        status = self.status
+        return "En attente d'envoi" if status is None else STATUSES.get(status, str(status))
+
+    @property
+    def is_over(self) -> bool:
+        return self.acknowledged_at is not None or self.status == ERROR
+
+
+class TransmissionStep(models.Model):
+    """One status reached; never edited."""
+
+    transmission = models.ForeignKey(Transmission, models.CASCADE, related_name="steps")
+    status = models.SmallIntegerField("état", choices=list(STATUSES.items()))
+    at = models.DateTimeField("constaté le")
+    detail = models.CharField("détail", max_length=300, blank=True, default="")
+
+    class Meta:
+        verbose_name = "étape"
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["transmission", "status"], name="acts_status_once"),
+            models.CheckConstraint(
+                condition=models.Q(status__lte=ACKNOWLEDGED),
+                name="acts_status_known",
+                violation_error_message="Cet état n'est pas de la télétransmission.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_status_display()} {self.at:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,100 @@
+"""Names, codes and limits of ACTES messages: pure functions (cahier des charges ACTES, S2LOW's own rules)."""
+
+import hashlib
+import re
+from datetime import date
+
+from dematmp.acts.errors import ActRefused
+
+NATURES = {
+    "1": ("DE", "Délibérations"),
+    "2": ("AR", "Actes réglementaires"),
+    "3": ("AI", "Actes individuels"),
+    "4": ("CC", "Contrats, conventions et avenants"),
+    "5": ("BF", "Documents budgétaires et financiers"),
+    "6": ("AU", "Autres"),
+}
+DELIBERATION, AWARD_TYPOLOGY, PROCUREMENT = "1", "99_DE", "1.1.1"
+CLASSIFICATION_DATE = date(2019, 3, 1)  # version of the classification that the codes above come from
+ARCHIVE_BYTES = 157_286_400
+SUBJECT_CHARS = 499
+NUMBER_CHARS = 15
+
+# Transaction statuses of S2LOW: number → label.
+ERROR, POSTED, WAITING, SENT, ACKNOWLEDGED = -1, 1, 2, 3, 4
+STATUSES = {
+    ERROR: "En erreur",
+    0: "Annulé",
+    POSTED: "Posté",
+    WAITING: "En attente de transmission",
+    SENT: "Transmis",
+    ACKNOWLEDGED: "Acquittement reçu",
+}
+_FOLLOWS = {
+    None: {ERROR, POSTED, WAITING, SENT, ACKNOWLEDGED},
+    POSTED: {ERROR, WAITING, SENT, ACKNOWLEDGED},
+    WAITING: {ERROR, SENT, ACKNOWLEDGED},
+    SENT: {ERROR, ACKNOWLEDGED},
+    ACKNOWLEDGED: {0},
+}
+
+_NUMBER = re.compile(r"(?:[A-Z0-9][A-Z0-9_]{0,13})?[A-Z0-9]")
+_DEPARTMENT = re.compile(r"[09][0-9][0-9AB]")
+DOCUMENT_NAME = re.compile(
+    r"[0-9A-Z_]{5}-[0-9AB]{3}-[0-9]{9}-[0-9]{8}-[0-9A-Z_]{1,15}-[A-Z]{2}-1-1_[0-9]{1,3}\.pdf"
+)
+MESSAGE_NAME = re.compile(r"[0-9AB]{3}-[0-9]{9}-[0-9]{8}-[0-9A-Z_]{1,15}-[A-Z]{2}-1-1_0\.xml")
+ENVELOPE_NAME = re.compile(r"[A-Z]{4}--[0-9]{9}--[0-9]{8}-[0-9]{1,4}\.xml")
+
+
+def may_follow(before: int | None, after: int) -> bool:
+    """Whether a transaction may go from one status to the next (S2LOW's transitions)."""
+    return after in _FOLLOWS.get(before, set())
+
+
+def check_number(number: str) -> str:
+    """1 to 15 characters A–Z, 0–9 or _, no _ at either end. Raises ActRefused."""
+    if _NUMBER.fullmatch(number) is None:
+        raise ActRefused(
+            f"Le numéro d'acte « {number} » n'est pas correct : 1 à 15 caractères, A à Z, 0 à 9 ou _."
+        )
+    return number
+
+
+def act_number(reference: str, lot: str) -> str:
+    """A number from a consultation's reference and a lot; when too long, its end is a digest so that it stays unique."""
+    text = re.sub(r"[^A-Z0-9]+", "_", f"{reference}_L{lot}".upper()).strip("_")
+    if len(text) > NUMBER_CHARS:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:5].upper()
+        text = f"{text[: NUMBER_CHARS - 6].rstrip('_')}_{digest}"
+    return check_number(text)
+
+
+def check_identity(*, siren: str, department: str, district: str, nature: str) -> None:
+    """The buyer's ACTES identity is complete. Raises ActRefused."""
+    complete = re.fullmatch(r"[0-9]{9}", siren) and _DEPARTMENT.fullmatch(department)
+    if not (complete and re.fullmatch(r"[0-9]", district) and re.fullmatch(r"[0-9]{2}", nature)):
+        raise ActRefused(
+            "L'identité ACTES de l'acheteur est incomplète : SIREN, département, arrondissement et nature."
+        )
+
+
+def act_identifier(*, department: str, siren: str, decided: date, number: str, nature: str) -> str:
+    """`034-491011698-20171207-CL20171227_06-DE`, the act's name for ever."""
+    return f"{department}-{siren}-{decided:%Y%m%d}-{number}-{NATURES[nature][0]}"
+
+
+def message_name(identifier: str) -> str:
+    return f"{identifier}-1-1_0.xml"
+
+
+def document_name(identifier: str, typology: str, rank: int) -> str:
+    """The name of the act's main file (rank 1) or of an annex (2 and more)."""
+    return f"{typology}-{identifier}-1-1_{rank}.pdf"
+
+
+def envelope_name(*, application: str, siren: str, day: date, serial: int) -> str:
+    """`EACT--214502494--20170717-6.xml`; the serial runs from 1 to 9999 for each authority and day."""
+    if not 1 <= serial <= 9999:
+        raise ActRefused("Plus de 9999 enveloppes dans la journée.")
+    return f"{application}--{siren}--{day:%Y%m%d}-{serial}.xml"

@@ -1,0 +1,209 @@
+"""Verbs: build the act of an award, transmit it, learn what became of it. Nothing slow inside a transaction."""
+
+import hashlib
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from dematmp.accounts.models import User
+from dematmp.acts import messages, rules
+from dematmp.acts.errors import ActRefused, GatewayRefused, MessageRefused
+from dematmp.acts.models import Act, Transmission, TransmissionStep
+from dematmp.acts.package import archive_name, pack
+from dematmp.acts.s2low import S2low
+from dematmp.audit.services import append
+from dematmp.awards.models import Award
+from dematmp.awards.services import deliberation
+from storage.stores import object_store
+
+RETRY = timedelta(seconds=120)  # longer than the client's time limit
+
+
+def prepare_award_act(award: Award, *, by: User, now: datetime) -> Act:
+    """The act of an award, ready to be transmitted; the same one when asked twice. Raises ActRefused."""
+    known = Act.objects.filter(award=award).first()
+    if known is not None:
+        return known
+    consultation = award.lot.consultation
+    buyer = consultation.buyer
+    rules.check_identity(
+        siren=buyer.siren, department=buyer.department, district=buyer.district, nature=buyer.authority_nature
+    )
+    subject = f"Attribution du lot {award.lot.number} : {consultation.title}"
+    pdf = deliberation(award, now=now)
+    key = f"acts/{award.lot.consultation.uuid}/{hashlib.sha256(pdf).hexdigest()}.pdf"
+    object_store().put_stream(key, [pdf])
+    try:
+        with transaction.atomic():
+            act = Act.objects.create(
+                buyer=buyer,
+                award=award,
+                number=rules.act_number(consultation.reference, award.lot.number),
+                nature=rules.DELIBERATION,
+                classification=rules.PROCUREMENT,
+                typology=rules.AWARD_TYPOLOGY,
+                subject=subject[: rules.SUBJECT_CHARS],
+                decided_on=award.decided_at.astimezone(ZoneInfo(settings.TIME_ZONE)).date(),
+                document_key=key,
+                document_sha256=hashlib.sha256(pdf).hexdigest(),
+                document_size=len(pdf),
+                created_by=by,
+                created_at=now,
+            )
+            Transmission.objects.create(act=act)
+            append(
+                "act-prepared",
+                {
+                    "act": str(act.uuid),
+                    "identifier": act.identifier,
+                    "sha256": act.document_sha256,
+                    "by": str(by.uuid),
+                },
+                consultation=consultation.uuid,
+                now=now,
+            )
+            from dematmp.acts.tasks import transmit_act
+
+            transaction.on_commit(lambda: transmit_act.delay(act.pk), robust=True)
+    except IntegrityError as taken:
+        raise ActRefused(
+            "Ce numéro d'acte a déjà servi, ou l'acte de cette attribution existe déjà."
+        ) from taken
+    return act
+
+
+def _package(transmission: Transmission, gateway: S2low, *, now: datetime) -> None:
+    """Build the archive once and keep it: what is posted again is posted byte for byte the same."""
+    act = transmission.act
+    buyer, author = act.buyer, act.created_by
+    sender = messages.Sender(
+        siren=buyer.siren,
+        department=buyer.department,
+        district=buyer.district,
+        nature=buyer.authority_nature,
+        name=str(author),
+        email=author.email,
+    )
+    document = rules.document_name(act.identifier, act.typology, 1)
+    message = messages.act(
+        messages.ActMessage(
+            number=act.number,
+            nature=act.nature,
+            decided=act.decided_on,
+            classification=act.classification,
+            classification_date=rules.CLASSIFICATION_DATE,
+            subject=act.subject,
+            document=document,
+        )
+    )
+    day = now.astimezone(ZoneInfo(settings.TIME_ZONE)).date()
+    name = rules.envelope_name(
+        application=settings.S2LOW["application"], siren=buyer.siren, day=day, serial=gateway.next_serial()
+    )
+    envelope = messages.envelope(sender, message=rules.message_name(act.identifier))
+    pdf = b"".join(object_store().open(act.document_key))
+    archive = pack({name: envelope, rules.message_name(act.identifier): message, document: pdf})
+    key = f"acts/{act.uuid}/{archive_name(name)}"
+    object_store().put_stream(key, [archive])
+    # The archive is stored: a crash from here leaves an orphan object, never a transmission without its bytes.
+    Transmission.objects.filter(pk=transmission.pk, archive_key="").update(
+        envelope_name=name, envelope=envelope, message=message, archive_key=key
+    )
+    transmission.refresh_from_db()
+
+
+def transmit(act_id: int, gateway: S2low, *, now: datetime) -> None:
+    """Post the act once. May run twice or be killed anywhere: a post whose answer was lost is found, not repeated.
+
+    Raises GatewayUnavailable (tried again by the sweep); a refusal of the operator is kept as the transmission's end.
+    """
+    transmission = (
+        Transmission.objects.select_related("act__buyer", "act__created_by").filter(act_id=act_id).first()
+    )
+    if transmission is None or transmission.remote_id is not None or transmission.is_over:
+        return
+    if not transmission.archive_key:
+        _package(transmission, gateway, now=now)
+    mine = Transmission.objects.filter(pk=transmission.pk)
+    remote = None
+    if not mine.filter(tried_at=None).update(tried_at=now):
+        # Posted before, or being posted by another worker now: look for it, and wait before posting again.
+        remote = gateway.find(transmission.act.number)
+        if remote is None and not mine.filter(tried_at__lt=now - RETRY).update(tried_at=now):
+            return
+    if remote is None:
+        archive = b"".join(object_store().open(transmission.archive_key))
+        try:
+            remote = gateway.submit(archive_name(transmission.envelope_name), archive)
+        except GatewayRefused as refused:
+            _reach(transmission, rules.ERROR, detail=str(refused), now=now)
+            return
+    with transaction.atomic():
+        changed = Transmission.objects.filter(pk=transmission.pk, remote_id=None).update(
+            remote_id=remote, submitted_at=now
+        )
+        if changed:
+            TransmissionStep.objects.create(transmission=transmission, status=rules.POSTED, at=now)
+            _journal(transmission, "act-transmitted", {"transaction": remote}, now=now)
+
+
+def _reach(transmission: Transmission, status: int, *, detail: str = "", now: datetime) -> None:
+    """Write a status once, and its entry in the journal."""
+    with transaction.atomic():
+        locked = Transmission.objects.select_for_update().get(pk=transmission.pk)
+        if not rules.may_follow(locked.status, status):
+            return
+        TransmissionStep.objects.create(transmission=locked, status=status, at=now, detail=detail[:300])
+        if status == rules.ERROR:
+            Transmission.objects.filter(pk=locked.pk).update(problem=detail[:300])
+            _journal(locked, "act-refused", {"reason": detail[:300]}, now=now)
+
+
+def _journal(transmission: Transmission, kind: str, facts: dict[str, object], *, now: datetime) -> None:
+    act = transmission.act
+    consultation = act.award.lot.consultation.uuid if act.award else None
+    append(
+        kind,
+        {"act": str(act.uuid), "identifier": act.identifier, **facts},
+        consultation=consultation,
+        now=now,
+    )
+
+
+def poll(act_id: int, gateway: S2low, *, now: datetime) -> None:
+    """Ask the operator where the act is, and keep what it answers; may run twice. Raises GatewayUnavailable."""
+    transmission = (
+        Transmission.objects.select_related("act__buyer", "act__award__lot__consultation")
+        .filter(act_id=act_id)
+        .first()
+    )
+    if transmission is None or transmission.remote_id is None or transmission.is_over:
+        return
+    status = gateway.status(transmission.remote_id)
+    if status.code == rules.ERROR:
+        _reach(transmission, rules.ERROR, detail=status.detail.decode("latin-1").strip(), now=now)
+    elif status.code == rules.ACKNOWLEDGED:
+        _acknowledge(transmission, status.detail, now=now)
+    elif status.code in rules.STATUSES:
+        _reach(transmission, status.code, now=now)
+
+
+def _acknowledge(transmission: Transmission, data: bytes, *, now: datetime) -> None:
+    try:
+        received = messages.read_acknowledgement(data, identifier=transmission.act.identifier)
+    except MessageRefused as refused:
+        Transmission.objects.filter(pk=transmission.pk).update(problem=str(refused)[:300])
+        raise
+    with transaction.atomic():
+        changed = Transmission.objects.filter(pk=transmission.pk, acknowledged_at=None).update(
+            acknowledgement=data, received_on=received, acknowledged_at=now, problem=""
+        )
+        if changed:
+            TransmissionStep.objects.create(transmission=transmission, status=rules.ACKNOWLEDGED, at=now)
+            facts: dict[str, object] = {
+                "received": received.isoformat(),
+                "sha256": hashlib.sha256(data).hexdigest(),
+            }
+            _journal(transmission, "act-acknowledged", facts, now=now)
