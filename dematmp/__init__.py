@@ -1,4 +1,7 @@
-"""The platform. The Celery application is loaded here so that every process sends its tasks to the same broker."""
+"""The platform.
+
+The Celery application is loaded here so that every process sends its tasks to the same broker.
+"""
 
 from dematmp.celery import app as celery_app
 

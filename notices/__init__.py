@@ -1,1 +1,4 @@
-"""The standard formats in which a procedure is announced (code lists first; eForms, DECP, OCDS in their own issues)."""
+"""The standard formats in which a procedure is announced (code lists first.
+
+EForms, DECP, OCDS in their own issues).
+"""

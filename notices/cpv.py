@@ -1,10 +1,60 @@
-"""Common procurement vocabulary codes (Regulation (EC) 213/2008): shape and divisions, without the nomenclature itself."""
+"""Common procurement vocabulary codes (Regulation (EC) 213/2008).
+
+Shape and divisions, without the nomenclature itself.
+"""
 
 import re
 
-# The 45 divisions of the vocabulary of 2008; the labels and the deeper codes are imported (manage.py import_cpv).
+# The 45 divisions of the vocabulary of 2008; the labels and the deeper codes are imported (manage.py
+# import_cpv).
 DIVISIONS = frozenset(
-    ["03", "09", "14", "15", "16", "18", "19", "22", "24", "30", "31", "32", "33", "34", "35", "37", "38", "39", "41", "42", "43", "44", "45", "48", "50", "51", "55", "60", "63", "64", "65", "66", "70", "71", "72", "73", "75", "76", "77", "79", "80", "85", "90", "92", "98"]
+    [
+        "03",
+        "09",
+        "14",
+        "15",
+        "16",
+        "18",
+        "19",
+        "22",
+        "24",
+        "30",
+        "31",
+        "32",
+        "33",
+        "34",
+        "35",
+        "37",
+        "38",
+        "39",
+        "41",
+        "42",
+        "43",
+        "44",
+        "45",
+        "48",
+        "50",
+        "51",
+        "55",
+        "60",
+        "63",
+        "64",
+        "65",
+        "66",
+        "70",
+        "71",
+        "72",
+        "73",
+        "75",
+        "76",
+        "77",
+        "79",
+        "80",
+        "85",
+        "90",
+        "92",
+        "98",
+    ]
 )
 _SHAPE = re.compile(r"(\d{8})(?:-(\d))?")
 

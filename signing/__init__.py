@@ -1,1 +1,4 @@
-"""Seal, sign, timestamp, log, verify: what a bidder installs and an auditor reads. `SPEC.md` gives every byte."""
+"""Seal, sign, timestamp, log, verify.
+
+What a bidder installs and an auditor reads. `SPEC.md` gives every byte.
+"""

@@ -18,7 +18,10 @@ RECORD_LIMIT = 256 * 1024  # bytes
 
 @dataclass(frozen=True)
 class Holder:
-    """A member of the committee: `index` is the one of its shares, `protector_sha256` the hash of its public key."""
+    """A member of the committee.
+
+    `index` is the one of its shares, `protector_sha256` the hash of its public key.
+    """
 
     index: int
     name: str

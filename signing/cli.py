@@ -1,6 +1,7 @@
 """The command line of bidders and committee members.
 
-Exit codes: 0 done, 1 refused (the reason is printed), 2 wrong command line, 3 server unreachable (run it again).
+Exit codes: 0 done, 1 refused (the reason is printed), 2 wrong command line, 3 server unreachable (run it
+again).
 """
 
 import argparse

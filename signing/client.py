@@ -61,7 +61,10 @@ def _b64(data: bytes) -> str:
 
 
 class Client:
-    """A server and a bearer token. Every call is retried with back-off and jitter; every verb may be repeated."""
+    """A server and a bearer token.
+
+    Every call is retried with back-off and jitter; every verb may be repeated.
+    """
 
     def __init__(self, server: str, token: str, *, timeout: float = 60.0) -> None:
         self._http = httpx.Client(
@@ -141,9 +144,12 @@ class Client:
         *,
         progress: Callable[[int], None] | None = None,
     ) -> dict[str, object]:
-        """Seal the files into `draft` (0700), to the keys that the ceremony record carries. Raises CeremonyRefused.
+        """Seal the files into `draft` (0700), to the keys that the ceremony record carries.
 
-        The draft holds ciphertext only, and what is sent again after an interruption is byte for byte the same.
+        Raises CeremonyRefused.
+
+        The draft holds ciphertext only, and what is sent again after an interruption is byte for byte the
+        same.
         """
         said = self.get(f"/consultations/{consultation}")
         me = self.get("/me")
@@ -225,7 +231,10 @@ class Client:
         return receipt
 
     def collect(self, deposit: str, into: Path, *, wait: float = 30.0) -> dict[str, object]:
-        """Save the proofs: record, token, receipt (JSON and PDF), journal proof; waits `wait` seconds for the token."""
+        """Save the proofs.
+
+        Record, token, receipt (JSON and PDF), journal proof; waits `wait` seconds for the token.
+        """
         until = time.monotonic() + wait
         while True:
             said = self.get(f"/deposits/{deposit}")
@@ -244,7 +253,10 @@ class Client:
     # Committee
 
     def deal(self, consultation: str) -> bytes:
-        """The president's part: make the seeds, split, commit, recombine every quorum, seal each share, send the record."""
+        """The president's part.
+
+        Make the seeds, split, commit, recombine every quorum, seal each share, send the record.
+        """
         said = self.get(f"/consultations/{consultation}/ceremony")
         members, ceremony = _rows(said["members"]), str(said["ceremony"])
         platform = said["platform"]
@@ -288,7 +300,10 @@ class Client:
         return record
 
     def confirm(self, consultation: str, protector_seed: bytes) -> str:
-        """A member's part: check that its shares open and match their commitments, then confirm the record's hash."""
+        """A member's part.
+
+        Check that its shares open and match their commitments, then confirm the record's hash.
+        """
         said = self.get(f"/consultations/{consultation}/ceremony")
         data = base64.b64decode(str(said["record"] or ""))
         record = parse_record(data)
@@ -389,7 +404,10 @@ def draft_bytes(draft: Path) -> int:
 
 
 def check_draft(draft: Path) -> None:
-    """Recompute the digest of every sealed object of a draft. Raises SigningError naming the first that differs."""
+    """Recompute the digest of every sealed object of a draft.
+
+    Raises SigningError naming the first that differs.
+    """
     for each in _rows(load_draft(draft)["envelopes"]):
         for row in _rows(each["objects"]):
             digest = CompositeDigest(part_bytes_for(int(str(row["size"]))))

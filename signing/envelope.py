@@ -135,7 +135,9 @@ def seal(
     out: Path,
     progress: Callable[[int], None] | None = None,
 ) -> SealedEnvelope:
-    """Write header.json, keys.bin, 0.cob … n.cob, t.cob into `out`. `progress` is told of plaintext bytes sealed.
+    """Write header.json, keys.bin, 0.cob … n.cob, t.cob into `out`.
+
+    `progress` is told of plaintext bytes sealed.
 
     Raises NameRefused, KeyRefused, HeaderRefused; ManifestRefused when a file changes while it is read.
     """
@@ -220,7 +222,10 @@ def open_ek(header: bytes, keys: bytes, *, committee_seed: bytes, platform_seed:
 
 
 def unseal_blocks(ek: bytes, header: bytes, index: int, source: Iterable[bytes]) -> Iterator[bytes]:
-    """Plaintext blocks of object `index`. Raises ObjectRefused; what was yielded before must then be thrown away."""
+    """Plaintext blocks of object `index`.
+
+    Raises ObjectRefused; what was yielded before must then be thrown away.
+    """
     hh = header_hash(header)
     decryptor = Cobblestone256Decryptor(file_key(ek, index), _context(hh, index))
     try:
@@ -266,7 +271,10 @@ def unseal_closing(
 
 
 def unseal(directory: Path, ek: bytes, out: Path) -> list[FileEntry]:
-    """Open a whole envelope directory with its EK into `out`; a file appears only once its digest is verified."""
+    """Open a whole envelope directory with its EK into `out`.
+
+    A file appears only once its digest is verified.
+    """
     header = (directory / "header.json").read_bytes()
     entries = unseal_manifest(ek, header, blocks(directory / "0.cob"))
     digests = unseal_closing(ek, header, entries, blocks(directory / "t.cob"))

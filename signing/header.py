@@ -1,4 +1,6 @@
-"""The public header of a sealed envelope (pli/1): frozen bytes, strict parse, one hash that everything is bound to.
+"""The public header of a sealed envelope (pli/1).
+
+Frozen bytes, strict parse, one hash that everything is bound to.
 
 >>> parse_header(build_header(header)) == header
 """
@@ -45,7 +47,10 @@ def build_header(header: Header) -> bytes:
 
 
 def parse_header(data: bytes) -> Header:
-    """The header in these bytes. Raises HeaderRefused: unknown version or key, duplicate, bad id, over 64 KiB."""
+    """The header in these bytes.
+
+    Raises HeaderRefused: unknown version or key, duplicate, bad id, over 64 KiB.
+    """
     value = load_object(data, limit=HEADER_LIMIT, keys=_KEYS, refuse=HeaderRefused)
     if value["v"] != VERSION:
         raise HeaderRefused("Version de pli inconnue.")

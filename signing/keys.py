@@ -1,4 +1,6 @@
-"""Hybrid key pairs from 32-byte seeds (as X-Wing expands them) and HPKE sealing to them (RFC 9180, KEM 0x647a)."""
+"""Hybrid key pairs from 32-byte seeds (as X-Wing expands them) and HPKE sealing to them (RFC 9180, KEM
+0x647a).
+"""
 
 import hashlib
 import os

@@ -1,4 +1,6 @@
-"""Seal and sign PDFs (PAdES, ETSI EN 319 142) through pyHanko, the only module that writes signatures with it."""
+"""Seal and sign PDFs (PAdES, ETSI EN 319 142) through pyHanko, the only module that writes signatures with
+it.
+"""
 
 import io
 from datetime import datetime
@@ -31,7 +33,7 @@ def _load(pem: bytes) -> asn1_x509.Certificate:
 def _signer(credential: Credential) -> SimpleSigner:
     key = load_pem_private_key(credential.key, None)
     der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    store = SimpleCertificateStore()
+    store: SimpleCertificateStore = SimpleCertificateStore()  # type: ignore[no-untyped-call]
     store.register(_load(credential.authority))
     return SimpleSigner(
         signing_cert=_load(credential.certificate),
@@ -43,7 +45,9 @@ def _signer(credential: Credential) -> SimpleSigner:
 def sign_pdf(
     pdf: bytes, credential: Credential, *, reason: str, field: str = "Signature1", name: str = ""
 ) -> bytes:
-    """The PDF with a PAdES baseline-B signature of its whole content, in an invisible field. Raises SignatureRefused.
+    """The PDF with a PAdES baseline-B signature of its whole content, in an invisible field.
+
+    Raises SignatureRefused.
 
     The signing time is the clock's; a deposit's own timestamp token is its proof of existence.
     """
@@ -70,7 +74,10 @@ def sign_pdf(
 def seal_pdf(
     pdf: bytes, *, certificate_pem: bytes, key_pem: bytes, ca_pem: bytes, reason: str, now: datetime
 ) -> bytes:
-    """The PDF sealed by the platform's key. `now` only dates the field's name, so that two seals never clash."""
+    """The PDF sealed by the platform's key.
+
+    `now` only dates the field's name, so that two seals never clash.
+    """
     return sign_pdf(
         pdf, Credential(certificate_pem, key_pem, ca_pem), reason=reason, field=f"Cachet{now:%Y%m%d%H%M%S}"
     )

@@ -46,7 +46,10 @@ def create_protector(passphrase: str, cost: Cost = DEFAULT_COST) -> tuple[bytes,
 
 
 def unlock_protector(data: bytes, passphrase: str) -> bytes:
-    """The seed. Raises ProtectorRefused on a wrong passphrase, an altered file or parameters out of bounds."""
+    """The seed.
+
+    Raises ProtectorRefused on a wrong passphrase, an altered file or parameters out of bounds.
+    """
     value = load_object(data, limit=_LIMIT, keys=_KEYS, refuse=ProtectorRefused)
     if value["v"] != VERSION:
         raise ProtectorRefused("Version de protecteur inconnue.")

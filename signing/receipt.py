@@ -1,4 +1,7 @@
-"""Verify a receipt without the platform: record, journal proof, timestamp, and the sealed objects if one has them."""
+"""Verify a receipt without the platform.
+
+Record, journal proof, timestamp, and the sealed objects if one has them.
+"""
 
 import base64
 import hashlib
@@ -23,9 +26,12 @@ class Verified:
 
 
 def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> Verified:
-    """Verify receipt.json, record, proof.tlog-proof and token.tst of a folder. Raises ReceiptRefused, ProofRefused…
+    """Verify receipt.json, record, proof.tlog-proof and token.tst of a folder.
 
-    `journal_key` is the verifier key line published by the platform; without `ca_pem` the token is not judged.
+    Raises ReceiptRefused, ProofRefused…
+
+    `journal_key` is the verifier key line published by the platform; without `ca_pem` the token is not
+    judged.
     """
     try:
         receipt = json.loads((folder / "receipt.json").read_bytes())

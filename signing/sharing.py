@@ -48,7 +48,10 @@ def combine(shares: Sequence[bytes]) -> bytes:
 
 
 def deal(seed: bytes, *, ceremony: str, holders: int, threshold: int) -> list[Dealt]:
-    """Split a seed, commit to each share, and recombine every quorum before giving anything. Raises ShareRefused."""
+    """Split a seed, commit to each share, and recombine every quorum before giving anything.
+
+    Raises ShareRefused.
+    """
     if not 2 <= threshold <= holders <= MAX_HOLDERS:
         raise ShareRefused(f"Le quorum va de 2 au nombre de détenteurs ({MAX_HOLDERS} au plus).")
     shares = [bytes(share) for share in pyshamir.split(seed, holders, threshold)]
@@ -75,7 +78,10 @@ def session_info(session: str, kind: str, index: int) -> bytes:
 def quorum_seed(
     ceremony: str, shares: Mapping[int, bytes], commitments: Mapping[int, tuple[bytes, str]]
 ) -> bytes:
-    """The seed from checked shares: index → share, index → (salt, commitment). Raises ShareRefused naming the holder."""
+    """The seed from checked shares.
+
+    Index → share, index → (salt, commitment). Raises ShareRefused naming the holder.
+    """
     for index, share in shares.items():
         if index not in commitments:
             raise ShareRefused(f"Le détenteur n° {index} n'est pas de la cérémonie.", index)

@@ -1,4 +1,7 @@
-"""RFC 3161 timestamps: an embedded authority, a client with ordered authorities, full verification of tokens."""
+"""RFC 3161 timestamps.
+
+An embedded authority, a client with ordered authorities, full verification of tokens.
+"""
 
 import concurrent.futures
 import hashlib
@@ -24,7 +27,8 @@ from filelock import FileLock
 from signing.errors import TimestampRefused
 
 REQUEST_LIMIT = 64 * 1024  # bytes
-# Our policy: "time of this platform's clock, accuracy one second, not qualified", under the UUID arc (ITU-T X.667).
+# Our policy: "time of this platform's clock, accuracy one second, not qualified", under the UUID arc (ITU-T
+# X.667).
 POLICY = "2.25.311484236197342896154721935827364518"
 SKEW = timedelta(seconds=60)
 EMBEDDED = "embedded"
@@ -226,7 +230,8 @@ def verify_token(
 ) -> Token:
     """Verify a TimeStampResp or a bare token over this SHA-256 digest; `at` checks |genTime − at| < 60 s.
 
-    Checks status, imprint, nonce, signature, signed attributes, ESSCertIDv2, critical timeStamping EKU and chain.
+    Checks status, imprint, nonce, signature, signed attributes, ESSCertIDv2, critical timeStamping EKU and
+    chain.
     Raises TimestampRefused.
     """
     try:
@@ -352,7 +357,9 @@ def request_token(
     timeout: float = 3.0,
     hedge: float = 1.0,
 ) -> Stamp:
-    """The first verified token: authorities in order, `timeout` seconds each, the next one asked after `hedge` seconds.
+    """The first verified token.
+
+    Authorities in order, `timeout` seconds each, the next one asked after `hedge` seconds.
 
     Raises TimestampRefused when nobody gave a valid one.
     """

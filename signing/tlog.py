@@ -1,4 +1,7 @@
-"""The append-only log: RFC 6962 hashing, C2SP tiles of 256 hashes, checkpoints, inclusion and consistency proofs."""
+"""The append-only log.
+
+RFC 6962 hashing, C2SP tiles of 256 hashes, checkpoints, inclusion and consistency proofs.
+"""
 
 import base64
 import binascii
@@ -85,7 +88,9 @@ class _Tree:
 def append(
     size: int, read_tile: ReadTile, leaves: Sequence[bytes]
 ) -> tuple[int, bytes, dict[tuple[int, int], bytes]]:
-    """New size, new root and the tiles that changed, for these leaf hashes appended to a log of `size` entries."""
+    """New size, new root and the tiles that changed, for these leaf hashes appended to a log of `size`
+    entries.
+    """
     tree = _Tree(read_tile)
     for offset, leaf in enumerate(leaves):
         tree.put(0, size + offset, leaf)
@@ -130,7 +135,9 @@ def consistency_proof(old: int, size: int, read_tile: ReadTile) -> list[bytes]:
 
 
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
-    """Raises ProofRefused unless this leaf hash is entry `index` of the tree of this root (RFC 9162 §2.1.3.2)."""
+    """Raises ProofRefused unless this leaf hash is entry `index` of the tree of this root (RFC 9162
+    §2.1.3.2).
+    """
     if not 0 <= index < size:
         raise ProofRefused("Cette entrée n'est pas dans le journal.")
     node, last, value = index, size - 1, leaf
@@ -239,7 +246,10 @@ def parse_proof(text: str) -> tuple[int, list[bytes], str]:
 
 
 def verify_proof(text: str, leaf: bytes, verifier_key: str) -> tuple[int, Checkpoint]:
-    """Index and checkpoint, once the note's signature and the leaf's inclusion are verified. Raises ProofRefused."""
+    """Index and checkpoint, once the note's signature and the leaf's inclusion are verified.
+
+    Raises ProofRefused.
+    """
     index, hashes, note = parse_proof(text)
     checkpoint = Checkpoint.parse(verify_note(note, verifier_key))
     if checkpoint.origin != verifier_key.split("+", 1)[0]:

@@ -19,7 +19,7 @@ from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.diff_analysis import ModificationLevel
 from pyhanko.sign.general import SigningError as PyhankoSigningError
-from pyhanko.sign.validation import SignatureCoverageLevel, validate_pdf_signature
+from pyhanko.sign.validation import EmbeddedPdfSignature, SignatureCoverageLevel, validate_pdf_signature
 from pyhanko.sign.validation.errors import SignatureValidationError
 from pyhanko_certvalidator import ValidationContext
 from pyhanko_certvalidator.errors import PathError
@@ -42,7 +42,10 @@ def unreadable(reason: str) -> Report:
 
 
 def validate(path: Path, *, at: datetime, trust: Sequence[bytes]) -> Report:
-    """The report on a PDF; `trust` holds PEM certificates of authorities, `at` is the proof of existence (UTC)."""
+    """The report on a PDF.
+
+    `trust` holds PEM certificates of authorities, `at` is the proof of existence (UTC).
+    """
     if path.stat().st_size > FILE_LIMIT:
         return unreadable("Fichier trop volumineux pour être analysé.")
     with path.open("rb") as file:
@@ -80,7 +83,7 @@ def _roots(trust: Sequence[bytes]) -> list[asn1_x509.Certificate]:
     return found
 
 
-def _judge(signature: object, at: datetime, trust: Sequence[bytes]) -> SignatureReport:
+def _judge(signature: EmbeddedPdfSignature, at: datetime, trust: Sequence[bytes]) -> SignatureReport:
     context = ValidationContext(
         trust_roots=_roots(trust),
         moment=at,
@@ -88,12 +91,12 @@ def _judge(signature: object, at: datetime, trust: Sequence[bytes]) -> Signature
         revocation_mode="soft-fail",
         best_signature_time=at,
     )
-    certificate = signature.signer_cert  # type: ignore[attr-defined]
+    certificate = signature.signer_cert
     facts = {
         "signer": certificate.subject.human_friendly,
         "issuer": certificate.issuer.human_friendly,
         "serial": f"{certificate.serial_number:x}",
-        "format": "PAdES" if "ETSI" in str(signature.sig_object.get("/SubFilter")) else "PDF",  # type: ignore[attr-defined]
+        "format": "PAdES" if "ETSI" in str(signature.sig_object.get("/SubFilter")) else "PDF",
     }
     try:
         status = validate_pdf_signature(signature, signer_validation_context=context)

@@ -137,7 +137,10 @@ class ScanSession:
 
 
 def open_session() -> ScanSession:
-    """A session with the antivirus of settings.ANTIVIRUS_URL. Raises AntivirusUnavailable, also when it is not set."""
+    """A session with the antivirus of settings.ANTIVIRUS_URL.
+
+    Raises AntivirusUnavailable, also when it is not set.
+    """
     from django.conf import settings
 
     if not settings.ANTIVIRUS_URL:

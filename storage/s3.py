@@ -1,4 +1,5 @@
-"""Objects in S3 (Ceph RGW and others) through boto3, with the checksums that break RGW over TLS switched off."""
+"""Objects in S3 (Ceph RGW and others) through boto3, with the checksums that break RGW over TLS switched
+off."""
 
 import base64
 import hashlib

@@ -12,7 +12,10 @@ from storage.s3 import S3Store
 
 
 def parse_object_store(url: str) -> dict[str, str]:
-    """Settings from folder:///path or s3://key:secret@host:port/bucket?tls=0&region=…; raises StorageError."""
+    """Settings from folder:///path or s3://key:secret@host:port/bucket?tls=0&region=….
+
+    Raises StorageError.
+    """
     parts = urlsplit(url)
     if parts.scheme == "folder":
         return {"kind": "folder", "root": unquote(parts.path)}

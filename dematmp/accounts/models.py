@@ -48,7 +48,9 @@ class Organisation(models.Model):
                 condition=models.Q(siret__isnull=False)
                 | (~models.Q(country="FR") & ~models.Q(foreign_number="")),
                 name="accounts_siret_or_foreign_number",
-                violation_error_message="Indiquez un SIRET, ou le pays et le numéro national d'une entreprise étrangère.",
+                violation_error_message=(
+                    "Indiquez un SIRET, ou le pays et le numéro national d'une entreprise étrangère."
+                ),
             ),
             models.CheckConstraint(
                 condition=models.Q(kind="company") | models.Q(siret__isnull=False),

@@ -1,9 +1,12 @@
-"""A prefecture gateway that runs beside the platform: the operator's endpoints, and a control authority that answers.
+"""A prefecture gateway that runs beside the platform.
 
-It speaks S2LOW's text protocol for the calls that the platform makes, refuses what a real operator would refuse, keeps
-what it receives on disk, and answers later with a true ARActe. It serves demonstrations and tests; it is not an operator.
-Environment: GATEWAY_STATE (folder), GATEWAY_LOGIN, GATEWAY_PASSWORD, GATEWAY_DELAY (seconds before the ARActe),
-DEMATMP_ACTES_XSD (optional path of actesv1_1.xsd). Run: `gunicorn "dematmp.acts.gateway:build()"`.
+It has the operator's endpoints, and a control authority that answers. It speaks S2LOW's text protocol for
+the calls that the platform makes, refuses what a real operator would refuse, keeps what it receives on disk,
+and answers later with a true ARActe. It serves demonstrations and tests; it is not an operator.
+
+Environment: GATEWAY_STATE (folder), GATEWAY_LOGIN, GATEWAY_PASSWORD, GATEWAY_DELAY (seconds before the
+ARActe), DEMATMP_ACTES_XSD (optional path of actesv1_1.xsd).
+Run: `gunicorn "dematmp.acts.gateway:build()"`.
 """
 
 import base64
@@ -83,7 +86,7 @@ def _validate(data: bytes) -> None:
     schema = _schema()
     root = messages.parse(data)
     if schema is not None and not schema.validate(root):
-        raise MessageRefused(f"Message non conforme au schéma : {schema.error_log.last_error}"[:300])
+        raise MessageRefused(f"Message non conforme au schéma : {schema.error_log}"[:300])
 
 
 def _check(files: dict[str, bytes]) -> tuple[messages.ActMessage, str]:
@@ -209,7 +212,8 @@ def build() -> WSGIHandler:
     from django.conf import settings
 
     settings.configure(
-        ROOT_URLCONF=__name__, ALLOWED_HOSTS=["127.0.0.1", "localhost"], SECRET_KEY=os.urandom(32).hex(), USE_TZ=True,
+        ROOT_URLCONF=__name__, ALLOWED_HOSTS=["127.0.0.1", "localhost"], SECRET_KEY=os.urandom(32).hex(),
+        USE_TZ=True,
         INSTALLED_APPS=[], DATABASES={}, FILE_UPLOAD_MAX_MEMORY_SIZE=1024 * 1024,
     )  # fmt: skip
     django.setup(set_prefix=False)

@@ -1,5 +1,6 @@
 """ACTES messages: written strictly in ISO-8859-1, read as hostile (no DTD, no network, bounded)."""
 
+import io
 from dataclasses import dataclass
 from datetime import date
 
@@ -49,7 +50,9 @@ def _add(parent: etree._Element, name: str, text: str | None = None, **attribute
 
 
 def _bytes(root: etree._Element) -> bytes:
-    return bytes(etree.tostring(root, encoding="ISO-8859-1", xml_declaration=True, pretty_print=True))
+    out = io.BytesIO()
+    etree.ElementTree(root).write(out, encoding="ISO-8859-1", xml_declaration=True, pretty_print=True)
+    return out.getvalue()
 
 
 def envelope(sender: Sender, *, message: str) -> bytes:
@@ -156,7 +159,10 @@ def read_envelope(data: bytes) -> tuple[str, str, list[str]]:
 
 
 def read_acknowledgement(data: bytes, *, identifier: str) -> date:
-    """The date of reception that an `ARActe` gives to this act. Raises MessageRefused when it is about another."""
+    """The date of reception that an `ARActe` gives to this act.
+
+    Raises MessageRefused when it is about another.
+    """
     root = parse(data)
     if root.tag != _q("ARActe") or root.get(_q("IDActe")) != identifier:
         raise MessageRefused(f"L'acquittement reçu n'est pas celui de l'acte {identifier}.")

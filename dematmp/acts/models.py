@@ -81,7 +81,10 @@ class Act(models.Model):
 
 
 class Transmission(models.Model):
-    """What was sent and what came back. `archive_key` is written before the first post, `remote_id` after it."""
+    """What was sent and what came back.
+
+    `archive_key` is written before the first post, `remote_id` after it.
+    """
 
     act = models.OneToOneField(Act, models.PROTECT, related_name="transmission")
     envelope_name = models.CharField("enveloppe", max_length=60, blank=True, default="")

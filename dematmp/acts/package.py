@@ -1,4 +1,7 @@
-"""The archive of a transmission: a flat tar.gz of the envelope, the message and its documents, in this order."""
+"""The archive of a transmission.
+
+A flat tar.gz of the envelope, the message and its documents, in this order.
+"""
 
 import gzip
 import io
@@ -33,7 +36,10 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, bytes]:
-    """The members by name. Raises MessageRefused: too big once unpacked, folders, links, names outside the grammar."""
+    """The members by name.
+
+    Raises MessageRefused: too big once unpacked, folders, links, names outside the grammar.
+    """
     if len(data) > ARCHIVE_BYTES:
         raise MessageRefused("L'archive dépasse 150 Mio.")
     try:

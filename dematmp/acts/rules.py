@@ -62,7 +62,10 @@ def check_number(number: str) -> str:
 
 
 def act_number(reference: str, lot: str) -> str:
-    """A number from a consultation's reference and a lot; when too long, its end is a digest so that it stays unique."""
+    """A number from a consultation's reference and a lot.
+
+    When too long, its end is a digest so that it stays unique.
+    """
     text = re.sub(r"[^A-Z0-9]+", "_", f"{reference}_L{lot}".upper()).strip("_")
     if len(text) > NUMBER_CHARS:
         digest = hashlib.sha256(text.encode()).hexdigest()[:5].upper()

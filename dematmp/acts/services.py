@@ -1,4 +1,7 @@
-"""Verbs: build the act of an award, transmit it, learn what became of it. Nothing slow inside a transaction."""
+"""Verbs.
+
+Build the act of an award, transmit it, learn what became of it. Nothing slow inside a transaction.
+"""
 
 import hashlib
 from datetime import datetime, timedelta
@@ -107,7 +110,8 @@ def _package(transmission: Transmission, gateway: S2low, *, now: datetime) -> No
     archive = pack({name: envelope, rules.message_name(act.identifier): message, document: pdf})
     key = f"acts/{act.uuid}/{archive_name(name)}"
     object_store().put_stream(key, [archive])
-    # The archive is stored: a crash from here leaves an orphan object, never a transmission without its bytes.
+    # The archive is stored: a crash from here leaves an orphan object, never a transmission without its
+    # bytes.
     Transmission.objects.filter(pk=transmission.pk, archive_key="").update(
         envelope_name=name, envelope=envelope, message=message, archive_key=key
     )
@@ -115,9 +119,12 @@ def _package(transmission: Transmission, gateway: S2low, *, now: datetime) -> No
 
 
 def transmit(act_id: int, gateway: S2low, *, now: datetime) -> None:
-    """Post the act once. May run twice or be killed anywhere: a post whose answer was lost is found, not repeated.
+    """Post the act once.
 
-    Raises GatewayUnavailable (tried again by the sweep); a refusal of the operator is kept as the transmission's end.
+    May run twice or be killed anywhere: a post whose answer was lost is found, not repeated.
+
+    Raises GatewayUnavailable (tried again by the sweep); a refusal of the operator is kept as the
+    transmission's end.
     """
     transmission = (
         Transmission.objects.select_related("act__buyer", "act__created_by").filter(act_id=act_id).first()
@@ -173,7 +180,10 @@ def _journal(transmission: Transmission, kind: str, facts: dict[str, object], *,
 
 
 def poll(act_id: int, gateway: S2low, *, now: datetime) -> None:
-    """Ask the operator where the act is, and keep what it answers; may run twice. Raises GatewayUnavailable."""
+    """Ask the operator where the act is, and keep what it answers.
+
+    May run twice. Raises GatewayUnavailable.
+    """
     transmission = (
         Transmission.objects.select_related("act__buyer", "act__award__lot__consultation")
         .filter(act_id=act_id)

@@ -1,6 +1,9 @@
-"""The platform's own keys, in DEMATMP_SECRETS_DIR (mode 0700): journal, timestamp authority, seal, key-encryption key.
+"""The platform's own keys, in DEMATMP_SECRETS_DIR (mode 0700).
 
-None of them opens a bid alone: the platform's half of an envelope is wrapped by `wrap` and useless without a quorum.
+Journal, timestamp authority, seal, key-encryption key.
+
+None of them opens a bid alone: the platform's half of an envelope is wrapped by `wrap` and useless without a
+quorum.
 """
 
 import os

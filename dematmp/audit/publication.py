@@ -1,6 +1,7 @@
 """What of the journal anybody may fetch, and when (C2SP tlog-tiles).
 
-Checkpoints and tiles of hashes are public at once. A bundle of entries waits until none of its consultations still
+Checkpoints and tiles of hashes are public at once. A bundle of entries waits until none of its consultations
+still
 receives bids: the kinds and times of its leaves would let the public count the bids before the deadline.
 """
 
@@ -38,7 +39,10 @@ def tile_hashes(path: str) -> bytes | None:
 
 
 def entries_bundle(path: str, *, receiving: Callable[[Collection[uuid.UUID]], bool]) -> bytes | None:
-    """The leaves of one bundle; None when there is none so wide, or while one of its consultations still receives bids."""
+    """The leaves of one bundle.
+
+    None when there is none so wide, or while one of its consultations still receives bids.
+    """
     asked = _parse(path)
     if asked is None or asked[0] != "entries":
         return None

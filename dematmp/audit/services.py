@@ -16,7 +16,8 @@ from dematmp.audit.models import Entry, Head, Tile
 from signing import tlog
 from signing.notes import verify_note
 
-# Kinds whose number would tell the public how many bids were deposited: padding entries follow them at random.
+# Kinds whose number would tell the public how many bids were deposited: padding entries follow them at
+# random.
 COUNT_REVEALING = frozenset({"attempt", "deposit", "withdrawal"})
 _NONCE_BYTES = 32
 
@@ -50,7 +51,8 @@ def append(
 ) -> Appended:
     """Append one entry, in the caller's transaction, which must take its other locks first.
 
-    Raises NotInTransaction outside `transaction.atomic()`: no act without its entry, no entry without its act.
+    Raises NotInTransaction outside `transaction.atomic()`: no act without its entry, no entry without its
+    act.
     """
     if not connection.in_atomic_block:
         raise NotInTransaction(

@@ -1,4 +1,7 @@
-"""An attempt: begun at the first byte, fed in parts, resumable; what is received is acknowledged with its time."""
+"""An attempt.
+
+Begun at the first byte, fed in parts, resumable; what is received is acknowledged with its time.
+"""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -35,7 +38,10 @@ _SMALLEST_OBJECT = 56 + 16  # bytes: salt, commitment and one empty chunk's tag
 
 @dataclass(frozen=True)
 class EnvelopeOffer:
-    """What a client announces of one envelope: header and stanzas as bytes, sizes of its sealed objects by name."""
+    """What a client announces of one envelope.
+
+    Header and stanzas as bytes, sizes of its sealed objects by name.
+    """
 
     header: bytes
     keys: bytes

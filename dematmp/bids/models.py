@@ -120,7 +120,10 @@ class BidQuerySet(models.QuerySet["Bid"]):
 
 
 class Bid(models.Model):
-    """A finalised deposit. `record` is the exact bytes that are timestamped and whose digest is in the journal."""
+    """A finalised deposit.
+
+    `record` is the exact bytes that are timestamped and whose digest is in the journal.
+    """
 
     uuid = models.UUIDField("dépôt", unique=True)
     attempt = models.OneToOneField(Attempt, models.PROTECT, related_name="bid")

@@ -1,4 +1,7 @@
-"""The receipt: what was received, when, and the proofs, as JSON and as a sealed PDF (annexe 8, article 2-II)."""
+"""The receipt.
+
+What was received, when, and the proofs, as JSON and as a sealed PDF (annexe 8, article 2-II).
+"""
 
 import base64
 import json
@@ -19,7 +22,10 @@ EMBEDDED = "autorité intégrée à la plateforme (non qualifiée)"
 
 
 def receipt(bid: Bid) -> dict[str, object]:
-    """The receipt as plain values; the same at each call, but for the token that is added when an authority answers."""
+    """The receipt as plain values.
+
+    The same at each call, but for the token that is added when an authority answers.
+    """
     record = json.loads(bytes(bid.record))
     return {
         "v": "receipt/1",
@@ -55,7 +61,10 @@ def receipt(bid: Bid) -> dict[str, object]:
 
 
 def stamp(bid: Bid, *, now: datetime) -> bool:
-    """Ask the authorities, in order, for a token over the record; True when the bid has one. May run twice."""
+    """Ask the authorities, in order, for a token over the record.
+
+    True when the bid has one. May run twice.
+    """
     if bid.token is not None:
         return True
     stamped = obtain_token(bytes(bid.record), now=now)

@@ -1,6 +1,7 @@
 """Which bid counts: pure functions over plain values.
 
-R2151-5 (late bids are eliminated), R2151-6 (of several bids by one bidder only the last one received in time is opened),
+R2151-5 (late bids are eliminated), R2151-6 (of several bids by one bidder only the last one received in time
+is opened),
 annexe 7 (late bids are received, kept sealed and flagged, never refused at the door).
 """
 
@@ -35,7 +36,10 @@ class Candidate:
 
 
 def states(candidates: Iterable[Candidate]) -> dict[str, str]:
-    """For each envelope whether it counts, or why not: one that counts for each (bidder, lot, kind) at most."""
+    """For each envelope whether it counts, or why not.
+
+    One that counts for each (bidder, lot, kind) at most.
+    """
     result: dict[str, str] = {}
     last: dict[tuple[str, str, str], Candidate] = {}
     for candidate in sorted(candidates, key=lambda each: (each.received, each.envelope)):

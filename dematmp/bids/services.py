@@ -1,4 +1,7 @@
-"""Finalise a deposit: one transaction with its journal entry and its receipt. Then stamp it and seal its receipt."""
+"""Finalise a deposit.
+
+One transaction with its journal entry and its receipt. Then stamp it and seal its receipt.
+"""
 
 import hashlib
 import uuid
@@ -23,7 +26,9 @@ from storage.stores import object_store
 def finalise(
     attempt: Attempt, *, digests: Mapping[tuple[uuid.UUID, str], str], by: User, now: datetime
 ) -> Bid:
-    """The deposit is made at `now`, the server's receive time; the same bid comes back when it is called again.
+    """The deposit is made at `now`, the server's receive time.
+
+    The same bid comes back when it is called again.
 
     `digests` are the composite SHA-256 that the client computed, by (envelope, object name).
     Raises Incomplete, DigestMismatch.
@@ -43,8 +48,7 @@ def finalise(
         Attempt.objects.select_for_update().get(pk=attempt.pk)
         if (done := Bid.objects.filter(attempt=attempt).first()) is not None:
             return done
-        bid = _record(attempt, sealed, by=by, now=now)
-    return bid
+        return _record(attempt, sealed, by=by, now=now)
 
 
 def _check_complete(sealed: list[SealedObject]) -> None:
@@ -145,8 +149,8 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
     store_mail(
         to=by.email,
         subject=f"Accusé de réception {bid.number}" + (" (hors délai)" if late else ""),
-        body=f"Votre dépôt pour la consultation {attempt.consultation.reference} a été reçu le {utc_text(now)}"
-        f"{' après la date limite (hors délai)' if late else ''}.\n"
+        body=f"Votre dépôt pour la consultation {attempt.consultation.reference} a été reçu "
+        f"le {utc_text(now)}{' après la date limite (hors délai)' if late else ''}.\n"
         "L'accusé de réception complet est dans votre espace.",
         now=now,
     )

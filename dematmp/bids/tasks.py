@@ -10,7 +10,10 @@ from dematmp.bids.receipts import receipt_pdf, stamp
 
 @shared_task
 def stamp_bid(bid_id: int) -> None:
-    """Add the token, then issue the PDF; without a token the PDF says that it waits for one, and is reissued later."""
+    """Add the token, then issue the PDF.
+
+    Without a token the PDF says that it waits for one, and is reissued later.
+    """
     bid = Bid.objects.filter(pk=bid_id).first()
     if bid is None or (bid.token is not None and bid.receipt_pdf is not None):
         return

@@ -51,7 +51,9 @@ def add_version(
     now: datetime,
     document: Document | None = None,
 ) -> DocumentVersion:
-    """Store a new piece, or a new version of `document`; the antivirus then decides whether it is ever served.
+    """Store a new piece, or a new version of `document`.
+
+    The antivirus then decides whether it is ever served.
 
     Raises NameRefused, EmptyDocument, DocumentTooLarge, WrongStep; nothing is left behind.
     """
@@ -93,7 +95,10 @@ def add_version(
 
 
 def scan_version(version_id: int) -> str:
-    """Scan one version and store the verdict, once; may run twice. Raises AntivirusUnavailable (retried by the sweep)."""
+    """Scan one version and store the verdict, once.
+
+    May run twice. Raises AntivirusUnavailable (retried by the sweep).
+    """
     version = DocumentVersion.objects.filter(pk=version_id).first()
     if version is None or version.verdict != "pending":
         return version.verdict if version else "clean"
@@ -116,7 +121,10 @@ def read(version: DocumentVersion, *, email: str = "", now: datetime) -> Iterato
 
 
 def read_all(consultation: Consultation, *, email: str = "", now: datetime) -> Iterator[bytes]:
-    """The whole file as a ZIP made while it is sent, and one line in the register. Raises DocumentNotServed."""
+    """The whole file as a ZIP made while it is sent, and one line in the register.
+
+    Raises DocumentNotServed.
+    """
     versions = [
         version for document in consultation.documents.order_by("pk") if (version := document.current)
     ]

@@ -1,4 +1,6 @@
-"""A consultation, its lots, its documents and their versions, its deadline as a versioned decision, its registers."""
+"""A consultation, its lots, its documents and their versions, its deadline as a versioned decision, its
+registers.
+"""
 
 import uuid
 from datetime import datetime
@@ -208,7 +210,10 @@ class Lot(models.Model):
 
 
 class EnvelopeKeys(models.Model):
-    """The two public keys to which one kind of envelope is sealed; the ceremony record carries their hashes."""
+    """The two public keys to which one kind of envelope is sealed.
+
+    The ceremony record carries their hashes.
+    """
 
     consultation = models.ForeignKey(Consultation, models.CASCADE, related_name="envelope_keys")
     kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))

@@ -1,4 +1,7 @@
-"""Pure rules of a consultation: procedure types, deadlines, names of files. They take the clock as an argument."""
+"""Pure rules of a consultation.
+
+Procedure types, deadlines, names of files. They take the clock as an argument.
+"""
 
 import unicodedata
 from datetime import datetime
@@ -38,7 +41,10 @@ def check_deadline(at: datetime, *, zone: str, now: datetime) -> None:
 
 
 def is_open(deadline: datetime | None, *, now: datetime) -> bool:
-    """Open until the deadline included: the instant itself is on time (R2151-5 speaks of bids received after it)."""
+    """Open until the deadline included.
+
+    The instant itself is on time (R2151-5 speaks of bids received after it).
+    """
     return deadline is not None and now <= deadline
 
 

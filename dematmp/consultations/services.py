@@ -26,7 +26,10 @@ from notices.cpv import CpvRefused, clean_cpv
 
 
 def known_cpv(text: str) -> str:
-    """The eight digits of a known CPV code; raises CpvUnknown. Labels are checked once the nomenclature is imported."""
+    """The eight digits of a known CPV code.
+
+    Raises CpvUnknown. Labels are checked once the nomenclature is imported.
+    """
     try:
         code = clean_cpv(text)
     except CpvRefused as refused:
@@ -84,7 +87,10 @@ def create_consultation(
 def set_deadline(
     consultation: Consultation, *, at: datetime, by: User, reason: str = "", zone: str = "", now: datetime
 ) -> Deadline:
-    """A new version of the deadline. Once published it can only be moved later, before it has passed (R2151-4)."""
+    """A new version of the deadline.
+
+    Once published it can only be moved later, before it has passed (R2151-4).
+    """
     locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
     current = locked.current_deadline
     zone = zone or (current.zone if current else str(Deadline._meta.get_field("zone").default))
@@ -182,7 +188,10 @@ def return_to_draft(consultation: Consultation, *, by: User, now: datetime) -> N
 def record_ceremony(
     consultation: Consultation, *, record: bytes, sha256: str, keys: Mapping[str, tuple[bytes, bytes]]
 ) -> None:
-    """The opening room says that the keys are ready: kind → (committee's, platform's). Refused once published."""
+    """The opening room says that the keys are ready.
+
+    Kind → (committee's, platform's). Refused once published.
+    """
     locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
     if locked.published_at:
         raise WrongStep("Les clés d'une consultation publiée ne changent pas.")

@@ -1,4 +1,7 @@
-"""`python -m dematmp.demo [--once] [--out DIR] [--port 8000]`: play the procedure, then serve the site or stop."""
+"""`python -m dematmp.demo [--once] [--out DIR] [--port 8000]`.
+
+Play the procedure, then serve the site or stop.
+"""
 
 import argparse
 import contextlib

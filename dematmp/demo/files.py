@@ -1,4 +1,7 @@
-"""The files of the demonstration: a consultation file of six real documents, and the bids of four companies."""
+"""The files of the demonstration.
+
+A consultation file of six real documents, and the bids of four companies.
+"""
 
 import os
 import secrets

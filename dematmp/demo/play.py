@@ -1,4 +1,7 @@
-"""The procedure, played for real: from a published call for tender to an act acknowledged by the prefecture."""
+"""The procedure, played for real.
+
+From a published call for tender to an act acknowledged by the prefecture.
+"""
 
 import secrets
 import time
@@ -172,7 +175,10 @@ def seal(
 
 
 def deposit(stage: Stage, consultation: Consultation, bids: dict[str, BidFiles]) -> None:
-    """Three companies deposit in time, one of them twice; the fourth only sends its parts before the deadline."""
+    """Three companies deposit in time, one of them twice.
+
+    The fourth only sends its parts before the deadline.
+    """
     names = {
         "batisseurs": "une offre de 12 fichiers",
         "pierre": "une offre qui porte un fichier de test EICAR",

@@ -1,4 +1,7 @@
-"""The prefecture's side of the play: a gateway in its own process, reached by real HTTP. Needs no Django set-up."""
+"""The prefecture's side of the play.
+
+A gateway in its own process, reached by real HTTP. Needs no Django set-up.
+"""
 
 import secrets
 import sys

@@ -1,4 +1,7 @@
-"""The processes of the demonstration: web, worker, prefecture gateway; started on free loopback ports, all stopped at the end."""
+"""The processes of the demonstration.
+
+Web, worker, prefecture gateway; started on free loopback ports, all stopped at the end.
+"""
 
 import contextlib
 import os

@@ -22,7 +22,10 @@ def store(*, to: str, subject: str, body: str, now: datetime) -> Mail:
 
 
 def send(mail_id: int, *, now: datetime) -> bool:
-    """Send one stored mail; True when the server took it, now or before. May run twice: a mail may then arrive twice."""
+    """Send one stored mail.
+
+    True when the server took it, now or before. May run twice: a mail may then arrive twice.
+    """
     mail = Mail.objects.filter(pk=mail_id).first()
     if mail is None or mail.sent_at is not None:
         return mail is not None

@@ -4,7 +4,10 @@ from typing import ClassVar
 
 
 class OpeningError(Exception):
-    """Root of this room's errors. `str()` is the French sentence, `next` the step to take, `facts` go into the JSON."""
+    """Root of this room's errors.
+
+    `str()` is the French sentence, `next` the step to take, `facts` go into the JSON.
+    """
 
     code: ClassVar[str] = "opening.error"
     status: ClassVar[int] = 409

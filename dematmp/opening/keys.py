@@ -34,7 +34,10 @@ def add_protector(user: User, *, label: str, kind: str, public: bytes, now: date
 def start_ceremony(
     consultation: Consultation, *, members: Sequence[User], threshold: int, by: User, now: datetime
 ) -> Ceremony:
-    """Name the members and make the platform's halves. Each member has a protector. Raises CeremonyRefused."""
+    """Name the members and make the platform's halves.
+
+    Each member has a protector. Raises CeremonyRefused.
+    """
     if consultation.published_at:
         raise CeremonyRefused("La consultation est publiée : ses clés ne changent plus.")
     if not 2 <= threshold <= len(members):
@@ -66,7 +69,10 @@ def start_ceremony(
 def record(
     ceremony: Ceremony, *, data: bytes, shares: Mapping[tuple[str, int], bytes], by: User, now: datetime
 ) -> None:
-    """Keep the record and the sealed shares, once they match the platform's own rows. Raises CeremonyRefused."""
+    """Keep the record and the sealed shares, once they match the platform's own rows.
+
+    Raises CeremonyRefused.
+    """
     try:
         parsed = parse_record(data)
     except SigningError as refused:

@@ -17,7 +17,10 @@ from signing.pdf import seal_pdf
 
 
 def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
-    """The minutes as plain values. EK is written for opened envelopes only: with it anybody can open them for ever."""
+    """The minutes as plain values.
+
+    EK is written for opened envelopes only: with it anybody can open them for ever.
+    """
     consultation = session.consultation
     deadline = consultation.deadline
     given = {
@@ -90,7 +93,10 @@ def _envelope(row: OpenedEnvelope) -> dict[str, object]:
 
 
 def write_minutes(session: OpeningSession, *, now: datetime) -> None:
-    """Keep the minutes, journal their digest, end the session and wipe its ephemeral key. Does nothing twice."""
+    """Keep the minutes, journal their digest, end the session and wipe its ephemeral key.
+
+    Does nothing twice.
+    """
     said = minutes(session, now=now)
     data = json.dumps(said, ensure_ascii=False, indent=1).encode()
     material = seal_material()

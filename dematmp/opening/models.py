@@ -29,7 +29,10 @@ class Protector(models.Model):
 
 
 class Ceremony(models.Model):
-    """The committee's keys for one consultation. The platform's seeds are wrapped; the committee's are never here."""
+    """The committee's keys for one consultation.
+
+    The platform's seeds are wrapped; the committee's are never here.
+    """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     consultation = models.OneToOneField(Consultation, models.PROTECT, related_name="ceremony")

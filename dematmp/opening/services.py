@@ -1,4 +1,7 @@
-"""The opening session: refused before the deadline, refused below the quorum, then released in the journal first."""
+"""The opening session.
+
+Refused before the deadline, refused below the quorum, then released in the journal first.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -72,7 +75,10 @@ def start_session(consultation: Consultation, *, by: User, now: datetime) -> Ope
 
 
 def give_share(session: OpeningSession, *, by: User, shares: Mapping[str, bytes], now: datetime) -> None:
-    """A member brings its shares, sealed to the session's key: kind → sealed share. Giving them again replaces them."""
+    """A member brings its shares, sealed to the session's key.
+
+    Kind → sealed share. Giving them again replaces them.
+    """
     holder = KeyHolder.objects.filter(ceremony__consultation=session.consultation, user=by).first()
     if holder is None:
         raise ShareRefused("Vous n'êtes pas détenteur d'une part de cette consultation.")
@@ -106,7 +112,9 @@ def present(session: OpeningSession) -> list[int]:
 
 
 def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSession:
-    """Release the platform's half: deadline passed here and for a timestamp authority, quorum there, journal first.
+    """Release the platform's half.
+
+    Deadline passed here and for a timestamp authority, quorum there, journal first.
 
     Raises BeforeDeadline, QuorumMissing. Then the worker unseals; a lost task is found by the sweep.
     """

@@ -14,7 +14,10 @@ logger = logging.getLogger(__name__)
 
 @shared_task
 def unseal_session(session_id: int) -> None:
-    """Run `manage.py unseal`: keys and plaintexts live in that process only. May run twice; the rows say what is done."""
+    """Run `manage.py unseal`.
+
+    Keys and plaintexts live in that process only. May run twice; the rows say what is done.
+    """
     session = OpeningSession.objects.filter(pk=session_id, finished_at=None).exclude(released_at=None).first()
     if session is None:
         return

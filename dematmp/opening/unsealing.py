@@ -1,4 +1,6 @@
-"""Unsealing, in a short-lived process: combine, open, scan, validate. Interrupted, it resumes; each file's state is a row.
+"""Unsealing, in a short-lived process.
+
+Combine, open, scan, validate. Interrupted, it resumes; each file's state is a row.
 
 This module is the only place where a plaintext, a share or an EK exists on the server, after release only.
 """
@@ -48,7 +50,8 @@ def harden() -> None:
 def unseal_all(session: OpeningSession) -> None:
     """Open what is to be opened, then write the minutes. May run twice, may be killed anywhere.
 
-    Raises ShareRefused (the session then waits for a true share), AntivirusUnavailable, StoreUnavailable (retried).
+    Raises ShareRefused (the session then waits for a true share), AntivirusUnavailable, StoreUnavailable
+    (retried).
     """
     if session.released_at is None:
         raise OpeningError("La clé de la plateforme n'a pas été libérée.")
@@ -199,7 +202,8 @@ def _open_file(
     if (tee.size, tee.digest.hexdigest()) != (expected.size, expected.sha256):
         store.delete(file.key)
         raise signing_errors.ManifestRefused(f"Le fichier {file.index} n'a pas l'empreinte annoncée.")
-    # The plaintext is stored but not served: `done_at` is set with its verdict, in one transaction with the journal.
+    # The plaintext is stored but not served: `done_at` is set with its verdict, in one transaction with the
+    # journal.
     signature = None
     if verdict.state in (State.CLEAN, State.NOT_SCANNED) and file.name.lower().endswith(".pdf"):
         signature = _signatures(session, row, file)

@@ -85,7 +85,8 @@ DATABASES = {
     "default": env.db_url("DEMATMP_DATABASE_URL", default=f"sqlite:///{STATE_DIR / 'dematmp.sqlite3'}")
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # One writer at a time: take the write lock at BEGIN (no upgrade, hence no lost race), wait for it, survive kill -9.
+    # One writer at a time: take the write lock at BEGIN (no upgrade, hence no lost race), wait for it,
+    # survive kill -9.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 30,
         "transaction_mode": "IMMEDIATE",
@@ -132,18 +133,21 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
-# Where sealed objects, documents and opened files live: folder:///path or s3://key:secret@host:port/bucket?tls=1
+# Where sealed objects, documents and opened files live: folder:///path or
+# s3://key:secret@host:port/bucket?tls=1
 OBJECT_STORE = parse_object_store(
     env.str("DEMATMP_OBJECT_STORE", default=f"folder://{(STATE_DIR / 'objects').as_posix()}")
 )
-# tcp://host:port, unix:///path, or the explicit word "none": files are then labelled "non analysé", never "sain".
+# tcp://host:port, unix:///path, or the explicit word "none": files are then labelled "non analysé", never
+# "sain".
 ANTIVIRUS_URL = env.str("DEMATMP_ANTIVIRUS_URL", default="")
 # Ordered RFC 3161 authorities; "embedded" is this platform's own, never called qualified.
 TSA_URLS = env.list("DEMATMP_TSA_URLS", default=["embedded"])
 # The platform's own keys: journal, timestamp authority, seal, key-encryption key. Mode 0700.
 SECRETS_DIR = Path(env.str("DEMATMP_SECRETS_DIR", default=str(STATE_DIR / "secrets")))
 JOURNAL_ORIGIN = env.str("DEMATMP_JOURNAL_ORIGIN", default="dematmp.example/journal")
-# PEM files of authorities whose certificates may sign bids, added to none by default (trusted lists: their own issue).
+# PEM files of authorities whose certificates may sign bids, added to none by default (trusted lists: their
+# own issue).
 SIGNATURE_TRUST = env.list("DEMATMP_SIGNATURE_TRUST", default=[])
 S2LOW = {
     "url": env.str("DEMATMP_S2LOW_URL", default=""),

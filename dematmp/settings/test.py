@@ -1,4 +1,7 @@
-"""Tests: a private state folder, cheap passwords, tasks run in place (real workers are tested by the journeys)."""
+"""Tests.
+
+A private state folder, cheap passwords, tasks run in place (real workers are tested by the journeys).
+"""
 
 import os
 import tempfile

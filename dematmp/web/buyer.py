@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dematmp.accounts.models import Organisation, User
+from dematmp.awards.models import Award
 from dematmp.bids.models import Bid
 from dematmp.bids.services import bid_state
 from dematmp.consultations import services
@@ -86,6 +87,12 @@ def consultation(request: MemberRequest, consultation: uuid.UUID) -> HttpRespons
         "withdrawals": found.withdrawals.count(),
         "followers": found.followers.count(),
         "session": getattr(found, "opening_session", None),
+        "awards": Award.objects.filter(lot__consultation=found)
+        .select_related("lot", "company", "act")
+        .order_by("lot__number"),
+        "to_award": found.lots.filter(award__isnull=True).exists(),
+        "may_edit": request.user.has_role("agent", found.buyer)
+        and (found.step == "draft" or found.is_open(now=now)),
         "is_agent": request.user.has_role("agent", found.buyer),
         "may_validate": request.user.has_role("validator", found.buyer)
         and request.user not in (found.submitted_by, found.created_by),
@@ -105,7 +112,10 @@ def _form_page(
     upload: bool = False,
     advice: str = "",
 ) -> HttpResponse:
-    """One form, one action: done, it says so on the consultation's page; refused, it says why and keeps what was typed."""
+    """One form, one action.
+
+    Done, it says so on the consultation's page; refused, it says why and keeps what was typed.
+    """
     if request.method == "POST" and form.is_valid():
         try:
             done = act(timezone.now())
@@ -204,7 +214,8 @@ def ceremony(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         return "Les détenteurs sont désignés. Chacun doit maintenant confirmer sa part."
 
     advice = (
-        "Prévoyez au moins deux détenteurs de plus que le quorum : une clé perdue ne doit pas empêcher l'ouverture. "
+        "Prévoyez au moins deux détenteurs de plus que le quorum : une clé "
+        "perdue ne doit pas empêcher l'ouverture. "
         "Chaque membre doit d'abord avoir enregistré un protecteur depuis son poste."
     )
     return _form_page(

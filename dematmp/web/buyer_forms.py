@@ -12,10 +12,10 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
 from dematmp.accounts.models import Organisation, User
+from dematmp.consultations.errors import CpvUnknown
 from dematmp.consultations.models import KINDS, Lot
 from dematmp.consultations.rules import DOCUMENT_KINDS, PROCEDURES
 from dematmp.consultations.services import known_cpv
-from dematmp.consultations.errors import CpvUnknown
 
 _MAX_LOTS = 3000
 _LINE = re.compile(r"\s*([0-9A-Za-z]{1,4})\s*[:–-]\s*(.+?)\s*")
@@ -116,7 +116,10 @@ class DeadlineForm(forms.Form):
     time = forms.TimeField(
         label="Heure",
         widget=forms.TimeInput({"type": "time", "step": "1"}, format="%H:%M:%S"),
-        help_text=f"Heures, minutes et secondes, heure de {settings.TIME_ZONE}. 00:00 est refusé : il se lit de deux façons.",
+        help_text=(
+            f"Heures, minutes et secondes, heure de {settings.TIME_ZONE}. 00:00 est "
+            "refusé : il se lit de deux façons."
+        ),
     )
     reason = forms.CharField(
         label="Motif du report",

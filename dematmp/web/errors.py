@@ -70,7 +70,10 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         status=403,
         code="web.session-expired",
         title="Votre session a expiré",
-        message="Le formulaire n'a pas été envoyé : votre session a expiré ou la page était ouverte depuis longtemps.",
+        message=(
+            "Le formulaire n'a pas été envoyé : votre session a expiré ou la page "
+            "était ouverte depuis longtemps."
+        ),
         next="Revenez à la page précédente, rechargez-la, puis envoyez de nouveau.",
     )
 

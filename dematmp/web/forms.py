@@ -39,7 +39,9 @@ class QuestionForm(forms.Form):
         label="Votre question",
         max_length=4000,
         widget=forms.Textarea({"rows": 4}),
-        help_text="La réponse sera publiée pour tous, sans dire qui a posé la question : n'y écrivez pas votre nom.",
+        help_text=(
+            "La réponse sera publiée pour tous, sans dire qui a posé la question : n'y écrivez pas votre nom."
+        ),
     )
     email = forms.EmailField(
         label="Adresse électronique",

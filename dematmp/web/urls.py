@@ -2,7 +2,7 @@
 
 from django.urls import path, register_converter
 
-from dematmp.web import account, bidder, buyer, committee, public
+from dematmp.web import account, bidder, buyer, buyer_acts, committee, prefecture, public
 
 
 class MinutesForm:
@@ -54,6 +54,13 @@ urlpatterns = [
     path(f"{_BUYER}questions/<uuid:question>/", buyer.answer, name="buyer-answer"),
     path(f"{_BUYER}registres/", buyer.registers, name="buyer-registers"),
     path(f"{_BUYER}registres/retraits.csv", buyer.register_csv, name="buyer-register-csv"),
+    path(f"{_BUYER}attribuer/", buyer_acts.award, name="buyer-award"),
+    path(f"{_BUYER}attributions/<int:award>/transmettre/", buyer_acts.transmit, name="buyer-transmit"),
+    path("acheteur/actes/<uuid:act>/", buyer_acts.act, name="buyer-act"),
+    path("acheteur/actes/<uuid:act>/<str:name>", buyer_acts.act_file, name="buyer-act-file"),
+    path("prefecture/", prefecture.act_list, name="prefecture"),
+    path("prefecture/<uuid:act>/", prefecture.act, name="prefecture-act"),
+    path("prefecture/<uuid:act>/<str:name>", prefecture.act_file, name="prefecture-act-file"),
     path("commission/", committee.session_list, name="committee"),
     path(_COMMITTEE, committee.session, name="session"),
     path(f"{_COMMITTEE}proces-verbal.<minutes:form>", committee.minutes, name="minutes"),
