@@ -60,7 +60,7 @@ def _play(options: argparse.Namespace, state: Path, steps: Steps, address: str) 
     django.setup()
     from dematmp.demo import scenario
 
-    timings = scenario.run(state, address, steps, out=options.out)
+    timings = scenario.run(state, address, steps, out=options.out, serve=not options.once)
     if options.out:
         (options.out / "timings.json").write_text(json.dumps(timings, ensure_ascii=False, indent=1))
 

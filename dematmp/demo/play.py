@@ -5,11 +5,14 @@ From a published call for tender to an act acknowledged by the prefecture.
 
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+from allauth.account.models import EmailAddress
+from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 
 from dematmp.accounts.models import Organisation, User
@@ -56,10 +59,13 @@ def enrol(stage: Stage) -> None:
             kind=body.kind, name=body.name, siret=body.siret, **body.actes
         )
     (stage.folder / "tokens").mkdir(mode=0o700)
-    for person in PEOPLE:
+    with ThreadPoolExecutor(2) as pool:
+        hashes = list(pool.map(make_password, [person.password for person in PEOPLE]))
+    for person, password in zip(PEOPLE, hashes, strict=True):
         user = User.objects.create_user(
-            person.email, person.password, first_name=person.first_name, last_name=person.last_name
+            person.email, first_name=person.first_name, last_name=person.last_name
         )
+        User.objects.filter(pk=user.pk).update(password=password)
         _confirm_email(user)
         organisation = stage.bodies[person.organisation]
         for role in person.roles:
@@ -68,18 +74,19 @@ def enrol(stage: Stage) -> None:
         path = stage.token(person.slug)
         path.touch(mode=0o600)
         path.write_text(issue_token(user, organisation, label="démonstration", now=timezone.now()))
-    for slug in COMMITTEE:
-        phrase = stage.folder / "tokens" / f"{slug}.phrase"
-        phrase.touch(mode=0o600)
-        phrase.write_text(secrets.token_hex(16))
-        stage.run(
-            slug, "protector", str(stage.folder / "tokens" / f"{slug}.key"), "--passphrase-file", str(phrase)
-        )
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda slug: _enrol_protector(stage, slug), COMMITTEE))
+
+
+def _enrol_protector(stage: Stage, slug: str) -> None:
+    phrase = stage.folder / "tokens" / f"{slug}.phrase"
+    phrase.touch(mode=0o600)
+    phrase.write_text(secrets.token_hex(16))
+    key = str(stage.folder / "tokens" / f"{slug}.key")
+    stage.run(slug, "protector", key, "--passphrase-file", str(phrase))
 
 
 def _confirm_email(user: User) -> None:
-    from allauth.account.models import EmailAddress
-
     EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
 
 
@@ -103,6 +110,12 @@ def prepare(stage: Stage, pieces: list[Piece]) -> Consultation:
         deposit_rules="Une enveloppe de candidature et une enveloppe d'offre par lot. Aucune signature n'est exigée au dépôt.",
         now=now,
     )
+    _upload(consultation, pieces, by=agent)
+    return consultation
+
+
+def _upload(consultation: Consultation, pieces: list[Piece], *, by: User) -> None:
+    """Send the pieces and wait for the worker to have scanned them."""
     for piece in pieces:
         with piece.path.open("rb") as file:
             add_version(
@@ -111,7 +124,7 @@ def prepare(stage: Stage, pieces: list[Piece]) -> Consultation:
                 kind=piece.kind,
                 name=piece.path.name,
                 chunks=iter(lambda: file.read(1024**2), b""),
-                by=agent,
+                by=by,
                 now=timezone.now(),
             )
     until = time.monotonic() + 60
@@ -119,16 +132,53 @@ def prepare(stage: Stage, pieces: list[Piece]) -> Consultation:
         if time.monotonic() > until:
             raise TimeoutError("le service n'a pas analysé les pièces")
         time.sleep(0.1)
-    return consultation
 
 
-def ceremony(stage: Stage, consultation: Consultation) -> None:
+def elsewhere(stage: Stage, pieces: list[Piece]) -> None:
+    """The two other buyers at other stages: one consultation open for three weeks, one being prepared."""
+    agent, validator, now = stage.people["agent-hopital"], stage.people["valideur"], timezone.now()
+    hospital = stage.bodies["hopital"]
+    give_role(validator, hospital, "validator")
+    for slug in COMMITTEE:
+        give_role(stage.people[slug], hospital, "member")
+    opened = consultations.create_consultation(
+        buyer=hospital,
+        by=agent,
+        reference="2026-FS-042",
+        title="Fourniture de linge hospitalier",
+        object="Fourniture et livraison de linge plat et de tenues professionnelles pour quatre sites.",
+        procedure="AOO",
+        cpv="39518000",
+        criteria=[("Prix", 60), ("Qualité", 30), ("Délais", 10)],
+        now=now,
+    )
+    _upload(opened, pieces[:2], by=agent)
+    ceremony(stage, opened, by=agent)
+    at = (now + timedelta(days=21)).replace(hour=11, minute=0, second=0, microsecond=0)
+    consultations.set_deadline(opened, at=at, by=agent, now=timezone.now())
+    consultations.submit(opened, by=agent, now=timezone.now())
+    consultations.validate(opened, by=validator, now=timezone.now())
+    consultations.publish(opened, by=validator, now=timezone.now())
+    consultations.create_consultation(
+        buyer=stage.bodies["ville"],
+        by=stage.people["agent-ville"],
+        reference="2026-SE-008",
+        title="Entretien des espaces verts",
+        object="Tonte, taille et arrosage des espaces verts communaux.",
+        procedure="MAPA-O",
+        cpv="77310000",
+        now=timezone.now(),
+    )
+
+
+def ceremony(stage: Stage, consultation: Consultation, *, by: User) -> None:
     """The committee makes its keys, two of three; each member checks its share and confirms."""
     members = [stage.people[slug] for slug in COMMITTEE]
-    start_ceremony(consultation, members=members, threshold=2, by=stage.people["agent"], now=timezone.now())
+    start_ceremony(consultation, members=members, threshold=2, by=by, now=timezone.now())
     stage.run("presidente", "deal", str(consultation.uuid))
-    for slug in COMMITTEE:
-        stage.run(slug, "confirm", str(consultation.uuid), *_protector(stage, slug))
+    with ThreadPoolExecutor(2) as pool:
+        uuid = str(consultation.uuid)
+        list(pool.map(lambda slug: stage.run(slug, "confirm", uuid, *_protector(stage, slug)), COMMITTEE))
 
 
 def _protector(stage: Stage, slug: str) -> tuple[str, ...]:
@@ -205,7 +255,7 @@ def _submit(stage: Stage, consultation: Consultation, slug: str, draft: str) -> 
 def _extend_if_slow(stage: Stage, consultation: Consultation) -> None:
     deadline = consultation.deadline
     if deadline is not None and deadline - timezone.now() < timedelta(seconds=_MARGIN * 2):
-        at = (timezone.now() + timedelta(seconds=DEPOSIT_SECONDS)).replace(microsecond=0)
+        at = (timezone.now() + timedelta(seconds=3 * _MARGIN)).replace(microsecond=0)
         reason = "Machine de démonstration lente : report pour tous."
         consultations.set_deadline(
             consultation, at=at, by=stage.people["agent"], reason=reason, now=timezone.now()

@@ -4,6 +4,7 @@ Web, worker, prefecture gateway; started on free loopback ports, all stopped at 
 """
 
 import contextlib
+import io
 import os
 import shutil
 import signal
@@ -14,7 +15,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import django
 import httpx
+from django.core.management import call_command
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +50,7 @@ class Processes:
         for child in reversed(self._children):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGTERM)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 3
         for child in reversed(self._children):
             try:
                 child.wait(max(0.1, until - time.monotonic()))
@@ -75,14 +78,7 @@ def platform(state: Path, *, port: int, extra: dict[str, str]) -> Iterator[str]:
     )
     processes = Processes(state / "logs", dict(os.environ))
     try:
-        for command in (["migrate", "-v0", "--skip-checks"], ["platform_keys", "--skip-checks"]):
-            subprocess.run(
-                [sys.executable, "manage.py", *command],
-                cwd=ROOT,
-                env=dict(os.environ),
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+        _prepare()
         gunicorn = [sys.executable, "-m", "gunicorn", "dematmp.wsgi", "--bind", f"127.0.0.1:{port}"]
         processes.start(
             "web",
@@ -117,6 +113,13 @@ def platform(state: Path, *, port: int, extra: dict[str, str]) -> Iterator[str]:
         yield address
     finally:
         processes.stop()
+
+
+def _prepare() -> None:
+    """Tables and keys, in this process: the others then start on a platform that is ready."""
+    django.setup()
+    call_command("migrate", verbosity=0, skip_checks=True)
+    call_command("platform_keys", skip_checks=True, stdout=io.StringIO())
 
 
 def wait_for(url: str, seconds: float = 40) -> None:

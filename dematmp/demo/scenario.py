@@ -10,7 +10,7 @@ from dematmp.opening.models import OpenedEnvelope, OpenedFile
 from signing.pki import new_authority
 
 
-def run(state: Path, address: str, steps: Steps, *, out: Path | None) -> list[dict[str, object]]:
+def run(state: Path, address: str, steps: Steps, *, out: Path | None, serve: bool) -> list[dict[str, object]]:
     """Play everything; returns the steps with their durations. Raises when a step does not go as it must."""
     stage = play.Stage(state, address, steps)
     canaries = Canaries()
@@ -27,7 +27,7 @@ def run(state: Path, address: str, steps: Steps, *, out: Path | None) -> list[di
     with steps.step("L'agente prépare la consultation et ses six pièces, analysées par le service de tâches"):
         consultation = play.prepare(stage, pieces)
     with steps.step("Cérémonie des clés : 2 parts sur 3, vérifiées et confirmées par chaque membre"):
-        play.ceremony(stage, consultation)
+        play.ceremony(stage, consultation, by=stage.people["agent"])
     consultation.refresh_from_db()
     with steps.step("Validation par une seconde personne, publication, question et réponse"):
         deadline = play.publish(stage, consultation)
@@ -51,6 +51,9 @@ def run(state: Path, address: str, steps: Steps, *, out: Path | None) -> list[di
     with steps.step("L'acte part à la préfecture ; son acquittement revient"):
         transmission = act.transmit(decision, by=stage.people["valideur"])
     steps.say(f"           {transmission.act.identifier}, reçu le {transmission.received_on:%d/%m/%Y}")
+    if serve:
+        with steps.step("Deux autres consultations, à d'autres étapes"):
+            play.elsewhere(stage, pieces)
     if out is not None:
         with steps.step("Preuves écrites et journal vérifié"):
             out.mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,11 @@ A private state folder, cheap passwords, tasks run in place (real workers are te
 import os
 import tempfile
 
-os.environ.setdefault("DEMATMP_STATE_DIR", tempfile.mkdtemp(prefix="dematmp-test-"))
+_state = tempfile.TemporaryDirectory(prefix="dematmp-test-")  # removed when the process ends
+os.environ.setdefault("DEMATMP_STATE_DIR", _state.name)
 os.environ.setdefault("DEMATMP_ANTIVIRUS_URL", "none")
 
-from dematmp.settings.dev import *  # noqa: F403
+from dematmp.settings.dev import *  # noqa: E402, F403
 
 ALLOWED_HOSTS = ["*"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,0 +1,117 @@
+"""S3 by Ceph RGW: one monitor, one OSD in memory, one gateway; no manager."""
+
+import uuid
+
+from deploy.services.process import Service, free_ports, listening
+
+_CONF = """
+[global]
+fsid = {fsid}
+mon host = v2:127.0.0.1:{mon}/0
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+ms bind ipv6 = false
+ms bind msgr1 = false
+auth cluster required = none
+auth service required = none
+auth client required = none
+# Without keyrings, the default secure mode makes the gateway wait a minute for nothing.
+ms mon client mode = crc
+ms client mode = crc
+ms cluster mode = crc
+ms service mode = crc
+run dir = {folder}/run
+admin socket = {folder}/run/$name.asok
+log file = {folder}/log/$name.log
+mon cluster log file = {folder}/log/cluster.log
+crash dir = {folder}/log
+pid file =
+log to stderr = false
+err to stderr = false
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 4
+osd pool default pgp num = 4
+osd pool default pg autoscale mode = off
+osd crush chooseleaf type = 0
+mon allow pool size one = true
+mon max pg per osd = 1000
+mon data avail warn = 1
+mon data avail crit = 1
+[mon]
+mon data = {folder}/mon
+mon initial members = a
+paxos propose interval = 0.05
+paxos min wait = 0.01
+[osd]
+osd data = {folder}/osd
+osd objectstore = memstore
+osd uuid = {osd}
+memstore device bytes = 8G
+osd op num shards = 2
+osd memory target = 1G
+osd class load list = *
+osd class default list = *
+osd crush initial weight = 1
+[client.rgw]
+rgw data = {folder}/rgw
+rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw dns name = localhost
+rgw thread pool size = 32
+rgw num rados handles = 1
+"""
+
+
+class Ceph(Service):
+    """`url` is a store of the platform's settings; the bucket `dematmp` exists."""
+
+    name = "S3 (Ceph RGW)"
+    programs = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "monmaptool")
+    packages = ("ceph-mon", "ceph-osd", "radosgw", "ceph-common")
+    patience = 0.2  # everything is in memory: nothing to save
+    key, secret, bucket = "testkey", "testsecret", "dematmp"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = 0
+
+    def _start(self) -> None:
+        for name in ("mon", "osd", "rgw", "log", "run"):
+            (self.folder / name).mkdir()
+        self.port, mon = free_ports(2)
+        fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
+        conf = _CONF.format(folder=self.folder, fsid=fsid, osd=osd, mon=mon, port=self.port)
+        (self.folder / "ceph.conf").write_text(conf)
+        self.own()
+        known = ("-c", str(self.folder / "ceph.conf"))
+        monmap = str(self.folder / "monmap")
+        address = f"v2:127.0.0.1:{mon}"
+        self.run("monmaptool", "--create", "--clobber", "--fsid", fsid, "--addv", "a", f"[{address}]", monmap)
+        self.run("ceph-mon", *known, "--mkfs", "-i", "a", "--monmap", monmap)
+        self.spawn("ceph-mon", *known, "-i", "a", "-f", "--public-addr", address)
+        self.run("ceph", *known, "--connect-timeout", "20", "osd", "new", osd)
+        self.run("ceph-osd", *known, "-i", "0", "--mkfs")
+        self.spawn("ceph-osd", *known, "-i", "0", "-f")
+        self.spawn("radosgw", *known, "-n", "client.rgw", "-f", "--no-mon-config")
+        self.wait(lambda: listening(self.port), seconds=90)
+        user = ("user", "create", "--uid", "test", "--display-name", "test")
+        keys = ("--access-key", self.key, "--secret-key", self.secret)
+        self.run("radosgw-admin", *known, "-n", "client.rgw", "--no-mon-config", *user, *keys)
+        self.create_bucket(self.bucket)
+        self.url = self.store_url(self.bucket)
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def store_url(self, bucket: str) -> str:
+        """The value of DEMATMP_OBJECT_STORE for one bucket."""
+        return f"s3://{self.key}:{self.secret}@127.0.0.1:{self.port}/{bucket}?tls=0"
+
+    def create_bucket(self, name: str) -> None:
+        """A new empty bucket."""
+        import boto3
+
+        access = {"aws_access_key_id": self.key, "aws_secret_access_key": self.secret}
+        client = boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1", **access)
+        client.create_bucket(Bucket=name)

@@ -1,0 +1,96 @@
+"""Real services for the tests, started the first time a test asks for them and stopped at the end.
+
+A service that cannot start is a loud skip, listed at the end of the run; with CI=true it is a failure.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.services.brokers import RabbitMQ, Redis
+from deploy.services.ceph import Ceph
+from deploy.services.clamd import Clamd
+from deploy.services.mail import MailSink
+from deploy.services.postgres import Postgres
+from deploy.services.process import Service
+
+ROOT = Path(__file__).resolve().parents[1]
+_ABSENT: set[str] = set()
+
+
+def absent(reason: str) -> None:
+    """Skip loudly, or fail where everything must be there."""
+    _ABSENT.add(reason)
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _ABSENT:
+        terminalreporter.section("NON TESTÉ, faute de moyens")
+        for reason in sorted(_ABSENT):
+            terminalreporter.line(reason)
+
+
+def _running(service: Service) -> Iterator[Service]:
+    reason = service.missing()
+    if reason:
+        absent(reason)
+    with service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Service]:
+    yield from _running(Postgres())
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[Service]:
+    yield from _running(Ceph())
+
+
+@pytest.fixture(scope="session")
+def clamd() -> Iterator[Service]:
+    yield from _running(Clamd())
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Service]:
+    yield from _running(Redis())
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[Service]:
+    yield from _running(RabbitMQ())
+
+
+@pytest.fixture(scope="session")
+def smtp() -> Iterator[MailSink]:
+    with MailSink() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a real Chromium."""
+    path = Service.find("chromium") or Service.find("google-chrome")
+    if path is None:
+        absent("Chromium : il manque chromium (paquet Debian : chromium)")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Official schemas and real messages, which this repository does not carry."""
+    folder = Path(os.environ.get("DEMATMP_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        reason = (
+            "Schémas officiels absents : le dossier « shared » (DEMATMP_SHARED) n'est pas à côté du dépôt"
+        )
+        _ABSENT.add(reason)
+        pytest.skip(reason)
+    return folder / "data"
