@@ -66,8 +66,11 @@ class Client:
     Every call is retried with back-off and jitter; every verb may be repeated.
     """
 
-    def __init__(self, server: str, token: str, *, timeout: float = 60.0) -> None:
+    def __init__(
+        self, server: str, token: str, *, timeout: float = 60.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
         self._http = httpx.Client(
+            transport=transport,
             base_url=server.rstrip("/") + "/api/v1",
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=timeout,

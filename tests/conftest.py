@@ -15,6 +15,7 @@ from deploy.services.clamd import Clamd
 from deploy.services.mail import MailSink
 from deploy.services.postgres import Postgres
 from deploy.services.process import Service
+from tests.world import World, make_world
 
 ROOT = Path(__file__).resolve().parents[1]
 _ABSENT: set[str] = set()
@@ -94,3 +95,8 @@ def shared() -> Path:
         _ABSENT.add(reason)
         pytest.skip(reason)
     return folder / "data"
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    return make_world()

@@ -8,7 +8,7 @@ from typing import Literal
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
-from ninja import Router, Schema
+from ninja import Router, Schema, Status
 
 from dematmp.api.access import TokenAuth, bearer, published
 from dematmp.api.public import b64
@@ -97,7 +97,7 @@ def _state(attempt: Attempt) -> dict[str, object]:
 
 
 @router.post("/attempts", response={201: dict}, summary="Commencer un dépôt")
-def begin(request: HttpRequest, body: AttemptIn) -> tuple[int, dict[str, object]]:
+def begin(request: HttpRequest, body: AttemptIn) -> Status[dict[str, object]]:
     token = bearer(request)
     offers = [
         attempts.EnvelopeOffer(
@@ -115,7 +115,7 @@ def begin(request: HttpRequest, body: AttemptIn) -> tuple[int, dict[str, object]
         client_clock=body.client_clock,
         now=timezone.now(),
     )
-    return 201, _state(attempt)
+    return Status(201, _state(attempt))
 
 
 @router.get("/attempts/{attempt}", summary="Où en est un dépôt")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Router, Schema
+from ninja import Router, Schema, Status
 
 from dematmp.api.access import TokenAuth, bearer
 from dematmp.api.public import b64
@@ -71,7 +71,7 @@ def _session(request: HttpRequest, session: uuid.UUID) -> OpeningSession:
 
 
 @router.post("/committee/protectors", response={201: dict}, summary="Enregistrer un protecteur")
-def protector(request: HttpRequest, body: ProtectorIn) -> tuple[int, dict[str, str]]:
+def protector(request: HttpRequest, body: ProtectorIn) -> Status[dict[str, str]]:
     made = keys.add_protector(
         bearer(request).user,
         label=body.label,
@@ -79,7 +79,7 @@ def protector(request: HttpRequest, body: ProtectorIn) -> tuple[int, dict[str, s
         public=_bytes(body.public_key),
         now=timezone.now(),
     )
-    return 201, {"protector": str(made.uuid)}
+    return Status(201, {"protector": str(made.uuid)})
 
 
 @router.get("/consultations/{consultation}/ceremony", summary="La cérémonie des clés")
@@ -110,11 +110,11 @@ def ceremony(request: HttpRequest, consultation: uuid.UUID) -> dict[str, object]
 @router.post(
     "/consultations/{consultation}/ceremony", response={201: dict}, summary="Déposer le compte rendu"
 )
-def record(request: HttpRequest, consultation: uuid.UUID, body: RecordIn) -> tuple[int, dict[str, str]]:
+def record(request: HttpRequest, consultation: uuid.UUID, body: RecordIn) -> Status[dict[str, str]]:
     found = _ceremony(request, consultation)
     shares = {(each.kind, each.index): _bytes(each.sealed) for each in body.shares}
     keys.record(found, data=_bytes(body.record), shares=shares, by=bearer(request).user, now=timezone.now())
-    return 201, {"state": "recorded"}
+    return Status(201, {"state": "recorded"})
 
 
 @router.post("/consultations/{consultation}/ceremony/confirm", summary="Confirmer le compte rendu")
@@ -146,10 +146,12 @@ def _session_state(session: OpeningSession) -> dict[str, object]:
 
 
 @router.post("/consultations/{consultation}/opening", response={201: dict}, summary="Ouvrir la séance")
-def start(request: HttpRequest, consultation: uuid.UUID) -> tuple[int, dict[str, object]]:
+def start(request: HttpRequest, consultation: uuid.UUID) -> Status[dict[str, object]]:
     found = _ceremony(request, consultation)
     fresh = Consultation.objects.get(pk=found.consultation.pk)
-    return 201, _session_state(services.start_session(fresh, by=bearer(request).user, now=timezone.now()))
+    return Status(
+        201, _session_state(services.start_session(fresh, by=bearer(request).user, now=timezone.now()))
+    )
 
 
 @router.get("/openings/{session}", summary="Où en est la séance")
@@ -168,9 +170,9 @@ def give(request: HttpRequest, session: uuid.UUID, body: SharesIn) -> dict[str, 
 @router.post(
     "/openings/{session}/open", response={202: dict}, summary="Libérer la clé de la plateforme et ouvrir"
 )
-def release(request: HttpRequest, session: uuid.UUID) -> tuple[int, dict[str, object]]:
+def release(request: HttpRequest, session: uuid.UUID) -> Status[dict[str, object]]:
     found = _session(request, session)
-    return 202, _session_state(services.release(found, by=bearer(request).user, now=timezone.now()))
+    return Status(202, _session_state(services.release(found, by=bearer(request).user, now=timezone.now())))
 
 
 @router.get("/openings/{session}/{piece}", summary="Le procès-verbal")

@@ -22,5 +22,10 @@ WHITENOISE_USE_FINDERS = True
 if not env.str("DEMATMP_EMAIL_URL", default=""):
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     EMAIL_FILE_PATH = STATE_DIR / "mails"
-for folder in (STATE_DIR, STATE_DIR / "broker" / "queue", STATE_DIR / "broker" / "control"):
+for folder in (
+    STATE_DIR,
+    STATE_DIR / "broker" / "queue",
+    STATE_DIR / "broker" / "control",
+    STATE_DIR / "static",
+):
     Path(folder).mkdir(parents=True, exist_ok=True)
