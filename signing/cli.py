@@ -24,6 +24,7 @@ from rich.progress import (
 )
 
 from signing import client as api
+from signing.committee import Committee
 from signing.envelope import Source
 from signing.errors import SigningError
 from signing.protectors import create_protector, unlock_protector
@@ -47,14 +48,14 @@ def _progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int]
         yield lambda count: bar.advance(task, count)
 
 
-def _client(options: argparse.Namespace) -> api.Client:
+def _client(options: argparse.Namespace) -> Committee:
     token = (
         Path(options.token_file).read_text().strip()
         if options.token_file
         else os.environ.get("DEMATMP_TOKEN", "")
     )
     server = options.server or os.environ.get("DEMATMP_SERVER", "http://127.0.0.1:8000")
-    return api.Client(server, token)
+    return Committee(server, token)
 
 
 def _passphrase(options: argparse.Namespace) -> str:

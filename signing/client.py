@@ -13,12 +13,10 @@ from pathlib import Path
 
 import httpx
 
-from signing import sharing
-from signing.ceremony import Holder, KindKeys, Record, build_record, parse_record, record_hash
+from signing.ceremony import parse_record, record_hash
 from signing.digests import CompositeDigest, part_bytes_for
 from signing.envelope import Ids, Source, seal
 from signing.errors import CeremonyRefused, SigningError
-from signing.keys import key_hash, new_seed, open_with, public_key, seal_to
 
 _TRIES = 6
 _PIECES = {
@@ -28,7 +26,6 @@ _PIECES = {
     "proof": "proof.tlog-proof",
     "receipt.pdf": "receipt.pdf",
 }
-CODE = "signing 0.1.0"
 
 
 class ServerRefused(SigningError):
@@ -56,7 +53,7 @@ class EnvelopePlan:
     files: Sequence[Source]
 
 
-def _b64(data: bytes) -> str:
+def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
@@ -194,9 +191,9 @@ class Client:
     def upload(self, draft: Path, *, progress: Callable[[int], None] | None = None) -> dict[str, object]:
         """Open the attempt, or resume it where the server says it stopped; returns the attempt's state."""
         state = load_draft(draft)
-        attempt = self.post("/attempts", _attempt_body(draft, state))
-        for each in _rows(attempt["objects"]):
-            held = {int(str(part["number"])): part["sha256"] for part in _rows(each["parts"])}
+        attempt = self.post("/attempts", attempt_body(draft, state))
+        for each in rows_of(attempt["objects"]):
+            held = {int(str(part["number"])): part["sha256"] for part in rows_of(each["parts"])}
             self._upload_object(str(attempt["attempt"]), draft, each, held, progress)
         return attempt
 
@@ -226,8 +223,8 @@ class Client:
         state = load_draft(draft)
         objects = [
             {"envelope": envelope["envelope"], "name": each["name"], "sha256": each["sha256"]}
-            for envelope in _rows(state["envelopes"])
-            for each in _rows(envelope["objects"])
+            for envelope in rows_of(state["envelopes"])
+            for each in rows_of(envelope["objects"])
         ]
         receipt = self.post(f"/attempts/{attempt}/finalise", {"objects": objects})
         (draft / "receipt.json").write_text(json.dumps(receipt, ensure_ascii=False, indent=1))
@@ -253,101 +250,8 @@ class Client:
                     raise
         return said
 
-    # Committee
 
-    def deal(self, consultation: str) -> bytes:
-        """The president's part.
-
-        Make the seeds, split, commit, recombine every quorum, seal each share, send the record.
-        """
-        said = self.get(f"/consultations/{consultation}/ceremony")
-        members, ceremony = _rows(said["members"]), str(said["ceremony"])
-        platform = said["platform"]
-        if not isinstance(platform, dict):
-            raise CeremonyRefused("Réponse inattendue du serveur.")
-        keys: dict[str, KindKeys] = {}
-        shares = []
-        for kind, encoded in platform.items():
-            seed = new_seed()
-            dealt = sharing.deal(
-                seed, ceremony=ceremony, holders=len(members), threshold=int(str(said["threshold"]))
-            )
-            commitments = {each.index: (each.salt, each.commitment) for each in dealt}
-            keys[kind] = KindKeys(public_key(seed), base64.b64decode(encoded), commitments)
-            for each, member in zip(dealt, members, strict=True):
-                protector = base64.b64decode(str(member["public_key"]))
-                sealed = seal_to(protector, each.share, sharing.member_info(ceremony, kind, each.index))
-                shares.append({"kind": kind, "index": each.index, "sealed": _b64(sealed)})
-        holders = [
-            Holder(
-                int(str(member["index"])),
-                str(member["name"]),
-                str(member["member"]),
-                str(member["protector"]),
-                key_hash(base64.b64decode(str(member["public_key"]))),
-            )
-            for member in members
-        ]
-        record = build_record(
-            Record(
-                ceremony,
-                str(said["consultation"]),
-                int(str(said["threshold"])),
-                holders,
-                keys,
-                CODE,
-                datetime.now(UTC).isoformat(timespec="seconds"),
-            )
-        )
-        self.post(f"/consultations/{consultation}/ceremony", {"record": _b64(record), "shares": shares})
-        return record
-
-    def confirm(self, consultation: str, protector_seed: bytes) -> str:
-        """A member's part.
-
-        Check that its shares open and match their commitments, then confirm the record's hash.
-        """
-        said = self.get(f"/consultations/{consultation}/ceremony")
-        data = base64.b64decode(str(said["record"] or ""))
-        record = parse_record(data)
-        self._my_shares(consultation, record, protector_seed)
-        sha256 = record_hash(data)
-        self.post(f"/consultations/{consultation}/ceremony/confirm", {"sha256": sha256})
-        return sha256
-
-    def _my_shares(self, consultation: str, record: Record, seed: bytes) -> dict[str, tuple[int, bytes]]:
-        mine: dict[str, tuple[int, bytes]] = {}
-        for row in self.rows(f"/consultations/{consultation}/shares/mine"):
-            kind, index = str(row["kind"]), int(str(row["index"]))
-            info = sharing.member_info(record.ceremony, kind, index)
-            share = open_with(seed, base64.b64decode(str(row["sealed"])), info)
-            salt, expected = record.keys[kind].commitments[index]
-            sharing.check_share(record.ceremony, index, salt, share, expected)
-            mine[kind] = (index, share)
-        return mine
-
-    def start_opening(self, consultation: str) -> dict[str, object]:
-        """Open the session, or join the one that is open; refused before the deadline."""
-        return self.post(f"/consultations/{consultation}/opening")
-
-    def give_share(self, consultation: str, session: Mapping[str, object], seed: bytes) -> dict[str, object]:
-        """Check my shares against their commitments, then seal them to this session's key and send them."""
-        said = self.get(f"/consultations/{consultation}/ceremony")
-        record = parse_record(base64.b64decode(str(said["record"] or "")))
-        public = base64.b64decode(str(session["public_key"]))
-        identifier = str(session["session"])
-        shares = [
-            {
-                "kind": kind,
-                "index": index,
-                "sealed": _b64(seal_to(public, share, sharing.session_info(identifier, kind, index))),
-            }
-            for kind, (index, share) in self._my_shares(consultation, record, seed).items()
-        ]
-        return self.post(f"/openings/{identifier}/shares", {"shares": shares})
-
-
-def _rows(value: object) -> list[dict[str, object]]:
+def rows_of(value: object) -> list[dict[str, object]]:
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
         raise CeremonyRefused("Réponse inattendue du serveur.")
     return value
@@ -385,15 +289,15 @@ def load_draft(draft: Path) -> dict[str, object]:
     return state
 
 
-def _attempt_body(draft: Path, state: Mapping[str, object]) -> dict[str, object]:
+def attempt_body(draft: Path, state: Mapping[str, object]) -> dict[str, object]:
     envelopes = []
-    for each in _rows(state["envelopes"]):
+    for each in rows_of(state["envelopes"]):
         folder = draft / str(each["envelope"])
         envelopes.append(
             {
-                "header": _b64((folder / "header.json").read_bytes()),
-                "keys": _b64((folder / "keys.bin").read_bytes()),
-                "objects": [{"name": row["name"], "size": row["size"]} for row in _rows(each["objects"])],
+                "header": b64((folder / "header.json").read_bytes()),
+                "keys": b64((folder / "keys.bin").read_bytes()),
+                "objects": [{"name": row["name"], "size": row["size"]} for row in rows_of(each["objects"])],
             }
         )
     clock = datetime.now(UTC).isoformat()
@@ -403,7 +307,9 @@ def _attempt_body(draft: Path, state: Mapping[str, object]) -> dict[str, object]
 def draft_bytes(draft: Path) -> int:
     """Bytes to send for a draft."""
     state = load_draft(draft)
-    return sum(int(str(row["size"])) for each in _rows(state["envelopes"]) for row in _rows(each["objects"]))
+    return sum(
+        int(str(row["size"])) for each in rows_of(state["envelopes"]) for row in rows_of(each["objects"])
+    )
 
 
 def check_draft(draft: Path) -> None:
@@ -411,8 +317,8 @@ def check_draft(draft: Path) -> None:
 
     Raises SigningError naming the first that differs.
     """
-    for each in _rows(load_draft(draft)["envelopes"]):
-        for row in _rows(each["objects"]):
+    for each in rows_of(load_draft(draft)["envelopes"]):
+        for row in rows_of(each["objects"]):
             digest = CompositeDigest(part_bytes_for(int(str(row["size"]))))
             with (draft / str(each["envelope"]) / str(row["name"])).open("rb") as file:
                 while block := file.read(1024**2):

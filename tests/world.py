@@ -20,7 +20,8 @@ from dematmp.consultations import services
 from dematmp.consultations.documents import add_version, scan_version
 from dematmp.consultations.models import Consultation
 from dematmp.opening.keys import add_protector, start_ceremony
-from signing.client import Client, EnvelopePlan
+from signing.client import EnvelopePlan
+from signing.committee import Committee
 from signing.envelope import Source
 from signing.keys import new_seed, public_key
 
@@ -48,10 +49,10 @@ def person(name: str, organisation: Organisation, *roles: str) -> User:
     return user
 
 
-def client(user: User, organisation: Organisation) -> Client:
+def client(user: User, organisation: Organisation) -> Committee:
     """The library's client, speaking to the platform in this process."""
     token = issue_token(user, organisation, label="essai", now=timezone.now())
-    return Client("http://127.0.0.1", token, transport=httpx.WSGITransport(app=get_wsgi_application()))
+    return Committee("http://127.0.0.1", token, transport=httpx.WSGITransport(app=get_wsgi_application()))
 
 
 @dataclass
@@ -134,9 +135,14 @@ class World:
         return made
 
     def seal(
-        self, consultation: Consultation, folder: Path, *, files: dict[str, bytes] | None = None, lot: str = "1",
+        self,
+        consultation: Consultation,
+        folder: Path,
+        *,
+        files: dict[str, bytes] | None = None,
+        lot: str = "1",
         rival: bool = False,
-    ) -> tuple[Client, Path]:  # fmt: skip
+    ) -> tuple[Committee, Path]:
         """A draft of the company (or of its rival), sealed and not sent."""
         speaker = client(*((self.rival_bidder, self.rival) if rival else (self.bidder, self.company)))
         plain = folder / "plain"

@@ -52,9 +52,9 @@ def test_a_truncated_part_is_refused_and_the_deposit_resumes(world: World, tmp_p
 
 
 def _body(draft: Path) -> dict[str, object]:
-    from signing.client import _attempt_body, load_draft
+    from signing.client import attempt_body, load_draft
 
-    return _attempt_body(draft, load_draft(draft))
+    return attempt_body(draft, load_draft(draft))
 
 
 def test_finalising_before_everything_arrived_says_what_is_missing(world: World, tmp_path: Path) -> None:

@@ -89,9 +89,15 @@ def test_an_empty_file_is_refused_and_leaves_nothing(world: World) -> None:
 def test_a_file_over_the_limit_is_refused_and_leaves_nothing(world: World, settings: Settings) -> None:
     settings.DOCUMENT_BYTES = 10
     made = Consultation.objects.create(
-        buyer=world.buyer, reference="X", title="X", object="X", procedure="MAPA-O", cpv="45212330",
-        created_by=world.agent, created_at=timezone.now(),
-    )  # fmt: skip
+        buyer=world.buyer,
+        reference="X",
+        title="X",
+        object="X",
+        procedure="MAPA-O",
+        cpv="45212330",
+        created_by=world.agent,
+        created_at=timezone.now(),
+    )
     with pytest.raises(errors.DocumentTooLarge):
         add_version(
             made,

@@ -1,0 +1,116 @@
+"""The house polices itself (style, section 15)."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.template import engines
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from tests.conftest import ROOT
+
+_TEMPLATES = ROOT / "dematmp" / "web" / "templates"
+# Doors of others: the JSON API states who may enter by its own `auth`, the admin and allauth by theirs.
+_OTHERS = ("api/v1/", "admin/", "compte/")
+
+
+def _patterns(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
+    for each in resolver.url_patterns:
+        path = prefix + str(each.pattern)
+        if isinstance(each, URLResolver):
+            yield from _patterns(each, path)
+        else:
+            yield path, each
+
+
+def test_every_address_states_who_may_enter() -> None:
+    silent = [
+        path
+        for path, each in _patterns(get_resolver())
+        if not path.startswith(_OTHERS) and not hasattr(each.callback, "entry")
+    ]
+    assert silent == []
+
+
+def test_only_these_endpoints_of_the_api_are_open_to_anyone() -> None:
+    from dematmp.api.router import api
+
+    open_to_anyone = [
+        path
+        for path, methods in api.get_openapi_schema()["paths"].items()
+        for operation in methods.values()
+        if not operation.get("security")
+    ]
+    assert open_to_anyone == ["/api/v1/time", "/api/v1/consultations/{consultation}"]
+
+
+def test_every_template_compiles_and_is_used() -> None:
+    sources = [path.read_text() for path in (ROOT / "dematmp").rglob("*.py")]
+    sources += [path.read_text() for path in _TEMPLATES.rglob("*.html")]
+    everything = "\n".join(sources)
+    unused = []
+    for path in _TEMPLATES.rglob("*.html"):
+        name = str(path.relative_to(_TEMPLATES))
+        engines["django"].get_template(name)
+        if f'"{name}"' not in everything and not name.startswith(("allauth/", "django/")):
+            unused.append(name)
+    assert unused == []
+
+
+def test_every_page_has_one_first_heading() -> None:
+    pages = [path for path in _TEMPLATES.rglob("*.html") if '{% extends "base.html" %}' in path.read_text()]
+    wrong = [path.name for path in pages if path.read_text().count("<h1") != 1 and "allauth" not in str(path)]
+    assert wrong == []
+
+
+@pytest.mark.django_db
+def test_migrations_are_complete() -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+def test_production_settings_pass_the_deployment_check() -> None:
+    done = subprocess.run([ROOT / "deploy" / "check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_file_names_a_package_registry() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    host = re.compile(r"(?:pypi\.org|pythonhosted|registry\.npmjs|registry\.yarnpkg)", re.IGNORECASE)
+    named = [
+        name
+        for name in listed.splitlines()
+        if (ROOT / name).is_file()
+        and name != "tests/house/test_house.py"
+        and host.search((ROOT / name).read_text(errors="ignore"))
+    ]
+    assert named == []
+
+
+def test_files_stay_short() -> None:
+    limit = 400
+    long = [
+        f"{path.relative_to(ROOT)}: {count}"
+        for folder in ("dematmp", "signing", "storage", "notices", "deploy", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        if "migrations" not in path.parts and (count := path.read_text().count("\n")) > limit
+    ]
+    assert long == []
+
+
+def test_the_design_system_of_the_state_is_not_used() -> None:
+    sources = [*_TEMPLATES.rglob("*.html"), *(ROOT / "frontend").iterdir(), ROOT / "package.json"]
+    assert not [
+        path.name
+        for path in sources
+        if re.search(r"\bdsfr\b|marianne|fr-btn", path.read_text(), re.IGNORECASE)
+    ]
+
+
+def test_the_shell_commands_can_be_run() -> None:
+    commands = [ROOT / "deploy" / name for name in ("demo", "test", "setup", "check")] + [
+        ROOT / ".ci" / "run"
+    ]
+    assert all(Path(command).stat().st_mode & 0o111 for command in commands)
