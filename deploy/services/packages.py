@@ -16,7 +16,13 @@ from deploy.services.process import Service
 
 SERVICES: tuple[type[Service], ...] = (Postgres, Ceph, Clamd, Redis, RabbitMQ)
 # program → Debian package, beyond the services
-TOOLS = {"chromium": "chromium", "pdftotext": "poppler-utils", "openssl": "openssl", "setpriv": "util-linux"}
+TOOLS = {
+    "chromium": "chromium",
+    "pdftotext": "poppler-utils",
+    "openssl": "openssl",
+    "setpriv": "util-linux",
+    "zip": "zip",
+}
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 

@@ -1,0 +1,160 @@
+"""One contract for the folder and for S3 (real Ceph): bytes come back whole, or not at all."""
+
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.services.ceph import Ceph
+from storage.errors import KeyRefused, ObjectMissing, PartCorrupt, PartTruncated, StoreUnavailable
+from storage.folder import FolderStore
+from storage.objects import ObjectStore, Part
+from storage.s3 import S3Store
+from storage.stores import parse_object_store
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if request.param == "folder":
+        return FolderStore(tmp_path)
+    ceph: Ceph = request.getfixturevalue("ceph")
+    options = parse_object_store(ceph.url)
+    options.pop("kind")
+    return S3Store(**options)
+
+
+@pytest.fixture
+def key() -> str:
+    return f"tests/{uuid.uuid4()}/0.cob"
+
+
+def send(store: ObjectStore, key: str, upload: str, data: bytes, *, part_bytes: int = 8 * MIB) -> list[Part]:
+    parts = []
+    for number, start in enumerate(range(0, len(data), part_bytes), start=1):
+        block = data[start : start + part_bytes]
+        digest = hashlib.sha256(block).hexdigest()
+        stream = io.BytesIO(block)
+        store.put_part(key, upload, number, stream, size=len(block), part_bytes=part_bytes, sha256=digest)
+        parts.append(Part(number, len(block), digest))
+    return parts
+
+
+@pytest.mark.parametrize("size", [1, MIB, 8 * MIB, 8 * MIB + 1, 20 * MIB])
+def test_parts_come_back_as_one_object(store: ObjectStore, key: str, size: int) -> None:
+    data = os.urandom(size)
+    upload = store.begin(key)
+    store.complete(key, upload, send(store, key, upload, data))
+    assert b"".join(store.open(key)) == data
+    assert store.size(key) == size
+
+
+def test_completing_twice_is_harmless(store: ObjectStore, key: str) -> None:
+    upload = store.begin(key)
+    parts = send(store, key, upload, b"x" * 100)
+    store.complete(key, upload, parts)
+    store.complete(key, upload, parts)
+    assert store.read(key) == b"x" * 100
+
+
+def test_a_part_sent_twice_counts_once(store: ObjectStore, key: str) -> None:
+    upload = store.begin(key)
+    send(store, key, upload, b"x" * 100)
+    store.complete(key, upload, send(store, key, upload, b"x" * 100))
+    assert store.size(key) == 100
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 10), (5, None), (90, 10), (99, 1)])
+def test_a_range_is_read_alone(store: ObjectStore, key: str, start: int, length: int | None) -> None:
+    data = os.urandom(100)
+    store.put(key, data)
+    expected = data[start:] if length is None else data[start : start + length]
+    assert b"".join(store.open(key, start, length)) == expected
+
+
+def test_a_truncated_part_is_refused(store: ObjectStore, key: str) -> None:
+    upload = store.begin(key)
+    with pytest.raises(PartTruncated):
+        digest = hashlib.sha256(b"abcd").hexdigest()
+        store.put_part(key, upload, 1, io.BytesIO(b"abc"), size=4, part_bytes=8 * MIB, sha256=digest)
+    assert not store.exists(key)
+
+
+def test_a_corrupt_part_is_refused(store: ObjectStore, key: str) -> None:
+    upload = store.begin(key)
+    with pytest.raises(PartCorrupt):
+        digest = hashlib.sha256(b"abcd").hexdigest()
+        store.put_part(key, upload, 1, io.BytesIO(b"abcX"), size=4, part_bytes=8 * MIB, sha256=digest)
+    assert not store.exists(key)
+
+
+def test_an_object_before_its_completion_does_not_exist(store: ObjectStore, key: str) -> None:
+    send(store, key, store.begin(key), b"x" * 100)
+    assert not store.exists(key)
+    with pytest.raises(ObjectMissing):
+        list(store.open(key))
+
+
+def test_a_stream_gives_its_size_and_digest(store: ObjectStore, key: str) -> None:
+    stored = store.put_stream(key, [b"a" * MIB] * 3)
+    assert stored.size == 3 * MIB
+    assert stored.sha256 == hashlib.sha256(b"a" * 3 * MIB).hexdigest()
+
+
+def test_a_stream_that_fails_leaves_nothing(store: ObjectStore, key: str) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"a" * MIB
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.put_stream(key, chunks())
+    assert not store.exists(key)
+
+
+def test_objects_are_listed_by_prefix(store: ObjectStore, key: str) -> None:
+    prefix = key.rsplit("/", 1)[0]
+    for name in ("a", "b"):
+        store.put(f"{prefix}/{name}", b"x")
+    assert sorted(store.list(prefix)) == [f"{prefix}/a", f"{prefix}/b"]
+    store.delete(f"{prefix}/a")
+    assert sorted(store.list(prefix)) == [f"{prefix}/b"]
+
+
+@pytest.mark.parametrize("key", ["../x", "/etc/passwd", "a//b", "a/../b", "", "a/.hidden", "é", "x" * 500])
+def test_a_key_that_is_not_plain_is_refused(store: ObjectStore, key: str) -> None:
+    with pytest.raises(KeyRefused):
+        store.put(key, b"x")
+
+
+def test_a_store_that_is_down_says_so() -> None:
+    options = parse_object_store("s3://k:s@127.0.0.1:9/bucket?tls=0")
+    options.pop("kind")
+    with pytest.raises(StoreUnavailable):
+        S3Store(**options).put("a/b", b"x")
+
+
+def test_a_writer_killed_in_the_middle_leaves_no_half_object(tmp_path: Path) -> None:
+    code = (
+        "import sys,time,itertools\nfrom pathlib import Path\nfrom storage.folder import FolderStore\n"
+        "def chunks():\n    for _ in itertools.count():\n        yield b'x'*1048576\n"
+        "        print('.',flush=True)\n"
+        "        time.sleep(0.01)\n"
+        f"FolderStore(Path({str(tmp_path)!r})).put_stream('a/b', chunks())"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    time.sleep(0.05)
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
+    assert not FolderStore(tmp_path).exists("a/b")
