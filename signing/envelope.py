@@ -168,27 +168,35 @@ def seal(
     objects = [_write_sealed(out / "0.cob", ek, hh, 0, [manifest], len(manifest))]
     digests = []
     for entry, source in zip(entries, files, strict=True):
-        plain = _Hashed(blocks(source.path), progress)
+        plain = _Hashed(blocks(source.path), entry, progress)
         objects.append(_write_sealed(out / f"{entry.index}.cob", ek, hh, entry.index, plain, entry.size))
         if plain.size != entry.size:
-            raise ManifestRefused(f"Le fichier « {source.name} » a changé pendant le scellement.")
+            raise _changed(entry)
         digests.append(FileDigest(entry.index, plain.size, plain.digest.hexdigest()))
     closing = build_closing(digests)
     objects.append(_write_sealed(out / "t.cob", ek, hh, len(entries) + 1, [closing], len(closing)))
     return SealedEnvelope(header, keys, tuple(objects))
 
 
-class _Hashed:
-    """Hashes and counts a stream while it passes."""
+def _changed(entry: FileEntry) -> ManifestRefused:
+    return ManifestRefused(f"Le fichier « {entry.name} » a changé pendant le scellement.")
 
-    def __init__(self, source: Iterable[bytes], progress: Callable[[int], None] | None) -> None:
-        self._source, self._progress = source, progress
+
+class _Hashed:
+    """Hashes and counts a stream while it passes; a file that grows is refused, not followed for ever."""
+
+    def __init__(
+        self, source: Iterable[bytes], entry: FileEntry, progress: Callable[[int], None] | None
+    ) -> None:
+        self._source, self._entry, self._progress = source, entry, progress
         self.digest, self.size = hashlib.sha256(), 0
 
     def __iter__(self) -> Iterator[bytes]:
         for block in self._source:
             self.digest.update(block)
             self.size += len(block)
+            if self.size > self._entry.size:
+                raise _changed(self._entry)
             if self._progress:
                 self._progress(len(block))
             yield block

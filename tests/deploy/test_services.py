@@ -16,9 +16,9 @@ def _alive(folder: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            folder_of_it = str((process / "cwd").readlink())
         except OSError:
             continue
-        folder_of_it = str((process / "cwd").resolve())
         if str(folder) in line + folder_of_it and int(process.name) != os.getpid():
             found.append(line)
     return found

@@ -1,0 +1,85 @@
+"""Tokens that openssl accepts, and refusals of everything else."""
+
+import hashlib
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from signing import pki
+from signing.errors import TimestampRefused
+from signing.timestamps import Authority, make_request, verify_token
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+DIGEST = hashlib.sha256(b"un enregistrement").digest()
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> Path:
+    pki.make_authority(tmp_path / "pki", name="Opérateur d'essai", now=NOW)
+    return tmp_path / "pki"
+
+
+@pytest.fixture
+def authority(pem: Path, tmp_path: Path) -> Authority:
+    names = sorted(path.name for path in pem.iterdir())
+    read = lambda name: (pem / name).read_bytes()  # noqa: E731
+    key = next(name for name in names if "tsa" in name and "key" in name)
+    return Authority(read("tsa.pem"), read(key), read("ca.pem"), tmp_path / "serial")
+
+
+def test_openssl_accepts_our_token(authority: Authority, pem: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.tsr").write_bytes(authority.respond(make_request(DIGEST, 5), now=NOW))
+    command = ["openssl", "ts", "-verify", "-digest", DIGEST.hex(), "-in", str(tmp_path / "r.tsr")]
+    command += ["-CAfile", str(pem / "ca.pem"), "-attime", str(int(NOW.timestamp()))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Verification: OK" in done.stdout + done.stderr
+
+
+def test_openssl_s_request_is_answered(authority: Authority, pem: Path, tmp_path: Path) -> None:
+    query = tmp_path / "q.tsq"
+    command = ["openssl", "ts", "-query", "-digest", DIGEST.hex(), "-sha256", "-cert", "-out", str(query)]
+    subprocess.run(command, check=True, capture_output=True)
+    token = verify_token(
+        authority.respond(query.read_bytes(), now=NOW), digest=DIGEST, ca_pem=(pem / "ca.pem").read_bytes()
+    )
+    assert token.gen_time == NOW
+
+
+@pytest.mark.parametrize("wrong", ["digest", "nonce", "chain", "time", "flip"])
+def test_a_token_about_something_else_is_refused(
+    authority: Authority, pem: Path, tmp_path: Path, wrong: str
+) -> None:
+    data = authority.respond(make_request(DIGEST, 5), now=NOW)
+    if wrong == "chain":
+        pki.make_authority(tmp_path / "other", name="Autre", now=NOW)
+    ca = (tmp_path / "other" / "ca.pem" if wrong == "chain" else pem / "ca.pem").read_bytes()
+    if wrong == "flip":
+        middle = data.index(DIGEST)
+        data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+    with pytest.raises(TimestampRefused):
+        verify_token(
+            data,
+            digest=hashlib.sha256(b"autre").digest() if wrong == "digest" else DIGEST,
+            nonce=6 if wrong == "nonce" else 5,
+            ca_pem=ca,
+            at=NOW + timedelta(seconds=61 if wrong == "time" else 0),
+        )
+
+
+def test_times_never_go_back(authority: Authority, pem: Path) -> None:
+    ca = (pem / "ca.pem").read_bytes()
+    moments = [NOW, NOW - timedelta(seconds=5), NOW]
+    tokens = [
+        verify_token(authority.respond(make_request(DIGEST, 1), now=each), digest=DIGEST, ca_pem=ca).gen_time
+        for each in moments
+    ]
+    assert tokens == sorted(tokens)
+
+
+@pytest.mark.parametrize("data", [b"", b"0", b"\x30\x80" * 50, bytes(2_000_000)])
+def test_garbage_is_refused_without_a_failure(authority: Authority, pem: Path, data: bytes) -> None:
+    with pytest.raises(TimestampRefused):
+        verify_token(data, digest=DIGEST, ca_pem=(pem / "ca.pem").read_bytes())
+    assert authority.respond(data[:4096], now=NOW)
