@@ -37,7 +37,8 @@ def main() -> int:
     options = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     port = runtime.free_port() if options.once else options.port
-    state = runtime.fresh(runtime.ROOT / "var" / ("demo-once" if options.once else "demo"))
+    name = f"demo-once-{os.getpid()}" if options.once else "demo"
+    state = runtime.fresh(runtime.ROOT / "var" / name)
     steps = Steps()
     with contextlib.ExitStack() as stack:
         extra = stack.enter_context(backing(state, services=options.services, say=steps.say))

@@ -1,0 +1,204 @@
+"""The whole procedure by its one command; its evidence checked by tools that know nothing of this project."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from deploy.services.packages import SERVICES
+from signing.validation import validate
+from tests.conftest import ROOT, absent
+
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(600)]
+
+
+def play(out: Path, *options: str) -> str:
+    """`deploy/demo --once --out DIR`; what it printed."""
+    command = [ROOT / "deploy" / "demo", "--once", "--out", str(out), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("evidence")
+    return out, play(out)
+
+
+@pytest.fixture
+def out(printed: tuple[Path, str]) -> Path:
+    return printed[0]
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def minutes(out: Path) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads((out / "minutes.json").read_text())["envelopes"]
+    return found
+
+
+def envelope(out: Path, uuid: str) -> Path:
+    (found,) = (out / "envelopes").glob(f"*/{uuid}")
+    return found
+
+
+def test_it_shows_what_is_refused_and_what_it_cannot_show(printed: tuple[Path, str]) -> None:
+    text = printed[1]
+    assert "opening.before-deadline" in text
+    assert "opening.quorum-missing" in text
+    assert re.search(r"Avec ClamAV|non analysé", text)
+
+
+def test_the_evidence_has_the_agreed_names(out: Path) -> None:
+    for name in ("minutes.json", "minutes.pdf", "timings.json", "canaries.txt", "opened/index.json"):
+        assert (out / name).stat().st_size > 0
+    assert {path.name for path in (out / "pki").iterdir()} == {"ca.pem", "tsa.pem", "seal.pem"}
+    assert {path.name for path in (out / "act").iterdir()} == {
+        "envelope.xml",
+        "message.xml",
+        "archive.tar.gz",
+        "ar.xml",
+    }
+    assert {"checkpoint", "key", "tile"} == {path.name for path in (out / "journal").iterdir()}
+    companies = {path.name for path in (out / "originals").iterdir()}
+    assert companies == {path.name for path in (out / "envelopes").iterdir()}
+    for company in companies:
+        for suffix in ("record", "tst", "receipt.json", "receipt.pdf", "tlog-proof"):
+            assert (out / "deposits" / f"{company}.{suffix}").stat().st_size > 0
+    assert len(list((out / "envelopes").glob("*/*"))) == 10  # 5 deposits of 2 envelopes
+
+
+def test_openssl_accepts_every_timestamp(out: Path) -> None:
+    for record in (out / "deposits").rglob("*.record"):
+        token = record.with_suffix(".tst")
+        ca = out / "pki" / "ca.pem"
+        assert "Verification: OK" in run(
+            "openssl", "ts", "-verify", "-data", record, "-in", token, "-CAfile", ca
+        )
+
+
+def test_a_stranger_verifies_the_journal_and_the_deposits(out: Path) -> None:
+    script = ROOT / "docs" / "expert" / "verify_journal.py"
+    text = run(sys.executable, script, out / "journal", out / "deposits")
+    assert text.count("prouvée") == 5
+
+
+def test_the_independent_implementation_of_the_log_agrees(out: Path) -> None:
+    key, note = (out / "journal" / "key").read_text().strip(), (out / "journal" / "checkpoint").read_text()
+    from signing.notes import verify_note
+
+    lines = verify_note(note, key).splitlines()
+    assert int(lines[1]) > 0
+    command = [sys.executable, str(ROOT / "docs" / "expert" / "verify_journal.py"), str(out / "journal")]
+    changed = next((out / "journal" / "tile" / "entries").rglob("*"))
+    while changed.is_dir():
+        changed = next(changed.iterdir())
+    whole = changed.read_bytes()
+    changed.write_bytes(whole.replace(b"deposit", b"depozit", 1))
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+    changed.write_bytes(whole)
+
+
+def test_a_stranger_opens_every_opened_envelope_and_finds_the_originals(out: Path, tmp_path: Path) -> None:
+    originals = {
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (out / "originals").rglob("*")
+        if path.is_file()
+    }
+    script = ROOT / "docs" / "expert" / "open_envelope.py"
+    opened = [each for each in minutes(out) if each.get("ek")]
+    assert len(opened) == 6
+    for each in opened:
+        text = run(
+            sys.executable, script, envelope(out, each["envelope"]), each["ek"], tmp_path / each["envelope"]
+        )
+        assert {line.split("  ")[0] for line in text.splitlines()} <= originals
+
+
+def test_openssl_alone_opens_an_envelope(out: Path, tmp_path: Path) -> None:
+    first = next(each for each in minutes(out) if each.get("ek") and each["kind"] == "candidature")
+    script = ROOT / "docs" / "expert" / "open_envelope.sh"
+    text = run(script, envelope(out, first["envelope"]), first["ek"], tmp_path / "out")
+    for line in text.splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_late_and_the_replaced_stay_sealed_and_say_why(out: Path) -> None:
+    unopened = [each for each in minutes(out) if not each.get("ek")]
+    assert len(unopened) == 4
+    assert all("R2151-5" in each["reason"] or "R2151-6" in each["reason"] for each in unopened)
+
+
+def test_no_canary_is_in_what_the_platform_stored(out: Path) -> None:
+    canaries = (out / "canaries.txt").read_bytes().split()
+    assert len(canaries) >= 5
+    stored = [path for name in ("envelopes", "deposits", "journal") for path in (out / name).rglob("*")]
+    for path in stored:
+        if path.is_file():
+            data = path.read_bytes()
+            assert not any(canary in data for canary in canaries), path
+    planted = b"".join(
+        path.read_bytes()[:1_000_000] for path in (out / "originals").rglob("*") if path.is_file()
+    )
+    assert any(canary in planted for canary in canaries)
+
+
+def test_the_infected_file_is_never_written(out: Path) -> None:
+    index = json.loads((out / "opened" / "index.json").read_text())
+    for name, each in index.items():
+        assert (out / "opened" / name).exists() is each["served"]
+        if each["scan"] == "infected":
+            assert not each["served"]
+    if any(each["scan"] == "clean" for each in index.values()):
+        assert any(each["scan"] == "infected" for each in index.values())
+
+
+def test_the_signed_commitment_letter_is_valid(out: Path) -> None:
+    index = json.loads((out / "opened" / "index.json").read_text())
+    assert index["batisseurs/acte-d-engagement.pdf"]["signature"] == "TOTAL_PASSED"
+
+
+def test_receipts_and_minutes_are_pdfs_sealed_by_the_platform(out: Path) -> None:
+    from datetime import UTC, datetime
+
+    ca = (out / "pki" / "ca.pem").read_bytes()
+    for path in [out / "minutes.pdf", *(out / "deposits").glob("*.pdf")]:
+        report = validate(path, at=datetime.now(UTC), trust=[ca])
+        assert [each.indication for each in report.signatures] == ["TOTAL_PASSED"], path
+    number = json.loads((out / "deposits" / "voirie.receipt.json").read_text())["number"]
+    assert number in run("pdftotext", "-layout", out / "deposits" / "voirie.receipt.pdf", "-")
+
+
+def test_the_act_is_valid_against_the_official_schema(out: Path, shared: Path) -> None:
+    schema = etree.XMLSchema(etree.parse(str(shared / "actes" / "actesv1_1.xsd")))
+    for name in ("envelope", "message", "ar"):
+        schema.assertValid(etree.parse(str(out / "act" / f"{name}.xml")))
+
+
+def test_nothing_is_left_running_nor_on_disk(out: Path) -> None:
+    running = run("ps", "-eo", "args")
+    assert not [line for line in running.splitlines() if "demo-once" in line]
+    assert not list((ROOT / "var").glob("demo-once-*"))
+
+
+def test_the_same_procedure_runs_on_the_real_services(tmp_path: Path) -> None:
+    for service in SERVICES:
+        reason = service.missing()
+        if reason and service.name != "Redis":
+            absent(reason)
+    text = play(tmp_path, "--services")
+    assert "Avec ClamAV, PostgreSQL, S3 (Ceph RGW), RabbitMQ" in text
+    index = json.loads((tmp_path / "opened" / "index.json").read_text())
+    assert {each["scan"] for each in index.values()} == {"clean", "infected"}
+    assert len([each for each in minutes(tmp_path) if each.get("ek")]) == 6
