@@ -1,0 +1,210 @@
+"""Pages in a real Chromium, at two widths and two modes: no axe violation, no overflow, no console error."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+from django.urls import reverse
+from django.utils import timezone
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from dematmp.accounts.models import User
+from dematmp.bids.models import Bid
+from dematmp.consultations import services
+from dematmp.opening.tasks import unseal_session
+from tests.opening.test_opening import opened
+from tests.world import World, make_world
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+WIDTHS = (1280, 375)
+FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+
+
+@contextmanager
+def chromium_browser(path: str) -> Iterator[Browser]:
+    """Entered once the world is made: Playwright's loop then occupies this thread."""
+    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=path, args=flags)
+            yield browser
+            browser.close()
+    finally:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def live_world(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(unseal_session, "delay", lambda _: None)  # the tests unseal in this process
+    return make_world()
+
+
+def signed_in(browser: Browser, server: LiveServer, user: User | None, **options: object) -> BrowserContext:
+    """A context that has this person's session."""
+    context = browser.new_context(base_url=server.url, locale="fr-FR", **options)  # type: ignore[arg-type]
+    if user is not None:
+        session = SessionStore()
+        session[SESSION_KEY] = str(user.pk)
+        session[BACKEND_SESSION_KEY] = "allauth.account.auth_backends.AuthenticationBackend"
+        session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+        session.save()
+        context.add_cookies([{"name": "sessionid", "value": str(session.session_key), "url": server.url}])
+    return context
+
+
+def faults(page: Page, address: str) -> list[str]:
+    """What is wrong with one page at each width."""
+    found: list[str] = []
+    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        answer = page.goto(address)
+        if answer is None or answer.status != 200:
+            found.append(f"{address} : {answer and answer.status}")
+        if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+            found.append(f"{address} : déborde à {width} px")
+        for violation in Axe().run(page).response["violations"]:
+            found.append(
+                f"{address} {width} : {violation['id']} {[n['target'] for n in violation['nodes']][:3]}"
+            )
+    return found
+
+
+def test_every_page_is_accessible_at_both_widths(
+    live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
+) -> None:
+    world = live_world
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    asked = services.ask(consultation, text="Une visite ?", now=timezone.now())
+    services.answer(asked, text="Oui.", by=world.agent, now=timezone.now())
+    services.ask(consultation, text="Et le jeudi ?", now=timezone.now())
+    world.deposit(consultation, tmp_path / "a")
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
+        opened(world, consultation)
+    draft = world.draft("2026-02")
+    one, other = {"consultation": consultation.uuid}, {"consultation": draft.uuid}
+    names = ("-deadline", "-piece", "-ceremony", "-questions", "-registers")
+    visits: dict[User | None, list[str]] = {
+        None: [reverse(name) for name in ("home", "help", "journal", "accessibility", "account_login")]
+        + [reverse(name) for name in ("account_signup", "account_reset_password")]
+        + ["/?closes=on", reverse("consultation", kwargs=one)],
+        world.agent: [reverse(name) for name in ("space", "tokens", "new-company", "buyer", "buyer-new")]
+        + [reverse(f"buyer{name}", kwargs=other) for name in names]
+        + [reverse("buyer-consultation", kwargs=each) for each in (one, other)]
+        + [reverse("buyer-questions", kwargs=one)],
+        world.validator: [reverse("buyer-award", kwargs=one), reverse("buyer-consultation", kwargs=one)],
+        world.members[0]: [reverse("committee"), reverse("session", kwargs=one)],
+        world.bidder: [reverse("deposits"), reverse("deposit", kwargs={"deposit": Bid.objects.get().uuid})],
+        world.controller: [reverse("prefecture")],
+    }
+    with chromium_browser(chromium) as browser:
+        wrong = []
+        for user, addresses in visits.items():
+            context = signed_in(browser, live_server, user)
+            for address in addresses:
+                page = context.new_page()
+                wrong += faults(page, address)
+                page.close()
+            context.close()
+        assert wrong == []
+
+
+@pytest.mark.parametrize("address", ["/", "/aide/", "/compte/signup/"])
+def test_the_dark_mode_is_as_readable(
+    live_world: World, live_server: LiveServer, chromium: str, address: str
+) -> None:
+    live_world.publish()
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, None, color_scheme="dark")
+        page = context.new_page()
+        assert faults(page, address) == []
+        assert page.evaluate("document.documentElement.dataset.bsTheme") == "dark"
+        context.close()
+
+
+def test_the_keyboard_alone_reaches_a_consultation(
+    live_world: World, live_server: LiveServer, chromium: str
+) -> None:
+    consultation = live_world.publish()
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, None)
+        page = context.new_page()
+        page.goto("/")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Aller au contenu"
+        page.keyboard.press("Enter")
+        for _ in range(15):
+            page.keyboard.press("Tab")
+            if str(consultation.uuid) in str(page.evaluate("document.activeElement.href || ''")):
+                break
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/consultations/{consultation.uuid}/")
+        context.close()
+
+
+def test_the_search_answers_without_reloading_the_page(
+    live_world: World, live_server: LiveServer, chromium: str
+) -> None:
+    consultation = live_world.publish()
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, None)
+        page = context.new_page()
+        page.goto("/")
+        page.evaluate("window.same = true")
+        page.get_by_label("Mots").fill("introuvable")
+        page.get_by_role("button", name="Rechercher").click()
+        page.get_by_text("Aucune consultation ne correspond").wait_for()
+        page.get_by_label("Mots").fill("essai")
+        page.get_by_role("button", name="Rechercher").click()
+        page.get_by_role("link", name=consultation.title).wait_for()
+        assert page.evaluate("window.same") is True
+        context.close()
+
+
+def test_a_person_signs_up_confirms_and_registers_a_company(
+    live_world: World, live_server: LiveServer, chromium: str
+) -> None:
+    import re
+
+    from dematmp.accounts.models import Organisation
+    from dematmp.mails.models import Mail
+    from tests.world import siret
+
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, None)
+        page = context.new_page()
+        page.goto("/compte/signup/")
+        page.get_by_label("Prénom").fill("Claire")
+        page.get_by_label("Nom", exact=True).fill("Neuve")
+        page.locator("input[name=email]").fill("claire@neuve.example.fr")
+        for name in ("password1", "password2"):
+            page.locator(f"input[name={name}]").fill("une phrase assez longue 7")
+        page.locator("main button[type=submit]").click()
+        page.wait_for_url("**/confirm-email/")
+        link = re.search(r"https?://\S+", Mail.objects.get(to="claire@neuve.example.fr").body)
+        assert link is not None
+        page.goto(link[0])
+        page.locator("main button[type=submit]").click()
+        page.wait_for_load_state()
+        if page.locator("input[name=login]").count():
+            page.locator("input[name=login]").fill("claire@neuve.example.fr")
+            page.locator("input[name=password]").fill("une phrase assez longue 7")
+            page.locator("main button[type=submit]").click()
+        page.goto("/mon-espace/entreprise/")
+        page.get_by_label("Nom de l'entreprise").fill("Neuve SARL")
+        page.get_by_label("SIRET").fill(siret(55443322))
+        page.get_by_role("button", name="Enregistrer l'entreprise").click()
+        page.get_by_role("heading", name="Bonjour Claire Neuve").wait_for()
+        assert Organisation.objects.filter(name="Neuve SARL", kind="company").exists()
+        context.close()
