@@ -11,7 +11,7 @@ class SearchForm(forms.Form):
     """The public list: words, CPV prefix, buyer, and whether to show what is closed."""
 
     is_search = True  # nothing here is called optional: all is
-    mots = forms.CharField(label="Mots", required=False, max_length=200)
+    mots = forms.CharField(label="Mots-clés", required=False, max_length=200)
     cpv = forms.CharField(label="Code CPV", required=False, max_length=10)
     acheteur = forms.ModelChoiceField(
         label="Acheteur",

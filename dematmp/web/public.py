@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from dematmp.audit.keys import journal_signer, timestamp_authority
+from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_authority
 from dematmp.audit.publication import entries_bundle, tile_hashes
 from dematmp.audit.services import checkpoint
 from dematmp.consultations import documents
@@ -153,12 +153,14 @@ def journal(request: HttpRequest) -> HttpResponse:
 @require_GET
 @anyone
 def journal_file(request: HttpRequest, path: str) -> HttpResponse:
-    """The C2SP tlog-tiles layout: checkpoint, key, tile/L/N[.p/W], tile/entries/N[.p/W]."""
+    """The C2SP tlog-tiles layout: checkpoint, key, ca.pem, tile/L/N[.p/W], tile/entries/N[.p/W]."""
     data: bytes | None
     if path == "checkpoint":
         data = checkpoint().encode()
     elif path == "key":
         data = f"{journal_signer().verifier_key}\n".encode()
+    elif path == "ca.pem":
+        data = authority_certificate()
     elif path.startswith("tile/entries/"):
         data = entries_bundle(
             path,
@@ -170,7 +172,7 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
         data = tile_hashes(path)
     if data is None:
         raise Http404
-    text = path in ("checkpoint", "key")
+    text = path in ("checkpoint", "key", "ca.pem")
     response = HttpResponse(
         data, content_type="text/plain; charset=utf-8" if text else "application/octet-stream"
     )

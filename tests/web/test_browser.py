@@ -162,10 +162,10 @@ def test_the_search_answers_without_reloading_the_page(
         page = context.new_page()
         page.goto("/")
         page.evaluate("window.same = true")
-        page.get_by_label("Mots").fill("introuvable")
+        page.get_by_label("Mots-clés").fill("introuvable")
         page.get_by_role("button", name="Rechercher").click()
         page.get_by_text("Aucune consultation ne correspond").wait_for()
-        page.get_by_label("Mots").fill("essai")
+        page.get_by_label("Mots-clés").fill("essai")
         page.get_by_role("button", name="Rechercher").click()
         page.get_by_role("link", name=consultation.title).wait_for()
         assert page.evaluate("window.same") is True
