@@ -50,6 +50,7 @@ class _Tree:
     def __init__(self, read_tile: ReadTile) -> None:
         self._read = read_tile
         self._tiles: dict[tuple[int, int], bytes] = {}
+        self._complete: dict[tuple[int, int], bytes] = {}
         self.changed: dict[tuple[int, int], bytes] = {}
 
     def tile(self, level: int, index: int) -> bytes:
@@ -66,7 +67,12 @@ class _Tree:
             self.put(level + 1, index, root_of([tile[i : i + _HASH] for i in range(0, len(tile), _HASH)]))
 
     def complete(self, height: int, index: int) -> bytes:
-        """The hash of the complete subtree of 2**height leaves number `index`."""
+        """The hash of the complete subtree of 2**height leaves number `index`; it never changes again."""
+        if (height, index) not in self._complete:
+            self._complete[height, index] = self._hash_of(height, index)
+        return self._complete[height, index]
+
+    def _hash_of(self, height: int, index: int) -> bytes:
         level, inner = divmod(height, 8)
         first = index << inner
         tile = self.tile(level, first // WIDTH)
@@ -85,25 +91,33 @@ class _Tree:
         return node_hash(self.range(start, middle), self.range(middle, end))
 
 
-def append(
-    size: int, read_tile: ReadTile, leaves: Sequence[bytes]
-) -> tuple[int, bytes, dict[tuple[int, int], bytes]]:
-    """New size, new root and the tiles that changed, for these leaf hashes appended to a log of `size`
-    entries.
-    """
+@dataclass(frozen=True)
+class Grown:
+    """A log after an append: its size, its root, the tiles that changed, the proof of the first new entry."""
+
+    size: int
+    root: bytes
+    tiles: dict[tuple[int, int], bytes]
+    proof: list[bytes]
+
+
+def append(size: int, read_tile: ReadTile, leaves: Sequence[bytes]) -> Grown:
+    """Append these leaf hashes, one at least, to a log of `size` entries."""
     tree = _Tree(read_tile)
     for offset, leaf in enumerate(leaves):
         tree.put(0, size + offset, leaf)
     new_size = size + len(leaves)
-    root = tree.range(0, new_size) if new_size else root_of([])
-    return new_size, root, tree.changed
+    return Grown(new_size, tree.range(0, new_size), tree.changed, _inclusion(tree, size, new_size))
 
 
 def inclusion_proof(index: int, size: int, read_tile: ReadTile) -> list[bytes]:
     """From the leaf's sibling up (RFC 6962 §2.1.1). Raises ProofRefused when the index is out of the tree."""
     if not 0 <= index < size:
         raise ProofRefused("Cette entrée n'est pas dans le journal.")
-    tree = _Tree(read_tile)
+    return _inclusion(_Tree(read_tile), index, size)
+
+
+def _inclusion(tree: _Tree, index: int, size: int) -> list[bytes]:
     proof: list[bytes] = []
     start, end = 0, size
     while end - start > 1:

@@ -64,22 +64,29 @@ def append(
     ]
     if kind in COUNT_REVEALING:
         drafts += [_draft("padding", b"", consultation, None, now) for _ in range(secrets.randbelow(3))]
-    Head.objects.get_or_create(pk=1)
-    head = Head.objects.select_for_update().get(pk=1)
+    head = _locked_head()
     # The head is locked: from here to the commit no other process appends.
     for offset, draft in enumerate(drafts):
         draft.index = head.size + offset
-    size, root, tiles = tlog.append(
-        head.size, read_tile, [tlog.leaf_hash(bytes(draft.leaf)) for draft in drafts]
+    grown = tlog.append(head.size, read_tile, [tlog.leaf_hash(bytes(draft.leaf)) for draft in drafts])
+    Tile.objects.bulk_create(
+        [Tile(level=level, index=index, hashes=hashes) for (level, index), hashes in grown.tiles.items()],
+        update_conflicts=True,
+        unique_fields=["level", "index"],
+        update_fields=["hashes"],
     )
-    for (level, index), hashes in tiles.items():
-        Tile.objects.update_or_create(level=level, index=index, defaults={"hashes": hashes})
     Entry.objects.bulk_create(drafts)
-    note = signer.sign(tlog.Checkpoint(signer.name, size, root).text())
-    Head.objects.filter(pk=1).update(size=size, note=note)
-    first = drafts[0]
-    proof = tlog.inclusion_proof(first.index, size, read_tile)
-    return Appended(first, tlog.format_proof(first.index, proof, note), note)
+    note = signer.sign(tlog.Checkpoint(signer.name, grown.size, grown.root).text())
+    Head.objects.filter(pk=1).update(size=grown.size, note=note)
+    return Appended(drafts[0], tlog.format_proof(drafts[0].index, grown.proof, note), note)
+
+
+def _locked_head() -> Head:
+    head = Head.objects.select_for_update().filter(pk=1).first()
+    if head is None:
+        Head.objects.get_or_create(pk=1)
+        head = Head.objects.select_for_update().get(pk=1)
+    return head
 
 
 def _draft(

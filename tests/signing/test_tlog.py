@@ -22,10 +22,13 @@ class Log:
 
     def append(self, *leaves: bytes) -> bytes:
         hashes = [tlog.leaf_hash(leaf) for leaf in leaves]
-        self.size, root, tiles = tlog.append(self.size, self.read, hashes)
-        self.tiles.update(tiles)
+        grown = tlog.append(self.size, self.read, hashes)
+        index = self.size
+        self.size = grown.size
+        self.tiles.update(grown.tiles)
         self.leaves.extend(leaves)
-        return root
+        assert grown.proof == tlog.inclusion_proof(index, self.size, self.read)
+        return grown.root
 
 
 @settings(max_examples=25, deadline=None)
