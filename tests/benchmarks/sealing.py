@@ -69,7 +69,8 @@ _UNSEAL = """
 import hashlib, sys
 from pathlib import Path
 from signing.envelope import blocks, unseal_blocks
-folder, ek, index, hashed = Path(sys.argv[1]), bytes.fromhex(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1"
+folder, ek = Path(sys.argv[1]), bytes.fromhex(sys.argv[2])
+index, hashed = int(sys.argv[3]), sys.argv[4] == "1"
 header, digest = (folder / "header.json").read_bytes(), hashlib.sha256()
 for block in unseal_blocks(ek, header, index, blocks(folder / f"{index}.cob")):
     if hashed:
@@ -97,7 +98,8 @@ def unseal_figures() -> Iterator[Figure]:
     with workplace(4 * SIZE) as folder:
         files = [random_file(folder / f"{n}.bin", SIZE // 2) for n in (1, 2)]
         ek = sealed(files, folder / "sealed")
-        copy = best(lambda: [subprocess.run(["cp", each, folder / "copy.bin"], check=True) for each in files])
+        target = folder / "copy.bin"
+        copy = best(lambda: [subprocess.run(["cp", each, target], check=True) for each in files])
         digest = best(lambda: _digest_two(files))
         plain = best(lambda: _two(folder / "sealed", ek, hashed=False))
         hashed = best(lambda: _two(folder / "sealed", ek, hashed=True))

@@ -114,3 +114,28 @@ def test_the_shell_commands_can_be_run() -> None:
         ROOT / ".ci" / "run"
     ]
     assert all(Path(command).stat().st_mode & 0o111 for command in commands)
+
+
+def test_the_readme_opens_with_two_commands_that_run() -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert [block.strip() for block in blocks] == ["./deploy/demo", "./deploy/test"]
+    # deploy/demo is run whole by tests/journeys; here, that deploy/test sets up and reaches the tests.
+    command = [ROOT / "deploy" / "test", "--collect-only", "-q", "tests/house"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "test_the_readme_opens_with_two_commands_that_run" in done.stdout
+
+
+def test_the_documents_link_to_files_that_exist() -> None:
+    broken = []
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+            if not (page.parent / target).exists():
+                broken.append(f"{page.name}: {target}")
+    assert broken == []
+
+
+def test_benchmarks_answer_in_json_lines() -> None:
+    done = subprocess.run([ROOT / "deploy" / "bench", "inconnu"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "groupe inconnu" in done.stderr
