@@ -11,7 +11,7 @@ handler404 = "dematmp.web.errors.not_found"
 handler500 = "dematmp.web.errors.server_error"
 
 urlpatterns = [
-    path("api/v1/", api.urls),
+    path("api/", api.urls),
     path("admin/", admin.site.urls),
     path("compte/", include("allauth.urls")),
     path("", include("dematmp.web.urls")),

@@ -15,9 +15,9 @@ from dematmp.opening.errors import OpeningError
 from storage.errors import StorageError
 
 api = NinjaAPI(title="dematmp", version="1", docs_url="/docs", urls_namespace="api")
-api.add_router("", public)
-api.add_router("", bidder)
-api.add_router("", committee)
+api.add_router("/v1", public)
+api.add_router("/v1", bidder)
+api.add_router("/v1", committee)
 
 
 def _answer(
@@ -72,5 +72,5 @@ def badly_formed(request: HttpRequest, error: ValidationError) -> HttpResponse:
         422,
         "request.malformed",
         "La demande n'a pas la forme attendue : " + ", ".join(fields),
-        "Consultez /api/v1/docs.",
+        "Consultez /api/docs.",
     )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from django.db import connection
 
+from dematmp.audit.copies import refuse_rollback
 from dematmp.audit.errors import JournalBroken, NotInTransaction
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry, Head, Tile
@@ -65,6 +66,7 @@ def append(
     if kind in COUNT_REVEALING:
         drafts += [_draft("padding", b"", consultation, None, now) for _ in range(secrets.randbelow(3))]
     head = _locked_head()
+    refuse_rollback(head.size)
     # The head is locked: from here to the commit no other process appends.
     for offset, draft in enumerate(drafts):
         draft.index = head.size + offset

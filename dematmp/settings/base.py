@@ -42,7 +42,7 @@ INSTALLED_APPS = [
     "django.forms",
     "allauth",
     "allauth.account",
-    "django_htmx",
+    "ninja",
     "csp",
 ]
 
@@ -56,7 +56,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "dematmp.web.errors.DomainErrors",
 ]
@@ -202,6 +201,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(STATE_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     # The database is the queue of record: what a lost task left undone is found here.
+    "copy-journal": {"task": "dematmp.audit.tasks.copy_journal", "schedule": schedule(60.0)},
     "sweep-mails": {"task": "dematmp.mails.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-documents": {"task": "dematmp.consultations.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-bids": {"task": "dematmp.bids.tasks.sweep", "schedule": schedule(15.0)},

@@ -1,0 +1,126 @@
+"""Append-only, provable, copied; whatever is changed shows."""
+
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.utils import timezone
+
+from dematmp.audit import copies
+from dematmp.audit.errors import JournalBroken, NotInTransaction
+from dematmp.audit.models import Entry, Head, Tile
+from dematmp.audit.services import append, verify
+from signing import tlog
+from storage.stores import object_store
+from tests.world import make_world
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """The copy of another test is not ours."""
+    object_store().delete("journal/checkpoint")
+    copies._checked = False
+    yield
+    object_store().delete("journal/checkpoint")
+    copies._checked = False
+
+
+@pytest.fixture
+def written(db: None) -> int:
+    make_world()
+    with transaction.atomic():
+        for number in range(300):
+            append("award", {"n": number}, now=timezone.now())
+    return 300
+
+
+def test_an_entry_needs_the_transaction_of_its_act(transactional_db: None) -> None:
+    with pytest.raises(NotInTransaction):
+        append("award", {}, now=timezone.now())
+
+
+def test_an_act_that_fails_leaves_no_entry(db: None) -> None:
+    make_world()
+    with pytest.raises(RuntimeError), transaction.atomic():
+        append("award", {}, now=timezone.now())
+        raise RuntimeError
+    assert not Entry.objects.exists()
+
+
+def test_it_verifies_from_its_entries(written: int) -> None:
+    assert verify() == written
+    call_command("journal", "verify")
+
+
+@pytest.mark.parametrize("change", ["record", "leaf", "removed", "tile", "head"])
+def test_any_change_is_seen(written: int, change: str) -> None:
+    entry = Entry.objects.get(index=7)
+    if change == "record":
+        Entry.objects.filter(pk=entry.pk).update(record=b"autre")
+    elif change == "leaf":
+        leaf = json.loads(bytes(entry.leaf)) | {"type": "autre"}
+        Entry.objects.filter(pk=entry.pk).update(leaf=json.dumps(leaf).encode())
+    elif change == "removed":
+        entry.delete()
+    elif change == "tile":
+        Tile.objects.filter(level=0, index=0).update(hashes=bytes(8192))
+    else:
+        Head.objects.update(size=299)
+    with pytest.raises(JournalBroken):
+        verify()
+    with pytest.raises(CommandError):
+        call_command("journal", "verify")
+
+
+def test_the_proof_given_at_the_append_verifies(db: None) -> None:
+    from dematmp.audit.keys import journal_signer
+
+    make_world()
+    with transaction.atomic():
+        made = append("deposit", {"a": 1}, now=timezone.now())
+    index, checkpoint = tlog.verify_proof(made.proof, bytes(made.entry.leaf), journal_signer().verifier_key)
+    assert index == made.entry.index
+    assert checkpoint.size >= 1
+
+
+def test_the_copy_holds_what_a_stranger_needs(written: int) -> None:
+    assert copies.copy() == written
+    assert copies.copy() == written
+    assert object_store().exists("journal/tile/0/000")
+    assert object_store().exists("journal/tile/entries/001.p/44")
+    assert copies.copied_size() == written
+
+
+def test_a_database_restored_from_an_old_backup_signs_nothing(written: int) -> None:
+    copies.copy()
+    copies._checked = False  # a restore restarts the processes
+    Head.objects.update(size=10)
+    with pytest.raises(JournalBroken, match="restaurée"), transaction.atomic():
+        append("award", {}, now=timezone.now())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_appends_of_several_threads_make_one_log() -> None:
+    make_world()
+    failures: list[Exception] = []
+
+    def write() -> None:
+        try:
+            for _ in range(10):
+                with transaction.atomic():
+                    append("award", {}, now=timezone.now())
+        except Exception as failed:  # noqa: BLE001  (reported by the thread that waits)
+            failures.append(failed)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == [] or all("locked" in str(each) for each in failures)
+    assert verify() == Entry.objects.count()
