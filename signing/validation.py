@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from asn1crypto import pem
 from asn1crypto import x509 as asn1_x509
@@ -30,6 +31,7 @@ FILE_LIMIT = 256 * 1024**2  # bytes
 MEMORY_LIMIT = 2 * 1024**3  # bytes of address space
 TIME_LIMIT = 60  # seconds
 MAX_SIGNATURES = 50
+_TAIL_BYTES = 64 * 1024
 
 
 def none_found(reason: str) -> Report:
@@ -61,7 +63,8 @@ def validate(path: Path, *, at: datetime, trust: Sequence[bytes]) -> Report:
             embedded = list(reader.embedded_regular_signatures)[:MAX_SIGNATURES]
             if not embedded:
                 return none_found("Ce PDF n'est pas signé.")
-            signatures = tuple(_judge(signature, at, trust) for signature in embedded)
+            ends = _ends_cleanly(file)
+            signatures = tuple(_judge(signature, at, trust, ends=ends) for signature in embedded)
         except (
             PdfError,
             ValueError,
@@ -83,7 +86,17 @@ def _roots(trust: Sequence[bytes]) -> list[asn1_x509.Certificate]:
     return found
 
 
-def _judge(signature: EmbeddedPdfSignature, at: datetime, trust: Sequence[bytes]) -> SignatureReport:
+def _ends_cleanly(file: BinaryIO) -> bool:
+    """Nothing but white space follows the last end-of-file mark: no bytes that no revision accounts for."""
+    file.seek(0, os.SEEK_END)
+    file.seek(max(0, file.tell() - _TAIL_BYTES))
+    _, mark, after = file.read().rpartition(b"%%EOF")
+    return bool(mark) and not after.strip()
+
+
+def _judge(
+    signature: EmbeddedPdfSignature, at: datetime, trust: Sequence[bytes], *, ends: bool
+) -> SignatureReport:
     context = ValidationContext(
         trust_roots=_roots(trust),
         moment=at,
@@ -104,7 +117,7 @@ def _judge(signature: EmbeddedPdfSignature, at: datetime, trust: Sequence[bytes]
         return SignatureReport(
             FAILED, "FORMAT_FAILURE", signing_time="", coverage="unclear", reason=str(refused), **facts
         )
-    coverage = _coverage(status)
+    coverage = _coverage(status) if ends else "partial"
     indication, sub, reason = _verdict(status, coverage)
     moment = status.signer_reported_dt.isoformat() if status.signer_reported_dt else ""
     return SignatureReport(indication, sub, signing_time=moment, coverage=coverage, reason=reason, **facts)

@@ -3,12 +3,12 @@
 Companies and members speak to the platform with the library's own client, through the real HTTP door (WSGI).
 """
 
-import io
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import typst
 from django.core.wsgi import get_wsgi_application
 from django.utils import timezone
 from stdnum import luhn
@@ -193,15 +193,6 @@ def make_world() -> World:
 
 def pdf() -> bytes:
     """A real PDF of one page."""
-    from dematmp.audit.documents import render
-
-    return render("page", {"title": "Essai", "paragraphs": ["Essai"]}, title="Essai")
-
-
-def stream(data: bytes) -> io.BytesIO:
-    return io.BytesIO(data)
-
-
-def later(moment: datetime | None, seconds: float) -> datetime:
-    assert moment is not None
-    return moment + timedelta(seconds=seconds)
+    made = typst.compile(b"= Acte d'engagement\n\nNous nous engageons.")
+    assert isinstance(made, bytes)
+    return made

@@ -46,7 +46,8 @@ def refuse_rollback(size: int) -> None:
     if size < seen:
         raise JournalBroken(
             f"La base a {size} entrées, la copie du journal en atteste {seen} : la base a été "
-            "restaurée d'une sauvegarde ancienne. Rien n'est signé tant que les entrées manquantes ne sont pas retrouvées."
+            "restaurée d'une sauvegarde ancienne. Rien n'est signé tant que les entrées manquantes ne sont "
+            "pas retrouvées."
         )
     _checked = True
 
