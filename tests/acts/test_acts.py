@@ -272,7 +272,7 @@ def _tar(name: str, *, kind: bytes | None = None) -> bytes:
         else:
             member.size = 1
             tar.addfile(member, io.BytesIO(b"x"))
-    return gzip.compress(out.getvalue())
+    return gzip.compress(out.getvalue(), mtime=0)  # the same identifier in every worker
 
 
 @pytest.mark.parametrize(
