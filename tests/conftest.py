@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 
 from deploy.services.brokers import RabbitMQ, Redis
 from deploy.services.ceph import Ceph
@@ -98,5 +100,10 @@ def shared() -> Path:
 
 
 @pytest.fixture
-def world(db: None) -> World:
-    return make_world()
+def world(db: None) -> Iterator[World]:
+    """The world, in this test's transaction: requests made in this process must not close its connection."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield make_world()
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
