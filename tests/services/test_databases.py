@@ -1,0 +1,78 @@
+"""The guarantees that hold on SQLite hold on PostgreSQL, with several processes at once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.services.postgres import Postgres
+from deploy.services.process import Service
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.services
+# The rooms where a lock, a constraint or an order of commits matters.
+_FILES = ["tests/bids", "tests/audit", "tests/consultations", "tests/opening"]
+
+
+@pytest.mark.timeout(300)
+def test_the_same_tests_pass_on_postgresql(postgres: Postgres) -> None:
+    environment = {**os.environ, "DEMATMP_DATABASE_URL": postgres.url}
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST", "DEMATMP_STATE_DIR"):
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *_FILES]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+_WRITER = """
+import django
+django.setup()
+from django.db import transaction
+from django.utils import timezone
+from dematmp.audit.services import append
+for number in range(40):
+    with transaction.atomic():
+        append("award", {"n": number}, now=timezone.now())
+"""
+_CHECK = """
+import django
+django.setup()
+from dematmp.audit.services import verify
+print(verify())
+"""
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_four_processes_write_one_journal(
+    database: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "dematmp.settings.dev",
+        "DEMATMP_STATE_DIR": str(tmp_path),
+        "DEMATMP_SECRETS_DIR": str(tmp_path / "secrets"),
+        "DEMATMP_OBJECT_STORE": f"folder://{tmp_path}/objects",
+    }
+    environment.pop("DEMATMP_DATABASE_URL", None)
+    if database == "postgres":
+        service: Postgres = request.getfixturevalue("postgres")
+        name = f"journal_{os.getpid()}"
+        subprocess.run(
+            [str(Service.find("createdb")), "-h", "127.0.0.1", "-p", str(service.port), "-U", "app", name],
+            check=True,
+        )
+        environment["DEMATMP_DATABASE_URL"] = service.url.replace("/postgres", f"/{name}")
+
+    def python(*arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    for command in (["migrate", "-v0"], ["platform_keys"]):
+        assert python("manage.py", *command, "--skip-checks").wait() == 0
+    writers = [python("-c", _WRITER) for _ in range(4)]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    out, _ = python("-c", _CHECK).communicate()
+    assert int(out) == 160

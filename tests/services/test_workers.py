@@ -1,0 +1,138 @@
+"""Real workers on each broker: a task is done, a killed worker's task is done again, a lost task is found."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.services.mail import MailSink
+from deploy.services.process import Service
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
+_SEND = """
+import sys
+import django
+django.setup()
+from django.db import transaction
+from django.utils import timezone
+from dematmp.mails.services import store
+with transaction.atomic():
+    store(to="claire@example.fr", subject=sys.argv[1], body="Bonjour", now=timezone.now())
+"""
+
+
+@pytest.fixture(params=["filesystem", "redis", "rabbitmq"])
+def environment(request: pytest.FixtureRequest, tmp_path: Path, smtp: MailSink) -> dict[str, str]:
+    smtp.messages.clear()
+    values = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "dematmp.settings.dev",
+        "DEMATMP_STATE_DIR": str(tmp_path),
+        "DEMATMP_SECRETS_DIR": str(tmp_path / "secrets"),
+        "DEMATMP_EMAIL_URL": smtp.url,
+    }
+    values.pop("DEMATMP_BROKER_URL", None)
+    if request.param != "filesystem":
+        service: Service = request.getfixturevalue(request.param)
+        values["DEMATMP_BROKER_URL"] = service.url
+    run(values, "manage.py", "migrate", "-v0", "--skip-checks")
+    return values
+
+
+def run(environment: dict[str, str], *arguments: str) -> None:
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, check=True, capture_output=True)
+
+
+@pytest.fixture
+def worker(environment: dict[str, str], tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    started = start_worker(environment, tmp_path)
+    yield started
+    stop(started)
+
+
+def start_worker(environment: dict[str, str], folder: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "celery", "-A", "dematmp", "worker", "-B", "-s", str(folder / "beat")]
+    with (folder / "worker.log").open("ab") as log:
+        return subprocess.Popen(
+            [*command, "-c", "1", "-l", "info", "--without-gossip", "--without-mingle"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def stop(worker: "subprocess.Popen[bytes]") -> None:
+    if worker.poll() is None:
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+
+
+def received(smtp: MailSink, subject: str, seconds: float = 60) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if any(message["Subject"] == subject for message in smtp.messages):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_mail_stored_in_a_transaction_is_sent_by_the_worker(
+    environment: dict[str, str], worker: object, smtp: MailSink
+) -> None:
+    run(environment, "-c", _SEND, "bonjour")
+    assert received(smtp, "bonjour")
+
+
+def test_what_was_asked_while_no_worker_ran_is_done_when_one_comes(
+    environment: dict[str, str], tmp_path: Path, smtp: MailSink
+) -> None:
+    run(environment, "-c", _SEND, "en attente")
+    assert not smtp.messages
+    started = start_worker(environment, tmp_path)
+    try:
+        assert received(smtp, "en attente")
+    finally:
+        stop(started)
+
+
+def test_a_broker_that_is_down_fails_nothing_and_the_sweep_finds_the_work(
+    tmp_path: Path, smtp: MailSink
+) -> None:
+    smtp.messages.clear()
+    values = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "dematmp.settings.dev",
+        "DEMATMP_STATE_DIR": str(tmp_path),
+        "DEMATMP_EMAIL_URL": smtp.url,
+    }
+    run(values, "manage.py", "migrate", "-v0", "--skip-checks")
+    run({**values, "DEMATMP_BROKER_URL": "redis://127.0.0.1:9/0"}, "-c", _SEND, "sans courtier")
+    started = start_worker(values, tmp_path)
+    try:
+        assert received(smtp, "sans courtier")
+    finally:
+        stop(started)
+
+
+def test_a_mail_server_that_is_down_loses_nothing(tmp_path: Path, smtp: MailSink) -> None:
+    smtp.messages.clear()
+    values = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "dematmp.settings.dev",
+        "DEMATMP_STATE_DIR": str(tmp_path),
+        "DEMATMP_EMAIL_URL": "smtp://127.0.0.1:9",
+    }
+    run(values, "manage.py", "migrate", "-v0", "--skip-checks")
+    run(values, "-c", _SEND, "plus tard")
+    sweep = "import django; django.setup()\nfrom dematmp.mails.tasks import sweep\nsweep()"
+    run(values, "-c", sweep)
+    run({**values, "DEMATMP_EMAIL_URL": smtp.url}, "-c", sweep)
+    assert received(smtp, "plus tard", seconds=1)
