@@ -119,14 +119,22 @@ class FolderStore:
         )
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
-        """Join the parts into the object; does nothing when that was done before."""
+        """Join the parts into the object; does nothing when that was done before, by anybody."""
         path, folder = self._path(key), self._uploads / check_key(upload_id)
         total = sum(part.size for part in parts)
-        if not (path.is_file() and path.stat().st_size == total):
-            if len(parts) == 1:
-                self._move(folder / "1", path)
-            else:
-                self._write(path, self._joined(folder, parts))
+
+        def whole() -> bool:
+            return path.is_file() and path.stat().st_size == total
+
+        if not whole():
+            try:
+                if len(parts) == 1:
+                    self._move(folder / "1", path)
+                else:
+                    self._write(path, self._joined(folder, parts))
+            except PartTruncated:
+                if not whole():  # else another process completed it meanwhile
+                    raise
         shutil.rmtree(folder, ignore_errors=True)
 
     @staticmethod

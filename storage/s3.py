@@ -180,23 +180,24 @@ class S3Store:
         )
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
-        """Complete the upload; does nothing when that was done before."""
-        total = sum(part.size for part in parts)
+        """Complete the upload; does nothing when that was done before, by anybody."""
+        try:
+            self._complete(key, upload_id, parts)
+        except (ObjectMissing, StoreUnavailable):
+            if not (self.exists(key) and self.size(key) == sum(part.size for part in parts)):
+                raise
+
+    def _complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
         listed: dict[int, object] = {}
         marker: dict[str, object] = {}
-        try:
-            while True:
-                answer = self._call("list_parts", Key=check_key(key), UploadId=upload_id, **marker)
-                rows = answer.get("Parts", [])
-                if isinstance(rows, list):
-                    listed.update({row["PartNumber"]: row["ETag"] for row in rows})
-                if not answer.get("IsTruncated"):
-                    break
-                marker = {"PartNumberMarker": answer["NextPartNumberMarker"]}
-        except (ObjectMissing, StoreUnavailable):
-            if self.exists(key) and self.size(key) == total:
-                return
-            raise
+        while True:
+            answer = self._call("list_parts", Key=check_key(key), UploadId=upload_id, **marker)
+            rows = answer.get("Parts", [])
+            if isinstance(rows, list):
+                listed.update({row["PartNumber"]: row["ETag"] for row in rows})
+            if not answer.get("IsTruncated"):
+                break
+            marker = {"PartNumberMarker": answer["NextPartNumberMarker"]}
         if any(part.number not in listed for part in parts):
             raise PartTruncated("Une partie manque dans le stockage.")
         wanted = [{"PartNumber": part.number, "ETag": listed[part.number]} for part in parts]

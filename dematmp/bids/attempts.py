@@ -23,7 +23,7 @@ from dematmp.bids.errors import (
     PartRefused,
     PartTruncated,
 )
-from dematmp.bids.models import Attempt, Bid, Envelope, Part, SealedObject
+from dematmp.bids.models import Attempt, Envelope, Part, SealedObject
 from dematmp.consultations.models import Consultation
 from signing.digests import part_bytes_for
 from signing.errors import SigningError
@@ -203,7 +203,8 @@ def receive_part(
     )
     if sealed is None or not 1 <= number <= sealed.part_count:
         raise PartRefused("Cette partie n'est pas de celles que la tentative a annoncées.")
-    if sealed.completed_at is not None or Bid.objects.filter(attempt=attempt).exists():
+    final = Attempt.objects.filter(pk=attempt.pk, finalised_at__isnull=False).exists()
+    if final or sealed.completed_at is not None:
         known = sealed.parts.filter(number=number, sha256=sha256).first()
         if known is not None:
             return known

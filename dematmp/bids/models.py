@@ -14,6 +14,10 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         """What this company may see: its own attempts."""
         return self.filter(bidder=company)
 
+    def being_recorded(self) -> Self:
+        """Finalised by their company, every byte received, and not a bid yet: the next run completes them."""
+        return self.filter(finalised_at__isnull=False, bid=None)
+
 
 class Attempt(models.Model):
     """A deposit that was begun; evidence of diligence even when nothing was deposited."""
@@ -26,6 +30,8 @@ class Attempt(models.Model):
     started_at = models.DateTimeField("commencée le")
     client_clock = models.DateTimeField("horloge du poste", null=True, blank=True)
     announced_bytes = models.PositiveBigIntegerField("taille annoncée (octets)")
+    finalised_at = models.DateTimeField("finalisation reçue le", null=True, blank=True)
+    finalised_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     objects = AttemptQuerySet.as_manager()
 
     class Meta:

@@ -13,12 +13,13 @@ from django.db import transaction
 from dematmp.accounts.models import User
 from dematmp.audit.services import append, canonical, utc_text
 from dematmp.bids.errors import DigestMismatch, Incomplete
-from dematmp.bids.models import Attempt, Bid, SealedObject
+from dematmp.bids.models import Attempt, Bid, Part, SealedObject
 from dematmp.bids.rules import Candidate, is_late, states
 from dematmp.consultations.models import Consultation
 from dematmp.mails.services import store as store_mail
 from signing.digests import composite_of_parts
 from signing.header import header_hash
+from storage import errors as storage_errors
 from storage.objects import Part as StoredPart
 from storage.stores import object_store
 
@@ -35,20 +36,68 @@ def finalise(
     """
     if (done := Bid.objects.filter(attempt=attempt).first()) is not None:
         return done
-    sealed = list(
+    sealed = _sealed(attempt)
+    _check_complete(sealed)
+    _check_digests(sealed, digests)
+    Attempt.objects.filter(pk=attempt.pk, finalised_at=None).update(finalised_at=now, finalised_by=by)
+    # The instant is kept: after a crash from here the sweep makes this deposit, received at that instant.
+    return complete(attempt, now=now)
+
+
+def complete(attempt: Attempt, *, now: datetime) -> Bid:
+    """Make the bid of an attempt whose finalisation was received. May run twice and be killed anywhere.
+
+    Raises Incomplete when the store lost acknowledged bytes: the parts are then asked for again.
+    """
+    sealed = _sealed(attempt)
+    try:
+        _complete_objects(sealed, now=now)
+    except (storage_errors.PartTruncated, storage_errors.ObjectMissing) as lost:
+        raise _lost(attempt, sealed, now=now) from lost
+    # Every byte is in the store: a crash from here is finished by the next run.
+    with transaction.atomic():
+        locked = Attempt.objects.select_for_update(of=("self",)).get(pk=attempt.pk)
+        if (done := Bid.objects.filter(attempt=attempt).first()) is not None:
+            return done
+        if locked.finalised_at is None or locked.finalised_by is None:
+            raise Incomplete("Ce dépôt n'a pas été finalisé.")
+        return _record(locked, sealed, by=locked.finalised_by, now=locked.finalised_at)
+
+
+def _sealed(attempt: Attempt) -> list[SealedObject]:
+    return list(
         SealedObject.objects.filter(envelope__attempt=attempt)
         .select_related("envelope__attempt__consultation")
         .prefetch_related("parts")
         .order_by("pk")
     )
-    _check_complete(sealed)
-    _complete_objects(sealed, digests, now=now)
-    # Every byte is in the store, nothing is promised yet: a crash from here is finished by the next finalise.
+
+
+def _lost(attempt: Attempt, sealed: list[SealedObject], *, now: datetime) -> Incomplete:
+    """The store lost bytes that were acknowledged: it is written in the journal, and they are asked for."""
+    store = object_store()
+    gone = [each for each in sealed if each.completed_at is None and not store.exists(each.key)]
     with transaction.atomic():
-        Attempt.objects.select_for_update().get(pk=attempt.pk)
-        if (done := Bid.objects.filter(attempt=attempt).first()) is not None:
-            return done
-        return _record(attempt, sealed, by=by, now=now)
+        locked = Attempt.objects.select_for_update(of=("self",)).get(pk=attempt.pk)
+        for each in gone:
+            each.parts.all().delete()
+            SealedObject.objects.filter(pk=each.pk).update(upload_id="")
+        append(
+            "bytes-lost",
+            {
+                "attempt": str(attempt.uuid),
+                "finalised": utc_text(locked.finalised_at) if locked.finalised_at else None,
+                "objects": [each.key for each in gone],
+            },
+            consultation=attempt.consultation.uuid,
+            subject=attempt.uuid,
+            now=now,
+        )
+        Attempt.objects.filter(pk=attempt.pk).update(finalised_at=None, finalised_by=None)
+    return Incomplete(
+        f"Offre pas encore déposée : le stockage a perdu {len(gone)} objet(s) qu'il avait reçus. "
+        "L'incident est inscrit au journal."
+    )
 
 
 def _check_complete(sealed: list[SealedObject]) -> None:
@@ -65,16 +114,23 @@ def _check_complete(sealed: list[SealedObject]) -> None:
         )
 
 
-def _complete_objects(
-    sealed: list[SealedObject], digests: Mapping[tuple[uuid.UUID, str], str], *, now: datetime
-) -> None:
+def _parts(sealed: SealedObject) -> tuple[list[Part], str]:
+    """The parts in order, and the composite digest of the whole."""
+    parts = sorted(sealed.parts.all(), key=lambda part: part.number)
+    return parts, composite_of_parts([bytes.fromhex(part.sha256) for part in parts])
+
+
+def _check_digests(sealed: list[SealedObject], digests: Mapping[tuple[uuid.UUID, str], str]) -> None:
+    for each in sealed:
+        if digests.get((each.envelope.uuid, each.name)) != _parts(each)[1]:
+            raise DigestMismatch(f"L'objet {each.name} reçu n'est pas celui que votre poste a scellé.")
+
+
+def _complete_objects(sealed: list[SealedObject], *, now: datetime) -> None:
     store = object_store()
     for each in sealed:
-        parts = sorted(each.parts.all(), key=lambda part: part.number)
-        digest = composite_of_parts([bytes.fromhex(part.sha256) for part in parts])
-        if digests.get((each.envelope.uuid, each.name)) != digest:
-            raise DigestMismatch(f"L'objet {each.name} reçu n'est pas celui que votre poste a scellé.")
         if each.completed_at is None:
+            parts, digest = _parts(each)
             store.complete(
                 each.key,
                 each.upload_id,

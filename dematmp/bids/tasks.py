@@ -1,11 +1,20 @@
 """Stamping and sealing receipts, in the worker."""
 
+import logging
+from datetime import timedelta
+
 from celery import shared_task
 from django.db.models import Q
 from django.utils import timezone
 
-from dematmp.bids.models import Bid
+from dematmp.bids.errors import BidError
+from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.receipts import receipt_pdf, stamp
+from dematmp.bids.services import complete
+from storage.errors import StorageError
+
+log = logging.getLogger(__name__)
+_STILL_RUNNING = timedelta(seconds=30)  # a finalisation younger than this may still be in its own request
 
 
 @shared_task
@@ -26,7 +35,13 @@ def stamp_bid(bid_id: int) -> None:
 
 @shared_task
 def sweep() -> None:
-    """Stamp what a lost task or a silent authority left without token or receipt."""
+    """Make the bids whose finalisation was cut off; stamp what has no token or receipt yet."""
+    abandoned = timezone.now() - _STILL_RUNNING
+    for attempt in Attempt.objects.being_recorded().filter(finalised_at__lt=abandoned).order_by("pk")[:50]:
+        try:
+            complete(attempt, now=timezone.now())
+        except (BidError, StorageError) as waits:
+            log.warning("dépôt %s : pas encore enregistré (%s)", attempt.uuid, waits.code)
     waiting = (
         Bid.objects.filter(Q(token=None) | Q(receipt_pdf=None)).order_by("pk").values_list("pk", flat=True)
     )

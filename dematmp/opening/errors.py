@@ -32,6 +32,13 @@ class BeforeDeadline(OpeningError):
     next = "Revenez après la date limite de remise des offres."
 
 
+class DepositsPending(OpeningError):
+    """A deposit finalised in time is still being recorded: opening now would leave it out."""
+
+    code = "opening.deposits-pending"
+    next = "Réessayez dans une minute : la plateforme termine cet enregistrement d'elle-même."
+
+
 class QuorumMissing(OpeningError):
     """Fewer shares than the quorum."""
 

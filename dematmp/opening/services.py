@@ -16,7 +16,14 @@ from dematmp.bids.receipts import obtain_token
 from dematmp.bids.rules import COUNTS, REASONS
 from dematmp.bids.services import envelope_states
 from dematmp.consultations.models import Consultation
-from dematmp.opening.errors import AlreadyReleased, BeforeDeadline, OpeningError, QuorumMissing, ShareRefused
+from dematmp.opening.errors import (
+    AlreadyReleased,
+    BeforeDeadline,
+    DepositsPending,
+    OpeningError,
+    QuorumMissing,
+    ShareRefused,
+)
 from dematmp.opening.models import KeyHolder, OpenedEnvelope, OpeningSession, SessionShare
 from signing.keys import OVERHEAD_BYTES, new_seed, public_key
 from signing.sharing import SHARE_BYTES
@@ -116,7 +123,7 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
 
     Deadline passed here and for a timestamp authority, quorum there, journal first.
 
-    Raises BeforeDeadline, QuorumMissing. Then the worker unseals; a lost task is found by the sweep.
+    Raises BeforeDeadline, QuorumMissing, DepositsPending. Then the worker unseals; a lost task is found by the sweep.
     """
     consultation = session.consultation
     _check_deadline(consultation, by=by, now=now)
@@ -129,6 +136,10 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
             threshold=threshold,
         )
         _refuse(consultation, error, by=by, now=now)
+    if consultation.attempts.being_recorded().filter(finalised_at__lte=consultation.deadline).exists():
+        raise DepositsPending(
+            "Un dépôt reçu dans les délais est en cours d'enregistrement : il doit être ouvert avec les autres."
+        )
     stamped = obtain_token(bytes(session.public_key), now=now)
     deadline = consultation.deadline
     if stamped is not None and deadline is not None and stamped[0].token.gen_time <= deadline:
@@ -143,7 +154,7 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
         if locked.released_at is None:
             locked.released_by, locked.released_at, locked.problem = by, now, ""
             locked.save(update_fields=["released_by", "released_at", "problem"])
-            _list_envelopes(locked)
+            list_envelopes(locked)
             append(
                 "platform-release",
                 {
@@ -162,10 +173,17 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
     return locked
 
 
-def _list_envelopes(session: OpeningSession) -> None:
-    """One row for each deposited envelope: to open, or unopened with its reason."""
+def list_envelopes(session: OpeningSession) -> None:
+    """One row for each deposited envelope: to open, or unopened with its reason.
+
+    Called again until the minutes are written: what was received meanwhile is listed too.
+    """
     states = envelope_states(session.consultation)
-    for envelope in Envelope.objects.filter(uuid__in=states).order_by("pk"):
+    for row in session.envelopes.filter(state="waiting").select_related("envelope"):
+        state = states[str(row.envelope.uuid)]
+        if state != COUNTS:
+            session.envelopes.filter(pk=row.pk).update(state="unopened", reason=REASONS[state])
+    for envelope in Envelope.objects.filter(uuid__in=states, opened=None).order_by("pk"):
         state = states[str(envelope.uuid)]
         OpenedEnvelope.objects.get_or_create(
             envelope=envelope,

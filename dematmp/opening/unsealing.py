@@ -23,6 +23,7 @@ from dematmp.bids.models import Envelope
 from dematmp.opening.errors import OpeningError, ShareRefused
 from dematmp.opening.minutes import write_minutes
 from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
+from dematmp.opening.services import list_envelopes
 from signing import errors as signing_errors
 from signing.ceremony import parse_record
 from signing.envelope import Ids, check_ids, open_ek, unseal_blocks, unseal_closing, unseal_manifest
@@ -58,10 +59,13 @@ def unseal_all(session: OpeningSession) -> None:
     if session.finished_at is not None:
         return
     halves = _halves(session)
-    for row in (
+    list_envelopes(session)
+    while waiting := list(
         session.envelopes.filter(state="waiting").select_related("envelope__attempt__bidder").order_by("pk")
     ):
-        _open_envelope(session, row, halves[row.envelope.kind])
+        for row in waiting:
+            _open_envelope(session, row, halves[row.envelope.kind])
+        list_envelopes(session)
     write_minutes(session, now=timezone.now())
 
 

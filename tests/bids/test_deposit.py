@@ -130,3 +130,44 @@ def test_what_is_stored_before_the_deadline_holds_no_plaintext(world: World, tmp
     everything = b"".join(path.read_bytes() for path in [dump, *stored])
     assert b"SECRET-NAME" not in everything
     assert b"SECRET-CONTENT" not in everything
+
+
+def test_a_finalisation_cut_off_after_its_receipt_is_completed_at_its_own_instant(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dematmp.bids import services, tasks
+
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    speaker, draft = world.seal(consultation, tmp_path)
+    attempt = str(speaker.upload(draft)["attempt"])
+    assert consultation.deadline is not None
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(services, "_complete_objects", killed)
+        with time_machine.travel(consultation.deadline, tick=False):
+            speaker.finalise(draft, attempt)
+    assert not Bid.objects.exists()
+    with time_machine.travel(consultation.deadline + timedelta(minutes=5), tick=False):
+        tasks.sweep()
+        receipt = speaker.finalise(draft, attempt)
+    bid = Bid.objects.get()
+    assert (bid.received_at, bid.late, receipt["number"]) == (consultation.deadline, False, bid.number)
+
+
+def test_bytes_lost_by_the_store_are_asked_for_again_and_the_loss_is_journalled(
+    world: World, tmp_path: Path
+) -> None:
+    import shutil
+
+    from django.conf import settings
+
+    speaker, draft = world.seal(world.publish(), tmp_path)
+    attempt = str(speaker.upload(draft)["attempt"])
+    shutil.rmtree(Path(settings.OBJECT_STORE["root"]) / "uploads")
+    with refused("deposit.incomplete"):
+        speaker.finalise(draft, attempt)
+    assert Entry.objects.filter(kind="bytes-lost").count() == 1
+    assert speaker.finalise(draft, str(speaker.upload(draft)["attempt"]))["state"] == "in-time"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import time_machine
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from dematmp.audit.models import Entry
@@ -177,7 +178,6 @@ def _b64(data: bytes) -> str:
 
 
 def test_a_late_extension_of_the_deadline_is_refused(world: World, closed: Consultation) -> None:
-    from django.utils import timezone
 
     from dematmp.consultations.errors import WrongStep
     from dematmp.consultations.services import set_deadline
@@ -185,3 +185,46 @@ def test_a_late_extension_of_the_deadline_is_refused(world: World, closed: Consu
     now = timezone.now()
     with pytest.raises(WrongStep):
         set_deadline(closed, at=now + timedelta(days=1), by=world.agent, reason="trop tard", now=now)
+
+
+def test_nothing_opens_while_a_deposit_in_time_is_being_recorded(
+    world: World, closed: Consultation, tmp_path: Path
+) -> None:
+    from dematmp.bids.models import Attempt, Bid
+    from dematmp.bids.tasks import sweep
+
+    speaker, draft = world.seal(closed, tmp_path / "c", rival=True)
+    attempt = str(speaker.upload(draft)["attempt"])
+    Attempt.objects.filter(uuid=attempt).update(finalised_at=closed.deadline, finalised_by=world.rival_bidder)
+    session = world.share(closed, 0)
+    world.share(closed, 2)
+    with pytest.raises(ServerRefused) as error:
+        client(world.members[0], world.buyer).post(f"/openings/{session['session']}/open")
+    assert error.value.reason == "opening.deposits-pending"
+    assert closed.deadline is not None
+    with time_machine.travel(closed.deadline + timedelta(minutes=1)):
+        sweep()
+        assert opened(world, closed).state == "done"
+    last = Bid.objects.get(attempt__uuid=attempt)
+    assert set(
+        OpenedEnvelope.objects.filter(envelope__attempt=last.attempt).values_list("state", flat=True)
+    ) == {"opened"}
+
+
+def test_a_deposit_in_time_recorded_after_the_release_is_opened_too(
+    world: World, closed: Consultation, tmp_path: Path
+) -> None:
+    from dematmp.bids.models import Attempt
+    from dematmp.bids.services import complete
+
+    speaker, draft = world.seal(closed, tmp_path / "c", rival=True)
+    attempt = str(speaker.upload(draft)["attempt"])
+    session = world.share(closed, 0)
+    world.share(closed, 2)
+    client(world.members[2], world.buyer).post(f"/openings/{session['session']}/open")
+    Attempt.objects.filter(uuid=attempt).update(finalised_at=closed.deadline, finalised_by=world.rival_bidder)
+    complete(Attempt.objects.get(uuid=attempt), now=timezone.now())
+    unseal_all(OpeningSession.objects.get())
+    rows = OpenedEnvelope.objects.filter(envelope__attempt__bidder=world.rival).order_by("pk")
+    last = [row.state for row in rows if str(row.envelope.attempt.uuid) == attempt]
+    assert (set(last), len(last), [row.state for row in rows].count("unopened")) == ({"opened"}, 2, 2)
