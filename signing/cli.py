@@ -31,7 +31,7 @@ from signing.protectors import create_protector, unlock_protector
 from signing.receipt import verify_receipt
 
 DONE, REFUSED, UNREACHABLE = 0, 1, 3
-_err = Console(stderr=True, highlight=False, markup=False)
+_err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -104,7 +104,7 @@ class World:
             by=self.agent,
             now=timezone.now(),
         )
-        scan_version(version.pk)
+        scan_version(version.pk, now=timezone.now())
 
     def keys(self, consultation: Consultation, *, threshold: int = 2) -> None:
         """The ceremony, by the members' own client."""

@@ -15,6 +15,12 @@ class SiretRefused(AccountError):
     code = "account.siret-refused"
 
 
+class RoleRefused(AccountError):
+    """This role cannot be given, or taken away, so."""
+
+    code = "account.role-refused"
+
+
 class OrganisationExists(AccountError):
     """Another organisation already holds this SIRET."""
 

@@ -4,8 +4,9 @@ import hashlib
 import secrets
 import uuid
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Self
 
+from allauth.account.models import EmailAddress
 from django.contrib.auth.base_user import BaseUserManager
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
@@ -134,6 +135,46 @@ class Membership(models.Model):
             raise ValidationError(
                 "Ce rôle n'existe pas pour cette nature d'organisation.", code="account.role-refused"
             )
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def waiting(self) -> Self:
+        return self.filter(accepted_at=None)
+
+    def for_person(self, user: User) -> Self:
+        """What this person may accept: sent to an address that they have confirmed."""
+        confirmed = EmailAddress.objects.filter(user=user, verified=True).order_by("pk")
+        return self.waiting().filter(email__in=[each.email.lower() for each in confirmed])
+
+
+class Invitation(models.Model):
+    """A role offered to an address; it is given when its holder accepts it, signed in."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="invitations")
+    email = models.EmailField("adresse électronique")
+    role = models.CharField(
+        "rôle", max_length=16, choices=[(role, label) for role, (_, label) in ROLES.items()]
+    )
+    invited_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    invited_at = models.DateTimeField("invitée le")
+    accepted_at = models.DateTimeField("acceptée le", null=True, blank=True)
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "invitation"
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organisation", "email", "role"],
+                condition=models.Q(accepted_at=None),
+                name="accounts_invited_once",
+                violation_error_message="Cette personne est déjà invitée.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email}, {self.get_role_display()} de {self.organisation}"
 
 
 class TokenQuerySet(models.QuerySet["ApiToken"]):

@@ -2,12 +2,14 @@
 
 from datetime import datetime
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from dematmp.accounts.errors import AccountError, OrganisationExists, SiretRefused
-from dematmp.accounts.models import ApiToken, Membership, Organisation, User
-from dematmp.accounts.rules import COMPANY, clean_siret
+from dematmp.accounts.errors import AccountError, OrganisationExists, RoleRefused, SiretRefused
+from dematmp.accounts.models import ApiToken, Invitation, Membership, Organisation, User
+from dematmp.accounts.rules import COMPANY, clean_siret, role_fits
+from dematmp.mails.services import store as store_mail
 
 
 def create_organisation(
@@ -60,6 +62,53 @@ def register_company(
     give_role(user, company, "administrator")
     give_role(user, company, "bidder")
     return company
+
+
+@transaction.atomic
+def invite(organisation: Organisation, *, email: str, role: str, by: User, now: datetime) -> Invitation:
+    """Offer a role to an address, and tell it by mail; inviting twice sends the mail again.
+
+    Raises RoleRefused when the organisation's kind has no such role.
+    """
+    if not role_fits(role, organisation.kind):
+        raise RoleRefused("Ce rôle n'existe pas pour cette nature d'organisation.")
+    invitation, _ = Invitation.objects.get_or_create(
+        organisation=organisation,
+        email=email.lower(),
+        role=role,
+        accepted_at=None,
+        defaults={"invited_by": by, "invited_at": now},
+    )
+    store_mail(
+        to=invitation.email,
+        subject=f"{by} vous invite à rejoindre {organisation}",
+        body=f"{by} vous propose le rôle « {invitation.get_role_display()} » de {organisation} sur "
+        f"{settings.SITE_NAME}.\n\nConnectez-vous, ou créez un compte avec cette adresse, puis acceptez "
+        f"l'invitation dans votre espace : {settings.SITE_URL}/mon-espace/\n\n"
+        "Si vous ne connaissez pas cette personne, ne faites rien.",
+        now=now,
+    )
+    return invitation
+
+
+@transaction.atomic
+def accept(invitation: Invitation, *, by: User, now: datetime) -> Membership:
+    """The person invited takes the role; accepting twice is harmless."""
+    Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(accepted_at=now)
+    return give_role(by, invitation.organisation, invitation.role)
+
+
+@transaction.atomic
+def take_role(membership: Membership) -> None:
+    """Take a role away; access tokens open nothing more than the roles that remain.
+
+    Raises RoleRefused for the last administrator of a company.
+    """
+    organisation = Organisation.objects.select_for_update().get(pk=membership.organisation.pk)
+    last = organisation.memberships.filter(role=membership.role).exclude(pk=membership.pk)
+    if membership.role == "administrator" and not last.exists():
+        raise RoleRefused("Une entreprise garde au moins un administrateur.")
+    Membership.objects.filter(pk=membership.pk).delete()
 
 
 def issue_token(user: User, organisation: Organisation, *, label: str, now: datetime) -> str:

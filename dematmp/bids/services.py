@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 
+from django.conf import settings
 from django.db import transaction
 
 from dematmp.accounts.models import User
@@ -17,6 +18,7 @@ from dematmp.bids.models import Attempt, Bid, Part, SealedObject
 from dematmp.bids.rules import Candidate, is_late, states
 from dematmp.consultations.models import Consultation
 from dematmp.mails.services import store as store_mail
+from dematmp.mails.words import instant
 from signing.digests import composite_of_parts
 from signing.header import header_hash
 from storage import errors as storage_errors
@@ -206,8 +208,8 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
         to=by.email,
         subject=f"Accusé de réception {bid.number}" + (" (hors délai)" if late else ""),
         body=f"Votre dépôt pour la consultation {attempt.consultation.reference} a été reçu "
-        f"le {utc_text(now)}{' après la date limite (hors délai)' if late else ''}.\n"
-        "L'accusé de réception complet est dans votre espace.",
+        f"le {instant(now)}{', après la date limite (hors délai)' if late else ''}.\n"
+        f"L'accusé de réception complet est dans votre espace : {settings.SITE_URL}/entreprise/",
         now=now,
     )
     from dematmp.bids.tasks import stamp_bid

@@ -11,6 +11,7 @@ from django.db.models import Max
 from zipstream import ZipStream
 
 from dematmp.accounts.models import User
+from dematmp.audit.services import append
 from dematmp.consultations.errors import (
     ConsultationError,
     DocumentNotServed,
@@ -21,6 +22,7 @@ from dematmp.consultations.errors import (
 from dematmp.consultations.models import Consultation, Document, DocumentVersion, Withdrawal
 from dematmp.consultations.rules import check_not_empty, clean_name
 from dematmp.consultations.services import tell_followers
+from dematmp.mails.services import store as store_mail
 from storage.antivirus import scan
 from storage.stores import object_store
 
@@ -86,27 +88,64 @@ def add_version(
             uploaded_by=by,
             uploaded_at=now,
         )
-        if consultation.published_at:
-            tell_followers(consultation, f"La pièce « {title} » a une nouvelle version.", now=now)
         from dematmp.consultations.tasks import scan_document
 
         transaction.on_commit(lambda: scan_document.delay(version.pk), robust=True)
     return version
 
 
-def scan_version(version_id: int) -> str:
-    """Scan one version and store the verdict, once.
+def scan_version(version_id: int, *, now: datetime) -> None:
+    """Scan one version and store the verdict, once; from then on it is served, or its sender is told why not.
 
     May run twice. Raises AntivirusUnavailable (retried by the sweep).
     """
-    version = DocumentVersion.objects.filter(pk=version_id).first()
-    if version is None or version.verdict != "pending":
-        return version.verdict if version else "clean"
-    verdict = scan(object_store().open(version.key))
-    DocumentVersion.objects.filter(pk=version_id, verdict="pending").update(
-        verdict=str(verdict.state), verdict_detail=(verdict.name or verdict.engine or "")[:200]
+    version = (
+        DocumentVersion.objects.select_related("document__consultation", "uploaded_by")
+        .filter(pk=version_id, verdict="pending")
+        .first()
     )
-    return str(verdict.state)
+    if version is None:
+        return
+    verdict = scan(object_store().open(version.key))
+    with transaction.atomic():
+        changed = DocumentVersion.objects.filter(pk=version_id, verdict="pending").update(
+            verdict=str(verdict.state), verdict_detail=(verdict.name or verdict.engine or "")[:200]
+        )
+        if changed:
+            version.refresh_from_db(fields=["verdict", "verdict_detail"])
+            _announce(version, now=now)
+
+
+def _announce(version: DocumentVersion, *, now: datetime) -> None:
+    """Once published, a change is journalled and told to who follows; a refused file to its sender."""
+    document = version.document
+    consultation = document.consultation
+    if not version.is_served:
+        store_mail(
+            to=version.uploaded_by.email,
+            subject=f"{consultation.reference} : le fichier « {version.name} » n'est pas proposé",
+            body=f"L'antivirus a jugé le fichier « {version.name} » {version.get_verdict_display()} "
+            f"({version.verdict_detail}). Il n'est communiqué à personne"
+            + (" ; la version précédente reste proposée." if document.served else ".")
+            + "\nVérifiez votre poste, puis déposez une version saine.",
+            now=now,
+        )
+    elif consultation.published_at:
+        append(
+            "document-version",
+            {
+                "consultation": str(consultation.uuid),
+                "document": str(document.uuid),
+                "version": version.number,
+                "name": version.name,
+                "sha256": version.sha256,
+                "by": str(version.uploaded_by.uuid),
+            },
+            consultation=consultation.uuid,
+            now=now,
+        )
+        what = "est ajoutée" if version.number == 1 else "a une nouvelle version"
+        tell_followers(consultation, f"La pièce « {document.title} » {what}.", now=now)
 
 
 def read(version: DocumentVersion, *, email: str = "", now: datetime) -> Iterator[bytes]:
@@ -121,18 +160,13 @@ def read(version: DocumentVersion, *, email: str = "", now: datetime) -> Iterato
 
 
 def read_all(consultation: Consultation, *, email: str = "", now: datetime) -> Iterator[bytes]:
-    """The whole file as a ZIP made while it is sent, and one line in the register.
+    """The whole file as a ZIP made while it is sent, in its last served versions; one line in the register.
 
     Raises DocumentNotServed.
     """
-    versions = [
-        version for document in consultation.documents.order_by("pk") if (version := document.current)
-    ]
-    for version in versions:
-        if not version.is_served:
-            raise DocumentNotServed(
-                f"Le fichier « {version.name} » n'est pas servi : {version.get_verdict_display()}."
-            )
+    versions = [version for document in consultation.documents.order_by("pk") if (version := document.served)]
+    if not versions:
+        raise DocumentNotServed("Aucune pièce du dossier n'est encore proposée.")
     Withdrawal.objects.create(consultation=consultation, version=None, email=email, at=now)
     archive = ZipStream(sized=False)
     taken: set[str] = set()

@@ -61,6 +61,13 @@ class WrongStep(ConsultationError):
     next = "Rechargez la page pour voir où en est la consultation."
 
 
+class LinkRefused(ConsultationError):
+    """A link of a mail that was cut or altered."""
+
+    code = "consultation.link-refused"
+    next = "Copiez l'adresse entière du message, ou écrivez à l'acheteur."
+
+
 class NameRefused(ConsultationError):
     """A file's name is hostile or too long."""
 

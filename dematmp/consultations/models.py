@@ -266,7 +266,18 @@ class Document(models.Model):
 
     @property
     def current(self) -> "DocumentVersion | None":
+        """The last version sent, whatever the antivirus says of it: the buyer's."""
         return self.versions.order_by("-number").first()
+
+    @property
+    def served(self) -> "DocumentVersion | None":
+        """The last version that may be served: the public's. An infected new version replaces nothing."""
+        return self.served_versions.order_by("-number").first()
+
+    @property
+    def served_versions(self) -> "models.QuerySet[DocumentVersion]":
+        """Every version that was or is offered to the public."""
+        return self.versions.filter(verdict__in=SERVED)
 
 
 class DocumentVersion(models.Model):

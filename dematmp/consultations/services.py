@@ -4,12 +4,21 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 
+from django.conf import settings
+from django.core import signing
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.services import append, utc_text
-from dematmp.consultations.errors import ConsultationError, CpvUnknown, NotReady, SamePerson, WrongStep
+from dematmp.consultations.errors import (
+    ConsultationError,
+    CpvUnknown,
+    LinkRefused,
+    NotReady,
+    SamePerson,
+    WrongStep,
+)
 from dematmp.consultations.models import (
     Consultation,
     Cpv,
@@ -22,7 +31,10 @@ from dematmp.consultations.models import (
 )
 from dematmp.consultations.rules import check_deadline
 from dematmp.mails.services import store as store_mail
+from dematmp.mails.words import instant
 from notices.cpv import CpvRefused, clean_cpv
+
+_UNFOLLOW = "dematmp.consultations.unfollow"
 
 
 def known_cpv(text: str) -> str:
@@ -73,14 +85,64 @@ def create_consultation(
                 created_at=now,
             )
     except IntegrityError as taken:
-        raise ConsultationError(
-            "Cet acheteur a déjà une consultation de cette référence.", "Choisissez une autre référence."
-        ) from taken
-    for lot in list(lots) or [{"number": "1", "title": title}]:
+        raise _reference_taken() from taken
+    _write_lots_and_criteria(consultation, lots, criteria)
+    return consultation
+
+
+def _write_lots_and_criteria(
+    consultation: Consultation, lots: Iterable[Mapping[str, object]], criteria: Iterable[tuple[str, int]]
+) -> None:
+    consultation.lots.all().delete()
+    consultation.criteria.all().delete()
+    for lot in list(lots) or [{"number": "1", "title": consultation.title}]:
         Lot.objects.create(consultation=consultation, **lot)
     for name, weight in criteria:
         Criterion.objects.create(consultation=consultation, name=name, weight=weight)
-    return consultation
+
+
+@transaction.atomic
+def correct_consultation(
+    consultation: Consultation,
+    *,
+    reference: str,
+    title: str,
+    object: str,
+    procedure: str,
+    cpv: str,
+    lots: Iterable[Mapping[str, object]] = (),
+    criteria: Iterable[tuple[str, int]] = (),
+    estimated_value: Decimal | None = None,
+    deposit_rules: str = "",
+    kinds: Iterable[str] = ("candidature", "offre"),
+) -> None:
+    """Rewrite a draft. Raises WrongStep once it is submitted, or when its keys are made for other kinds."""
+    locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
+    if locked.step != "draft":
+        raise WrongStep(
+            "Cette consultation n'est plus en préparation.",
+            "Demandez au valideur de la renvoyer en préparation, puis corrigez-la.",
+        )
+    if locked.ceremony_sha256 and set(kinds) != set(locked.kinds):
+        raise WrongStep(
+            "Les clés de la commission sont faites pour les enveloppes choisies.",
+            "Gardez les mêmes enveloppes, ou préparez une autre consultation.",
+        )
+    locked.reference, locked.title, locked.object = reference, title, object
+    locked.procedure, locked.cpv, locked.kinds = procedure, known_cpv(cpv), list(kinds)
+    locked.estimated_value, locked.deposit_rules = estimated_value, deposit_rules
+    try:
+        with transaction.atomic():
+            locked.save()
+    except IntegrityError as taken:
+        raise _reference_taken() from taken
+    _write_lots_and_criteria(locked, lots, criteria)
+
+
+def _reference_taken() -> ConsultationError:
+    return ConsultationError(
+        "Cet acheteur a déjà une consultation de cette référence.", "Choisissez une autre référence."
+    )
 
 
 @transaction.atomic
@@ -127,7 +189,9 @@ def set_deadline(
         now=now,
     )
     if locked.published_at:
-        tell_followers(locked, f"La date limite est reportée au {at.isoformat()}. Motif : {reason}", now=now)
+        tell_followers(
+            locked, f"La date limite est reportée au {instant(at, zone)}.\nMotif : {reason}", now=now
+        )
     return deadline
 
 
@@ -274,10 +338,33 @@ def tell_followers(consultation: Consultation, text: str, *, also: str = "", now
     addresses = set(consultation.followers.order_by("pk").values_list("email", flat=True)) | (
         {also} if also else set()
     )
+    page = f"{settings.SITE_URL}/consultations/{consultation.uuid}/"
     for address in sorted(addresses):
         store_mail(
             to=address,
             subject=f"{consultation.reference} : {consultation.title}",
-            body=f"{text}\n\nConsultation {consultation.reference}, {consultation.buyer.name}.",
+            body=f"{text}\n\nConsultation {consultation.reference}, {consultation.buyer.name} : {page}\n\n"
+            f"Ne plus recevoir ces messages : {page}ne-plus-suivre/{unfollow_token(consultation, address)}/",
             now=now,
         )
+
+
+def unfollow_token(consultation: Consultation, email: str) -> str:
+    """What lets the holder of this address, and nobody else, stop the messages of this consultation."""
+    return str(signing.dumps([str(consultation.uuid), email], salt=_UNFOLLOW))
+
+
+def unfollow(consultation: Consultation, *, token: str) -> None:
+    """Forget an address; twice is harmless. Raises LinkRefused."""
+    Follower.objects.filter(consultation=consultation, email=followed_by(consultation, token=token)).delete()
+
+
+def followed_by(consultation: Consultation, *, token: str) -> str:
+    """The address of an unfollow link. Raises LinkRefused."""
+    try:
+        uuid, email = signing.loads(token, salt=_UNFOLLOW)
+    except (signing.BadSignature, ValueError, TypeError) as forged:
+        raise LinkRefused("Ce lien n'est pas valable.") from forged
+    if uuid != str(consultation.uuid):
+        raise LinkRefused("Ce lien n'est pas valable.")
+    return str(email)

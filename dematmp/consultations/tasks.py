@@ -1,6 +1,7 @@
 """Scanning, in the worker."""
 
 from celery import shared_task
+from django.utils import timezone
 
 from dematmp.consultations.documents import scan_version
 from dematmp.consultations.models import DocumentVersion
@@ -11,7 +12,7 @@ from storage.errors import AntivirusUnavailable
 def scan_document(version_id: int) -> None:
     """Scan; an antivirus that does not answer leaves the row pending for the sweep."""
     try:
-        scan_version(version_id)
+        scan_version(version_id, now=timezone.now())
     except AntivirusUnavailable:
         return
 

@@ -123,7 +123,8 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
 
     Deadline passed here and for a timestamp authority, quorum there, journal first.
 
-    Raises BeforeDeadline, QuorumMissing, DepositsPending. Then the worker unseals; a lost task is found by the sweep.
+    Raises BeforeDeadline, QuorumMissing, DepositsPending. Then the worker unseals; a lost task is found by
+    the sweep.
     """
     consultation = session.consultation
     _check_deadline(consultation, by=by, now=now)
@@ -138,7 +139,7 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
         _refuse(consultation, error, by=by, now=now)
     if consultation.attempts.being_recorded().filter(finalised_at__lte=consultation.deadline).exists():
         raise DepositsPending(
-            "Un dépôt reçu dans les délais est en cours d'enregistrement : il doit être ouvert avec les autres."
+            "Un dépôt reçu dans les délais est en cours d'enregistrement : il s'ouvrira avec les autres."
         )
     stamped = obtain_token(bytes(session.public_key), now=now)
     deadline = consultation.deadline

@@ -4,24 +4,31 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.accounts.errors import AccountError
-from dematmp.accounts.models import ApiToken, Organisation
+from dematmp.accounts.models import ApiToken, Invitation, Organisation
 from dematmp.accounts.services import issue_token, register_company, revoke_token
 from dematmp.web.access import MemberRequest, signed_in
 from dematmp.web.errors import explain
 from dematmp.web.forms import CompanyForm, TokenForm
 
 
-@require_GET
+@require_safe
 @signed_in
 def space(request: MemberRequest) -> HttpResponse:
     """The rooms that this person may enter."""
     memberships = request.user.memberships.select_related("organisation").order_by(
         "organisation__name", "role"
     )
-    return render(request, "account/space.html", {"memberships": memberships})
+    context = {
+        "memberships": memberships,
+        "invitations": Invitation.objects.for_person(request.user)
+        .select_related("organisation", "invited_by")
+        .order_by("pk"),
+        "administered": [each.organisation for each in memberships if each.role == "administrator"],
+    }
+    return render(request, "account/space.html", context)
 
 
 @require_http_methods(["GET", "POST"])

@@ -6,7 +6,7 @@ import uuid
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from dematmp.accounts.models import Organisation
 from dematmp.bids.models import Attempt, Bid
@@ -22,7 +22,7 @@ def _companies(request: MemberRequest) -> list[Organisation]:
     return list(mine.distinct().order_by("name"))
 
 
-@require_GET
+@require_safe
 @holds(*_ROLES)
 def deposit_list(request: MemberRequest) -> HttpResponse:
     """Every attempt of the companies of this person, deposited or not."""
@@ -34,7 +34,7 @@ def deposit_list(request: MemberRequest) -> HttpResponse:
     return render(request, "bidder/list.html", context)
 
 
-@require_GET
+@require_safe
 @holds(*_ROLES)
 def deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
     """Where one deposit is: what arrived, what is missing, its receipt."""
@@ -82,7 +82,7 @@ def _bid(request: MemberRequest, deposit: uuid.UUID) -> Bid:
     return found
 
 
-@require_GET
+@require_safe
 @holds(*_ROLES)
 def receipt_as_pdf(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
     bid = _bid(request, deposit)
@@ -91,7 +91,7 @@ def receipt_as_pdf(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
     return document(bytes(bid.receipt_pdf), name=f"{bid.number}.pdf", content_type="application/pdf")
 
 
-@require_GET
+@require_safe
 @holds(*_ROLES)
 def receipt_as_json(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
     bid = _bid(request, deposit)

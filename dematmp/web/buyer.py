@@ -11,7 +11,7 @@ from django.forms import BaseForm
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.awards.models import Award
@@ -31,6 +31,7 @@ from dematmp.web.buyer_forms import (
     DeadlineForm,
     PieceForm,
     VersionForm,
+    draft_values,
 )
 from dematmp.web.errors import explain
 from dematmp.web.pages import attachment, of_buyer, page_of
@@ -43,7 +44,7 @@ def _buyers(request: MemberRequest, *roles: str) -> QuerySet[Organisation]:
     return mine.distinct().order_by("name")
 
 
-@require_GET
+@require_safe
 @holds(*_ROLES)
 def consultation_list(request: MemberRequest) -> HttpResponse:
     """The consultations of the buyers for which this person works."""
@@ -66,7 +67,23 @@ def new_consultation(request: MemberRequest) -> HttpResponse:
     return render(request, "buyer/new.html", {"form": form}, status=400 if form.errors else 200)
 
 
-@require_GET
+@require_http_methods(["GET", "POST"])
+@holds("agent")
+def correct(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    """Rewrite a consultation that is still being prepared."""
+    found = of_buyer(request.user, consultation, "agent")
+    buyers = Organisation.objects.filter(pk=found.buyer.pk)
+    form = ConsultationForm(request.POST or None, buyers=buyers, initial=draft_values(found))
+
+    def act(now: datetime) -> str:
+        values = {name: value for name, value in form.cleaned_data.items() if name != "buyer"}
+        services.correct_consultation(found, **values)
+        return "La consultation est corrigée."
+
+    return _form_page(request, found, form, title="Corriger la consultation", action="Enregistrer", act=act)
+
+
+@require_safe
 @holds(*_ROLES)
 def consultation(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     """Where the consultation is, what is missing, what to do next."""
@@ -265,7 +282,7 @@ def publish(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     return redirect("buyer-consultation", consultation=found.uuid)
 
 
-@require_GET
+@require_safe
 @holds(*_ROLES)
 def questions(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     found = of_buyer(request.user, consultation, *_ROLES)
@@ -302,7 +319,7 @@ def answer(request: MemberRequest, consultation: uuid.UUID, question: uuid.UUID)
     )
 
 
-@require_GET
+@require_safe
 @holds(*_ROLES)
 def registers(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     """Register of downloads; register of deposits once the deadline has passed, never before."""
@@ -329,7 +346,7 @@ def _cell(text: str) -> str:
     return f"'{text}" if text[:1] in "=+-@\t\r" and text else text
 
 
-@require_GET
+@require_safe
 @holds(*_ROLES)
 def register_csv(request: MemberRequest, consultation: uuid.UUID) -> HttpResponseBase:
     """The register of downloads as CSV (semicolons, UTF-8 with a mark, as French spreadsheets open it)."""

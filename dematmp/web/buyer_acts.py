@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.accounts.models import Organisation
 from dematmp.acts.files import read_file
@@ -68,7 +68,7 @@ def _act(request: MemberRequest, act: uuid.UUID) -> Act:
     return found
 
 
-@require_GET
+@require_safe
 @holds("agent", "validator")
 def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
     """Where the act is, step by step."""
@@ -78,7 +78,7 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
     return render(request, template, context)
 
 
-@require_GET
+@require_safe
 @holds("agent", "validator")
 def act_file(request: MemberRequest, act: uuid.UUID, name: str) -> HttpResponse:
     found = _act(request, act)

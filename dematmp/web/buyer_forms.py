@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.consultations.errors import CpvUnknown
-from dematmp.consultations.models import KINDS, Lot
+from dematmp.consultations.models import KINDS, Consultation, Lot
 from dematmp.consultations.rules import DOCUMENT_KINDS, PROCEDURES
 from dematmp.consultations.services import known_cpv
 
@@ -107,6 +107,18 @@ class ConsultationForm(forms.Form):
         if criteria and total != 100:
             raise ValidationError(f"Les pondérations totalisent {total} ; le total doit faire 100.")
         return criteria
+
+
+def draft_values(consultation: Consultation) -> dict[str, object]:
+    """What `ConsultationForm` shows of a draft, lots and criteria as they are typed."""
+    names = ("reference", "title", "object", "procedure", "cpv", "kinds", "estimated_value", "deposit_rules")
+    values: dict[str, object] = {name: getattr(consultation, name) for name in names}
+    values["buyer"] = consultation.buyer.uuid
+    lots = consultation.lots.order_by("pk")
+    values["lots"] = "\n".join(f"{lot.number} : {lot.title}" for lot in lots)
+    criteria = consultation.criteria.order_by("pk")
+    values["criteria"] = "\n".join(f"{each.name} : {each.weight}" for each in criteria)
+    return values
 
 
 class DeadlineForm(forms.Form):

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from dematmp.consultations.models import Consultation, ConsultationQuerySet
 from dematmp.opening.models import OpenedFile, OpeningSession
@@ -27,7 +27,7 @@ def _found(request: MemberRequest, consultation: uuid.UUID) -> Consultation:
     return found
 
 
-@require_GET
+@require_safe
 @holds("member")
 def session_list(request: MemberRequest) -> HttpResponse:
     """Consultations of which this person holds a share."""
@@ -36,7 +36,7 @@ def session_list(request: MemberRequest) -> HttpResponse:
     return render(request, "committee/list.html", context)
 
 
-@require_GET
+@require_safe
 @holds("member")
 def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     """The session of one consultation: shares, progress, opened files, minutes."""
@@ -66,7 +66,7 @@ def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     return render(request, template, context)
 
 
-@require_GET
+@require_safe
 @holds("member")
 def minutes(request: MemberRequest, consultation: uuid.UUID, form: str) -> HttpResponse:
     """The minutes, as PDF or JSON."""
@@ -77,7 +77,7 @@ def minutes(request: MemberRequest, consultation: uuid.UUID, form: str) -> HttpR
     return document(bytes(data), name=f"proces-verbal.{form}", content_type=f"application/{form}")
 
 
-@require_GET
+@require_safe
 @holds("member")
 def opened_file(request: MemberRequest, consultation: uuid.UUID, file: uuid.UUID) -> HttpResponseBase:
     """One opened file, only when the antivirus cleared it."""

@@ -78,6 +78,19 @@ class CompanyForm(forms.Form):
         return str(self.cleaned_data["country"]).upper()
 
 
+class InvitationForm(forms.Form):
+    email = forms.EmailField(
+        label="Adresse électronique de votre collègue", widget=forms.EmailInput({"autocomplete": "off"})
+    )
+    role = forms.ChoiceField(
+        label="Rôle",
+        choices=[
+            ("bidder", "Soumissionnaire : dépose des offres"),
+            ("administrator", "Administrateur : dépose et invite"),
+        ],
+    )
+
+
 class TokenForm(forms.Form):
     label = forms.CharField(
         label="À quoi servira ce jeton ?",

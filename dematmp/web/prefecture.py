@@ -4,7 +4,7 @@ import uuid
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from dematmp.acts.files import read_file
 from dematmp.acts.models import Act
@@ -12,7 +12,7 @@ from dematmp.web.access import MemberRequest, holds
 from dematmp.web.pages import document, page_of
 
 
-@require_GET
+@require_safe
 @holds("controller")
 def act_list(request: MemberRequest) -> HttpResponse:
     """Acknowledged acts of the territory, the latest first."""
@@ -30,13 +30,13 @@ def _act(request: MemberRequest, act: uuid.UUID) -> Act:
     return found
 
 
-@require_GET
+@require_safe
 @holds("controller")
 def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
     return render(request, "prefecture/act.html", {"act": _act(request, act)})
 
 
-@require_GET
+@require_safe
 @holds("controller")
 def act_file(request: MemberRequest, act: uuid.UUID, name: str) -> HttpResponse:
     """The act's document, the message received, the acknowledgement sent."""

@@ -7,14 +7,14 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_authority
 from dematmp.audit.publication import entries_bundle, tile_hashes
 from dematmp.audit.services import checkpoint
 from dematmp.consultations import documents
 from dematmp.consultations.models import Consultation, DocumentVersion
-from dematmp.consultations.services import ask, follow
+from dematmp.consultations.services import ask, follow, followed_by, unfollow
 from dematmp.web.access import anyone
 from dematmp.web.forms import FollowForm, QuestionForm, SearchForm
 from dematmp.web.pages import attachment, page_of, published
@@ -23,7 +23,7 @@ TIMESTAMP_QUERY = "application/timestamp-query"
 _QUERY_BYTES = 4096
 
 
-@require_GET
+@require_safe
 @anyone
 def consultation_list(request: HttpRequest) -> HttpResponse:
     """Published consultations, the soonest deadline first; closed ones on demand."""
@@ -48,7 +48,7 @@ def consultation_list(request: HttpRequest) -> HttpResponse:
     return render(request, template, context)
 
 
-@require_GET
+@require_safe
 @anyone
 def consultation(request: HttpRequest, consultation: uuid.UUID) -> HttpResponse:
     return _consultation_page(request, published(consultation))
@@ -77,7 +77,7 @@ def _consultation_page(
     return render(request, "public/consultation.html", context, status=400 if invalid else 200)
 
 
-@require_GET
+@require_safe
 @anyone
 def whole_file(request: HttpRequest, consultation: uuid.UUID) -> HttpResponseBase:
     """The whole consultation file as a ZIP; writes one line in the register of downloads."""
@@ -86,7 +86,7 @@ def whole_file(request: HttpRequest, consultation: uuid.UUID) -> HttpResponseBas
     return attachment(chunks, name=f"dossier-{found.reference}.zip")
 
 
-@require_GET
+@require_safe
 @anyone
 def piece(request: HttpRequest, consultation: uuid.UUID, version: uuid.UUID) -> HttpResponseBase:
     """One version of one piece; writes one line in the register of downloads."""
@@ -112,6 +112,19 @@ def follow_changes(request: HttpRequest, consultation: uuid.UUID) -> HttpRespons
 
 
 @csrf_exempt
+@require_http_methods(["GET", "POST"])
+@anyone
+def stop_following(request: HttpRequest, consultation: uuid.UUID, token: str) -> HttpResponse:
+    """The link of a mail: a page with one button, since a GET only reads."""
+    found = published(consultation)
+    email = followed_by(found, token=token)
+    if request.method == "POST":
+        unfollow(found, token=token)
+    context = {"consultation": found, "email": email, "done": request.method == "POST"}
+    return render(request, "public/unfollow.html", context)
+
+
+@csrf_exempt
 @require_POST
 @anyone
 def ask_question(request: HttpRequest, consultation: uuid.UUID) -> HttpResponse:
@@ -123,7 +136,7 @@ def ask_question(request: HttpRequest, consultation: uuid.UUID) -> HttpResponse:
     return redirect(f"{request.path.rsplit('/', 2)[0]}/?fait=question#questions")
 
 
-@require_GET
+@require_safe
 @anyone
 def help_page(request: HttpRequest) -> HttpResponse:
     """How to deposit, and the limits announced."""
@@ -132,13 +145,13 @@ def help_page(request: HttpRequest) -> HttpResponse:
     )
 
 
-@require_GET
+@require_safe
 @anyone
 def accessibility(request: HttpRequest) -> HttpResponse:
     return render(request, "public/accessibility.html")
 
 
-@require_GET
+@require_safe
 @anyone
 def journal(request: HttpRequest) -> HttpResponse:
     """The journal's latest checkpoint and how to check it."""
@@ -150,7 +163,7 @@ def journal(request: HttpRequest) -> HttpResponse:
     return render(request, "public/journal.html", context)
 
 
-@require_GET
+@require_safe
 @anyone
 def journal_file(request: HttpRequest, path: str) -> HttpResponse:
     """The C2SP tlog-tiles layout: checkpoint, key, ca.pem, tile/L/N[.p/W], tile/entries/N[.p/W]."""

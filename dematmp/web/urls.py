@@ -2,7 +2,7 @@
 
 from django.urls import path, register_converter
 
-from dematmp.web import account, bidder, buyer, buyer_acts, committee, prefecture, public
+from dematmp.web import account, bidder, buyer, buyer_acts, colleagues, committee, prefecture, public
 
 
 class MinutesForm:
@@ -17,6 +17,7 @@ class MinutesForm:
 
 register_converter(MinutesForm, "minutes")
 _BUYER = "acheteur/consultations/<uuid:consultation>/"
+_TEAM = "entreprise/<uuid:company>/equipe/"
 _COMMITTEE = "commission/<uuid:consultation>/"
 
 urlpatterns = [
@@ -25,6 +26,11 @@ urlpatterns = [
     path("consultations/<uuid:consultation>/dossier.zip", public.whole_file, name="whole-file"),
     path("consultations/<uuid:consultation>/pieces/<uuid:version>/", public.piece, name="piece"),
     path("consultations/<uuid:consultation>/suivre/", public.follow_changes, name="follow"),
+    path(
+        "consultations/<uuid:consultation>/ne-plus-suivre/<str:token>/",
+        public.stop_following,
+        name="unfollow",
+    ),
     path("consultations/<uuid:consultation>/questions/", public.ask_question, name="ask"),
     path("aide/", public.help_page, name="help"),
     path("accessibilite/", public.accessibility, name="accessibility"),
@@ -35,6 +41,10 @@ urlpatterns = [
     path("mon-espace/entreprise/", account.new_company, name="new-company"),
     path("mon-espace/jetons/", account.tokens, name="tokens"),
     path("mon-espace/jetons/<int:token>/revoquer/", account.revoke, name="revoke-token"),
+    path("mon-espace/invitations/<uuid:invitation>/", colleagues.join, name="join"),
+    path(_TEAM, colleagues.colleagues, name="colleagues"),
+    path(f"{_TEAM}roles/<int:membership>/", colleagues.dismiss, name="dismiss"),
+    path(f"{_TEAM}invitations/<uuid:invitation>/", colleagues.cancel, name="cancel-invitation"),
     path("entreprise/", bidder.deposit_list, name="deposits"),
     path("entreprise/depots/<uuid:deposit>/", bidder.deposit, name="deposit"),
     path("entreprise/depots/<uuid:deposit>/accuse.pdf", bidder.receipt_as_pdf, name="receipt-pdf"),
@@ -42,6 +52,7 @@ urlpatterns = [
     path("acheteur/", buyer.consultation_list, name="buyer"),
     path("acheteur/consultations/nouvelle/", buyer.new_consultation, name="buyer-new"),
     path(_BUYER, buyer.consultation, name="buyer-consultation"),
+    path(f"{_BUYER}corriger/", buyer.correct, name="buyer-correct"),
     path(f"{_BUYER}date-limite/", buyer.deadline, name="buyer-deadline"),
     path(f"{_BUYER}pieces/", buyer.add_piece, name="buyer-piece"),
     path(f"{_BUYER}pieces/<int:document>/", buyer.add_piece_version, name="buyer-piece-version"),

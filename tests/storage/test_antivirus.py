@@ -26,7 +26,7 @@ def zipped(data: bytes) -> bytes:
 
 
 def zip64(data: bytes, folder: Path) -> bytes:
-    """As `zip -fz` writes it: Python's own writer drops the ZIP64 fields of small members in some versions."""
+    """As `zip -fz` writes it: Python may drop the ZIP64 fields of small members."""
     (folder / "a.bin").write_bytes(data)
     subprocess.run(["zip", "-q", "-fz", "a.zip", "a.bin"], cwd=folder, check=True)
     return (folder / "a.zip").read_bytes()

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.accounts.models import User
+from dematmp.accounts.services import invite
 from dematmp.bids.models import Bid
 from dematmp.consultations import services
 from dematmp.opening.tasks import unseal_session
@@ -94,18 +95,27 @@ def test_every_page_is_accessible_at_both_widths(
         opened(world, consultation)
     draft = world.draft("2026-02")
     one, other = {"consultation": consultation.uuid}, {"consultation": draft.uuid}
-    names = ("-deadline", "-piece", "-ceremony", "-questions", "-registers")
+    stop = reverse("unfollow", kwargs={**one, "token": services.unfollow_token(consultation, "a@example.fr")})
+    services.follow(consultation, email="a@example.fr", now=timezone.now())
+    team = reverse("colleagues", kwargs={"company": world.company.uuid})
+    invite(world.company, email="b@example.fr", role="bidder", by=world.bidder, now=timezone.now())
+    names = ("-correct", "-deadline", "-piece", "-ceremony", "-questions", "-registers")
     visits: dict[User | None, list[str]] = {
         None: [reverse(name) for name in ("home", "help", "journal", "accessibility", "account_login")]
         + [reverse(name) for name in ("account_signup", "account_reset_password")]
-        + ["/?closes=on", reverse("consultation", kwargs=one)],
+        + ["/?closes=on", reverse("consultation", kwargs=one), stop],
         world.agent: [reverse(name) for name in ("space", "tokens", "new-company", "buyer", "buyer-new")]
         + [reverse(f"buyer{name}", kwargs=other) for name in names]
         + [reverse("buyer-consultation", kwargs=each) for each in (one, other)]
         + [reverse("buyer-questions", kwargs=one)],
         world.validator: [reverse("buyer-award", kwargs=one), reverse("buyer-consultation", kwargs=one)],
         world.members[0]: [reverse("committee"), reverse("session", kwargs=one)],
-        world.bidder: [reverse("deposits"), reverse("deposit", kwargs={"deposit": Bid.objects.get().uuid})],
+        world.bidder: [
+            reverse("space"),
+            team,
+            reverse("deposits"),
+            reverse("deposit", kwargs={"deposit": Bid.objects.get().uuid}),
+        ],
         world.controller: [reverse("prefecture")],
     }
     with chromium_browser(chromium) as browser:

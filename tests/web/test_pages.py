@@ -257,7 +257,7 @@ def test_the_whole_preparation_through_the_pages(world: World, client: Client) -
     assert answer["Location"] == page
     piece = {"title": "RC", "kind": "rc", "file": SimpleUploadedFile("RC.pdf", b"%PDF-1.7")}
     assert client.post(f"{page}pieces/", piece)["Location"] == page
-    scan_version(DocumentVersion.objects.get().pk)
+    scan_version(DocumentVersion.objects.get().pk, now=timezone.now())
     day = (timezone.now() + timedelta(days=30)).date().isoformat()
     assert client.post(f"{page}date-limite/", {"date": day, "time": "12:00:00"})["Location"] == page
     world.keys(made)

@@ -5,7 +5,8 @@ from zoneinfo import ZoneInfo
 
 from django import template
 from django.conf import settings
-from django.utils.formats import date_format
+
+from dematmp.mails import words
 
 register = template.Library()
 _BYTES = 1024
@@ -14,11 +15,7 @@ _BYTES = 1024
 @register.filter
 def instant(moment: datetime | None, zone: str = "") -> str:
     """« jeudi 24 décembre 2026 à 12:00:00 (Europe/Paris) »: seconds always, zone always."""
-    if moment is None:
-        return ""
-    name = zone or settings.TIME_ZONE
-    local = moment.astimezone(ZoneInfo(name))
-    return f"{date_format(local, 'l j F Y')} à {local:%H:%M:%S} ({name})"
+    return words.instant(moment, zone) if moment else ""
 
 
 @register.filter

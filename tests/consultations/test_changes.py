@@ -1,0 +1,134 @@
+"""What changes once it was written: a draft is corrected, a piece is replaced, who follows is told."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from dematmp.audit.models import Entry
+from dematmp.consultations import errors, services
+from dematmp.consultations.documents import add_version, read_all, scan_version
+from dematmp.consultations.models import Consultation, Document, Follower
+from dematmp.mails.models import Mail
+from deploy.services.clamd import EICAR, Clamd
+from tests.world import World
+
+
+def _values(**more: object) -> dict[str, object]:
+    return {
+        "reference": "2026-01",
+        "title": "Travaux corrigés",
+        "object": "Travaux",
+        "procedure": "MAPA-O",
+        "cpv": "45233140",
+        "lots": "1 : Gros œuvre\n2 : Peinture\n3 : Sols",
+        "criteria": "Prix : 60\nDélai : 40",
+        "kinds": ["candidature", "offre"],
+        **more,
+    }
+
+
+def test_a_draft_is_corrected_through_its_page(world: World, client: Client) -> None:
+    draft = world.draft()
+    client.force_login(world.agent)
+    address = reverse("buyer-correct", kwargs={"consultation": draft.uuid})
+    assert "1 : Gros œuvre\n2 : Peinture" in client.get(address).content.decode()
+    assert client.post(address, _values(buyer=str(world.buyer.uuid))).status_code == 302
+    draft.refresh_from_db()
+    assert (draft.title, draft.lots.count(), draft.criteria.count()) == ("Travaux corrigés", 3, 2)
+
+
+def test_what_is_submitted_is_not_corrected(world: World, client: Client) -> None:
+    draft = world.draft()
+    now = timezone.now()
+    services.set_deadline(draft, at=now + timedelta(days=9), by=world.agent, now=now)
+    services.submit(draft, by=world.agent, now=now)
+    client.force_login(world.agent)
+    address = reverse("buyer-correct", kwargs={"consultation": draft.uuid})
+    answer = client.post(address, _values(buyer=str(world.buyer.uuid)))
+    assert answer.status_code == 400
+    assert "consultation.wrong-step" in answer.content.decode()
+
+
+def test_the_envelopes_do_not_change_once_their_keys_are_made(world: World) -> None:
+    draft = world.draft()
+    world.keys(draft)
+    with pytest.raises(errors.WrongStep, match="clés"):
+        services.correct_consultation(
+            draft, reference="R", title="T", object="O", procedure="MAPA-O", cpv="45233140", kinds=["offre"]
+        )
+
+
+def _replace(world: World, consultation: Consultation, data: bytes) -> None:
+    piece = Document.objects.get(consultation=consultation)
+    now = timezone.now()
+    version = add_version(
+        consultation,
+        title=piece.title,
+        kind=piece.kind,
+        name="RC-v2.pdf",
+        chunks=[data],
+        by=world.agent,
+        now=now,
+        document=piece,
+    )
+    scan_version(version.pk, now=now)
+
+
+def test_a_replaced_piece_is_served_journalled_and_told(world: World, client: Client) -> None:
+    consultation = world.publish()
+    services.follow(consultation, email="suivi@example.fr", now=timezone.now())
+    _replace(world, consultation, b"%PDF-1.7 deux")
+    page = client.get(reverse("consultation", kwargs={"consultation": consultation.uuid})).content.decode()
+    assert "RC-v2.pdf" in page
+    assert Entry.objects.filter(kind="document-version").count() == 1
+    assert "nouvelle version" in Mail.objects.get(to="suivi@example.fr").body
+
+
+def test_an_infected_new_version_replaces_nothing_and_its_sender_is_told(
+    world: World, clamd: Clamd, settings: Settings, client: Client
+) -> None:
+    consultation = world.publish()
+    settings.ANTIVIRUS_URL = clamd.url
+    _replace(world, consultation, EICAR)
+    whole = b"".join(read_all(consultation, now=timezone.now()))
+    assert b"%PDF-1.7 essai" in whole
+    assert EICAR not in whole
+    page = client.get(reverse("consultation", kwargs={"consultation": consultation.uuid})).content.decode()
+    assert "RC-v2.pdf" not in page
+    assert "RC-v2.pdf" in Mail.objects.get(to=world.agent.email).body
+    assert not Entry.objects.filter(kind="document-version").exists()
+
+
+def test_an_extension_is_told_in_french_with_seconds_and_zone(world: World) -> None:
+    consultation = world.publish()
+    services.follow(consultation, email="suivi@example.fr", now=timezone.now())
+    assert consultation.deadline is not None
+    at = consultation.deadline + timedelta(days=1)
+    services.set_deadline(consultation, at=at, by=world.agent, reason="Visite", now=timezone.now())
+    body = Mail.objects.get(to="suivi@example.fr").body
+    assert "(Europe/Paris)" in body
+    assert "T" + at.strftime("%H:") not in body
+
+
+def test_the_link_of_a_mail_stops_the_messages_and_a_forged_one_does_not(
+    world: World, client: Client
+) -> None:
+    consultation = world.publish()
+    services.follow(consultation, email="suivi@example.fr", now=timezone.now())
+    token = services.unfollow_token(consultation, "suivi@example.fr")
+    link = reverse("unfollow", kwargs={"consultation": consultation.uuid, "token": token})
+    assert client.get(link).status_code == 200
+    assert Follower.objects.count() == 1
+    assert client.post(link[:-2] + "/").status_code == 409
+    assert Follower.objects.count() == 1
+    assert client.post(link).status_code == 200
+    assert Follower.objects.count() == 0
+
+
+def test_a_page_answers_a_head_request(world: World, client: Client) -> None:
+    consultation = world.publish()
+    assert client.head(reverse("consultation", kwargs={"consultation": consultation.uuid})).status_code == 200
