@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from signing import sharing
 from signing.ceremony import Holder, KindKeys, Record, build_record, parse_record, record_hash
 from signing.client import Client, b64, rows_of
-from signing.errors import CeremonyRefused
+from signing.errors import CeremonyRefused, DeadlineNotPassed
 from signing.keys import key_hash, new_seed, open_with, public_key, seal_to
 
 CODE = "signing 0.1.0"
@@ -92,7 +92,16 @@ class Committee(Client):
         return self.post(f"/consultations/{consultation}/opening")
 
     def give_share(self, consultation: str, session: Mapping[str, object], seed: bytes) -> dict[str, object]:
-        """Check my shares against their commitments, then seal them to this session's key and send them."""
+        """Check my shares against their commitments, then seal them to this session's key and send them.
+
+        Raises DeadlineNotPassed: this machine's clock is asked too, not only the server.
+        """
+        deadline = datetime.fromisoformat(str(self.get(f"/consultations/{consultation}")["deadline"]))
+        if datetime.now(UTC) <= deadline:
+            raise DeadlineNotPassed(
+                "D'après l'horloge de ce poste, la date limite n'est pas passée "
+                f"({deadline:%d/%m/%Y %H:%M:%S} UTC)."
+            )
         said = self.get(f"/consultations/{consultation}/ceremony")
         record = parse_record(base64.b64decode(str(said["record"] or "")))
         public = base64.b64decode(str(session["public_key"]))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 PART_BYTES = 8 * 1024**2
 LARGE_PART_BYTES = 16 * 1024**2
-_LARGE_FROM = 80 * 1024**3
+_LARGE_FROM = 80 * 10**9
 
 
 def part_bytes_for(size: int) -> int:

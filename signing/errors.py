@@ -61,6 +61,12 @@ class CeremonyRefused(SigningError):
     code = "ceremony.refused"
 
 
+class DeadlineNotPassed(SigningError):
+    """A share is not brought before the deadline, whatever the server says."""
+
+    code = "share.before-deadline"
+
+
 class ProtectorRefused(SigningError):
     """Wrong passphrase, or a protector file that was altered."""
 

@@ -62,8 +62,10 @@ def _usage(*names: str) -> x509.KeyUsage:
     return x509.KeyUsage(**{name: name in names for name in every})
 
 
-def new_authority(common: str, organisation: str, *, now: datetime, days: int = 3650) -> Credential:
-    """A self-signed P-256 certificate authority."""
+def new_authority(
+    common: str, organisation: str, *, now: datetime, days: int = 3650, path_length: int = 0
+) -> Credential:
+    """A self-signed P-256 certificate authority; `path_length` authorities may stand below it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(common, organisation)
     certificate = (
@@ -74,7 +76,7 @@ def new_authority(common: str, organisation: str, *, now: datetime, days: int = 
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pyshamir
 
 from signing.errors import ShareRefused
+from signing.keys import public_key
 
 SHARE_BYTES = 33  # 32 of secret, one of abscissa
 MAX_HOLDERS = 20
@@ -76,15 +77,26 @@ def session_info(session: str, kind: str, index: int) -> bytes:
 
 
 def quorum_seed(
-    ceremony: str, shares: Mapping[int, bytes], commitments: Mapping[int, tuple[bytes, str]]
+    ceremony: str,
+    shares: Mapping[int, bytes],
+    commitments: Mapping[int, tuple[bytes, str]],
+    *,
+    threshold: int,
+    public: bytes,
 ) -> bytes:
-    """The seed from checked shares.
+    """The seed from checked shares, whose public key is `public`.
 
-    Index → share, index → (salt, commitment). Raises ShareRefused naming the holder.
+    Index → share, index → (salt, commitment). Raises ShareRefused: naming the holder of a false share, or
+    nobody when there are fewer than `threshold` or the seed is not the one of the key.
     """
     for index, share in shares.items():
         if index not in commitments:
             raise ShareRefused(f"Le détenteur n° {index} n'est pas de la cérémonie.", index)
         salt, expected = commitments[index]
         check_share(ceremony, index, salt, share, expected)
-    return combine([shares[index] for index in sorted(shares)])
+    if len(shares) < threshold:
+        raise ShareRefused(f"Quorum incomplet : {len(shares)} part(s) sur {threshold}.")
+    seed = combine([shares[index] for index in sorted(shares)])
+    if public_key(seed) != public:
+        raise ShareRefused("Les parts ne reconstituent pas la clé de la commission.")
+    return seed

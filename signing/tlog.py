@@ -110,6 +110,11 @@ def append(size: int, read_tile: ReadTile, leaves: Sequence[bytes]) -> Grown:
     return Grown(new_size, tree.range(0, new_size), tree.changed, _inclusion(tree, size, new_size))
 
 
+def root_at(size: int, read_tile: ReadTile) -> bytes:
+    """The root that the log had when it counted `size` entries, from the tiles of a longer or equal one."""
+    return _Tree(read_tile).range(0, size) if size else root_of([])
+
+
 def inclusion_proof(index: int, size: int, read_tile: ReadTile) -> list[bytes]:
     """From the leaf's sibling up (RFC 6962 §2.1.1). Raises ProofRefused when the index is out of the tree."""
     if not 0 <= index < size:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from storage.archives import Zip64Watch
-from storage.errors import AntivirusUnavailable
+from storage.errors import AntivirusUnavailable, ScanFailed
 
 CHUNK_BYTES = 1024**2
 TWO_GIB = 2 * 1024**3  # clamd scans nothing above, whatever its settings
@@ -90,10 +90,10 @@ class ScanSession:
         except (BrokenPipeError, ConnectionResetError):
             self._cut = True  # clamd answered before the end (limit): its answer is still to be read
         except OSError as silent:
-            raise AntivirusUnavailable("L'antivirus s'est interrompu.") from silent
+            raise ScanFailed("l'antivirus s'est interrompu") from silent
 
     def feed(self, block: bytes) -> None:
-        """Give the next bytes. Raises AntivirusUnavailable."""
+        """Give the next bytes. Raises ScanFailed."""
         self._size += len(block)
         if self._none:
             return
@@ -105,7 +105,7 @@ class ScanSession:
             self._send(len(chunk).to_bytes(4, "big") + chunk)
 
     def finish(self) -> Verdict:
-        """The verdict. Raises AntivirusUnavailable."""
+        """The verdict. Raises ScanFailed."""
         if self._link is None:
             return Verdict(State.NOT_SCANNED, "aucun antivirus configuré")
         with self._link as link:
@@ -113,7 +113,7 @@ class ScanSession:
             try:
                 answer = _answer(link)
             except OSError as silent:
-                raise AntivirusUnavailable("L'antivirus s'est interrompu.") from silent
+                raise ScanFailed("l'antivirus s'est interrompu") from silent
         return self._read(answer)
 
     def _read(self, answer: str) -> Verdict:
@@ -125,7 +125,7 @@ class ScanSession:
         if "size limit exceeded" in answer or self._size > TWO_GIB:
             return Verdict(State.UNSCANNABLE, "fichier au-delà de la taille analysable", self._engine)
         if answer != "stream: OK":
-            raise AntivirusUnavailable(f"L'antivirus a répondu « {answer[:80]} ».")
+            raise ScanFailed(f"l'antivirus a répondu « {answer[:80]} »")
         if self._watch.found:
             return Verdict(State.UNSCANNABLE, "archive ZIP64, que l'antivirus ne déplie pas", self._engine)
         return Verdict(State.CLEAN, "", self._engine)
@@ -149,7 +149,7 @@ def open_session() -> ScanSession:
 
 
 def scan(chunks: Iterable[bytes]) -> Verdict:
-    """The verdict on a stream. Raises AntivirusUnavailable."""
+    """The verdict on a stream. Raises AntivirusUnavailable, ScanFailed."""
     session = open_session()
     try:
         for chunk in chunks:

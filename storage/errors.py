@@ -45,6 +45,12 @@ class StoreUnavailable(StorageError):
     code = "storage.unavailable"
 
 
+class ScanFailed(StorageError):
+    """The antivirus answers, but gave up on this file: never call it clean."""
+
+    code = "storage.scan-failed"
+
+
 class AntivirusUnavailable(StorageError):
     """The antivirus did not answer: try again later, never call the file clean."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import typst
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.utils import timezone
 from stdnum import luhn
@@ -45,7 +46,7 @@ def person(name: str, organisation: Organisation, *roles: str) -> User:
     )
     user.emailaddress_set.create(email=user.email, verified=True, primary=True)
     for role in roles:
-        give_role(user, organisation, role)
+        give_role(user, organisation, role, now=timezone.now())
     return user
 
 
@@ -173,6 +174,8 @@ class World:
 
 def make_world() -> World:
     create_keys(now=timezone.now())
+    # Another test may have travelled in time, and the embedded authority never goes back.
+    (settings.SECRETS_DIR / "pki" / "tsa.state").unlink(missing_ok=True)
     actes = {"department": "034", "district": "1", "authority_nature": "31"}
     buyer = organisation("buyer", 21340172, **actes)
     company, rival = organisation("company", 41234567), organisation("company", 43876543)

@@ -1,5 +1,7 @@
 """SIRET and roles: pure functions."""
 
+import unicodedata
+
 from stdnum.exceptions import ValidationError
 from stdnum.fr import siret as stdnum_siret
 
@@ -27,6 +29,19 @@ def clean_siret(text: str) -> str:
         raise SiretRefused(
             "Ce numéro SIRET n'est pas valide : il compte 14 chiffres dont le dernier contrôle les autres."
         ) from refused
+
+
+def clean_text(text: str, *, lines: bool = False) -> str:
+    """What a person typed, without the characters that documents and messages cannot bear (XML 1.0 §2.2).
+
+    Line ends and tabulations are kept with `lines`, written as spaces without.
+    """
+    kept = "\n\t" if lines else ""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(
+        char if char in kept or unicodedata.category(char) not in {"Cc", "Cs", "Cn", "Co"} else " "
+        for char in text
+    ).strip()
 
 
 def role_fits(role: str, kind: str) -> bool:

@@ -8,7 +8,8 @@ from django.db import IntegrityError, transaction
 
 from dematmp.accounts.errors import AccountError, OrganisationExists, RoleRefused, SiretRefused
 from dematmp.accounts.models import ApiToken, Invitation, Membership, Organisation, User
-from dematmp.accounts.rules import COMPANY, clean_siret, role_fits
+from dematmp.accounts.rules import COMPANY, clean_siret, clean_text, role_fits
+from dematmp.audit.services import append
 from dematmp.mails.services import store as store_mail
 
 
@@ -24,7 +25,12 @@ def create_organisation(
     """A new organisation. Raises SiretRefused or OrganisationExists."""
     number = clean_siret(siret) if siret else None
     organisation = Organisation(
-        kind=kind, name=name, siret=number, country=country, foreign_number=foreign_number, **actes
+        kind=kind,
+        name=clean_text(name),
+        siret=number,
+        country=country,
+        foreign_number=clean_text(foreign_number),
+        **actes,
     )
     if number and Organisation.objects.filter(siret=number).exists():
         raise OrganisationExists(
@@ -41,26 +47,55 @@ def create_organisation(
     return organisation
 
 
-def give_role(user: User, organisation: Organisation, role: str) -> Membership:
-    """Give a role, once. Raises AccountError when the organisation's kind has no such role."""
+@transaction.atomic
+def give_role(
+    user: User, organisation: Organisation, role: str, *, now: datetime, by: User | None = None
+) -> Membership:
+    """Give a role, once, and say so in the journal. `by` is who decides, None for the person itself.
+
+    Raises AccountError when the organisation's kind has no such role.
+    """
     membership = Membership(user=user, organisation=organisation, role=role)
     try:
         membership.clean()
     except ValidationError as refused:
         raise AccountError(" ".join(refused.messages)) from refused
-    return Membership.objects.get_or_create(user=user, organisation=organisation, role=role)[0]
+    held, created = Membership.objects.get_or_create(user=user, organisation=organisation, role=role)
+    if created:
+        _journal_role("role-given", held, by=by or user, now=now)
+    return held
+
+
+def _journal_role(kind: str, membership: Membership, *, by: User, now: datetime) -> None:
+    append(
+        kind,
+        {
+            "user": str(membership.user.uuid),
+            "organisation": str(membership.organisation.uuid),
+            "role": membership.role,
+            "by": str(by.uuid),
+        },
+        subject=membership.user.uuid,
+        now=now,
+    )
 
 
 @transaction.atomic
 def register_company(
-    user: User, *, name: str, siret: str | None, country: str = "FR", foreign_number: str = ""
+    user: User,
+    *,
+    name: str,
+    siret: str | None,
+    country: str = "FR",
+    foreign_number: str = "",
+    now: datetime,
 ) -> Organisation:
     """The person who registers a company becomes its administrator and may bid."""
     company = create_organisation(
         kind=COMPANY, name=name, siret=siret, country=country, foreign_number=foreign_number
     )
-    give_role(user, company, "administrator")
-    give_role(user, company, "bidder")
+    give_role(user, company, "administrator", now=now)
+    give_role(user, company, "bidder", now=now)
     return company
 
 
@@ -95,20 +130,21 @@ def invite(organisation: Organisation, *, email: str, role: str, by: User, now: 
 def accept(invitation: Invitation, *, by: User, now: datetime) -> Membership:
     """The person invited takes the role; accepting twice is harmless."""
     Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(accepted_at=now)
-    return give_role(by, invitation.organisation, invitation.role)
+    return give_role(by, invitation.organisation, invitation.role, by=invitation.invited_by, now=now)
 
 
 @transaction.atomic
-def take_role(membership: Membership) -> None:
-    """Take a role away; access tokens open nothing more than the roles that remain.
+def take_role(membership: Membership, *, by: User, now: datetime) -> None:
+    """Take a role away, and say so in the journal; access tokens open only what the roles left open.
 
     Raises RoleRefused for the last administrator of a company.
     """
-    organisation = Organisation.objects.select_for_update().get(pk=membership.organisation.pk)
+    organisation = Organisation.objects.select_for_update(no_key=True).get(pk=membership.organisation.pk)
     last = organisation.memberships.filter(role=membership.role).exclude(pk=membership.pk)
     if membership.role == "administrator" and not last.exists():
         raise RoleRefused("Une entreprise garde au moins un administrateur.")
-    Membership.objects.filter(pk=membership.pk).delete()
+    if Membership.objects.filter(pk=membership.pk).delete()[0]:
+        _journal_role("role-taken", membership, by=by, now=now)
 
 
 def issue_token(user: User, organisation: Organisation, *, label: str, now: datetime) -> str:

@@ -6,6 +6,7 @@ A flat tar.gz of the envelope, the message and its documents, in this order.
 import gzip
 import io
 import tarfile
+import zlib
 from collections.abc import Mapping
 
 from dematmp.acts.errors import ActRefused, MessageRefused
@@ -48,7 +49,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
         if len(plain) > UNPACKED_BYTES:
             raise MessageRefused("L'archive est trop volumineuse une fois dépliée.")
         return _members(plain)
-    except (OSError, EOFError, tarfile.TarError, ValueError) as broken:
+    except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError) as broken:
         raise MessageRefused("L'archive n'est pas un tar.gz lisible.") from broken
 
 

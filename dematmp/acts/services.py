@@ -159,7 +159,7 @@ def transmit(act_id: int, gateway: S2low, *, now: datetime) -> None:
 def _reach(transmission: Transmission, status: int, *, detail: str = "", now: datetime) -> None:
     """Write a status once, and its entry in the journal."""
     with transaction.atomic():
-        locked = Transmission.objects.select_for_update().get(pk=transmission.pk)
+        locked = Transmission.objects.select_for_update(no_key=True).get(pk=transmission.pk)
         if not rules.may_follow(locked.status, status):
             return
         TransmissionStep.objects.create(transmission=locked, status=status, at=now, detail=detail[:300])

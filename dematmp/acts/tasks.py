@@ -11,6 +11,7 @@ from dematmp.acts.errors import ActError
 from dematmp.acts.models import Transmission
 from dematmp.acts.rules import ERROR
 from dematmp.acts.s2low import configured
+from dematmp.audit.rows import each_row
 
 log = logging.getLogger(__name__)
 
@@ -35,5 +36,8 @@ def transmit_act(act_id: int) -> None:
 def sweep() -> None:
     """What a lost task or an operator that was down left undone, and what awaits its acknowledgement."""
     waiting = Transmission.objects.filter(acknowledged_at=None).exclude(steps__status=ERROR).order_by("pk")
-    for transmission in waiting[:500]:
-        _try(services.poll if transmission.remote_id else services.transmit, transmission.act_id)
+    each_row(waiting[:500], _continue)
+
+
+def _continue(transmission: Transmission) -> None:
+    _try(services.poll if transmission.remote_id else services.transmit, transmission.act_id)

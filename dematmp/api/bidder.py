@@ -3,12 +3,13 @@
 import base64
 import binascii
 import uuid
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from ninja import Router, Schema, Status
+from pydantic import Field, StringConstraints
 
 from dematmp.api.access import TokenAuth, bearer, published
 from dematmp.api.public import b64
@@ -21,9 +22,13 @@ from dematmp.bids.receipts import receipt
 router = Router(tags=["dépôt"], auth=TokenAuth("bidder", "administrator"))
 
 
+# Names of sealed objects; everything else is refused before the database sees it.
+ObjectName = Annotated[str, StringConstraints(pattern=r"^(?:[0-9]{1,6}|t)\.cob$")]
+
+
 class ObjectIn(Schema):
-    name: str
-    size: int
+    name: ObjectName
+    size: Annotated[int, Field(ge=0, le=2**60)]
 
 
 class EnvelopeIn(Schema):
@@ -34,18 +39,27 @@ class EnvelopeIn(Schema):
 
 class AttemptIn(Schema):
     consultation: uuid.UUID
-    client_clock: datetime | None = None
+    client_clock: str | None = Field(None, max_length=40)
     envelopes: list[EnvelopeIn]
 
 
 class DigestIn(Schema):
     envelope: uuid.UUID
-    name: str
-    sha256: str
+    name: ObjectName
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class FinaliseIn(Schema):
     objects: list[DigestIn]
+
+
+def _clock(text: str | None) -> datetime | None:
+    """The machine's clock as it says it: evidence, never a reason to refuse. None when it makes no sense."""
+    try:
+        said = datetime.fromisoformat(text or "")
+        return said.astimezone(UTC) if said.tzinfo and 1970 <= said.year <= 2200 else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _bytes(text: str, what: str) -> bytes:
@@ -89,7 +103,11 @@ def _state(attempt: Attempt) -> dict[str, object]:
                 "name": each.name,
                 "size": each.size,
                 "part_bytes": each.part_bytes,
-                "parts": [{"number": part.number, "sha256": part.sha256} for part in each.parts.all()],
+                "parts": [
+                    {"number": part.number, "sha256": part.sha256}
+                    for part in each.parts.all()
+                    if part.received_at
+                ],
             }
             for each in objects
         ],
@@ -112,7 +130,7 @@ def begin(request: HttpRequest, body: AttemptIn) -> Status[dict[str, object]]:
         bidder=token.organisation,
         by=token.user,
         offers=offers,
-        client_clock=body.client_clock,
+        client_clock=_clock(body.client_clock),
         now=timezone.now(),
     )
     return Status(201, _state(attempt))
@@ -127,11 +145,12 @@ def state(request: HttpRequest, attempt: uuid.UUID) -> dict[str, object]:
     "/attempts/{attempt}/envelopes/{envelope}/objects/{name}/parts/{int:number}", summary="Envoyer une partie"
 )
 def put_part(
-    request: HttpRequest, attempt: uuid.UUID, envelope: uuid.UUID, name: str, number: int
+    request: HttpRequest, attempt: uuid.UUID, envelope: uuid.UUID, name: ObjectName, number: int
 ) -> dict[str, object]:
     length = request.headers.get("Content-Length", "")
     if not length.isdigit():
         raise PartTruncated("La taille de la partie n'est pas annoncée (Content-Length).")
+    now = timezone.now()
     part = attempts.receive_part(
         _attempt(request, attempt),
         envelope=envelope,
@@ -140,9 +159,9 @@ def put_part(
         stream=request,  # type: ignore[arg-type]
         length=int(length),
         sha256=request.headers.get("X-Part-SHA256", "").lower(),
-        now=timezone.now(),
+        now=now,
     )
-    return {"number": part.number, "sha256": part.sha256, "received_at": utc_text(part.received_at)}
+    return {"number": part.number, "sha256": part.sha256, "received_at": utc_text(part.received_at or now)}
 
 
 @router.post("/attempts/{attempt}/finalise", summary="Finaliser : le dépôt est fait à l'heure de réception")

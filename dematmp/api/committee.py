@@ -3,11 +3,12 @@
 import base64
 import binascii
 import uuid
-from typing import Literal
+from typing import Annotated, Literal
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Router, Schema, Status
+from pydantic import StringConstraints
 
 from dematmp.api.access import TokenAuth, bearer
 from dematmp.api.public import b64
@@ -20,7 +21,7 @@ router = Router(tags=["commission"], auth=TokenAuth("member"))
 
 
 class ProtectorIn(Schema):
-    label: str
+    label: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
     kind: Literal["passphrase"]
     public_key: str
 
@@ -52,19 +53,19 @@ def _bytes(text: str) -> bytes:
 
 
 def _ceremony(request: HttpRequest, consultation: uuid.UUID) -> Ceremony:
-    """The ceremony in which the caller holds a share, or 404."""
-    found = (
-        Ceremony.objects.filter(consultation__uuid=consultation, holders__user=bearer(request).user)
-        .select_related("consultation")
-        .first()
-    )
+    """The ceremony of the token's own buyer in which the caller holds a share, or 404."""
+    token = bearer(request)
+    mine = Consultation.objects.held_by(token.user).filter(uuid=consultation, buyer=token.organisation)
+    found = Ceremony.objects.filter(consultation__in=mine).select_related("consultation").first()
     if found is None:
         raise Http404("Cérémonie inconnue.")
     return found
 
 
 def _session(request: HttpRequest, session: uuid.UUID) -> OpeningSession:
-    found = OpeningSession.objects.of_member(bearer(request).user).filter(uuid=session).first()
+    token = bearer(request)
+    mine = OpeningSession.objects.of_member(token.user)
+    found = mine.filter(uuid=session, consultation__buyer=token.organisation).first()
     if found is None:
         raise Http404("Séance inconnue.")
     return found

@@ -43,4 +43,16 @@ def timestamp_authorities(app_configs: Sequence[AppConfig] | None, **kwargs: obj
                 id="audit.E002",
             )
         ]
-    return []
+    if any(url != "embedded" for url in settings.TSA_URLS) and not settings.TSA_TRUST:
+        return [
+            Error(
+                "Les jetons d'une autorité d'horodatage extérieure seraient tous refusés.",
+                hint="DEMATMP_TSA_TRUST=fichiers PEM des certificats racine de ces autorités.",
+                id="audit.E003",
+            )
+        ]
+    return [
+        Error(f"Le certificat d'autorité {name} ne peut être lu.", id="audit.E004")
+        for name in settings.TSA_TRUST
+        if not Path(name).is_file()
+    ]

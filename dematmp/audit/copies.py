@@ -4,6 +4,7 @@ It outlives the database, and betrays a database restored from an old backup.
 """
 
 import logging
+import time
 from collections.abc import Iterator
 
 from dematmp.audit.errors import JournalBroken
@@ -17,39 +18,60 @@ from storage.stores import object_store
 
 log = logging.getLogger(__name__)
 _CHECKPOINT = "journal/checkpoint"
+_RETRY = 60.0  # seconds before a store that did not answer is asked again
 _checked = False
+_not_before = 0.0
 
 
-def copied_size() -> int:
-    """How many entries the copied checkpoint attests; 0 when there is none of our key."""
+def copied_checkpoint() -> tlog.Checkpoint | None:
+    """The checkpoint of the copy, or None when there is none of our key. Raises StoreUnavailable."""
     try:
         note = object_store().read(_CHECKPOINT).decode()
-        return tlog.Checkpoint.parse(verify_note(note, journal_signer().verifier_key)).size
+        return tlog.Checkpoint.parse(verify_note(note, journal_signer().verifier_key))
     except (ObjectMissing, SigningError, UnicodeDecodeError):
-        return 0
+        return None
 
 
-def refuse_rollback(size: int) -> None:
-    """Refuse to sign a journal shorter than one already seen.
-
-    Checked once in each process: a restore restarts them. Raises JournalBroken. A store that does not answer
-    never blocks a deposit.
-    """
-    global _checked
-    if _checked:
+def check_against_copy(size: int, read_tile: tlog.ReadTile) -> None:
+    """Refuse a journal of `size` entries that is not the continuation of the copy. Raises JournalBroken."""
+    seen = copied_checkpoint()
+    if seen is None:
         return
-    try:
-        seen = copied_size()
-    except StoreUnavailable:
-        log.warning("journal : la copie n'a pas pu être comparée")
-        return
-    if size < seen:
+    if size < seen.size:
         raise JournalBroken(
-            f"La base a {size} entrées, la copie du journal en atteste {seen} : la base a été "
+            f"La base a {size} entrées, la copie du journal en atteste {seen.size} : la base a été "
             "restaurée d'une sauvegarde ancienne. Rien n'est signé tant que les entrées manquantes ne sont "
             "pas retrouvées."
         )
+    if tlog.root_at(seen.size, read_tile) != seen.root:
+        raise JournalBroken(
+            f"Les {seen.size} premières entrées de la base ne sont pas celles que la copie atteste."
+        )
+
+
+def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
+    """The same, once in each process: a restore restarts them.
+
+    A store that does not answer never blocks a deposit: it is asked again a minute later.
+    """
+    global _checked, _not_before
+    if _checked or time.monotonic() < _not_before:
+        return
+    try:
+        check_against_copy(size, read_tile)
+    except StoreUnavailable:
+        _not_before = time.monotonic() + _RETRY
+        log.warning("journal : la copie n'a pas pu être comparée")
+        return
     _checked = True
+
+
+def stored_tile(level: int, index: int) -> bytes:
+    """The hashes of a tile in the database; JournalBroken when one that must exist does not."""
+    tile = Tile.objects.filter(level=level, index=index).only("hashes").first()
+    if tile is None:
+        raise JournalBroken(f"La tuile {level}/{index} du journal manque.")
+    return bytes(tile.hashes)
 
 
 def copy() -> int:
@@ -57,7 +79,7 @@ def copy() -> int:
     head = Head.objects.filter(pk=1).first()
     if head is None or head.size == 0:
         return 0
-    refuse_rollback(head.size)
+    check_against_copy(head.size, stored_tile)
     store = object_store()
     for key, data in _missing(head.size):
         store.put(key, data)

@@ -2,11 +2,14 @@
 
 import functools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import typst
 
+# What the embedded fonts surely draw: Latin and its signs; everything else is told by its code point.
+_UNDRAWN = re.compile(r"[^\n\t\x20-\x7e\xa0-\xac\xae-\u017f\u2010-\u2015\u2018-\u201e\u2026\u202f\u20ac]")
 TEMPLATES = Path(__file__).resolve().parent / "typst"
 
 
@@ -22,6 +25,24 @@ def render(template: str, data: Mapping[str, object], *, title: str) -> bytes:
 
 def render_file(path: Path, data: Mapping[str, object], *, title: str) -> bytes:
     """The same for a template elsewhere."""
+    try:
+        return _compile(path, data, title)
+    except typst.TypstError:
+        # PDF/UA-1 refuses a character that no font draws: it is then written as its code point.
+        return _compile(path, _drawn(data), str(_drawn(title)))
+
+
+def _drawn(value: object) -> object:
+    if isinstance(value, str):
+        return _UNDRAWN.sub(lambda found: f"[U+{ord(found[0]):04X}]", value)
+    if isinstance(value, Mapping):
+        return {key: _drawn(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_drawn(each) for each in value]
+    return value
+
+
+def _compile(path: Path, data: object, title: str) -> bytes:
     inputs = {"data": json.dumps(data, ensure_ascii=False, default=str), "title": title}
     pdf = _compiler(str(path)).compile(sys_inputs=inputs, format="pdf", pdf_standards=["ua-1"])
     if not isinstance(pdf, bytes):

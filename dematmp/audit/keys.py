@@ -19,8 +19,8 @@ from django.conf import settings
 
 from dematmp.audit.errors import KeysMissing
 from signing import pki
+from signing.authority import Authority
 from signing.notes import Signer
-from signing.timestamps import Authority
 
 _NONCE_BYTES = 12
 
@@ -83,14 +83,17 @@ def journal_signer() -> Signer:
 
 def timestamp_authority() -> Authority:
     """The embedded RFC 3161 authority, monotone across processes through a locked state file."""
-    return Authority(
-        _read("pki/tsa.pem"), _read("pki/tsa.key"), _read("pki/ca.pem"), _directory() / "pki" / "tsa.state"
-    )
+    return Authority(_read("pki/tsa.pem"), _read("pki/tsa.key"), _directory() / "pki" / "tsa.state")
 
 
 def authority_certificate() -> bytes:
     """PEM of the platform's certificate authority."""
     return _read("pki/ca.pem")
+
+
+def timestamp_anchors() -> bytes:
+    """PEM of every authority whose timestamps are recognised: the platform's, and DEMATMP_TSA_TRUST's."""
+    return b"\n".join([authority_certificate(), *(Path(name).read_bytes() for name in settings.TSA_TRUST)])
 
 
 def public_certificates() -> dict[str, bytes]:

@@ -1,8 +1,7 @@
 """What of the journal anybody may fetch, and when (C2SP tlog-tiles).
 
 Checkpoints and tiles of hashes are public at once. A bundle of entries waits until none of its consultations
-still
-receives bids: the kinds and times of its leaves would let the public count the bids before the deadline.
+is being prepared or still receives bids: the kinds and times of its leaves would let the public count bids.
 """
 
 import re
@@ -38,10 +37,10 @@ def tile_hashes(path: str) -> bytes | None:
     return hashes[:wanted] if len(hashes) >= wanted else None
 
 
-def entries_bundle(path: str, *, receiving: Callable[[Collection[uuid.UUID]], bool]) -> bytes | None:
+def entries_bundle(path: str, *, withheld: Callable[[Collection[uuid.UUID]], bool]) -> bytes | None:
     """The leaves of one bundle.
 
-    None when there is none so wide, or while one of its consultations still receives bids.
+    None when there is none so wide, or while one of its consultations is being prepared or receives bids.
     """
     asked = _parse(path)
     if asked is None or asked[0] != "entries":
@@ -51,6 +50,6 @@ def entries_bundle(path: str, *, receiving: Callable[[Collection[uuid.UUID]], bo
     if head is None or first + asked[2] > head.size:
         return None
     rows = list(Entry.objects.filter(index__gte=first, index__lt=first + asked[2]).order_by("index"))
-    if receiving({row.consultation for row in rows if row.consultation}):
+    if withheld({row.consultation for row in rows if row.consultation}):
         return None
     return bundle([bytes(row.leaf) for row in rows])

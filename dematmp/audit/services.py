@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from django.db import connection
+from django.db import connection, transaction
 
-from dematmp.audit.copies import refuse_rollback
+from dematmp.audit.copies import check_against_copy, refuse_rollback, stored_tile
 from dematmp.audit.errors import JournalBroken, NotInTransaction
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry, Head, Tile
@@ -19,7 +19,7 @@ from signing.notes import verify_note
 
 # Kinds whose number would tell the public how many bids were deposited: padding entries follow them at
 # random.
-COUNT_REVEALING = frozenset({"attempt", "deposit", "withdrawal"})
+COUNT_REVEALING = frozenset({"attempt", "deposit", "withdrawal", "timestamp", "bytes-lost", "padding"})
 _NONCE_BYTES = 32
 
 
@@ -66,11 +66,11 @@ def append(
     if kind in COUNT_REVEALING:
         drafts += [_draft("padding", b"", consultation, None, now) for _ in range(secrets.randbelow(3))]
     head = _locked_head()
-    refuse_rollback(head.size)
+    refuse_rollback(head.size, stored_tile)
     # The head is locked: from here to the commit no other process appends.
     for offset, draft in enumerate(drafts):
         draft.index = head.size + offset
-    grown = tlog.append(head.size, read_tile, [tlog.leaf_hash(bytes(draft.leaf)) for draft in drafts])
+    grown = tlog.append(head.size, stored_tile, [tlog.leaf_hash(bytes(draft.leaf)) for draft in drafts])
     Tile.objects.bulk_create(
         [Tile(level=level, index=index, hashes=hashes) for (level, index), hashes in grown.tiles.items()],
         update_conflicts=True,
@@ -83,11 +83,17 @@ def append(
     return Appended(drafts[0], tlog.format_proof(drafts[0].index, grown.proof, note), note)
 
 
+def pad(*, now: datetime) -> None:
+    """A dummy entry, which grows the checkpoint as a deposit would: who watches it counts nothing."""
+    with transaction.atomic():
+        append("padding", secrets.token_bytes(_NONCE_BYTES), now=now)
+
+
 def _locked_head() -> Head:
-    head = Head.objects.select_for_update().filter(pk=1).first()
+    head = Head.objects.select_for_update(no_key=True).filter(pk=1).first()
     if head is None:
         Head.objects.get_or_create(pk=1)
-        head = Head.objects.select_for_update().get(pk=1)
+        head = Head.objects.select_for_update(no_key=True).get(pk=1)
     return head
 
 
@@ -115,14 +121,6 @@ def _draft(
     )
 
 
-def read_tile(level: int, index: int) -> bytes:
-    """The stored hashes of a tile; JournalBroken when a tile that must exist does not."""
-    tile = Tile.objects.filter(level=level, index=index).only("hashes").first()
-    if tile is None:
-        raise JournalBroken(f"La tuile {level}/{index} du journal manque.")
-    return bytes(tile.hashes)
-
-
 def checkpoint() -> str:
     """The latest signed checkpoint, or the empty text before the first entry."""
     head = Head.objects.filter(pk=1).first()
@@ -141,6 +139,13 @@ def verify() -> int:
         said = json.loads(bytes(entry.leaf))
         if said["digest"] != hashlib.sha256(bytes(entry.nonce) + bytes(entry.record)).hexdigest():
             raise JournalBroken(f"L'enregistrement de l'entrée {entry.index} a été modifié.")
+        columns = {
+            "consultation": str(entry.consultation) if entry.consultation else None,
+            "time": utc_text(entry.at),
+            "type": entry.kind,
+        }
+        if any(said[name] != value for name, value in columns.items()):
+            raise JournalBroken(f"Les colonnes de l'entrée {entry.index} ne sont pas celles de sa feuille.")
         hashes.append(tlog.leaf_hash(bytes(entry.leaf)))
     signer = journal_signer()
     stated = tlog.Checkpoint.parse(verify_note(head.note, signer.verifier_key))
@@ -150,9 +155,15 @@ def verify() -> int:
         )
     if stated.root != tlog.root_of(hashes):
         raise JournalBroken("La racine signée n'est pas celle des entrées.")
-    for tile in Tile.objects.filter(level=0).order_by("index"):
-        if bytes(tile.hashes) != b"".join(hashes[tile.index * 256 : tile.index * 256 + 256]):
-            raise JournalBroken(f"La tuile 0/{tile.index} ne correspond pas aux entrées.")
+    level = hashes
+    for number in range(1 + max(0, (len(hashes) - 1).bit_length() // 8)):
+        for tile in Tile.objects.filter(level=number).order_by("index"):
+            first = tile.index * tlog.WIDTH
+            if bytes(tile.hashes) != b"".join(level[first : first + tlog.WIDTH]):
+                raise JournalBroken(f"La tuile {number}/{tile.index} ne correspond pas aux entrées.")
+        whole = len(level) // tlog.WIDTH * tlog.WIDTH
+        level = [tlog.root_of(level[i : i + tlog.WIDTH]) for i in range(0, whole, tlog.WIDTH)]
+    check_against_copy(stated.size, stored_tile)
     return stated.size
 
 

@@ -1,9 +1,13 @@
 """The admin only reads bids, and of a sealed bid there is nothing to read."""
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
 
 from dematmp.audit.admin import ReadOnlyAdmin
 from dematmp.bids.models import Bid
+from dematmp.consultations.models import Consultation
 
 
 @admin.register(Bid)
@@ -19,3 +23,7 @@ class BidAdmin(ReadOnlyAdmin):
         "journal_index",
         "token_authority",
     )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Bid]:
+        """Nothing of a consultation that still receives bids: neither their number nor their authors."""
+        return Bid.objects.exclude(consultation__in=Consultation.objects.withheld(now=timezone.now()))

@@ -3,6 +3,7 @@
 Begun at the first byte, fed in parts, resumable; what is received is acknowledged with its time.
 """
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -205,13 +206,19 @@ def receive_part(
         raise PartRefused("Cette partie n'est pas de celles que la tentative a annoncées.")
     final = Attempt.objects.filter(pk=attempt.pk, finalised_at__isnull=False).exists()
     if final or sealed.completed_at is not None:
-        known = sealed.parts.filter(number=number, sha256=sha256).first()
+        known = sealed.parts.received().filter(number=number, sha256=sha256).first()
         if known is not None:
             return known
         raise AlreadyDeposited("Ce dépôt est en cours de finalisation ou déjà final.")
     size = sealed.part_size(number)
     if length != size:
         raise PartTruncated(f"La partie {number} annonce {length} octets au lieu de {size}.")
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise PartRefused("L'empreinte de la partie (X-Part-SHA256) n'est pas un SHA-256 en hexadécimal.")
+    # The announced digest is reserved first: two different contents never race for one part.
+    part, _ = Part.objects.get_or_create(object=sealed, number=number, defaults={"sha256": sha256})
+    if part.sha256 != sha256:
+        raise PartRefused(f"La partie {number} a déjà été reçue, ou est en train de l'être, autrement.")
     store = object_store()
     if not sealed.upload_id:
         fresh = store.begin(sealed.key)
@@ -229,10 +236,12 @@ def receive_part(
             sha256=sha256,
         )
     except storage_errors.PartTruncated as short:
+        part.give_up()
         raise PartTruncated(f"La partie {number} est arrivée incomplète ; rien n'en a été gardé.") from short
     except storage_errors.PartCorrupt as wrong:
+        part.give_up()
         raise PartCorrupt(f"La partie {number} est arrivée altérée ; rien n'en a été gardé.") from wrong
     # The bytes are safe in the store: a crash before the next line only costs sending this part again.
-    return Part.objects.update_or_create(
-        object=sealed, number=number, defaults={"sha256": sha256, "received_at": now}
-    )[0]
+    Part.objects.filter(pk=part.pk, received_at=None).update(received_at=now)
+    part.refresh_from_db()
+    return part

@@ -103,13 +103,20 @@ class SealedObject(models.Model):
         return min(self.part_bytes, self.size - (number - 1) * self.part_bytes)
 
 
+class PartQuerySet(models.QuerySet["Part"]):
+    def received(self) -> Self:
+        """Acknowledged: its bytes are in the store."""
+        return self.filter(received_at__isnull=False)
+
+
 class Part(models.Model):
-    """One part acknowledged with its time."""
+    """One part. Its digest is reserved before its bytes are stored, then acknowledged with its time."""
 
     object = models.ForeignKey(SealedObject, models.CASCADE, related_name="parts")
     number = models.PositiveIntegerField()
     sha256 = models.CharField(max_length=64)
-    received_at = models.DateTimeField()
+    received_at = models.DateTimeField(null=True, blank=True)
+    objects = PartQuerySet.as_manager()
 
     class Meta:
         ordering = ["number"]
@@ -117,6 +124,10 @@ class Part(models.Model):
 
     def __str__(self) -> str:
         return str(self.number)
+
+    def give_up(self) -> None:
+        """Nothing of it was kept: another content may be announced."""
+        Part.objects.filter(pk=self.pk, received_at=None).delete()
 
 
 class BidQuerySet(models.QuerySet["Bid"]):
@@ -148,6 +159,7 @@ class Bid(models.Model):
     token_authority = models.CharField("autorité d'horodatage", max_length=200, blank=True, default="")
     token_at = models.DateTimeField("heure du jeton", null=True, blank=True)
     receipt_pdf = models.BinaryField("accusé de réception (PDF scellé)", null=True, blank=True)
+    receipt_stamped = models.BooleanField("le PDF porte le jeton", default=False)
     objects = BidQuerySet.as_manager()
 
     class Meta:

@@ -4,17 +4,21 @@ What was received, when, and the proofs, as JSON and as a sealed PDF (annexe 8, 
 """
 
 import base64
+import hashlib
 import json
+import uuid
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone as django_timezone
 
 from dematmp.audit.documents import render
-from dematmp.audit.keys import authority_certificate, journal_signer, seal_material, timestamp_authority
-from dematmp.audit.services import utc_text
+from dematmp.audit.keys import journal_signer, seal_material, timestamp_anchors, timestamp_authority
+from dematmp.audit.services import append, utc_text
 from dematmp.bids.models import Bid
+from signing.errors import TimestampRefused
 from signing.pdf import seal_pdf
 from signing.timestamps import Stamp, request_token
 
@@ -71,22 +75,40 @@ def stamp(bid: Bid, *, now: datetime) -> bool:
     if stamped is None:
         return False
     token, authority = stamped
-    Bid.objects.filter(pk=bid.pk, token=None).update(
-        token=token.response, token_authority=authority, token_at=token.token.gen_time
-    )
+    with transaction.atomic():
+        changed = Bid.objects.filter(pk=bid.pk, token=None).update(
+            token=token.response, token_authority=authority, token_at=token.token.gen_time
+        )
+        if changed:
+            record_token(stamped, of=bid.uuid, consultation=bid.consultation.uuid, now=now)
     return True
+
+
+def record_token(
+    stamped: tuple[Stamp, str], *, of: uuid.UUID, consultation: uuid.UUID, now: datetime
+) -> None:
+    """The journal's entry of a token obtained, in the caller's transaction."""
+    stamp, authority = stamped
+    append(
+        "timestamp",
+        {
+            "of": str(of),
+            "authority": authority,
+            "time": utc_text(stamp.token.gen_time),
+            "sha256": hashlib.sha256(stamp.response).hexdigest(),
+        },
+        consultation=consultation,
+        subject=of,
+        now=now,
+    )
 
 
 def obtain_token(data: bytes, *, now: datetime) -> tuple[Stamp, str] | None:
     """A verified token over SHA-256 of `data` and the name of who gave it, or None when nobody answered."""
-    import hashlib
-
-    from signing.errors import TimestampRefused
-
     digest = hashlib.sha256(data).digest()
     authorities = [timestamp_authority() if url == "embedded" else url for url in settings.TSA_URLS]
     try:
-        stamped = request_token(digest, authorities, ca_pem=authority_certificate(), now=now)
+        stamped = request_token(digest, authorities, ca_pem=timestamp_anchors(), now=now)
     except TimestampRefused:
         return None
     return stamped, EMBEDDED if stamped.authority == "embedded" else stamped.authority

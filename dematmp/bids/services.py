@@ -58,7 +58,7 @@ def complete(attempt: Attempt, *, now: datetime) -> Bid:
         raise _lost(attempt, sealed, now=now) from lost
     # Every byte is in the store: a crash from here is finished by the next run.
     with transaction.atomic():
-        locked = Attempt.objects.select_for_update(of=("self",)).get(pk=attempt.pk)
+        locked = Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
         if (done := Bid.objects.filter(attempt=attempt).first()) is not None:
             return done
         if locked.finalised_at is None or locked.finalised_by is None:
@@ -80,7 +80,7 @@ def _lost(attempt: Attempt, sealed: list[SealedObject], *, now: datetime) -> Inc
     store = object_store()
     gone = [each for each in sealed if each.completed_at is None and not store.exists(each.key)]
     with transaction.atomic():
-        locked = Attempt.objects.select_for_update(of=("self",)).get(pk=attempt.pk)
+        locked = Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
         for each in gone:
             each.parts.all().delete()
             SealedObject.objects.filter(pk=each.pk).update(upload_id="")
@@ -105,7 +105,7 @@ def _lost(attempt: Attempt, sealed: list[SealedObject], *, now: datetime) -> Inc
 def _check_complete(sealed: list[SealedObject]) -> None:
     missing = []
     for each in sealed:
-        held = {part.number for part in each.parts.all()}
+        held = {part.number for part in each.parts.all() if part.received_at}
         absent = [number for number in range(1, each.part_count + 1) if number not in held]
         if absent:
             missing.append({"envelope": str(each.envelope.uuid), "name": each.name, "parts": absent})
@@ -146,11 +146,13 @@ def _complete_objects(sealed: list[SealedObject], *, now: datetime) -> None:
 
 
 def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: datetime) -> Bid:
-    deadline = attempt.consultation.deadline
+    # The deadline that binds is read under the lock that an extension takes.
+    consultation = Consultation.objects.select_for_update(no_key=True).get(pk=attempt.consultation.pk)
+    deadline = consultation.deadline
     if deadline is None:
         raise Incomplete("Cette consultation n'a pas de date limite.")
     late = is_late(now, deadline)
-    times = [part.received_at for each in sealed for part in each.parts.all()]
+    times = [part.received_at for each in sealed for part in each.parts.all() if part.received_at]
     record = canonical(
         {
             "v": "deposit/1",

@@ -1,19 +1,15 @@
 """Stamping and sealing receipts, in the worker."""
 
-import logging
 from datetime import timedelta
 
 from celery import shared_task
-from django.db.models import Q
 from django.utils import timezone
 
-from dematmp.bids.errors import BidError
+from dematmp.audit.rows import each_row
 from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.receipts import receipt_pdf, stamp
 from dematmp.bids.services import complete
-from storage.errors import StorageError
 
-log = logging.getLogger(__name__)
 _STILL_RUNNING = timedelta(seconds=30)  # a finalisation younger than this may still be in its own request
 
 
@@ -21,29 +17,28 @@ _STILL_RUNNING = timedelta(seconds=30)  # a finalisation younger than this may s
 def stamp_bid(bid_id: int) -> None:
     """Add the token, then issue the PDF.
 
-    Without a token the PDF says that it waits for one, and is reissued later.
+    Without a token the PDF says that it waits for one, and is reissued once there is one.
     """
     bid = Bid.objects.filter(pk=bid_id).first()
-    if bid is None or (bid.token is not None and bid.receipt_pdf is not None):
+    if bid is None:
         return
-    had_token = bid.token is not None
-    stamped = stamp(bid, now=timezone.now())
+    stamp(bid, now=timezone.now())
     bid.refresh_from_db()
-    if bid.receipt_pdf is None or (stamped and not had_token):
-        Bid.objects.filter(pk=bid_id).update(receipt_pdf=receipt_pdf(bid, now=timezone.now()))
+    has_token = bid.token is not None
+    if bid.receipt_pdf is None or (has_token and not bid.receipt_stamped):
+        pdf = receipt_pdf(bid, now=timezone.now())
+        # A run that saw no token never overwrites the receipt of one that did.
+        Bid.objects.filter(pk=bid_id, receipt_stamped=False).update(
+            receipt_pdf=pdf, receipt_stamped=has_token
+        )
 
 
 @shared_task
 def sweep() -> None:
     """Make the bids whose finalisation was cut off; stamp what has no token or receipt yet."""
-    abandoned = timezone.now() - _STILL_RUNNING
-    for attempt in Attempt.objects.being_recorded().filter(finalised_at__lt=abandoned).order_by("pk")[:50]:
-        try:
-            complete(attempt, now=timezone.now())
-        except (BidError, StorageError) as waits:
-            log.warning("dépôt %s : pas encore enregistré (%s)", attempt.uuid, waits.code)
-    waiting = (
-        Bid.objects.filter(Q(token=None) | Q(receipt_pdf=None)).order_by("pk").values_list("pk", flat=True)
+    now = timezone.now()
+    cut_off = Attempt.objects.being_recorded().filter(finalised_at__lt=now - _STILL_RUNNING)
+    each_row(cut_off.order_by("pk")[:50], lambda attempt: complete(attempt, now=now))
+    each_row(
+        Bid.objects.filter(receipt_stamped=False).order_by("pk").values_list("pk", flat=True)[:50], stamp_bid
     )
-    for bid_id in waiting[:50]:
-        stamp_bid(bid_id)

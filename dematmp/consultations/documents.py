@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -11,6 +11,7 @@ from django.db.models import Max
 from zipstream import ZipStream
 
 from dematmp.accounts.models import User
+from dematmp.accounts.rules import clean_text
 from dematmp.audit.services import append
 from dematmp.consultations.errors import (
     ConsultationError,
@@ -19,12 +20,16 @@ from dematmp.consultations.errors import (
     NameRefused,
     WrongStep,
 )
+from dematmp.consultations.exchanges import tell_followers
 from dematmp.consultations.models import Consultation, Document, DocumentVersion, Withdrawal
 from dematmp.consultations.rules import check_not_empty, clean_name
-from dematmp.consultations.services import tell_followers
+from dematmp.consultations.services import check_not_frozen
 from dematmp.mails.services import store as store_mail
-from storage.antivirus import scan
+from storage.antivirus import State, Verdict, scan
+from storage.errors import ScanFailed
 from storage.stores import object_store
+
+_PATIENCE = timedelta(minutes=10)  # how long an antivirus that fails on a file is asked again
 
 
 class _Counted:
@@ -62,6 +67,7 @@ def add_version(
     name = clean_name(name)
     if not title.strip() or len(title) > 200:
         raise NameRefused("Donnez à la pièce un intitulé de 1 à 200 caractères.")
+    check_not_frozen(consultation)
     if consultation.published_at and not consultation.is_open(now=now):
         raise WrongStep("La consultation est close : ses pièces ne changent plus.")
     key = f"documents/{consultation.uuid}/{uuid.uuid4()}"
@@ -75,9 +81,10 @@ def add_version(
         raise
     # The bytes are stored: a crash from here leaves an orphan object, never a row without its bytes.
     with transaction.atomic():
+        check_not_frozen(Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk))
         if document is None:
-            document = Document.objects.create(consultation=consultation, kind=kind, title=title.strip())
-        latest = document.versions.select_for_update().aggregate(latest=Max("number"))["latest"] or 0
+            document = Document.objects.create(consultation=consultation, kind=kind, title=clean_text(title))
+        latest = document.versions.aggregate(latest=Max("number"))["latest"] or 0
         version = DocumentVersion.objects.create(
             document=document,
             number=latest + 1,
@@ -97,7 +104,7 @@ def add_version(
 def scan_version(version_id: int, *, now: datetime) -> None:
     """Scan one version and store the verdict, once; from then on it is served, or its sender is told why not.
 
-    May run twice. Raises AntivirusUnavailable (retried by the sweep).
+    May run twice. Raises AntivirusUnavailable, ScanFailed (retried by the sweep).
     """
     version = (
         DocumentVersion.objects.select_related("document__consultation", "uploaded_by")
@@ -106,7 +113,12 @@ def scan_version(version_id: int, *, now: datetime) -> None:
     )
     if version is None:
         return
-    verdict = scan(object_store().open(version.key))
+    try:
+        verdict = scan(object_store().open(version.key))
+    except ScanFailed as failed:
+        if now - version.uploaded_at < _PATIENCE:
+            raise
+        verdict = Verdict(State.UNSCANNABLE, f"l'antivirus n'a pas pu l'analyser : {failed}")
     with transaction.atomic():
         changed = DocumentVersion.objects.filter(pk=version_id, verdict="pending").update(
             verdict=str(verdict.state), verdict_detail=(verdict.name or verdict.engine or "")[:200]

@@ -3,7 +3,7 @@ registers.
 """
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 from django.conf import settings
@@ -51,13 +51,23 @@ class ConsultationQuerySet(models.QuerySet["Consultation"]):
         """Published, and the deadline has not passed."""
         return self.public().with_deadline().filter(binding_deadline__gte=now)
 
+    def closing(self, *, now: datetime, within: timedelta) -> Self:
+        """Receiving, and closing soon."""
+        return self.receiving(now=now).filter(binding_deadline__lte=now + within)
+
+    def withheld(self, *, now: datetime) -> Self:
+        """Those whose journal entries are not shown to the public yet: being prepared, or receiving bids."""
+        return self.with_deadline().filter(models.Q(published_at=None) | models.Q(binding_deadline__gte=now))
+
     def soonest_first(self) -> Self:
         """The soonest deadline first."""
         return self.with_deadline().order_by("binding_deadline", "pk")
 
     def held_by(self, user: User) -> Self:
-        """Those of which this person holds a share of the keys."""
-        return self.filter(ceremony__holders__user=user).distinct()
+        """Those of which this person holds a share, while a member of that buyer's committee."""
+        return self.filter(
+            ceremony__holders__user=user, buyer__memberships__user=user, buyer__memberships__role="member"
+        ).distinct()
 
     def of_buyer(self, buyer: Organisation) -> Self:
         return self.filter(buyer=buyer)
@@ -106,6 +116,7 @@ class Consultation(models.Model):
     validated_at = models.DateTimeField("validée le", null=True, blank=True)
     published_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     published_at = models.DateTimeField("publiée le", null=True, blank=True)
+    opening_at = models.DateTimeField("séance d'ouverture commencée le", null=True, blank=True)
     ceremony_sha256 = models.CharField(
         "empreinte de la cérémonie des clés", max_length=64, blank=True, default=""
     )

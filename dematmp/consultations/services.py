@@ -1,40 +1,34 @@
-"""Verbs of a consultation: create, set the deadline, submit, validate, publish, ask, answer."""
+"""Verbs of a consultation: create, correct, set the deadline, submit, validate, publish."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 
-from django.conf import settings
-from django.core import signing
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
 
 from dematmp.accounts.models import Organisation, User
+from dematmp.accounts.rules import clean_text
 from dematmp.audit.services import append, utc_text
 from dematmp.consultations.errors import (
     ConsultationError,
     CpvUnknown,
-    LinkRefused,
     NotReady,
     SamePerson,
     WrongStep,
 )
+from dematmp.consultations.exchanges import tell_followers
 from dematmp.consultations.models import (
     Consultation,
     Cpv,
     Criterion,
     Deadline,
     EnvelopeKeys,
-    Follower,
     Lot,
-    Question,
 )
 from dematmp.consultations.rules import check_deadline
-from dematmp.mails.services import store as store_mail
 from dematmp.mails.words import instant
 from notices.cpv import CpvRefused, clean_cpv
-
-_UNFOLLOW = "dematmp.consultations.unfollow"
 
 
 def known_cpv(text: str) -> str:
@@ -73,13 +67,13 @@ def create_consultation(
         with transaction.atomic():
             consultation = Consultation.objects.create(
                 buyer=buyer,
-                reference=reference,
-                title=title,
-                object=object,
+                reference=clean_text(reference),
+                title=clean_text(title),
+                object=clean_text(object, lines=True),
                 procedure=procedure,
                 cpv=known_cpv(cpv),
                 estimated_value=estimated_value,
-                deposit_rules=deposit_rules,
+                deposit_rules=clean_text(deposit_rules, lines=True),
                 kinds=list(kinds),
                 created_by=by,
                 created_at=now,
@@ -96,9 +90,10 @@ def _write_lots_and_criteria(
     consultation.lots.all().delete()
     consultation.criteria.all().delete()
     for lot in list(lots) or [{"number": "1", "title": consultation.title}]:
-        Lot.objects.create(consultation=consultation, **lot)
+        title = clean_text(str(lot["title"]))
+        Lot.objects.create(consultation=consultation, **{**lot, "title": title})
     for name, weight in criteria:
-        Criterion.objects.create(consultation=consultation, name=name, weight=weight)
+        Criterion.objects.create(consultation=consultation, name=clean_text(name), weight=weight)
 
 
 @transaction.atomic
@@ -117,7 +112,7 @@ def correct_consultation(
     kinds: Iterable[str] = ("candidature", "offre"),
 ) -> None:
     """Rewrite a draft. Raises WrongStep once it is submitted, or when its keys are made for other kinds."""
-    locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
+    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step != "draft":
         raise WrongStep(
             "Cette consultation n'est plus en préparation.",
@@ -128,9 +123,13 @@ def correct_consultation(
             "Les clés de la commission sont faites pour les enveloppes choisies.",
             "Gardez les mêmes enveloppes, ou préparez une autre consultation.",
         )
-    locked.reference, locked.title, locked.object = reference, title, object
+    locked.reference, locked.title = clean_text(reference), clean_text(title)
+    locked.object, locked.deposit_rules = (
+        clean_text(object, lines=True),
+        clean_text(deposit_rules, lines=True),
+    )
     locked.procedure, locked.cpv, locked.kinds = procedure, known_cpv(cpv), list(kinds)
-    locked.estimated_value, locked.deposit_rules = estimated_value, deposit_rules
+    locked.estimated_value = estimated_value
     try:
         with transaction.atomic():
             locked.save()
@@ -153,11 +152,14 @@ def set_deadline(
 
     Once published it can only be moved later, before it has passed (R2151-4).
     """
-    locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
+    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
     current = locked.current_deadline
     zone = zone or (current.zone if current else str(Deadline._meta.get_field("zone").default))
     check_deadline(at, zone=zone, now=now)
+    check_not_frozen(locked)
     if locked.published_at and current:
+        if locked.opening_at:
+            raise WrongStep("L'ouverture des plis a commencé : la date limite ne peut plus être reportée.")
         if now > current.at:
             raise WrongStep("La date limite est passée : elle ne peut plus être reportée.")
         if at <= current.at:
@@ -195,6 +197,30 @@ def set_deadline(
     return deadline
 
 
+def _frozen() -> WrongStep:
+    """What a second person validates, or has validated, does not change under their eyes."""
+    return WrongStep(
+        "La consultation est soumise à validation : elle ne change plus.",
+        "Demandez au valideur de la renvoyer en préparation, puis corrigez-la.",
+    )
+
+
+def check_not_frozen(consultation: Consultation) -> None:
+    """Raises WrongStep between the submission and the publication."""
+    if consultation.step in ("submitted", "validated"):
+        raise _frozen()
+
+
+@transaction.atomic
+def begin_opening(consultation: Consultation, *, now: datetime) -> bool:
+    """The opening room begins: from here the deadline never moves. False when it has not passed."""
+    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
+    if locked.deadline is None or now <= locked.deadline:
+        return False
+    Consultation.objects.filter(pk=locked.pk, opening_at=None).update(opening_at=now)
+    return True
+
+
 def missing_to_submit(consultation: Consultation) -> list[str]:
     """What a second person needs before validating, in French; empty when all is there."""
     missing = []
@@ -217,7 +243,7 @@ def missing_to_submit(consultation: Consultation) -> list[str]:
 @transaction.atomic
 def submit(consultation: Consultation, *, by: User, now: datetime) -> None:
     """Ask a second person to validate. Raises NotReady or WrongStep."""
-    locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
+    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step != "draft":
         raise WrongStep("Cette consultation est déjà soumise à validation.")
     if missing := missing_to_submit(locked):
@@ -229,7 +255,7 @@ def submit(consultation: Consultation, *, by: User, now: datetime) -> None:
 @transaction.atomic
 def validate(consultation: Consultation, *, by: User, now: datetime) -> None:
     """A second person validates. Raises SamePerson or WrongStep."""
-    locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
+    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step != "submitted":
         raise WrongStep("Cette consultation n'attend pas de validation.")
     if by in (locked.submitted_by, locked.created_by):
@@ -241,7 +267,7 @@ def validate(consultation: Consultation, *, by: User, now: datetime) -> None:
 @transaction.atomic
 def return_to_draft(consultation: Consultation, *, by: User, now: datetime) -> None:
     """The validator sends it back to its author."""
-    locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
+    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step not in ("submitted", "validated"):
         raise WrongStep("Cette consultation ne peut pas revenir en préparation.")
     locked.submitted_by = locked.submitted_at = locked.validated_by = locked.validated_at = None
@@ -256,9 +282,15 @@ def record_ceremony(
 
     Kind → (committee's, platform's). Refused once published.
     """
-    locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
+    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.published_at:
         raise WrongStep("Les clés d'une consultation publiée ne changent pas.")
+    if set(keys) != set(locked.kinds):
+        raise WrongStep(
+            "Les enveloppes demandées ont changé depuis que les détenteurs ont été désignés.",
+            "Désignez de nouveau les détenteurs, puis refaites la cérémonie.",
+        )
+    locked.envelope_keys.all().delete()
     locked.ceremony_record, locked.ceremony_sha256 = record, sha256
     locked.save(update_fields=["ceremony_record", "ceremony_sha256"])
     for kind, (committee, platform) in keys.items():
@@ -270,11 +302,11 @@ def record_ceremony(
 @transaction.atomic
 def publish(consultation: Consultation, *, by: User, now: datetime) -> None:
     """Open the consultation to everybody. Raises NotReady, DeadlinePast or WrongStep."""
-    locked = Consultation.objects.select_for_update().get(pk=consultation.pk)
+    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step != "validated":
         raise WrongStep("Une consultation se publie une fois validée par une seconde personne.")
     missing = missing_to_submit(locked)
-    if not locked.ceremony_sha256:
+    if set(locked.envelope_keys.values_list("kind", flat=True)) != set(locked.kinds):
         missing.append("la cérémonie des clés de la commission, confirmée par tous ses membres")
     if missing:
         raise NotReady(missing)
@@ -303,68 +335,3 @@ def publish(consultation: Consultation, *, by: User, now: datetime) -> None:
         consultation=locked.uuid,
         now=now,
     )
-
-
-def follow(consultation: Consultation, *, email: str, now: datetime) -> None:
-    """Be told of changes; leaving an address twice is harmless."""
-    Follower.objects.get_or_create(consultation=consultation, email=email.lower(), defaults={"since": now})
-
-
-@transaction.atomic
-def ask(consultation: Consultation, *, text: str, email: str = "", now: datetime) -> Question:
-    """Ask the buyer a question, while the consultation is open."""
-    if not consultation.is_open(now=now):
-        raise WrongStep("La consultation est close : les questions ne sont plus reçues.")
-    if not text.strip():
-        raise NotReady(["le texte de la question"])
-    return Question.objects.create(consultation=consultation, text=text.strip(), email=email, asked_at=now)
-
-
-@transaction.atomic
-def answer(question: Question, *, text: str, by: User, now: datetime) -> None:
-    """Publish the answer to everybody at the same time, without naming who asked."""
-    if not text.strip():
-        raise NotReady(["le texte de la réponse"])
-    changed = Question.objects.filter(pk=question.pk, answered_at=None).update(
-        answer=text.strip(), answered_by=by, answered_at=now
-    )
-    if not changed:
-        raise WrongStep("Cette question a déjà reçu une réponse.")
-    tell_followers(question.consultation, "Une question a reçu une réponse.", also=question.email, now=now)
-
-
-def tell_followers(consultation: Consultation, text: str, *, also: str = "", now: datetime) -> None:
-    """Store one mail for each address left, and for `also`."""
-    addresses = set(consultation.followers.order_by("pk").values_list("email", flat=True)) | (
-        {also} if also else set()
-    )
-    page = f"{settings.SITE_URL}/consultations/{consultation.uuid}/"
-    for address in sorted(addresses):
-        store_mail(
-            to=address,
-            subject=f"{consultation.reference} : {consultation.title}",
-            body=f"{text}\n\nConsultation {consultation.reference}, {consultation.buyer.name} : {page}\n\n"
-            f"Ne plus recevoir ces messages : {page}ne-plus-suivre/{unfollow_token(consultation, address)}/",
-            now=now,
-        )
-
-
-def unfollow_token(consultation: Consultation, email: str) -> str:
-    """What lets the holder of this address, and nobody else, stop the messages of this consultation."""
-    return str(signing.dumps([str(consultation.uuid), email], salt=_UNFOLLOW))
-
-
-def unfollow(consultation: Consultation, *, token: str) -> None:
-    """Forget an address; twice is harmless. Raises LinkRefused."""
-    Follower.objects.filter(consultation=consultation, email=followed_by(consultation, token=token)).delete()
-
-
-def followed_by(consultation: Consultation, *, token: str) -> str:
-    """The address of an unfollow link. Raises LinkRefused."""
-    try:
-        uuid, email = signing.loads(token, salt=_UNFOLLOW)
-    except (signing.BadSignature, ValueError, TypeError) as forged:
-        raise LinkRefused("Ce lien n'est pas valable.") from forged
-    if uuid != str(consultation.uuid):
-        raise LinkRefused("Ce lien n'est pas valable.")
-    return str(email)

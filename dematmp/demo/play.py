@@ -19,6 +19,7 @@ from dematmp.accounts.models import Organisation, User
 from dematmp.accounts.services import create_organisation, give_role, issue_token
 from dematmp.awards.models import Award
 from dematmp.awards.services import award
+from dematmp.consultations import exchanges
 from dematmp.consultations import services as consultations
 from dematmp.consultations.documents import add_version
 from dematmp.consultations.models import Consultation, DocumentVersion
@@ -69,7 +70,7 @@ def enrol(stage: Stage) -> None:
         _confirm_email(user)
         organisation = stage.bodies[person.organisation]
         for role in person.roles:
-            give_role(user, organisation, role)
+            give_role(user, organisation, role, now=timezone.now())
         stage.people[person.slug] = user
         path = stage.token(person.slug)
         path.touch(mode=0o600)
@@ -138,9 +139,9 @@ def elsewhere(stage: Stage, pieces: list[Piece]) -> None:
     """The two other buyers at other stages: one consultation open for three weeks, one being prepared."""
     agent, validator, now = stage.people["agent-hopital"], stage.people["valideur"], timezone.now()
     hospital = stage.bodies["hopital"]
-    give_role(validator, hospital, "validator")
+    give_role(validator, hospital, "validator", now=timezone.now())
     for slug in COMMITTEE:
-        give_role(stage.people[slug], hospital, "member")
+        give_role(stage.people[slug], hospital, "member", now=timezone.now())
     opened = consultations.create_consultation(
         buyer=hospital,
         by=agent,
@@ -195,10 +196,10 @@ def publish(stage: Stage, consultation: Consultation) -> datetime:
     consultations.validate(consultation, by=validator, now=timezone.now())
     consultations.publish(consultation, by=validator, now=timezone.now())
     consultation.refresh_from_db()
-    question = consultations.ask(
+    question = exchanges.ask(
         consultation, text="La visite du site est-elle obligatoire ?", now=timezone.now()
     )
-    consultations.answer(question, text="Non, elle est conseillée.", by=agent, now=timezone.now())
+    exchanges.answer(question, text="Non, elle est conseillée.", by=agent, now=timezone.now())
     return at
 
 
@@ -301,7 +302,7 @@ def unsealed(consultation: Consultation) -> OpeningSession:
     until = time.monotonic() + 180
     while True:
         session = OpeningSession.objects.get(consultation=consultation)
-        if session.finished_at:
+        if session.minutes_pdf:
             return session
         if session.problem or time.monotonic() > until:
             raise TimeoutError(session.problem or "l'ouverture n'est pas achevée")

@@ -12,6 +12,7 @@ class Mail(models.Model):
     created_at = models.DateTimeField("créé le")
     sent_at = models.DateTimeField("envoyé le", null=True, blank=True)
     tries = models.PositiveSmallIntegerField("essais", default=0)
+    due_at = models.DateTimeField("prochain essai", null=True, blank=True)
     last_error = models.CharField("dernière erreur", max_length=200, blank=True, default="")
 
     class Meta:

@@ -1,7 +1,8 @@
 """Store a mail in the caller's transaction; send it later, outside any transaction."""
 
+import logging
 import smtplib
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -9,7 +10,9 @@ from django.db import transaction
 
 from dematmp.mails.models import Mail
 
-MAX_TRIES = 20
+log = logging.getLogger(__name__)
+MAX_TRIES = 100  # one an hour at the end: four days
+_FIRST_WAIT, _LONGEST_WAIT = 15, 3600  # seconds
 
 
 def store(*, to: str, subject: str, body: str, now: datetime) -> Mail:
@@ -24,15 +27,21 @@ def store(*, to: str, subject: str, body: str, now: datetime) -> Mail:
 def send(mail_id: int, *, now: datetime) -> bool:
     """Send one stored mail.
 
-    True when the server took it, now or before. May run twice: a mail may then arrive twice.
+    True when the server took it, now or before. May run twice: a mail may then arrive twice. What fails waits
+    twice as long each time, an hour at most.
     """
     mail = Mail.objects.filter(pk=mail_id).first()
     if mail is None or mail.sent_at is not None:
         return mail is not None
     try:
         EmailMessage(mail.subject, mail.body, settings.DEFAULT_FROM_EMAIL, [mail.to]).send()
-    except (smtplib.SMTPException, OSError) as refused:
-        Mail.objects.filter(pk=mail_id).update(tries=mail.tries + 1, last_error=str(refused)[:200])
+    except (smtplib.SMTPException, OSError, ValueError) as refused:  # ValueError: an address that cannot be
+        wait = timedelta(seconds=min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(mail.tries, 10)))
+        Mail.objects.filter(pk=mail_id).update(
+            tries=mail.tries + 1, last_error=repr(refused)[:200], due_at=now + wait
+        )
+        if mail.tries + 1 >= MAX_TRIES:
+            log.error("courriel %s abandonné après %s essais : %r", mail_id, MAX_TRIES, refused)
         return False
     Mail.objects.filter(pk=mail_id, sent_at=None).update(sent_at=now, tries=mail.tries + 1, last_error="")
     return True

@@ -1,8 +1,10 @@
 """Sending, in the worker."""
 
 from celery import shared_task
+from django.db.models import Q
 from django.utils import timezone
 
+from dematmp.audit.rows import each_row
 from dematmp.mails.models import Mail
 from dematmp.mails.services import MAX_TRIES, send
 
@@ -15,9 +17,6 @@ def send_mail(mail_id: int) -> None:
 @shared_task
 def sweep() -> None:
     """Send what a lost task or a mail server left behind."""
-    for mail_id in (
-        Mail.objects.filter(sent_at=None, tries__lt=MAX_TRIES)
-        .order_by("pk")
-        .values_list("pk", flat=True)[:100]
-    ):
-        send(mail_id, now=timezone.now())
+    now = timezone.now()
+    due = Mail.objects.filter(Q(due_at=None) | Q(due_at__lte=now), sent_at=None, tries__lt=MAX_TRIES)
+    each_row(due.order_by("pk").values_list("pk", flat=True)[:100], lambda pk: send(pk, now=now))

@@ -8,7 +8,7 @@ from django.db import transaction
 from dematmp.accounts.models import User
 from dematmp.audit.keys import wrap
 from dematmp.audit.services import append
-from dematmp.bids.receipts import obtain_token
+from dematmp.bids.receipts import obtain_token, record_token
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.services import record_ceremony
 from dematmp.opening.errors import CeremonyRefused
@@ -16,18 +16,26 @@ from dematmp.opening.models import Ceremony, KeyHolder, PlatformKey, Protector, 
 from signing.ceremony import parse_record, record_hash
 from signing.errors import SigningError
 from signing.keys import OVERHEAD_BYTES, key_hash, new_seed, public_key
-from signing.sharing import SHARE_BYTES
+from signing.sharing import MAX_HOLDERS, SHARE_BYTES
 
 
+@transaction.atomic
 def add_protector(user: User, *, label: str, kind: str, public: bytes, now: datetime) -> Protector:
     """Enrol the public key of a protector. Raises CeremonyRefused."""
     try:
         key_hash(public)
     except SigningError as refused:
         raise CeremonyRefused(str(refused)) from refused
-    return Protector.objects.create(
+    made = Protector.objects.create(
         user=user, label=label[:100], kind=kind, public_key=public, created_at=now
     )
+    append(
+        "keys",
+        {"protector": str(made.uuid), "member": str(user.uuid), "public_key": key_hash(public)},
+        subject=made.uuid,
+        now=now,
+    )
+    return made
 
 
 @transaction.atomic
@@ -42,6 +50,8 @@ def start_ceremony(
         raise CeremonyRefused("La consultation est publiée : ses clés ne changent plus.")
     if not 2 <= threshold <= len(members):
         raise CeremonyRefused("Le quorum est de 2 au moins et ne dépasse pas le nombre de membres.")
+    if len(members) > MAX_HOLDERS:
+        raise CeremonyRefused(f"Une commission compte {MAX_HOLDERS} détenteurs au plus.")
     Ceremony.objects.filter(consultation=consultation, confirmed_at=None).delete()
     if Ceremony.objects.filter(consultation=consultation).exists():
         raise CeremonyRefused("La cérémonie de cette consultation est déjà confirmée.")
@@ -63,6 +73,21 @@ def start_ceremony(
             public_key=public_key(seed),
             wrapped_seed=wrap(seed, context=f"platform {ceremony.uuid} {kind}"),
         )
+    append(
+        "keys",
+        {
+            "ceremony": str(ceremony.uuid),
+            "members": [str(user.uuid) for user in members],
+            "threshold": threshold,
+            "platform": {
+                key.kind: key_hash(bytes(key.public_key)) for key in ceremony.platform_keys.order_by("kind")
+            },
+            "by": str(by.uuid),
+        },
+        consultation=consultation.uuid,
+        subject=ceremony.uuid,
+        now=now,
+    )
     return ceremony
 
 
@@ -78,10 +103,13 @@ def record(
     except SigningError as refused:
         raise CeremonyRefused(str(refused)) from refused
     holders = list(ceremony.holders.select_related("user", "protector").order_by("index"))
-    said = [(each.index, each.member, each.protector, each.protector_sha256) for each in parsed.holders]
+    said = [
+        (each.index, each.name, each.member, each.protector, each.protector_sha256) for each in parsed.holders
+    ]
     held = [
         (
             each.index,
+            str(each.user)[:200],
             str(each.user.uuid),
             str(each.protector.uuid),
             key_hash(bytes(each.protector.public_key)),
@@ -89,6 +117,10 @@ def record(
         for each in holders
     ]
     platform = {key.kind: bytes(key.public_key) for key in ceremony.platform_keys.order_by("kind")}
+    if set(platform) != set(ceremony.consultation.kinds):
+        raise CeremonyRefused(
+            "Les enveloppes demandées ont changé depuis que les détenteurs ont été désignés."
+        )
     wanted = {(kind, holder.index) for kind in platform for holder in holders}
     if (
         (parsed.ceremony, parsed.consultation, parsed.threshold)
@@ -100,7 +132,7 @@ def record(
     ):
         raise CeremonyRefused("Le compte rendu ne correspond pas à la cérémonie préparée par la plateforme.")
     with transaction.atomic():
-        locked = Ceremony.objects.select_for_update().get(pk=ceremony.pk)
+        locked = Ceremony.objects.select_for_update(no_key=True).get(pk=ceremony.pk)
         if locked.record is not None:
             if bytes(locked.record) == data:
                 return
@@ -124,9 +156,10 @@ def confirm(ceremony: Ceremony, *, sha256: str, by: User, now: datetime) -> bool
         raise CeremonyRefused("L'empreinte confirmée n'est pas celle du compte rendu déposé.")
     stamped = obtain_token(bytes(ceremony.record), now=now) if ceremony.token is None else None
     with transaction.atomic():
-        locked = Ceremony.objects.select_for_update().get(pk=ceremony.pk)
-        if stamped is not None:
+        locked = Ceremony.objects.select_for_update(no_key=True).get(pk=ceremony.pk)
+        if stamped is not None and locked.token is None:
             locked.token = stamped[0].response
+            record_token(stamped, of=ceremony.uuid, consultation=ceremony.consultation.uuid, now=now)
         changed = locked.holders.filter(user=by, confirmed_at=None).update(confirmed_at=now)
         if not changed and not locked.holders.filter(user=by).exists():
             raise CeremonyRefused("Vous n'êtes pas détenteur d'une part de cette cérémonie.")

@@ -75,8 +75,9 @@ def _envelope(row: OpenedEnvelope) -> dict[str, object]:
         "state": row.state,
         "reason": row.reason,
     }
-    if row.state == "opened":
+    if row.ek:
         said["ek"] = row.ek
+    if row.state == "opened":
         said["files"] = [
             {
                 "index": file.index,
@@ -95,35 +96,43 @@ def _envelope(row: OpenedEnvelope) -> dict[str, object]:
 def write_minutes(session: OpeningSession, *, now: datetime) -> None:
     """Keep the minutes, journal their digest, end the session and wipe its ephemeral key.
 
-    Does nothing twice.
+    Does nothing twice. The PDF comes after (`issue_pdf`): a fault in its making never holds the minutes back.
     """
-    said = minutes(session, now=now)
-    data = json.dumps(said, ensure_ascii=False, indent=1).encode()
+    data = json.dumps(minutes(session, now=now), ensure_ascii=False, indent=1).encode()
+    with transaction.atomic():
+        locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
+        if locked.finished_at is not None:
+            return
+        locked.minutes, locked.finished_at, locked.wrapped_seed, locked.problem = data, now, None, ""
+        locked.save(update_fields=["minutes", "finished_at", "wrapped_seed", "problem"])
+        append("minutes", data, consultation=session.consultation.uuid, now=now)
+
+
+def issue_pdf(session: OpeningSession, *, now: datetime) -> None:
+    """The sealed PDF of the minutes that were written. Does nothing twice."""
+    kept = OpeningSession.objects.filter(pk=session.pk, minutes__isnull=False, minutes_pdf=None).first()
+    if kept is None:
+        return
+    said = json.loads(bytes(kept.minutes or b""))
+    for row in (*said["envelopes"], *said["members"]):
+        for name in ("received", "share"):
+            if row.get(name):
+                row[name] = _local(row[name])
+    for name in ("deadline", "started", "released", "finished"):
+        said[f"{name}_local"] = _local(said[name]) if said[name] else ""
     material = seal_material()
-    zone = ZoneInfo(settings.TIME_ZONE)
-    local = {
-        f"{name}_local": timezone.localtime(datetime.fromisoformat(str(said[name])), zone).strftime(
-            "%d/%m/%Y à %H:%M:%S"
-        )
-        for name in ("deadline", "started", "released", "finished")
-        if said[name]
-    }
+    title = "Procès-verbal d'ouverture des plis"
     pdf = seal_pdf(
-        render(
-            "minutes",
-            {**said, **local, "zone": settings.TIME_ZONE},
-            title="Procès-verbal d'ouverture des plis",
-        ),
+        render("minutes", {**said, "zone": settings.TIME_ZONE}, title=title),
         certificate_pem=material.certificate,
         key_pem=material.key,
         ca_pem=material.authority,
-        reason="Procès-verbal d'ouverture des plis",
+        reason=title,
         now=now,
     )
-    with transaction.atomic():
-        locked = OpeningSession.objects.select_for_update().get(pk=session.pk)
-        if locked.finished_at is not None:
-            return
-        locked.minutes, locked.minutes_pdf, locked.finished_at, locked.wrapped_seed = data, pdf, now, None
-        locked.save(update_fields=["minutes", "minutes_pdf", "finished_at", "wrapped_seed"])
-        append("minutes", data, consultation=session.consultation.uuid, now=now)
+    OpeningSession.objects.filter(pk=session.pk, minutes_pdf=None).update(minutes_pdf=pdf)
+
+
+def _local(text: str) -> str:
+    moment = timezone.localtime(datetime.fromisoformat(text), ZoneInfo(settings.TIME_ZONE))
+    return moment.strftime("%d/%m/%Y à %H:%M:%S")

@@ -115,8 +115,12 @@ class SealedShare(models.Model):
 
 class SessionQuerySet(models.QuerySet["OpeningSession"]):
     def of_member(self, user: User) -> Self:
-        """What this person may see: sessions of ceremonies in which they hold a share."""
-        return self.filter(consultation__ceremony__holders__user=user).distinct()
+        """Sessions of ceremonies in which this person holds a share, as a member of the buyer's committee."""
+        return self.filter(consultation__in=Consultation.objects.held_by(user))
+
+    def unfinished(self) -> Self:
+        """Released, and not wholly opened or without the PDF of their minutes yet."""
+        return self.filter(released_at__isnull=False, minutes_pdf=None)
 
 
 class OpeningSession(models.Model):
@@ -182,11 +186,13 @@ class OpenedEnvelope(models.Model):
             ("opened", "ouvert"),
             ("refused", "illisible"),
             ("unopened", "non ouvert"),
+            ("incident", "incident technique"),
         ],
     )
     reason = models.CharField("motif", max_length=300, blank=True, default="")
     ek = models.CharField(max_length=64, blank=True, default="")
     opened_at = models.DateTimeField("ouvert le", null=True, blank=True)
+    tries = models.PositiveSmallIntegerField("essais", default=0)
 
     class Meta:
         ordering = ["pk"]
@@ -209,6 +215,7 @@ class OpenedFile(models.Model):
     verdict_detail = models.CharField(max_length=200, blank=True, default="")
     signature = models.JSONField("signatures", null=True, blank=True)
     done_at = models.DateTimeField(null=True, blank=True)
+    tries = models.PositiveSmallIntegerField("essais", default=0)
 
     class Meta:
         ordering = ["index"]
@@ -219,5 +226,5 @@ class OpenedFile(models.Model):
 
     @property
     def is_served(self) -> bool:
-        """Files that are not clean are never served."""
-        return self.verdict in SERVED and self.done_at is not None
+        """Files that are not clean, or whose envelope was not wholly opened, are never served."""
+        return self.verdict in SERVED and self.done_at is not None and self.opened.state == "opened"

@@ -16,6 +16,7 @@ from dematmp.bids.receipts import obtain_token
 from dematmp.bids.rules import COUNTS, REASONS
 from dematmp.bids.services import envelope_states
 from dematmp.consultations.models import Consultation
+from dematmp.consultations.services import begin_opening
 from dematmp.opening.errors import (
     AlreadyReleased,
     BeforeDeadline,
@@ -62,7 +63,8 @@ def start_session(consultation: Consultation, *, by: User, now: datetime) -> Ope
     """Open the session, or give back the one that is open. Raises BeforeDeadline (and journals it)."""
     _check_deadline(consultation, by=by, now=now)
     with transaction.atomic():
-        Consultation.objects.select_for_update().get(pk=consultation.pk)
+        if not begin_opening(consultation, now=now):
+            raise BeforeDeadline("La date limite vient d'être reportée.")
         known = OpeningSession.objects.filter(consultation=consultation).first()
         if known is not None:
             return known
@@ -94,7 +96,7 @@ def give_share(session: OpeningSession, *, by: User, shares: Mapping[str, bytes]
     ):
         raise ShareRefused("Il faut une part par enveloppe demandée, scellée à la clé de la séance.")
     with transaction.atomic():
-        locked = OpeningSession.objects.select_for_update().get(pk=session.pk)
+        locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
         if locked.released_at is not None:
             raise AlreadyReleased("Le quorum est déjà réuni et l'ouverture a commencé.")
         for kind, sealed in shares.items():
@@ -128,15 +130,8 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
     """
     consultation = session.consultation
     _check_deadline(consultation, by=by, now=now)
-    threshold = consultation.ceremony.threshold
-    indices = present(session)
-    if len(indices) < threshold:
-        error = QuorumMissing(
-            f"Quorum incomplet : {len(indices)} part(s) sur {threshold}.",
-            present=len(indices),
-            threshold=threshold,
-        )
-        _refuse(consultation, error, by=by, now=now)
+    if (missing := _quorum_missing(session)) is not None:
+        _refuse(consultation, missing, by=by, now=now)
     if consultation.attempts.being_recorded().filter(finalised_at__lte=consultation.deadline).exists():
         raise DepositsPending(
             "Un dépôt reçu dans les délais est en cours d'enregistrement : il s'ouvrira avec les autres."
@@ -151,8 +146,12 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
             now=now,
         )
     with transaction.atomic():
-        locked = OpeningSession.objects.select_for_update().get(pk=session.pk)
+        locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
         if locked.released_at is None:
+            # The world was called meanwhile: what was true before is looked at again, under the lock.
+            if (missing := _quorum_missing(locked)) is not None:
+                raise missing
+            indices = present(locked)
             locked.released_by, locked.released_at, locked.problem = by, now, ""
             locked.save(update_fields=["released_by", "released_at", "problem"])
             list_envelopes(locked)
@@ -172,6 +171,15 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
 
             transaction.on_commit(lambda: unseal_session.delay(locked.pk), robust=True)
     return locked
+
+
+def _quorum_missing(session: OpeningSession) -> QuorumMissing | None:
+    threshold, here = session.consultation.ceremony.threshold, len(present(session))
+    if here >= threshold:
+        return None
+    return QuorumMissing(
+        f"Quorum incomplet : {here} part(s) sur {threshold}.", present=here, threshold=threshold
+    )
 
 
 def list_envelopes(session: OpeningSession) -> None:

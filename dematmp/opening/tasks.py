@@ -7,6 +7,7 @@ import sys
 from celery import shared_task
 from django.conf import settings
 
+from dematmp.audit.rows import each_row
 from dematmp.opening.models import OpeningSession
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ def unseal_session(session_id: int) -> None:
 
     Keys and plaintexts live in that process only. May run twice; the rows say what is done.
     """
-    session = OpeningSession.objects.filter(pk=session_id, finished_at=None).exclude(released_at=None).first()
+    session = OpeningSession.objects.unfinished().filter(pk=session_id).first()
     if session is None:
         return
     done = subprocess.run(
@@ -35,7 +36,4 @@ def unseal_session(session_id: int) -> None:
 @shared_task
 def sweep() -> None:
     """Resume the openings that a lost task or a killed process left unfinished."""
-    for pk in (
-        OpeningSession.objects.filter(finished_at=None).exclude(released_at=None).values_list("pk", flat=True)
-    ):
-        unseal_session(pk)
+    each_row(OpeningSession.objects.unfinished().values_list("pk", flat=True), unseal_session)

@@ -6,6 +6,8 @@ This module is the only place where a plaintext, a share or an EK exists on the 
 """
 
 import hashlib
+import json
+import logging
 import resource
 import tempfile
 from collections.abc import Iterator
@@ -19,20 +21,25 @@ from django.utils import timezone
 
 from dematmp.audit.keys import unwrap
 from dematmp.audit.services import append
-from dematmp.bids.models import Envelope
+from dematmp.bids.models import Envelope, SealedObject
 from dematmp.opening.errors import OpeningError, ShareRefused
-from dematmp.opening.minutes import write_minutes
+from dematmp.opening.minutes import issue_pdf, write_minutes
 from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
 from dematmp.opening.services import list_envelopes
 from signing import errors as signing_errors
 from signing.ceremony import parse_record
+from signing.digests import CompositeDigest
 from signing.envelope import Ids, check_ids, open_ek, unseal_blocks, unseal_closing, unseal_manifest
-from signing.keys import open_with
+from signing.keys import open_with, public_key
 from signing.manifest import FileDigest
 from signing.sharing import quorum_seed, session_info
-from signing.validation import validate_isolated
-from storage.antivirus import ScanSession, State, open_session
+from signing.validation import FILE_LIMIT, unreadable, validate_isolated
+from storage.antivirus import ScanSession, State, Verdict, open_session
+from storage.errors import AntivirusUnavailable, ScanFailed, StoreUnavailable
 from storage.stores import object_store
+
+log = logging.getLogger(__name__)
+MAX_TRIES = 40  # one each quarter of a minute: ten minutes
 
 
 @dataclass(frozen=True)
@@ -57,16 +64,55 @@ def unseal_all(session: OpeningSession) -> None:
     if session.released_at is None:
         raise OpeningError("La clé de la plateforme n'a pas été libérée.")
     if session.finished_at is not None:
+        issue_pdf(session, now=timezone.now())
         return
     halves = _halves(session)
     list_envelopes(session)
+    tried: set[int] = set()
     while waiting := list(
-        session.envelopes.filter(state="waiting").select_related("envelope__attempt__bidder").order_by("pk")
+        session.envelopes.filter(state="waiting")
+        .exclude(pk__in=tried)
+        .select_related("envelope__attempt__bidder")
+        .order_by("pk")
     ):
         for row in waiting:
-            _open_envelope(session, row, halves[row.envelope.kind])
+            tried.add(row.pk)
+            _open_or_note(session, row, halves[row.envelope.kind])
         list_envelopes(session)
+    left = session.envelopes.filter(state="waiting").count()
+    if left:
+        raise OpeningError(f"{left} pli(s) n'ont pas pu être ouverts pour une cause technique.")
     write_minutes(session, now=timezone.now())
+    issue_pdf(session, now=timezone.now())
+
+
+def _open_or_note(session: OpeningSession, row: OpenedEnvelope, halves: Halves) -> None:
+    """Open one envelope. A fault of ours never stops the others: it is noted, and tried again.
+
+    After MAX_TRIES the envelope is closed with its incident and its EK in the minutes: whoever finds its
+    objects again can still open it. Raises AntivirusUnavailable and StoreUnavailable, which stop everything.
+    """
+    try:
+        _open_envelope(session, row, halves)
+    except (AntivirusUnavailable, StoreUnavailable):
+        raise
+    except Exception as fault:
+        log.exception("pli %s", row.envelope.uuid)
+        row.tries += 1
+        reason = f"incident technique : {fault}"[:300]
+        OpenedEnvelope.objects.filter(pk=row.pk).update(tries=row.tries, reason=reason)
+        if row.tries >= MAX_TRIES:
+            ek = _ek(row, halves)
+            _close(session, row, state="incident", reason=reason, ek=ek.hex())
+
+
+def _ek(row: OpenedEnvelope, halves: Halves) -> bytes:
+    """The envelope's key, once its ids are those of our own rows. Raises SigningError."""
+    header = bytes(row.envelope.header)
+    check_ids(header, _expected(row.envelope))
+    return open_ek(
+        header, bytes(row.envelope.keys), committee_seed=halves.committee, platform_seed=halves.platform
+    )
 
 
 def _halves(session: OpeningSession) -> dict[str, Halves]:
@@ -84,14 +130,30 @@ def _halves(session: OpeningSession) -> dict[str, Halves]:
             except signing_errors.StanzaRefused as false:
                 raise _false_share(session, index) from false
         try:
-            committee = quorum_seed(record.ceremony, shares, record.keys[key.kind].commitments)
+            committee = quorum_seed(
+                record.ceremony,
+                shares,
+                record.keys[key.kind].commitments,
+                threshold=record.threshold,
+                public=record.keys[key.kind].committee,
+            )
         except signing_errors.ShareRefused as false:
-            raise _false_share(session, false.index or 0) from false
+            if false.index is None:
+                raise _back_to_waiting(session, str(false)) from false
+            raise _false_share(session, false.index) from false
         platform = unwrap(
             bytes(key.wrapped_seed), context=f"platform {consultation.ceremony.uuid} {key.kind}"
         )
+        if public_key(platform) != record.keys[key.kind].platform:
+            raise OpeningError("La clé de la plateforme n'est pas celle de la cérémonie.")
         result[key.kind] = Halves(committee, platform)
     return result
+
+
+def _back_to_waiting(session: OpeningSession, message: str) -> ShareRefused:
+    """Nothing was opened: the session waits for shares again."""
+    OpeningSession.objects.filter(pk=session.pk).update(released_at=None, released_by=None, problem=message)
+    return ShareRefused(message)
 
 
 def _false_share(session: OpeningSession, index: int) -> ShareRefused:
@@ -99,9 +161,7 @@ def _false_share(session: OpeningSession, index: int) -> ShareRefused:
     message = f"La part du détenteur n° {index} est fausse ; les autres sont conservées."
     with transaction.atomic():
         session.shares.filter(holder__index=index).delete()
-        OpeningSession.objects.filter(pk=session.pk).update(
-            released_at=None, released_by=None, problem=message
-        )
+        _back_to_waiting(session, message)
         append(
             "share-refused",
             {"session": str(session.uuid), "holder": index},
@@ -128,10 +188,7 @@ def _open_envelope(session: OpeningSession, row: OpenedEnvelope, halves: Halves)
     envelope = row.envelope
     header, store = bytes(envelope.header), object_store()
     try:
-        check_ids(header, _expected(envelope))
-        ek = open_ek(
-            header, bytes(envelope.keys), committee_seed=halves.committee, platform_seed=halves.platform
-        )
+        ek = _ek(row, halves)
         entries = unseal_manifest(ek, header, store.open(f"{envelope.prefix}/0.cob"))
         closing = unseal_closing(ek, header, entries, store.open(f"{envelope.prefix}/t.cob"))
         for entry, digest in zip(entries, closing, strict=True):
@@ -147,9 +204,23 @@ def _open_envelope(session: OpeningSession, row: OpenedEnvelope, halves: Halves)
             if file.done_at is None:
                 _open_file(session, row, file, ek, header, digest)
     except signing_errors.SigningError as refused:
+        for name in _altered_in_store(row):
+            raise OpeningError(f"Le stockage ne rend pas les octets reçus de l'objet {name}.") from refused
+        for file in row.files.all():
+            store.delete(file.key)
         _close(session, row, state="refused", reason=str(refused), ek="")
         return
     _close(session, row, state="opened", reason="", ek=ek.hex())
+
+
+def _altered_in_store(row: OpenedEnvelope) -> Iterator[str]:
+    """Names of the sealed objects whose bytes are no longer those that the receipt attests (annexe 8)."""
+    for sealed in SealedObject.objects.filter(envelope=row.envelope).order_by("pk"):
+        digest = CompositeDigest(sealed.part_bytes)
+        for block in object_store().open(f"{row.envelope.prefix}/{sealed.name}"):
+            digest.update(block)
+        if digest.hexdigest() != sealed.sha256:
+            yield sealed.name
 
 
 def _close(session: OpeningSession, row: OpenedEnvelope, *, state: str, reason: str, ek: str) -> None:
@@ -174,7 +245,7 @@ def _close(session: OpeningSession, row: OpenedEnvelope, *, state: str, reason: 
 class _Tee:
     """Plaintext passing once: hashed, fed to the antivirus, written by the store."""
 
-    def __init__(self, source: Iterator[bytes], scan: ScanSession) -> None:
+    def __init__(self, source: Iterator[bytes], scan: ScanSession | None = None) -> None:
         self._source, self._scan = source, scan
         self.digest, self.size = hashlib.sha256(), 0
 
@@ -182,7 +253,8 @@ class _Tee:
         for block in self._source:
             self.digest.update(block)
             self.size += len(block)
-            self._scan.feed(block)
+            if self._scan is not None:
+                self._scan.feed(block)
             yield block
 
 
@@ -201,6 +273,17 @@ def _open_file(
         tee = _Tee(unseal_blocks(ek, header, file.index, sealed), scan)
         store.put_stream(file.key, tee)
         verdict = scan.finish()
+    except ScanFailed as failed:
+        # The antivirus is there and fails on this file: not for ever, and never called clean.
+        file.tries += 1
+        OpenedFile.objects.filter(pk=file.pk).update(tries=file.tries)
+        if file.tries < MAX_TRIES:
+            raise
+        verdict = Verdict(State.UNSCANNABLE, f"l'antivirus n'a pas pu l'analyser : {failed}")
+        tee = _Tee(
+            unseal_blocks(ek, header, file.index, store.open(f"{row.envelope.prefix}/{file.index}.cob"))
+        )
+        store.put_stream(file.key, tee)
     finally:
         scan.close()
     if (tee.size, tee.digest.hexdigest()) != (expected.size, expected.sha256):
@@ -237,6 +320,8 @@ def _open_file(
 
 def _signatures(session: OpeningSession, row: OpenedEnvelope, file: OpenedFile) -> dict[str, object]:
     """The report on a PDF's signatures at the deposit's time, made in a bounded subprocess."""
+    if file.size > FILE_LIMIT:
+        return unreadable("Fichier trop volumineux pour être analysé.").as_dict()
     bid = row.envelope.attempt.bid
     at: datetime = bid.token_at or bid.received_at
     with tempfile.TemporaryDirectory(prefix="dematmp-signature-") as folder:
@@ -245,4 +330,7 @@ def _signatures(session: OpeningSession, row: OpenedEnvelope, file: OpenedFile) 
             for block in object_store().open(file.key):
                 out.write(block)
         trust = [Path(each) for each in settings.SIGNATURE_TRUST]
-        return validate_isolated(path, at=at, trust=trust).as_dict()
+        report = validate_isolated(path, at=at, trust=trust).as_dict()
+    # PostgreSQL's JSON has no U+0000, which a hostile certificate may bear.
+    said = json.loads(json.dumps(report).replace("\\u0000", "\\ufffd"))
+    return dict(said)

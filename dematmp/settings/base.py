@@ -142,6 +142,8 @@ OBJECT_STORE = parse_object_store(
 ANTIVIRUS_URL = env.str("DEMATMP_ANTIVIRUS_URL", default="")
 # Ordered RFC 3161 authorities; "embedded" is this platform's own, never called qualified.
 TSA_URLS = env.list("DEMATMP_TSA_URLS", default=["embedded"])
+# PEM files of the authorities behind the addresses above; the embedded one needs none.
+TSA_TRUST = env.list("DEMATMP_TSA_TRUST", default=[])
 # The platform's own keys: journal, timestamp authority, seal, key-encryption key. Mode 0700.
 SECRETS_DIR = Path(env.str("DEMATMP_SECRETS_DIR", default=str(STATE_DIR / "secrets")))
 JOURNAL_ORIGIN = env.str("DEMATMP_JOURNAL_ORIGIN", default="dematmp.example/journal")
@@ -204,6 +206,7 @@ CELERY_BEAT_SCHEDULE = {
     "copy-journal": {"task": "dematmp.audit.tasks.copy_journal", "schedule": schedule(60.0)},
     "sweep-mails": {"task": "dematmp.mails.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-documents": {"task": "dematmp.consultations.tasks.sweep", "schedule": schedule(15.0)},
+    "pad-journal": {"task": "dematmp.consultations.tasks.pad_journal", "schedule": schedule(15.0)},
     "sweep-bids": {"task": "dematmp.bids.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-acts": {
         "task": "dematmp.acts.tasks.sweep",

@@ -45,6 +45,7 @@ def new_company(request: MemberRequest) -> HttpResponse:
                 siret=asked["siret"] or None,
                 country=asked["country"],
                 foreign_number=asked["foreign_number"],
+                now=timezone.now(),
             )
         except AccountError as refused:
             explain(form, refused)

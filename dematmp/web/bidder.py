@@ -50,7 +50,7 @@ def deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
     for envelope in attempt.envelopes.order_by("lot", "kind").prefetch_related("objects_sealed__parts"):
         sealed = list(envelope.objects_sealed.all())
         parts = sum(each.part_count for each in sealed)
-        here = sum(len(each.parts.all()) for each in sealed)
+        here = sum(1 for each in sealed for part in each.parts.all() if part.received_at)
         expected, received = expected + parts, received + here
         envelopes.append(
             {

@@ -17,7 +17,7 @@ from dematmp.accounts.models import Organisation, User
 from dematmp.awards.models import Award
 from dematmp.bids.models import Bid
 from dematmp.bids.services import bid_state
-from dematmp.consultations import services
+from dematmp.consultations import exchanges, services
 from dematmp.consultations.documents import add_version
 from dematmp.consultations.errors import ConsultationError
 from dematmp.consultations.models import Consultation, Document, Question
@@ -305,7 +305,7 @@ def answer(request: MemberRequest, consultation: uuid.UUID, question: uuid.UUID)
     form = AnswerForm(request.POST or None)
 
     def act(now: datetime) -> str:
-        services.answer(asked, text=form.cleaned_data["answer"], by=request.user, now=now)
+        exchanges.answer(asked, text=form.cleaned_data["answer"], by=request.user, now=now)
         return "La réponse est publiée pour tous."
 
     return _form_page(

@@ -102,6 +102,8 @@ class ConsultationForm(forms.Form):
             found = _WEIGHT.fullmatch(line)
             if found is None or len(found[1]) > 200:
                 raise ValidationError(f"Ligne illisible : « {line.strip()[:60]} ». Écrivez « Prix : 50 ».")
+            if not 1 <= int(found[2]) <= 100:
+                raise ValidationError(f"« {found[1]} » : une pondération va de 1 à 100.")
             criteria.append((found[1], int(found[2])))
         total = sum(weight for _, weight in criteria)
         if criteria and total != 100:

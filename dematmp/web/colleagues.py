@@ -56,7 +56,7 @@ def dismiss(request: MemberRequest, company: uuid.UUID, membership: int) -> Http
     found = Membership.objects.filter(pk=membership, organisation=_company(request, company)).first()
     if found is None:
         raise Http404
-    take_role(found)
+    take_role(found, by=request.user, now=timezone.now())
     messages.success(request, f"{found.user} n'a plus le rôle « {found.get_role_display()} ».")
     if found.user == request.user:
         return redirect("space")

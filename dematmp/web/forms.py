@@ -3,8 +3,20 @@
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 
 from dematmp.accounts.models import Organisation
+from dematmp.mails.rules import is_deliverable
+
+
+class AddressField(forms.EmailField):
+    """An address that a mail can really be sent to."""
+
+    def clean(self, value: Any) -> str:
+        address = str(super().clean(value)).strip()
+        if address and not is_deliverable(address):
+            raise ValidationError("Cette adresse ne peut pas recevoir de courriel : vérifiez-la.")
+        return address
 
 
 class SearchForm(forms.Form):
@@ -31,7 +43,7 @@ class SearchForm(forms.Form):
 class FollowForm(forms.Form):
     """An address left, if one wishes, to be told of changes."""
 
-    email = forms.EmailField(label="Adresse électronique", widget=forms.EmailInput({"autocomplete": "email"}))
+    email = AddressField(label="Adresse électronique", widget=forms.EmailInput({"autocomplete": "email"}))
 
 
 class QuestionForm(forms.Form):
@@ -43,7 +55,7 @@ class QuestionForm(forms.Form):
             "La réponse sera publiée pour tous, sans dire qui a posé la question : n'y écrivez pas votre nom."
         ),
     )
-    email = forms.EmailField(
+    email = AddressField(
         label="Adresse électronique",
         required=False,
         help_text="Pour être prévenu de la réponse.",
@@ -79,7 +91,7 @@ class CompanyForm(forms.Form):
 
 
 class InvitationForm(forms.Form):
-    email = forms.EmailField(
+    email = AddressField(
         label="Adresse électronique de votre collègue", widget=forms.EmailInput({"autocomplete": "off"})
     )
     role = forms.ChoiceField(

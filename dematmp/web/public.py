@@ -13,8 +13,8 @@ from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_
 from dematmp.audit.publication import entries_bundle, tile_hashes
 from dematmp.audit.services import checkpoint
 from dematmp.consultations import documents
+from dematmp.consultations.exchanges import ask, follow, followed_by, unfollow
 from dematmp.consultations.models import Consultation, DocumentVersion
-from dematmp.consultations.services import ask, follow, followed_by, unfollow
 from dematmp.web.access import anyone
 from dematmp.web.forms import FollowForm, QuestionForm, SearchForm
 from dematmp.web.pages import attachment, page_of, published
@@ -177,8 +177,8 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
     elif path.startswith("tile/entries/"):
         data = entries_bundle(
             path,
-            receiving=lambda of: (
-                Consultation.objects.receiving(now=timezone.now()).filter(uuid__in=of).exists()
+            withheld=lambda of: (
+                Consultation.objects.withheld(now=timezone.now()).filter(uuid__in=of).exists()
             ),
         )
     else:

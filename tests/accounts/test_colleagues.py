@@ -62,7 +62,7 @@ def test_another_company_s_team_does_not_exist(world: World, client: Client) -> 
 def test_the_last_administrator_stays(world: World, client: Client) -> None:
     last = Membership.objects.get(user=world.bidder, role="administrator")
     with pytest.raises(RoleRefused):
-        take_role(last)
+        take_role(last, by=world.bidder, now=timezone.now())
     client.force_login(world.bidder)
     answer = client.post(f"{_team(world)}roles/{last.pk}/")
     assert answer.status_code == 409
@@ -84,7 +84,7 @@ def test_a_person_without_role_left_deposits_nothing_more(world: World, client: 
     newcomer = person("neuve", world.company, "bidder")
     speaker = command_line(newcomer, world.company)
     assert speaker.get("/me")["roles"] == ["bidder"]
-    take_role(Membership.objects.get(user=newcomer))
+    take_role(Membership.objects.get(user=newcomer), by=world.bidder, now=timezone.now())
     with pytest.raises(ServerRefused) as error:
         speaker.post("/attempts", {"consultation": str(world.company.uuid), "envelopes": []})
     assert error.value.status == 401

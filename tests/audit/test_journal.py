@@ -2,19 +2,22 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from dematmp.audit import copies
 from dematmp.audit.errors import JournalBroken, NotInTransaction
+from dematmp.audit.keys import create_keys
 from dematmp.audit.models import Entry, Head, Tile
 from dematmp.audit.services import append, verify
 from signing import tlog
-from storage.stores import object_store
+from storage.stores import object_store, parse_object_store
 from tests.world import make_world
 
 
@@ -30,7 +33,7 @@ def alone() -> Iterator[None]:
 
 @pytest.fixture
 def written(db: None) -> int:
-    make_world()
+    create_keys(now=timezone.now())
     with transaction.atomic():
         for number in range(300):
             append("award", {"n": number}, now=timezone.now())
@@ -43,7 +46,7 @@ def test_an_entry_needs_the_transaction_of_its_act(transactional_db: None) -> No
 
 
 def test_an_act_that_fails_leaves_no_entry(db: None) -> None:
-    make_world()
+    create_keys(now=timezone.now())
     with pytest.raises(RuntimeError), transaction.atomic():
         append("award", {}, now=timezone.now())
         raise RuntimeError
@@ -91,7 +94,9 @@ def test_the_copy_holds_what_a_stranger_needs(written: int) -> None:
     assert copies.copy() == written
     assert object_store().exists("journal/tile/0/000")
     assert object_store().exists("journal/tile/entries/001.p/44")
-    assert copies.copied_size() == written
+    copied = copies.copied_checkpoint()
+    assert copied is not None
+    assert copied.size == written
 
 
 def test_a_database_restored_from_an_old_backup_signs_nothing(written: int) -> None:
@@ -100,6 +105,33 @@ def test_a_database_restored_from_an_old_backup_signs_nothing(written: int) -> N
     Head.objects.update(size=10)
     with pytest.raises(JournalBroken, match="restaurée"), transaction.atomic():
         append("award", {}, now=timezone.now())
+
+
+def test_a_database_whose_past_was_rewritten_signs_nothing(written: int) -> None:
+    copies.copy()
+    copies._checked = False
+    Tile.objects.filter(level=1, index=0).update(hashes=bytes(32))
+    with pytest.raises(JournalBroken, match="ne sont pas celles"), transaction.atomic():
+        append("award", {}, now=timezone.now())
+
+
+def test_a_column_that_contradicts_its_leaf_is_seen(written: int) -> None:
+    Entry.objects.filter(index=3).update(kind="deposit")
+    with pytest.raises(JournalBroken, match="colonnes"):
+        verify()
+
+
+def test_a_store_that_does_not_answer_blocks_no_entry(
+    written: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.OBJECT_STORE = parse_object_store("s3://k:s@127.0.0.1:9/b?tls=0")
+    copies._checked = False
+    started = time.monotonic()
+    for _ in range(3):
+        with transaction.atomic():
+            append("award", {}, now=timezone.now())
+    assert copies._not_before > started
+    monkeypatch.setattr(copies, "_not_before", 0.0)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,7 +9,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from dematmp.audit.models import Entry
-from dematmp.consultations import errors, services
+from dematmp.consultations import errors, exchanges, services
 from dematmp.consultations.documents import add_version, read_all, scan_version
 from dematmp.consultations.models import Consultation, Document, Follower
 from dematmp.mails.models import Mail
@@ -80,7 +80,7 @@ def _replace(world: World, consultation: Consultation, data: bytes) -> None:
 
 def test_a_replaced_piece_is_served_journalled_and_told(world: World, client: Client) -> None:
     consultation = world.publish()
-    services.follow(consultation, email="suivi@example.fr", now=timezone.now())
+    exchanges.follow(consultation, email="suivi@example.fr", now=timezone.now())
     _replace(world, consultation, b"%PDF-1.7 deux")
     page = client.get(reverse("consultation", kwargs={"consultation": consultation.uuid})).content.decode()
     assert "RC-v2.pdf" in page
@@ -105,7 +105,7 @@ def test_an_infected_new_version_replaces_nothing_and_its_sender_is_told(
 
 def test_an_extension_is_told_in_french_with_seconds_and_zone(world: World) -> None:
     consultation = world.publish()
-    services.follow(consultation, email="suivi@example.fr", now=timezone.now())
+    exchanges.follow(consultation, email="suivi@example.fr", now=timezone.now())
     assert consultation.deadline is not None
     at = consultation.deadline + timedelta(days=1)
     services.set_deadline(consultation, at=at, by=world.agent, reason="Visite", now=timezone.now())
@@ -118,8 +118,8 @@ def test_the_link_of_a_mail_stops_the_messages_and_a_forged_one_does_not(
     world: World, client: Client
 ) -> None:
     consultation = world.publish()
-    services.follow(consultation, email="suivi@example.fr", now=timezone.now())
-    token = services.unfollow_token(consultation, "suivi@example.fr")
+    exchanges.follow(consultation, email="suivi@example.fr", now=timezone.now())
+    token = exchanges.unfollow_token(consultation, "suivi@example.fr")
     link = reverse("unfollow", kwargs={"consultation": consultation.uuid, "token": token})
     assert client.get(link).status_code == 200
     assert Follower.objects.count() == 1

@@ -128,7 +128,7 @@ def test_the_author_does_not_validate(world: World) -> None:
     from dematmp.accounts.services import give_role
 
     made = world.draft()
-    give_role(world.agent, world.buyer, "validator")
+    give_role(world.agent, world.buyer, "validator", now=timezone.now())
     now = timezone.now()
     services.set_deadline(made, at=now + timedelta(days=9), by=world.agent, now=now)
     services.submit(made, by=world.agent, now=now)

@@ -24,23 +24,34 @@ def test_every_quorum_finds_the_seed(threshold: int, holders: int) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(2, 4))
-def test_one_share_less_gives_another_seed(threshold: int) -> None:
+def test_one_share_less_than_the_quorum_is_refused(threshold: int) -> None:
     seed = new_seed()
-    dealt = deal(seed, ceremony=CEREMONY, holders=5, threshold=threshold + 1)
-    with pytest.raises(SigningError):
-        commitments = {each.index: (each.salt, each.commitment) for each in dealt}
-        few = {each.index: each.share for each in dealt[: threshold - 1]}
-        found = quorum_seed(CEREMONY, few, commitments)
-        assert found != seed
-        raise ShareRefused("pas la graine")
+    dealt = deal(seed, ceremony=CEREMONY, holders=5, threshold=threshold)
+    commitments = {each.index: (each.salt, each.commitment) for each in dealt}
+    quorum = {each.index: each.share for each in dealt[:threshold]}
+    public = public_key(seed)
+    assert quorum_seed(CEREMONY, quorum, commitments, threshold=threshold, public=public) == seed
+    del quorum[threshold]
+    with pytest.raises(ShareRefused, match="Quorum incomplet"):
+        quorum_seed(CEREMONY, quorum, commitments, threshold=threshold, public=public)
+
+
+def test_shares_that_give_another_key_are_refused_and_name_nobody() -> None:
+    dealt = deal(new_seed(), ceremony=CEREMONY, holders=3, threshold=2)
+    commitments = {each.index: (each.salt, each.commitment) for each in dealt}
+    shares = {each.index: each.share for each in dealt[:2]}
+    with pytest.raises(ShareRefused) as error:
+        quorum_seed(CEREMONY, shares, commitments, threshold=2, public=public_key(new_seed()))
+    assert error.value.index is None
 
 
 def test_a_false_share_is_refused_and_its_holder_named() -> None:
-    dealt = deal(new_seed(), ceremony=CEREMONY, holders=3, threshold=2)
+    seed = new_seed()
+    dealt = deal(seed, ceremony=CEREMONY, holders=3, threshold=2)
     commitments = {each.index: (each.salt, each.commitment) for each in dealt}
     shares = {1: dealt[0].share, 2: bytes(33)}
     with pytest.raises(ShareRefused) as error:
-        quorum_seed(CEREMONY, shares, commitments)
+        quorum_seed(CEREMONY, shares, commitments, threshold=2, public=public_key(seed))
     assert error.value.index == 2
 
 

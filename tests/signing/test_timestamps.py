@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from signing import pki
+from signing.authority import Authority
 from signing.errors import TimestampRefused
-from signing.timestamps import Authority, make_request, verify_token
+from signing.timestamps import make_request, request_token, verify_token
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DIGEST = hashlib.sha256(b"un enregistrement").digest()
@@ -26,7 +27,7 @@ def authority(pem: Path, tmp_path: Path) -> Authority:
     names = sorted(path.name for path in pem.iterdir())
     read = lambda name: (pem / name).read_bytes()  # noqa: E731
     key = next(name for name in names if "tsa" in name and "key" in name)
-    return Authority(read("tsa.pem"), read(key), read("ca.pem"), tmp_path / "serial")
+    return Authority(read("tsa.pem"), read(key), tmp_path / "serial")
 
 
 def test_openssl_accepts_our_token(authority: Authority, pem: Path, tmp_path: Path) -> None:
@@ -83,3 +84,47 @@ def test_garbage_is_refused_without_a_failure(authority: Authority, pem: Path, d
     with pytest.raises(TimestampRefused):
         verify_token(data, digest=DIGEST, ca_pem=(pem / "ca.pem").read_bytes())
     assert authority.respond(data[:4096], now=NOW)
+
+
+def test_an_outside_authority_is_recognised_by_its_own_anchor_through_an_intermediate(tmp_path: Path) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+    from signing.pki import Credential, _name, _pem_key, _usage, issue, new_authority
+
+    now = datetime.now(UTC)
+    root = new_authority("Racine étrangère", "Ailleurs", now=now, path_length=1)
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.load_pem_x509_certificate(root.certificate)
+    signer = load_pem_private_key(root.key, None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    middle = (
+        x509.CertificateBuilder()
+        .subject_name(_name("Intermédiaire", "Ailleurs"))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .sign(signer, hashes.SHA256())
+    ).public_bytes(Encoding.PEM)
+    tsa = issue(
+        Credential(middle, _pem_key(key), middle), "TSA", "Ailleurs", now=now, days=20, timestamping=True
+    )
+    outside = Authority(tsa.certificate + middle, tsa.key, tmp_path / "state")
+    digest = bytes(32)
+    found = request_token(digest, [outside], ca_pem=root.certificate, now=now)
+    assert "TSA" in found.token.authority
+    ours = new_authority("Nous", "Ici", now=now).certificate
+    with pytest.raises(TimestampRefused):
+        request_token(digest, [outside], ca_pem=ours, now=now)
+    both = ours + b"\n" + root.certificate
+    assert request_token(digest, [outside], ca_pem=both, now=now).token.serial

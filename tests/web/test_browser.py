@@ -19,7 +19,7 @@ from pytest_django.live_server_helper import LiveServer
 from dematmp.accounts.models import User
 from dematmp.accounts.services import invite
 from dematmp.bids.models import Bid
-from dematmp.consultations import services
+from dematmp.consultations import exchanges
 from dematmp.opening.tasks import unseal_session
 from tests.opening.test_opening import opened
 from tests.world import World, make_world
@@ -86,17 +86,19 @@ def test_every_page_is_accessible_at_both_widths(
 ) -> None:
     world = live_world
     consultation = world.publish(closes_in=timedelta(hours=1))
-    asked = services.ask(consultation, text="Une visite ?", now=timezone.now())
-    services.answer(asked, text="Oui.", by=world.agent, now=timezone.now())
-    services.ask(consultation, text="Et le jeudi ?", now=timezone.now())
+    asked = exchanges.ask(consultation, text="Une visite ?", now=timezone.now())
+    exchanges.answer(asked, text="Oui.", by=world.agent, now=timezone.now())
+    exchanges.ask(consultation, text="Et le jeudi ?", now=timezone.now())
     world.deposit(consultation, tmp_path / "a")
     assert consultation.deadline is not None
     with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
         opened(world, consultation)
     draft = world.draft("2026-02")
     one, other = {"consultation": consultation.uuid}, {"consultation": draft.uuid}
-    stop = reverse("unfollow", kwargs={**one, "token": services.unfollow_token(consultation, "a@example.fr")})
-    services.follow(consultation, email="a@example.fr", now=timezone.now())
+    stop = reverse(
+        "unfollow", kwargs={**one, "token": exchanges.unfollow_token(consultation, "a@example.fr")}
+    )
+    exchanges.follow(consultation, email="a@example.fr", now=timezone.now())
     team = reverse("colleagues", kwargs={"company": world.company.uuid})
     invite(world.company, email="b@example.fr", role="bidder", by=world.bidder, now=timezone.now())
     names = ("-correct", "-deadline", "-piece", "-ceremony", "-questions", "-registers")

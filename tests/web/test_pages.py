@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from dematmp.accounts.models import User
 from dematmp.bids.models import Bid
-from dematmp.consultations import services
+from dematmp.consultations import exchanges
 from dematmp.consultations.models import Consultation, Withdrawal
 from dematmp.opening.models import OpenedFile
 from tests.opening.test_opening import opened
@@ -37,8 +37,8 @@ WRITES_ON_GET = {"whole-file", "piece"}  # the register of downloads is a log of
 def finished(world: World, tmp_path: Path) -> Consultation:
     """A consultation opened, awarded, with a question and its answer."""
     consultation = world.publish(closes_in=timedelta(hours=1))
-    question = services.ask(consultation, text="Une visite ?", email="q@example.fr", now=timezone.now())
-    services.answer(question, text="Oui.", by=world.agent, now=timezone.now())
+    question = exchanges.ask(consultation, text="Une visite ?", email="q@example.fr", now=timezone.now())
+    exchanges.answer(question, text="Oui.", by=world.agent, now=timezone.now())
     world.deposit(consultation, tmp_path)
     assert consultation.deadline is not None
     with time_machine.travel(consultation.deadline + timedelta(seconds=1)):

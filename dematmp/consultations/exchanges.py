@@ -1,0 +1,79 @@
+"""What the public and the buyer say to each other: follow, ask, answer, be told."""
+
+from datetime import datetime
+
+from django.conf import settings
+from django.core import signing
+from django.db import transaction
+
+from dematmp.accounts.models import User
+from dematmp.consultations.errors import LinkRefused, NotReady, WrongStep
+from dematmp.consultations.models import Consultation, Follower, Question
+from dematmp.mails.services import store as store_mail
+
+_UNFOLLOW = "dematmp.consultations.unfollow"
+
+
+def follow(consultation: Consultation, *, email: str, now: datetime) -> None:
+    """Be told of changes; leaving an address twice is harmless."""
+    Follower.objects.get_or_create(consultation=consultation, email=email.lower(), defaults={"since": now})
+
+
+@transaction.atomic
+def ask(consultation: Consultation, *, text: str, email: str = "", now: datetime) -> Question:
+    """Ask the buyer a question, while the consultation is open."""
+    if not consultation.is_open(now=now):
+        raise WrongStep("La consultation est close : les questions ne sont plus reçues.")
+    if not text.strip():
+        raise NotReady(["le texte de la question"])
+    return Question.objects.create(consultation=consultation, text=text.strip(), email=email, asked_at=now)
+
+
+@transaction.atomic
+def answer(question: Question, *, text: str, by: User, now: datetime) -> None:
+    """Publish the answer to everybody at the same time, without naming who asked."""
+    if not text.strip():
+        raise NotReady(["le texte de la réponse"])
+    changed = Question.objects.filter(pk=question.pk, answered_at=None).update(
+        answer=text.strip(), answered_by=by, answered_at=now
+    )
+    if not changed:
+        raise WrongStep("Cette question a déjà reçu une réponse.")
+    tell_followers(question.consultation, "Une question a reçu une réponse.", also=question.email, now=now)
+
+
+def tell_followers(consultation: Consultation, text: str, *, also: str = "", now: datetime) -> None:
+    """Store one mail for each address left, and for `also`."""
+    addresses = set(consultation.followers.order_by("pk").values_list("email", flat=True)) | (
+        {also} if also else set()
+    )
+    page = f"{settings.SITE_URL}/consultations/{consultation.uuid}/"
+    for address in sorted(addresses):
+        store_mail(
+            to=address,
+            subject=f"{consultation.reference} : {consultation.title}",
+            body=f"{text}\n\nConsultation {consultation.reference}, {consultation.buyer.name} : {page}\n\n"
+            f"Ne plus recevoir ces messages : {page}ne-plus-suivre/{unfollow_token(consultation, address)}/",
+            now=now,
+        )
+
+
+def unfollow_token(consultation: Consultation, email: str) -> str:
+    """What lets the holder of this address, and nobody else, stop the messages of this consultation."""
+    return str(signing.dumps([str(consultation.uuid), email], salt=_UNFOLLOW))
+
+
+def unfollow(consultation: Consultation, *, token: str) -> None:
+    """Forget an address; twice is harmless. Raises LinkRefused."""
+    Follower.objects.filter(consultation=consultation, email=followed_by(consultation, token=token)).delete()
+
+
+def followed_by(consultation: Consultation, *, token: str) -> str:
+    """The address of an unfollow link. Raises LinkRefused."""
+    try:
+        uuid, email = signing.loads(token, salt=_UNFOLLOW)
+    except (signing.BadSignature, ValueError, TypeError) as forged:
+        raise LinkRefused("Ce lien n'est pas valable.") from forged
+    if uuid != str(consultation.uuid):
+        raise LinkRefused("Ce lien n'est pas valable.")
+    return str(email)

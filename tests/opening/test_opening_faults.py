@@ -1,0 +1,184 @@
+"""Nothing that goes wrong on one bid, one file or one machine keeps the others sealed."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from dematmp.accounts.models import Membership
+from dematmp.accounts.services import give_role, take_role
+from dematmp.audit.models import Entry
+from dematmp.bids.tasks import sweep as stamp_bids
+from dematmp.consultations import errors as consultation_errors
+from dematmp.consultations import services as consultations
+from dematmp.consultations.models import Consultation
+from dematmp.opening import services, unsealing
+from dematmp.opening.errors import OpeningError, QuorumMissing
+from dematmp.opening.keys import start_ceremony
+from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
+from dematmp.opening.unsealing import unseal_all
+from signing.client import ServerRefused
+from storage.stores import object_store
+from tests.opening.test_opening import closed, opened
+from tests.world import World, client, organisation
+
+__all__ = ["closed"]
+
+
+def _released(world: World, consultation: Consultation) -> OpeningSession:
+    session = world.share(consultation, 0)
+    world.share(consultation, 2)
+    client(world.members[2], world.buyer).post(f"/openings/{session['session']}/open")
+    return OpeningSession.objects.get()
+
+
+def test_a_share_taken_away_while_the_authority_is_asked_is_missed(
+    world: World, closed: Consultation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.share(closed, 0)
+    world.share(closed, 2)
+    session = OpeningSession.objects.get()
+
+    def slow(*_: object, **__: object) -> None:
+        session.shares.filter(holder__index=3).delete()
+
+    monkeypatch.setattr(services, "obtain_token", slow)
+    with pytest.raises(QuorumMissing):
+        services.release(session, by=world.members[0], now=timezone.now())
+    session.refresh_from_db()
+    assert session.released_at is None
+
+
+def test_fewer_shares_than_the_quorum_never_read_as_unreadable_bids(
+    world: World, closed: Consultation
+) -> None:
+    session = _released(world, closed)
+    session.shares.filter(holder__index=3).delete()
+    with pytest.raises(OpeningError, match="Quorum incomplet"):
+        unseal_all(session)
+    session.refresh_from_db()
+    assert (session.released_at, bool(session.wrapped_seed)) == (None, True)
+    assert not OpenedEnvelope.objects.filter(state="refused").exists()
+    world.share(closed, 1)
+    assert opened(world, closed).state == "done"
+
+
+@pytest.mark.parametrize("name", ["devis 华为 한글 😀.txt", "devis \u0378.txt"])
+def test_a_name_that_no_font_draws_is_opened_and_minuted(world: World, tmp_path: Path, name: str) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path, files={name: b"prix"})
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
+        session = opened(world, consultation)
+    assert name in bytes(session.minutes or b"").decode()
+    assert bytes(session.minutes_pdf or b"").startswith(b"%PDF-")
+
+
+def test_envelopes_changed_after_the_holders_were_named_are_refused_in_time(world: World) -> None:
+    draft = world.draft()
+    world.keys(draft)
+    other = world.draft("2026-02")
+    start_ceremony(other, members=world.members, threshold=2, by=world.agent, now=timezone.now())
+    values = {"reference": "2026-02", "title": "T", "object": "O", "procedure": "MAPA-O", "cpv": "45233140"}
+    consultations.correct_consultation(other, **values, kinds=["offre"])  # type: ignore[arg-type]
+    with pytest.raises(ServerRefused) as error:
+        client(world.members[0], world.buyer).deal(str(other.uuid))
+    assert error.value.reason == "ceremony.refused"
+
+
+def test_a_lost_object_keeps_no_other_bid_sealed_and_its_key_is_in_the_minutes(
+    world: World, closed: Consultation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unsealing, "MAX_TRIES", 2)
+    session = _released(world, closed)
+    lost = services.envelope_states(closed)
+    envelope = next(iter(lost))
+    object_store().delete(f"sealed/{closed.uuid}/{envelope}/1.cob")
+    with pytest.raises(OpeningError, match="1 pli"):
+        unseal_all(session)
+    assert OpenedEnvelope.objects.filter(state="opened").count() == 3
+    unseal_all(OpeningSession.objects.get())
+    session.refresh_from_db()
+    row = next(
+        each
+        for each in json.loads(bytes(session.minutes or b""))["envelopes"]
+        if each["envelope"] == envelope
+    )
+    assert row["state"] == "incident"
+    assert len(row["ek"]) == 64
+    assert "incident technique" in row["reason"]
+
+
+def test_bytes_altered_in_the_store_are_not_held_against_the_bidder(
+    world: World, closed: Consultation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unsealing, "MAX_TRIES", 1)
+    session = _released(world, closed)
+    envelope = next(iter(services.envelope_states(closed)))
+    key = f"sealed/{closed.uuid}/{envelope}/1.cob"
+    data = bytearray(object_store().read(key))
+    data[-1] ^= 1
+    object_store().put(key, bytes(data))
+    unseal_all(session)
+    row = OpenedEnvelope.objects.get(envelope__uuid=envelope)
+    assert row.state == "incident"
+    assert "Le stockage ne rend pas les octets reçus" in row.reason
+
+
+def test_files_of_an_envelope_that_is_not_opened_are_not_served(world: World, closed: Consultation) -> None:
+    opened(world, closed)
+    file = OpenedFile.objects.filter(opened__envelope__kind="offre").first()
+    assert file is not None
+    assert file.is_served
+    OpenedEnvelope.objects.filter(pk=file.opened.pk).update(state="refused")
+    file = OpenedFile.objects.get(pk=file.pk)
+    assert not file.is_served
+
+
+def test_a_member_who_left_this_buyer_s_committee_sees_nothing_any_more(
+    world: World, closed: Consultation, client: Client
+) -> None:
+    from tests.world import client as command_line
+
+    session = opened(world, closed)
+    leaver = world.members[0]
+    now = timezone.now()
+    take_role(Membership.objects.get(user=leaver), by=world.agent, now=now)
+    other = organisation("buyer", 21340199)
+    give_role(leaver, other, "member", now=now)
+    client.force_login(leaver)
+    assert client.get(reverse("session", kwargs={"consultation": closed.uuid})).status_code == 404
+    for buyer in (other, world.buyer):
+        with pytest.raises(ServerRefused) as error:
+            command_line(leaver, buyer).fetch(f"/openings/{session.uuid}/minutes.json")
+        assert error.value.status in (401, 404)
+
+
+def test_the_token_of_another_buyer_opens_nothing_here(world: World, closed: Consultation) -> None:
+    other = organisation("buyer", 21340199)
+    give_role(world.members[0], other, "member", now=timezone.now())
+    with pytest.raises(ServerRefused) as error:
+        client(world.members[0], other).start_opening(str(closed.uuid))
+    assert error.value.status == 404
+
+
+def test_no_extension_once_the_opening_began(world: World, closed: Consultation) -> None:
+    assert closed.deadline is not None
+    just_before = closed.deadline - timedelta(milliseconds=10)
+    world.share(closed, 0)
+    with pytest.raises(consultation_errors.WrongStep, match="ouverture"):
+        consultations.set_deadline(
+            closed, at=closed.deadline + timedelta(days=1), by=world.agent, reason="X", now=just_before
+        )
+
+
+def test_keys_tokens_and_roles_are_in_the_journal(world: World, closed: Consultation) -> None:
+    opened(world, closed)
+    stamp_bids()
+    kinds = set(Entry.objects.values_list("kind", flat=True))
+    assert {"keys", "timestamp", "role-given", "ceremony", "session-key", "share-received"} <= kinds
