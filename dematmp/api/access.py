@@ -1,12 +1,33 @@
-"""Who may enter: bearer tokens of the command line; what one may not see answers 404."""
+"""Who may enter: bearer tokens of the command line, or the session of a page; what one may not see answers 404."""
 
 import uuid
+from dataclasses import dataclass
 
+from django.conf import settings
 from django.http import Http404, HttpRequest
-from ninja.security import HttpBearer
+from ninja.security import APIKeyCookie, HttpBearer
+from ninja.security.base import AuthBase
 
-from dematmp.accounts.models import ApiToken
+from dematmp.accounts.models import ApiToken, Organisation, User
 from dematmp.consultations.models import Consultation
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A person, and the organisation for which this request speaks."""
+
+    user: User
+    organisation: Organisation
+
+
+def _speaker(user: User, organisation: Organisation, roles: tuple[str, ...]) -> Speaker | None:
+    """None unless the person is active and holds one of these roles for this very organisation."""
+    if not user.is_active:
+        return None
+    held = set(
+        user.memberships.filter(organisation=organisation).order_by("pk").values_list("role", flat=True)
+    )
+    return Speaker(user, organisation) if not roles or held & set(roles) else None
 
 
 class TokenAuth(HttpBearer):
@@ -16,22 +37,47 @@ class TokenAuth(HttpBearer):
         super().__init__()
         self.roles = roles
 
-    def authenticate(self, request: HttpRequest, token: str) -> ApiToken | None:
+    def authenticate(self, request: HttpRequest, token: str) -> Speaker | None:
         found = ApiToken.objects.matching(token)
-        if found is None or not found.user.is_active:
+        return _speaker(found.user, found.organisation, self.roles) if found else None
+
+
+class SessionAuth(APIKeyCookie):
+    """The session of a page of the site, which names its organisation (X-Organisation) and its CSRF token."""
+
+    param_name = settings.SESSION_COOKIE_NAME
+
+    def __init__(self, *roles: str) -> None:
+        super().__init__(csrf=True)
+        self.roles = roles
+
+    def __call__(self, request: HttpRequest) -> Speaker | None:
+        if self.param_name not in request.COOKIES or not isinstance(request.user, User):
+            return None  # an expired session is told as such (401), not as a forged request
+        found: Speaker | None = super().__call__(request)
+        return found
+
+    def authenticate(self, request: HttpRequest, key: str | None) -> Speaker | None:
+        try:
+            wanted = uuid.UUID(request.headers.get("X-Organisation", ""))
+        except ValueError:
             return None
-        held = set(
-            found.user.memberships.filter(organisation=found.organisation)
-            .order_by("pk")
-            .values_list("role", flat=True)
-        )
-        return found if not self.roles or held & set(self.roles) else None
+        organisation = Organisation.objects.filter(uuid=wanted).first()
+        user = request.user
+        if organisation is None or not isinstance(user, User):
+            return None
+        return _speaker(user, organisation, self.roles)
 
 
-def bearer(request: HttpRequest) -> ApiToken:
-    """The token that opened this request."""
-    token: ApiToken = request.auth  # type: ignore[attr-defined]
-    return token
+def doors(*roles: str) -> list[AuthBase]:
+    """Both doors, for people who hold one of these roles."""
+    return [TokenAuth(*roles), SessionAuth(*roles)]
+
+
+def bearer(request: HttpRequest) -> Speaker:
+    """Who speaks."""
+    speaker: Speaker = request.auth  # type: ignore[attr-defined]
+    return speaker
 
 
 def published(consultation: uuid.UUID) -> Consultation:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from ninja import Router, Schema, Status
 from pydantic import Field, StringConstraints
 
-from dematmp.api.access import TokenAuth, bearer, published
+from dematmp.api.access import bearer, doors, published
 from dematmp.api.public import b64
 from dematmp.audit.services import utc_text
 from dematmp.bids import attempts, services
@@ -19,7 +19,7 @@ from dematmp.bids.errors import EnvelopeRefused, PartTruncated
 from dematmp.bids.models import Attempt, Bid, SealedObject
 from dematmp.bids.receipts import receipt
 
-router = Router(tags=["dépôt"], auth=TokenAuth("bidder", "administrator"))
+router = Router(tags=["dépôt"], auth=doors("bidder", "administrator"))
 
 
 # Names of sealed objects; everything else is refused before the database sees it.

@@ -10,14 +10,14 @@ from django.utils import timezone
 from ninja import Router, Schema, Status
 from pydantic import StringConstraints
 
-from dematmp.api.access import TokenAuth, bearer
+from dematmp.api.access import bearer, doors
 from dematmp.api.public import b64
 from dematmp.consultations.models import Consultation
 from dematmp.opening import keys, services
 from dematmp.opening.errors import ShareRefused
 from dematmp.opening.models import Ceremony, OpeningSession, SealedShare
 
-router = Router(tags=["commission"], auth=TokenAuth("member"))
+router = Router(tags=["commission"], auth=doors("member"))
 
 
 class ProtectorIn(Schema):

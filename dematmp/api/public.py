@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Router
 
-from dematmp.api.access import TokenAuth, bearer, published
+from dematmp.api.access import bearer, doors, published
 from dematmp.audit.services import utc_text
 from signing.digests import PART_BYTES
 
@@ -25,7 +25,7 @@ def time(request: HttpRequest) -> dict[str, str]:
     return {"now": utc_text(timezone.now())}
 
 
-@router.get("/me", auth=TokenAuth(), summary="Qui suis-je")
+@router.get("/me", auth=doors(), summary="Qui suis-je")
 def me(request: HttpRequest) -> dict[str, object]:
     token = bearer(request)
     organisation = token.organisation

@@ -1,8 +1,8 @@
 """The JSON door: who may enter, fetch through what they may see, call a verb, answer in French."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
-from ninja.errors import ValidationError
+from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from dematmp.accounts.errors import AccountError
 from dematmp.api.bidder import router as bidder
@@ -62,6 +62,39 @@ def storage_failed(request: HttpRequest, error: StorageError) -> HttpResponse:
 @api.exception_handler(AuditError)
 def audit_failed(request: HttpRequest, error: AuditError) -> HttpResponse:
     return _answer(request, 503, error.code, str(error), "Prévenez l'exploitant de la plateforme.")
+
+
+@api.exception_handler(AuthenticationError)
+def not_signed_in(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    return _answer(
+        request,
+        401,
+        "access.required",
+        "Votre session a expiré, ou ce jeton n'ouvre pas cet accès.",
+        "Reconnectez-vous ou vérifiez le jeton, puis recommencez : ce qui est déjà reçu est conservé.",
+    )
+
+
+@api.exception_handler(HttpError)
+def forged(request: HttpRequest, error: HttpError) -> HttpResponse:
+    return _answer(
+        request,
+        error.status_code,
+        "access.page-expired",
+        "Cette page est trop ancienne pour être crue.",
+        "Rechargez-la, puis recommencez : ce qui est déjà reçu est conservé.",
+    )
+
+
+@api.exception_handler(Http404)
+def unknown(request: HttpRequest, error: Http404) -> HttpResponse:
+    return _answer(
+        request,
+        404,
+        "not-found",
+        str(error) or "Introuvable, ou votre compte n'y donne pas accès.",
+        "Vérifiez l'identifiant et l'organisation pour laquelle vous agissez.",
+    )
 
 
 @api.exception_handler(ValidationError)
