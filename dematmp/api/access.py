@@ -1,4 +1,4 @@
-"""Who may enter: bearer tokens of the command line, or the session of a page; what one may not see answers 404."""
+"""Who may enter: a bearer token, or the session of a page; what one may not see answers 404."""
 
 import uuid
 from dataclasses import dataclass

@@ -151,12 +151,12 @@ def test_a_member_who_left_this_buyer_s_committee_sees_nothing_any_more(
     take_role(Membership.objects.get(user=leaver), by=world.agent, now=now)
     other = organisation("buyer", 21340199)
     give_role(leaver, other, "member", now=now)
-    client.force_login(leaver)
-    assert client.get(reverse("session", kwargs={"consultation": closed.uuid})).status_code == 404
     for buyer in (other, world.buyer):
         with pytest.raises(ServerRefused) as error:
             command_line(leaver, buyer).fetch(f"/openings/{session.uuid}/minutes.json")
         assert error.value.status in (401, 404)
+    client.force_login(leaver)
+    assert client.get(reverse("session", kwargs={"consultation": closed.uuid})).status_code == 404
 
 
 def test_the_token_of_another_buyer_opens_nothing_here(world: World, closed: Consultation) -> None:

@@ -134,5 +134,7 @@ def test_a_mail_server_that_is_down_loses_nothing(tmp_path: Path, smtp: MailSink
     run(values, "-c", _SEND, "plus tard")
     sweep = "import django; django.setup()\nfrom dematmp.mails.tasks import sweep\nsweep()"
     run(values, "-c", sweep)
-    run({**values, "DEMATMP_EMAIL_URL": smtp.url}, "-c", sweep)
+    waited = "from dematmp.mails.models import Mail\nMail.objects.update(due_at=None)\n"
+    django, _, then = sweep.partition("\n")
+    run({**values, "DEMATMP_EMAIL_URL": smtp.url}, "-c", f"{django}\n{waited}{then}")
     assert received(smtp, "plus tard", seconds=1)

@@ -1,0 +1,292 @@
+// Seal and send in one pass, in constant memory: while a part is sent, the next is sealed.
+import { createSHA256 } from "hash-wasm";
+import { base64, concat, hex, sha256, unbase64 } from "../sealing/bytes.js";
+import { Refused, closingBytes, newEnvelope, partBytes, sealer } from "../sealing/envelope.js";
+import { keyHash } from "../sealing/keys.js";
+import { Api } from "./api.js";
+import { find, forget, keep } from "./drafts.js";
+import { inspect } from "./inspect.js";
+
+const IN_FLIGHT_BYTES = 16 * 1024 ** 2; // two parts: one being sent, one being sealed
+const IN_FLIGHT = 6; // requests, for many small files
+const TELL_EVERY = 200; // milliseconds
+const KEEP_EVERY = 2000;
+let api = null;
+let resume = null;
+
+const say = (type, data = {}) => postMessage({ type, ...data });
+
+// Keys are those that the ceremony record carries, or nothing is sealed.
+export async function trustedKeys(consultation) {
+  const record = unbase64(consultation.ceremony.record);
+  if (hex(await sha256(record)) !== consultation.ceremony.sha256) {
+    throw new Refused("ceremony.refused", "Le compte rendu de la cérémonie des clés n'a pas l'empreinte annoncée.");
+  }
+  const said = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(record));
+  if (said.v !== "ceremony/1" || said.consultation !== consultation.uuid) {
+    throw new Refused("ceremony.refused", "La cérémonie des clés n'est pas celle de cette consultation.");
+  }
+  const keys = {};
+  for (const [kind, offered] of Object.entries(consultation.keys)) {
+    const [committee, platform] = [unbase64(offered.committee), unbase64(offered.platform)];
+    const carried = said.keys[kind];
+    if (!carried || carried.committee !== (await keyHash(committee)) || carried.platform !== (await keyHash(platform))) {
+      throw new Refused("ceremony.refused", "La plateforme propose une clé que la cérémonie n'a pas faite : rien n'est envoyé.");
+    }
+    keys[kind] = { committee, platform };
+  }
+  return keys;
+}
+
+async function newDraft({ consultation, organisation, envelopes }) {
+  const keys = await trustedKeys(consultation);
+  const deposit = crypto.randomUUID();
+  const made = [];
+  for (const { lot, kind, files } of envelopes) {
+    if (!keys[kind]) throw new Refused("deposit.envelope-refused", `Aucune enveloppe « ${kind} » n'est demandée.`);
+    const ids = {
+      consultation: consultation.uuid,
+      lot,
+      bidder: organisation,
+      kind,
+      deposit,
+      envelope: crypto.randomUUID(),
+    };
+    const entries = files.map(({ file, name }) => ({
+      name,
+      size: file.size,
+      type: file.type,
+      original: name,
+      modified: file.lastModified,
+    }));
+    made.push(
+      await newEnvelope({ ids, entries, ...keys[kind], ceremony: consultation.ceremony.sha256 }),
+    );
+  }
+  return { deposit, consultation: consultation.uuid, organisation, begun: Date.now(), envelopes: made };
+}
+
+const attemptBody = (draft) => ({
+  consultation: draft.consultation,
+  client_clock: new Date().toISOString(),
+  envelopes: draft.envelopes.map(({ header, keys, objects }) => ({
+    header: base64(header),
+    keys: base64(keys),
+    objects: objects.map(({ name, sealed }) => ({ name, size: sealed })),
+  })),
+});
+
+class Progress {
+  constructor(total) {
+    Object.assign(this, { total, done: 0, started: performance.now(), begun: 0, told: 0 });
+  }
+
+  // `fresh` bytes really went through the network: what was there before counts neither for speed nor for time.
+  advance(count, fresh, file) {
+    this.done += count;
+    if (fresh) this.begun += count;
+    const now = performance.now();
+    if (now - this.told < TELL_EVERY && this.done < this.total) return;
+    this.told = now;
+    const speed = this.begun / Math.max(0.001, (now - this.started) / 1000);
+    say("progress", { done: this.done, total: this.total, speed, file });
+  }
+}
+
+// At most two parts in memory; an error of any stops all.
+class Sending {
+  constructor() {
+    Object.assign(this, { bytes: 0, all: new Set(), failed: null });
+  }
+
+  async add(size, work) {
+    while (this.all.size && (this.bytes + size > IN_FLIGHT_BYTES || this.all.size >= IN_FLIGHT)) {
+      await Promise.race(this.all);
+      if (this.failed) throw this.failed;
+    }
+    this.bytes += size;
+    const promise = work()
+      .catch((error) => {
+        this.failed ??= error;
+      })
+      .finally(() => {
+        this.bytes -= size;
+        this.all.delete(promise);
+      });
+    this.all.add(promise);
+  }
+
+  async end() {
+    await Promise.all(this.all);
+    if (this.failed) throw this.failed;
+  }
+}
+
+async function send(draft, files) {
+  const state = await api.call("POST", "/attempts", { json: attemptBody(draft) });
+  if (state.state === "deposited") return finish(draft, await deposited(draft));
+  const held = new Map(
+    state.objects.map(({ envelope, name, parts }) => [
+      `${envelope}/${name}`,
+      new Map(parts.map(({ number, sha256: digest }) => [number, digest])),
+    ]),
+  );
+  const total = draft.envelopes.flatMap(({ objects }) => objects).reduce((sum, { sealed }) => sum + sealed, 0);
+  const progress = new Progress(total);
+  const sending = new Sending();
+  const digests = [];
+  for (const envelope of draft.envelopes) {
+    for (const object of envelope.objects) {
+      const context = { draft, envelope, object, held: held.get(`${envelope.envelope}/${object.name}`), progress, sending };
+      const source = await sourceOf(context, files);
+      digests.push(await sendObject({ ...context, attempt: state.attempt, source }));
+    }
+  }
+  await sending.end();
+  say("finalising");
+  const receipt = await api.call("POST", `/attempts/${state.attempt}/finalise`, { json: { objects: await Promise.all(digests) } });
+  return finish(draft, receipt);
+}
+
+const deposited = async (draft) => (await api.call("GET", `/deposits/${draft.deposit}`)).receipt;
+
+async function finish(draft, receipt) {
+  await forget(draft.deposit); // EK goes with it: nobody but a quorum can open what was deposited
+  say("done", { deposit: draft.deposit, number: receipt.number, state: receipt.state, received: receipt.received });
+}
+
+// Where the plaintext of an object comes from: the manifest, a file, or the closing record.
+async function sourceOf({ envelope, object }, files) {
+  if (object.index === 0) return inMemory(envelope.manifest);
+  if (object.index <= envelope.entries.length) {
+    return { file: files.get(`${envelope.envelope}/${object.index}`) ?? null, index: object.index };
+  }
+  const digests = envelope.entries.map(({ size }, at) => ({ size, sha256: envelope.digests[at + 1] }));
+  return inMemory(closingBytes(digests, envelope.closingNonce));
+}
+
+const inMemory = (bytes) => ({ read: async (from, to) => bytes.subarray(from, to) });
+
+const changed = (name) =>
+  new Refused("envelope.file-changed", `Le fichier « ${name} » n'est plus celui qui a été choisi : recommencez le dépôt.`);
+
+async function sendObject({ draft, envelope, object, held, progress, sending, attempt, source }) {
+  const size = partBytes(object.sealed);
+  const count = Math.ceil(object.sealed / size);
+  const parts = Array.from({ length: count }, (_, at) => held.get(at + 1) ?? null);
+  const isFile = source.index !== undefined;
+  const complete = parts.every(Boolean) && (!isFile || envelope.digests[object.index]);
+  const label = isFile ? envelope.entries[object.index - 1].name : "";
+  const path = `/attempts/${attempt}/envelopes/${envelope.envelope}/objects/${object.name}/parts`;
+  if (complete) {
+    progress.advance(object.sealed, false, label);
+  } else {
+    if (isFile && !source.file) throw new Refused("deposit.file-missing", `Il manque le fichier « ${label} ».`);
+    const hash = isFile ? await createSHA256() : null;
+    const read = isFile ? hashed(source.file, hash, label) : source.read;
+    const made = await sealer(envelope, object);
+    for (let at = 0; at < count; at += 1) {
+      const [start, end] = [at * size, Math.min(object.sealed, (at + 1) * size)];
+      const bytes = await made.sealRange(start, end, object.size, read);
+      const digest = hex(await sha256(bytes));
+      if (parts[at] && parts[at] !== digest) throw changed(label);
+      if (parts[at]) {
+        progress.advance(bytes.length, false, label);
+        continue;
+      }
+      parts[at] = digest;
+      await sending.add(bytes.length, async () => {
+        await api.call("PUT", `${path}/${at + 1}`, { body: bytes, headers: { "X-Part-SHA256": digest } });
+        progress.advance(bytes.length, true, label);
+      });
+    }
+    if (isFile) {
+      // Kept even if its last parts are still on their way: a resume asks the store what it has.
+      envelope.digests[object.index] = hash.digest("hex");
+      await keepNowAndThen(draft);
+    }
+  }
+  const digests = parts.map((digest) => Uint8Array.from(digest.match(/../g), (pair) => Number.parseInt(pair, 16)));
+  return { envelope: envelope.envelope, name: object.name, sha256: hex(await sha256(concat(...digests))) };
+}
+
+let kept = 0;
+async function keepNowAndThen(draft) {
+  if (performance.now() - kept < KEEP_EVERY) return;
+  await keep(draft);
+  kept = performance.now();
+}
+
+// Reads a file in order and hashes each byte once, although neighbouring parts share a chunk.
+function hashed(file, hash, label) {
+  hash.init();
+  let upTo = 0;
+  return async (from, to) => {
+    let bytes;
+    try {
+      bytes = new Uint8Array(await file.slice(from, to).arrayBuffer());
+    } catch {
+      throw changed(label);
+    }
+    if (bytes.length !== to - from) throw changed(label);
+    if (to > upTo) {
+      hash.update(bytes.subarray(upTo - from));
+      upTo = to;
+    }
+    return bytes;
+  };
+}
+
+function open({ organisation, csrf }) {
+  api = new Api({
+    organisation,
+    csrf,
+    tell: (state, text) => say("network", { state, text }),
+    signedIn: () => new Promise((resolve) => (resume = resolve)),
+  });
+}
+
+const work = {
+  async inspect({ files, limit }) {
+    for (const { id, file, name, original, kind } of files) {
+      say("inspected", { id, notes: await inspect(file, { name, original, kind, limit }) });
+    }
+  },
+  async deposit(plan) {
+    open(plan);
+    const draft = await newDraft(plan);
+    await keep(draft);
+    say("draft", { deposit: draft.deposit });
+    const files = new Map();
+    for (const [at, envelope] of draft.envelopes.entries()) {
+      for (const [index, { file }] of plan.envelopes[at].files.entries()) files.set(`${envelope.envelope}/${index + 1}`, file);
+    }
+    await send(draft, files);
+  },
+  async resume({ deposit, files, ...session }) {
+    open(session);
+    await send(await find(deposit), new Map(files));
+  },
+  csrf({ token }) {
+    resume?.(token);
+    resume = null;
+  },
+  async cancel({ deposit }) {
+    if (api) api.cancelled = true;
+    if (deposit) await forget(deposit);
+    say("cancelled");
+  },
+};
+
+addEventListener("message", async ({ data: { type, ...data } }) => {
+  try {
+    await work[type](data);
+  } catch (error) {
+    const known = error instanceof Refused;
+    say("refused", {
+      code: known ? error.code : "client.fault",
+      message: known ? error.message : `Erreur inattendue : ${error.message}`,
+      next: error.next ?? "Ce qui est déjà reçu est conservé : vous pouvez recommencer.",
+    });
+  }
+});
