@@ -69,13 +69,15 @@ function uploads() {
         words.textContent = percent < 100 ? `Envoi : ${percent} %` : "Envoi terminé, enregistrement…";
       });
       request.addEventListener("load", () => {
-        if (request.status === 200 && request.responseURL !== location.href) {
-          location.assign(request.responseURL);
-          return;
-        }
+        // The page that came back is shown as it is: it bears the message that says what was done.
         const answer = new DOMParser().parseFromString(request.responseText, "text/html");
+        document.title = answer.title;
         document.body.replaceWith(answer.body);
-        document.querySelector("h1")?.focus();
+        if (request.responseURL !== location.href) history.pushState({}, "", request.responseURL);
+        const spoken = document.querySelector("main [role=status], main [role=alert], h1");
+        spoken?.setAttribute("tabindex", "-1");
+        spoken?.focus();
+        ready();
       });
       request.addEventListener("error", () => {
         words.textContent = "La connexion a été coupée : rien n'a été enregistré. Vous pouvez recommencer.";
@@ -87,7 +89,12 @@ function uploads() {
   }
 }
 
-countdown();
-themeSwitch();
-uploads();
+function ready() {
+  countdown();
+  themeSwitch();
+  uploads();
+  document.querySelector("[data-errors]")?.focus();
+}
+
+ready();
 document.addEventListener("htmx:afterSettle", countdown);

@@ -26,8 +26,8 @@ from rich.progress import (
 from signing import client as api
 from signing.committee import Committee
 from signing.envelope import Source
-from signing.errors import SigningError
-from signing.protectors import create_protector, unlock_protector
+from signing.errors import ProtectorRefused, SigningError
+from signing.protectors import PASSPHRASE_CHARS, create_protector, protector_public, unlock_protector
 from signing.receipt import verify_receipt
 
 DONE, REFUSED, UNREACHABLE = 0, 1, 3
@@ -61,7 +61,20 @@ def _client(options: argparse.Namespace) -> Committee:
 def _passphrase(options: argparse.Namespace) -> str:
     if options.passphrase_file:
         return Path(options.passphrase_file).read_text().strip()
-    return getpass.getpass("Phrase secrète : ")
+    try:
+        return getpass.getpass("Phrase secrète : ")
+    except EOFError as closed:
+        raise ProtectorRefused("Aucune phrase secrète n'a été donnée.") from closed
+
+
+def _new_passphrase(options: argparse.Namespace) -> str:
+    """A passphrase typed twice: a typing mistake would lose the share for ever."""
+    chosen = _passphrase(options)
+    if len(chosen) < PASSPHRASE_CHARS:
+        raise ProtectorRefused(f"Une phrase secrète compte au moins {PASSPHRASE_CHARS} caractères.")
+    if not options.passphrase_file and getpass.getpass("La même, pour vérifier : ") != chosen:
+        raise ProtectorRefused("Les deux phrases diffèrent : recommencez.")
+    return chosen
 
 
 def _sources(paths: Sequence[str]) -> list[Source]:
@@ -82,9 +95,26 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
         for kind, paths in (("candidature", options.candidature), ("offre", options.offre))
         if paths
     ]
-    total = sum(source.path.stat().st_size for plan in plans for source in plan.files)
-    with _progress("Scellement", total, quiet=options.json) as advance:
-        return _client(options).seal_draft(options.consultation, plans, options.draft, progress=advance)
+    sizes = [source.path.stat().st_size for plan in plans for source in plan.files]
+    empty = sum(1 for size in sizes if size == 0)
+    if empty:
+        _err.print(f"Attention : {empty} fichier(s) vide(s) (0 octet) dans ce dépôt.")
+    client = _client(options)
+    asked = client.get(f"/consultations/{options.consultation}").get("kinds")
+    missing = (
+        [kind for kind in asked if kind not in {plan.kind for plan in plans}]
+        if isinstance(asked, list)
+        else []
+    )
+    if missing:
+        _err.print(f"Attention : la consultation demande aussi « {' » et « '.join(missing)} ».")
+    with _progress("Scellement", sum(sizes), quiet=options.json) as advance:
+        made = client.seal_draft(options.consultation, plans, options.draft, progress=advance)
+    if not options.json:
+        _err.print(f"{len(sizes)} fichier(s) scellé(s) dans {options.draft} ; rien n'est encore envoyé.")
+        _err.print(f"Étape suivante : python -m signing submit {options.draft}")
+        return {"dépôt préparé": made["deposit"]}
+    return made
 
 
 def submit(options: argparse.Namespace) -> dict[str, object]:
@@ -119,13 +149,16 @@ def verify(options: argparse.Namespace) -> dict[str, object]:
 
 
 def protector(options: argparse.Namespace) -> dict[str, object]:
-    """Make a protector and enrol its public key."""
+    """Make a protector and enrol its public key; a file that is already there is enrolled again."""
     import base64
 
-    data, public = create_protector(_passphrase(options))
-    descriptor = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    if options.file.exists():
+        public = protector_public(options.file.read_bytes())
+    else:
+        data, public = create_protector(_new_passphrase(options))
+        descriptor = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
     body = {"label": options.label, "kind": "passphrase", "public_key": base64.b64encode(public).decode()}
     return _client(options).post("/committee/protectors", body)
 

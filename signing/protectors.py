@@ -9,11 +9,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from signing.errors import ProtectorRefused
+from signing.errors import KeyRefused, ProtectorRefused
 from signing.keys import key_hash, new_seed, public_key
 from signing.strict import dump_object, integer, load_object, text
 
 VERSION = "protector/1"
+PASSPHRASE_CHARS = 12
 _LIMIT = 16 * 1024  # bytes
 _KEYS = frozenset({"v", "public", "salt", "memory", "passes", "lanes", "nonce", "sealed"})
 
@@ -43,6 +44,17 @@ def create_protector(passphrase: str, cost: Cost = DEFAULT_COST) -> tuple[bytes,
     fields = {"public": public, "salt": salt, "nonce": nonce, "sealed": sealed}
     encoded: dict[str, object] = {name: base64.b64encode(value).decode() for name, value in fields.items()}
     return dump_object({"v": VERSION, **encoded, **vars(cost)}), public
+
+
+def protector_public(data: bytes) -> bytes:
+    """The public key (1216 bytes) of a protector's file. Raises ProtectorRefused."""
+    value = load_object(data, limit=_LIMIT, keys=_KEYS, refuse=ProtectorRefused)
+    try:
+        public = base64.b64decode(text(value["public"], ProtectorRefused, "public"), validate=True)
+        key_hash(public)
+    except (binascii.Error, ValueError, KeyRefused) as refused:
+        raise ProtectorRefused("Ce fichier n'est pas un protecteur.") from refused
+    return public
 
 
 def unlock_protector(data: bytes, passphrase: str) -> bytes:

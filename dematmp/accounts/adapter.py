@@ -1,6 +1,9 @@
 """What django-allauth asks of the platform: mails are stored, then sent like every other mail."""
 
+from urllib.parse import urlsplit
+
 from allauth.account.adapter import DefaultAccountAdapter
+from django.conf import settings
 from django.utils import timezone
 
 from dematmp.mails.services import store
@@ -10,5 +13,6 @@ class StoredMailAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Confirmation and reset mails outlive a mail server that is down."""
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, object]) -> None:
-        message = self.render_mail(template_prefix, email, context)
-        store(to=email, subject=message.subject, body=message.body, now=timezone.now())
+        site = {"name": settings.SITE_NAME, "domain": urlsplit(settings.SITE_URL).netloc}
+        message = self.render_mail(template_prefix, email, {**context, "current_site": site})
+        store(to=email, subject=message.subject.strip(), body=message.body, now=timezone.now())

@@ -44,6 +44,10 @@ def clean_text(text: str, *, lines: bool = False) -> str:
     ).strip()
 
 
+# Who may invite colleagues and take roles away: kind of organisation → role.
+MANAGERS = {COMPANY: "administrator", BUYER: "validator", PREFECTURE: "controller"}
+
+
 def role_fits(role: str, kind: str) -> bool:
     """Whether an organisation of this kind may give this role."""
     return role in ROLES and ROLES[role][0] == kind

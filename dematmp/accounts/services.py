@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 
 from dematmp.accounts.errors import AccountError, OrganisationExists, RoleRefused, SiretRefused
 from dematmp.accounts.models import ApiToken, Invitation, Membership, Organisation, User
-from dematmp.accounts.rules import COMPANY, clean_siret, clean_text, role_fits
+from dematmp.accounts.rules import COMPANY, MANAGERS, clean_siret, clean_text, role_fits
 from dematmp.audit.services import append
 from dematmp.mails.services import store as store_mail
 
@@ -137,12 +137,14 @@ def accept(invitation: Invitation, *, by: User, now: datetime) -> Membership:
 def take_role(membership: Membership, *, by: User, now: datetime) -> None:
     """Take a role away, and say so in the journal; access tokens open only what the roles left open.
 
-    Raises RoleRefused for the last administrator of a company.
+    Raises RoleRefused for the last person who may invite others.
     """
     organisation = Organisation.objects.select_for_update(no_key=True).get(pk=membership.organisation.pk)
     last = organisation.memberships.filter(role=membership.role).exclude(pk=membership.pk)
-    if membership.role == "administrator" and not last.exists():
-        raise RoleRefused("Une entreprise garde au moins un administrateur.")
+    if membership.role == MANAGERS[organisation.kind] and not last.exists():
+        raise RoleRefused(
+            f"Il reste au moins une personne du rôle « {membership.get_role_display()} » : elle seule invite."
+        )
     if Membership.objects.filter(pk=membership.pk).delete()[0]:
         _journal_role("role-taken", membership, by=by, now=now)
 

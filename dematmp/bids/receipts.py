@@ -120,6 +120,7 @@ def receipt_pdf(bid: Bid, *, now: datetime) -> bytes:
     data = receipt(bid)
     data["received_local"] = _local(bid.received_at, zone)
     data["deadline_local"] = _local(bid.deadline, zone)
+    data["token_local"] = _local(bid.token_at, zone) if bid.token_at else ""
     data["zone"] = settings.TIME_ZONE
     data["checkpoint"] = bid.proof.split("\n\n", 1)[-1]
     pdf = render("receipt", data, title=f"Accusé de réception {bid.number}")

@@ -1,12 +1,15 @@
 """What the public and the buyer say to each other: follow, ask, answer, be told."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.conf import settings
 from django.core import signing
 from django.db import transaction
+from django.db.models import QuerySet
 
-from dematmp.accounts.models import User
+from dematmp.accounts.models import Organisation, User
+from dematmp.accounts.rules import clean_text
 from dematmp.consultations.errors import LinkRefused, NotReady, WrongStep
 from dematmp.consultations.models import Consultation, Follower, Question
 from dematmp.mails.services import store as store_mail
@@ -26,7 +29,12 @@ def ask(consultation: Consultation, *, text: str, email: str = "", now: datetime
         raise WrongStep("La consultation est close : les questions ne sont plus reçues.")
     if not text.strip():
         raise NotReady(["le texte de la question"])
-    return Question.objects.create(consultation=consultation, text=text.strip(), email=email, asked_at=now)
+    asked = Question.objects.create(
+        consultation=consultation, text=clean_text(text, lines=True), email=email, asked_at=now
+    )
+    text = f"Une question est posée sur la consultation « {consultation.title} »."
+    call(consultation, people_of(consultation.buyer, "agent"), text, now=now)
+    return asked
 
 
 @transaction.atomic
@@ -40,6 +48,30 @@ def answer(question: Question, *, text: str, by: User, now: datetime) -> None:
     if not changed:
         raise WrongStep("Cette question a déjà reçu une réponse.")
     tell_followers(question.consultation, "Une question a reçu une réponse.", also=question.email, now=now)
+
+
+def people_of(organisation: Organisation, role: str) -> QuerySet[User]:
+    """Active people who hold this role for this organisation."""
+    held = User.objects.filter(memberships__organisation=organisation, memberships__role=role, is_active=True)
+    return held.distinct().order_by("pk")
+
+
+def call(
+    consultation: Consultation,
+    people: Iterable[User],
+    text: str,
+    *,
+    now: datetime,
+    page: str = "acheteur/consultations",
+) -> None:
+    """One mail to each: something waits for them, on that page of the site."""
+    for user in people:
+        store_mail(
+            to=user.email,
+            subject=f"{consultation.reference} : {text}",
+            body=f"{text}\n\n{settings.SITE_URL}/{page}/{consultation.uuid}/",
+            now=now,
+        )
 
 
 def tell_followers(consultation: Consultation, text: str, *, also: str = "", now: datetime) -> None:

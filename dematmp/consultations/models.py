@@ -159,6 +159,15 @@ class Consultation(models.Model):
         current = self.current_deadline
         return current.at if current else None
 
+    def announced_deadlines(self) -> list["Deadline"]:
+        """The binding one, then those that the public saw before it; what a draft tried stays private."""
+        announced: list[Deadline] = []
+        for each in self.deadlines.order_by("-version"):
+            if announced and self.published_at and announced[-1].decided_at <= self.published_at:
+                break
+            announced.append(each)
+        return announced
+
     def is_open(self, *, now: datetime) -> bool:
         return self.published_at is not None and is_open(self.deadline, now=now)
 

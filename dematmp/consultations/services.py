@@ -17,7 +17,7 @@ from dematmp.consultations.errors import (
     SamePerson,
     WrongStep,
 )
-from dematmp.consultations.exchanges import tell_followers
+from dematmp.consultations.exchanges import call, people_of, tell_followers
 from dematmp.consultations.models import (
     Consultation,
     Cpv,
@@ -250,6 +250,12 @@ def submit(consultation: Consultation, *, by: User, now: datetime) -> None:
         raise NotReady(missing)
     locked.submitted_by, locked.submitted_at = by, now
     locked.save(update_fields=["submitted_by", "submitted_at"])
+    call(
+        locked,
+        people_of(locked.buyer, "validator").exclude(pk__in=[by.pk, locked.created_by_id]),
+        f"{by} soumet la consultation « {locked.title} » à votre validation.",
+        now=now,
+    )
 
 
 @transaction.atomic
@@ -262,6 +268,8 @@ def validate(consultation: Consultation, *, by: User, now: datetime) -> None:
         raise SamePerson("La personne qui a rédigé la consultation ne peut pas la valider.")
     locked.validated_by, locked.validated_at = by, now
     locked.save(update_fields=["validated_by", "validated_at"])
+    if locked.submitted_by is not None:
+        call(locked, [locked.submitted_by], f"{by} a validé la consultation « {locked.title} ».", now=now)
 
 
 @transaction.atomic
@@ -270,6 +278,13 @@ def return_to_draft(consultation: Consultation, *, by: User, now: datetime) -> N
     locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step not in ("submitted", "validated"):
         raise WrongStep("Cette consultation ne peut pas revenir en préparation.")
+    if locked.submitted_by is not None and locked.submitted_by != by:
+        call(
+            locked,
+            [locked.submitted_by],
+            f"{by} a renvoyé la consultation « {locked.title} » en préparation.",
+            now=now,
+        )
     locked.submitted_by = locked.submitted_at = locked.validated_by = locked.validated_at = None
     locked.save(update_fields=["submitted_by", "submitted_at", "validated_by", "validated_at"])
 

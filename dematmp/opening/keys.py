@@ -9,6 +9,7 @@ from dematmp.accounts.models import User
 from dematmp.audit.keys import wrap
 from dematmp.audit.services import append
 from dematmp.bids.receipts import obtain_token, record_token
+from dematmp.consultations.exchanges import call
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.services import record_ceremony
 from dematmp.opening.errors import CeremonyRefused
@@ -73,6 +74,8 @@ def start_ceremony(
             public_key=public_key(seed),
             wrapped_seed=wrap(seed, context=f"platform {ceremony.uuid} {kind}"),
         )
+    text = f"Vous détenez une part des clés de la consultation « {consultation.title} » : venez la vérifier."
+    call(consultation, members, text, now=now, page="commission")
     append(
         "keys",
         {

@@ -8,6 +8,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from dematmp.accounts.errors import AccountError
 from dematmp.accounts.models import ApiToken, Invitation, Organisation
+from dematmp.accounts.rules import MANAGERS
 from dematmp.accounts.services import issue_token, register_company, revoke_token
 from dematmp.web.access import MemberRequest, signed_in
 from dematmp.web.errors import explain
@@ -26,7 +27,9 @@ def space(request: MemberRequest) -> HttpResponse:
         "invitations": Invitation.objects.for_person(request.user)
         .select_related("organisation", "invited_by")
         .order_by("pk"),
-        "administered": [each.organisation for each in memberships if each.role == "administrator"],
+        "administered": [
+            each.organisation for each in memberships if each.role == MANAGERS[each.organisation.kind]
+        ],
     }
     return render(request, "account/space.html", context)
 

@@ -11,6 +11,8 @@ from django.views.decorators.http import require_safe
 from dematmp.accounts.models import Organisation
 from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.receipts import receipt
+from dematmp.bids.services import bid_state
+from dematmp.consultations.models import KINDS
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.pages import document, page_of
 
@@ -30,7 +32,11 @@ def deposit_list(request: MemberRequest) -> HttpResponse:
     attempts = Attempt.objects.filter(bidder__in=companies).select_related(
         "consultation__buyer", "bidder", "bid"
     )
-    context = {"companies": companies, "page": page_of(request, attempts.order_by("-started_at", "-pk"))}
+    page = page_of(request, attempts.order_by("-started_at", "-pk"))
+    for attempt in page:
+        bid = getattr(attempt, "bid", None)
+        attempt.state = bid_state(bid) if bid else ""  # type: ignore[attr-defined]
+    context = {"companies": companies, "page": page}
     return render(request, "bidder/list.html", context)
 
 
@@ -66,9 +72,24 @@ def deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
         "expected": expected,
         "received": received,
         "open": attempt.consultation.is_open(now=timezone.now()),
+        "state": bid_state(attempt.bid) if hasattr(attempt, "bid") else "",
+        "opened": attempt.consultation.opening_at is not None,
+        "missing": _missing_kinds(attempt),
     }
     template = "bidder/_state.html" if request.headers.get("HX-Request") else "bidder/deposit.html"
     return render(request, template, context)
+
+
+def _missing_kinds(attempt: Attempt) -> list[str]:
+    """« candidature, lot 2 »: envelopes asked for and not in this deposit, for the lots that it answers."""
+    held = {(each.lot, each.kind) for each in attempt.envelopes.order_by("pk")}
+    lots = sorted({lot for lot, _ in held})
+    return [
+        f"{KINDS[kind]}, lot {lot}"
+        for lot in lots
+        for kind in attempt.consultation.kinds
+        if (lot, kind) not in held
+    ]
 
 
 def _bid(request: MemberRequest, deposit: uuid.UUID) -> Bid:

@@ -35,6 +35,7 @@ from dematmp.web.buyer_forms import (
 )
 from dematmp.web.errors import explain
 from dematmp.web.pages import attachment, of_buyer, page_of
+from signing.ceremony import fingerprint
 
 _ROLES = ("agent", "validator")
 
@@ -98,6 +99,7 @@ def consultation(request: MemberRequest, consultation: uuid.UUID) -> HttpRespons
         "missing": services.missing_to_submit(found) if found.step == "draft" else [],
         "ceremony": ceremony,
         "holders": ceremony.holders.select_related("user").order_by("index") if ceremony else [],
+        "fingerprint": fingerprint(found.ceremony_sha256) if found.ceremony_sha256 else "",
         "open": found.is_open(now=now),
         "closed": closed,
         "unanswered": found.questions.filter(answered_at=None).count(),
@@ -157,10 +159,12 @@ def _form_page(
 def deadline(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     """Set or extend the deadline: a versioned decision."""
     found = of_buyer(request.user, consultation, "agent")
-    form = DeadlineForm(request.POST or None)
+    form = DeadlineForm(
+        request.POST or None, current=found.current_deadline, published=found.published_at is not None
+    )
 
     def act(now: datetime) -> str:
-        reason = form.cleaned_data["reason"]
+        reason = form.cleaned_data.get("reason", "")
         services.set_deadline(found, at=form.at(), by=request.user, reason=reason, now=now)
         return "La date limite est enregistrée."
 
@@ -228,13 +232,25 @@ def ceremony(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         start_ceremony(
             found, members=chosen, threshold=form.cleaned_data["threshold"], by=request.user, now=now
         )
-        return "Les détenteurs sont désignés. Chacun doit maintenant confirmer sa part."
+        if form.cleaned_data["threshold"] > len(chosen) - 1:
+            messages.warning(
+                request,
+                "Attention : toutes les parts sont nécessaires. Une seule clé perdue perdrait les offres.",
+            )
+        return "Les détenteurs sont désignés et prévenus. Chacun doit maintenant confirmer sa part."
 
     advice = (
+        "Les clés qui ouvriront les offres sont partagées entre des membres de la commission : chacun "
+        "détient une part, et il en faut un certain nombre (le quorum) pour ouvrir. "
         "Prévoyez au moins deux détenteurs de plus que le quorum : une clé "
         "perdue ne doit pas empêcher l'ouverture. "
-        "Chaque membre doit d'abord avoir enregistré un protecteur depuis son poste."
+        "Chaque membre doit d'abord avoir créé son protecteur, depuis sa page « Commission »."
     )
+    if not form.fields["members"].queryset.exists():  # type: ignore[attr-defined]
+        advice = (
+            "Personne n'a encore le rôle de membre de la commission. Un valideur peut inviter des collègues "
+            "depuis son espace (« Équipe »)."
+        )
     return _form_page(
         request,
         found,
@@ -265,9 +281,10 @@ def validate(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
-@holds("validator")
+@holds(*_ROLES)
 def send_back(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
-    found = of_buyer(request.user, consultation, "validator")
+    """The validator sends it back, or its author takes it back."""
+    found = of_buyer(request.user, consultation, *_ROLES)
     services.return_to_draft(found, by=request.user, now=timezone.now())
     messages.success(request, "La consultation revient en préparation.")
     return redirect("buyer-consultation", consultation=found.uuid)

@@ -13,13 +13,40 @@ from django.db.models import QuerySet
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.consultations.errors import CpvUnknown
-from dematmp.consultations.models import KINDS, Consultation, Lot
+from dematmp.consultations.models import KINDS, Consultation, Deadline, Lot
 from dematmp.consultations.rules import DOCUMENT_KINDS, PROCEDURES
 from dematmp.consultations.services import known_cpv
 
 _MAX_LOTS = 3000
-_LINE = re.compile(r"\s*([0-9A-Za-z]{1,4})\s*[:–-]\s*(.+?)\s*")
+_LINE = re.compile(r"\s*(?:[Ll]ot\s+)?([0-9A-Za-z]{1,4})\s*[:–-]\s*(.+?)\s*")
 _WEIGHT = re.compile(r"\s*(.+?)\s*[:–-]\s*([0-9]{1,3})\s*%?\s*")
+
+
+class AmountField(forms.CharField):
+    """Euros as people type them: « 85 000,50 », « 85000.5 », « 85 000 € »."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=30, widget=forms.TextInput({"inputmode": "decimal"}), **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        return f"{value:,.2f}".replace(",", " ").replace(".", ",") if isinstance(value, Decimal) else value
+
+    def to_python(self, value: Any) -> Decimal | None:  # type: ignore[override]
+        text = re.sub(r"[\s\u00a0\u202f€]", "", str(value or ""))
+        if not text:
+            return None
+        if not re.fullmatch(r"[0-9]{1,12}(?:[.,][0-9]{1,2})?", text):
+            raise ValidationError("Écrivez un montant en euros, par exemple 85 000,50.")
+        return Decimal(text.replace(",", "."))
+
+    def validate(self, value: Any) -> None:
+        if value is None and self.required:
+            raise ValidationError("Ce champ est obligatoire.")
+        if value is not None and value <= 0:
+            raise ValidationError("Le montant est supérieur à zéro.")
+
+    def run_validators(self, value: Any) -> None:
+        """The length is that of the text, already checked by its shape."""
 
 
 class ConsultationForm(forms.Form):
@@ -55,13 +82,8 @@ class ConsultationForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         initial=list(KINDS),
     )
-    estimated_value = forms.DecimalField(
-        label="Valeur estimée (€ HT)",
-        required=False,
-        min_value=Decimal(0),
-        max_digits=14,
-        decimal_places=2,
-        help_text="Jamais publiée.",
+    estimated_value = AmountField(
+        label="Valeur estimée (€ HT)", required=False, help_text="Jamais publiée. Par exemple 85 000,50."
     )
     deposit_rules = forms.CharField(
         label="Règles de dépôt", required=False, max_length=4000, widget=forms.Textarea({"rows": 3})
@@ -131,16 +153,25 @@ class DeadlineForm(forms.Form):
         label="Heure",
         widget=forms.TimeInput({"type": "time", "step": "1"}, format="%H:%M:%S"),
         help_text=(
-            f"Heures, minutes et secondes, heure de {settings.TIME_ZONE}. 00:00 est "
+            f"Heures, minutes et secondes, heure légale ({settings.TIME_ZONE}). 00:00 est "
             "refusé : il se lit de deux façons."
         ),
     )
     reason = forms.CharField(
         label="Motif du report",
-        required=False,
         max_length=300,
-        help_text="Obligatoire une fois la consultation publiée ; il est envoyé à tous.",
+        help_text="Il est publié et envoyé à tous ceux qui suivent la consultation.",
     )
+
+    def __init__(self, *args: Any, current: Deadline | None, published: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if published:
+            self.fields["reason"].required = True
+        else:
+            del self.fields["reason"]
+        if current is not None:
+            local = current.at.astimezone(ZoneInfo(settings.TIME_ZONE))
+            self.initial = {**self.initial, "date": local.date(), "time": local.time()}
 
     def at(self) -> datetime:
         """The instant chosen; an hour that the change of clocks repeats means its first passage (fold 0)."""
@@ -191,9 +222,7 @@ class AwardForm(forms.Form):
     company = forms.ModelChoiceField(
         label="Attributaire", queryset=Organisation.objects.none(), to_field_name="uuid", empty_label=None
     )
-    amount = forms.DecimalField(
-        label="Montant (€ HT)", min_value=Decimal("0.01"), max_digits=14, decimal_places=2
-    )
+    amount = AmountField(label="Montant (€ HT)", help_text="Par exemple 85 000,50.")
     reasons = forms.CharField(label="Motifs", max_length=4000, widget=forms.Textarea({"rows": 4}))
 
     def __init__(

@@ -6,7 +6,17 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from dematmp.accounts.models import Organisation
+from dematmp.accounts.rules import ROLES
 from dematmp.mails.rules import is_deliverable
+
+_DOES = {
+    "agent": "prépare et suit les consultations",
+    "validator": "valide, attribue, invite des collègues",
+    "member": "détient une part des clés et ouvre les plis",
+    "administrator": "dépose des offres et invite des collègues",
+    "bidder": "dépose des offres",
+    "controller": "reçoit les actes et invite des collègues",
+}
 
 
 class AddressField(forms.EmailField):
@@ -94,13 +104,16 @@ class InvitationForm(forms.Form):
     email = AddressField(
         label="Adresse électronique de votre collègue", widget=forms.EmailInput({"autocomplete": "off"})
     )
-    role = forms.ChoiceField(
-        label="Rôle",
-        choices=[
-            ("bidder", "Soumissionnaire : dépose des offres"),
-            ("administrator", "Administrateur : dépose et invite"),
-        ],
-    )
+    role = forms.ChoiceField(label="Rôle")
+
+    def __init__(self, *args: Any, kind: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = [
+            (role, f"{label.capitalize()} : {_DOES[role]}")
+            for role, (of, label) in ROLES.items()
+            if of == kind
+        ]
+        self.fields["role"].choices = choices  # type: ignore[attr-defined]
 
 
 class TokenForm(forms.Form):

@@ -18,6 +18,7 @@ from dematmp.consultations.models import Consultation, DocumentVersion
 from dematmp.web.access import anyone
 from dematmp.web.forms import FollowForm, QuestionForm, SearchForm
 from dematmp.web.pages import attachment, page_of, published
+from signing.ceremony import fingerprint
 
 TIMESTAMP_QUERY = "application/timestamp-query"
 _QUERY_BYTES = 4096
@@ -66,7 +67,8 @@ def _consultation_page(
         "consultation": found,
         "open": found.is_open(now=timezone.now()),
         "deadline": found.current_deadline,
-        "former_deadlines": list(found.deadlines.order_by("-version"))[1:],
+        "former_deadlines": found.announced_deadlines()[1:],
+        "fingerprint": fingerprint(found.ceremony_sha256),
         "documents": found.documents.order_by("pk").prefetch_related("versions"),
         "answers": found.questions.exclude(answered_at=None).order_by("answered_at", "pk"),
         "follow_form": follow_form or FollowForm(auto_id="follow_%s"),

@@ -17,7 +17,7 @@ class MinutesForm:
 
 register_converter(MinutesForm, "minutes")
 _BUYER = "acheteur/consultations/<uuid:consultation>/"
-_TEAM = "entreprise/<uuid:company>/equipe/"
+_TEAM = "mon-espace/equipes/<uuid:organisation>/"
 _COMMITTEE = "commission/<uuid:consultation>/"
 
 urlpatterns = [

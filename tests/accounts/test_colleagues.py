@@ -13,7 +13,7 @@ from tests.world import World, person
 
 
 def _team(world: World) -> str:
-    return reverse("colleagues", kwargs={"company": world.company.uuid})
+    return reverse("colleagues", kwargs={"organisation": world.company.uuid})
 
 
 def test_an_invited_colleague_accepts_and_may_then_deposit(world: World, client: Client) -> None:
@@ -66,7 +66,7 @@ def test_the_last_administrator_stays(world: World, client: Client) -> None:
     client.force_login(world.bidder)
     answer = client.post(f"{_team(world)}roles/{last.pk}/")
     assert answer.status_code == 409
-    assert "au moins un administrateur" in answer.content.decode()
+    assert "au moins une personne" in answer.content.decode()
 
 
 def test_a_role_of_a_buyer_is_not_given_by_a_company(world: World, client: Client) -> None:

@@ -101,7 +101,7 @@ def test_files_stay_short() -> None:
 
 
 def test_the_design_system_of_the_state_is_not_used() -> None:
-    sources = [*_TEMPLATES.rglob("*.html"), *(ROOT / "frontend").iterdir(), ROOT / "package.json"]
+    sources = [*_TEMPLATES.rglob("*.html"), *(ROOT / "frontend").rglob("*.*"), ROOT / "package.json"]
     assert not [
         path.name
         for path in sources

@@ -99,7 +99,7 @@ def test_every_page_is_accessible_at_both_widths(
         "unfollow", kwargs={**one, "token": exchanges.unfollow_token(consultation, "a@example.fr")}
     )
     exchanges.follow(consultation, email="a@example.fr", now=timezone.now())
-    team = reverse("colleagues", kwargs={"company": world.company.uuid})
+    team = reverse("colleagues", kwargs={"organisation": world.company.uuid})
     invite(world.company, email="b@example.fr", role="bidder", by=world.bidder, now=timezone.now())
     names = ("-correct", "-deadline", "-piece", "-ceremony", "-questions", "-registers")
     visits: dict[User | None, list[str]] = {
