@@ -2,7 +2,13 @@
 import { context, build } from "esbuild";
 
 const options = {
-  entryPoints: { site: "frontend/site.js", theme: "frontend/theme.css", early: "frontend/early.js" },
+  entryPoints: {
+    site: "frontend/site.js",
+    theme: "frontend/theme.css",
+    early: "frontend/early.js",
+    deposit: "frontend/deposit/page.js",
+    "deposit-worker": "frontend/deposit/worker.js",
+  },
   outdir: "dematmp/web/static/build",
   bundle: true,
   minify: true,

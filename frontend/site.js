@@ -27,6 +27,20 @@ function countdown() {
   }
 }
 
+// The server's clock, which binds, seconds included.
+function clock() {
+  for (const element of document.querySelectorAll("[data-clock]")) {
+    const started = performance.now();
+    const at = Date.parse(element.dataset.clock);
+    const format = new Intl.DateTimeFormat("fr-FR", { dateStyle: "short", timeStyle: "medium", timeZone: document.documentElement.dataset.zone });
+    const tick = () => {
+      element.textContent = format.format(at + performance.now() - started);
+      setTimeout(tick, 1000);
+    };
+    tick();
+  }
+}
+
 function themeSwitch() {
   for (const button of document.querySelectorAll("[data-theme-switch]")) {
     const show = () => {
@@ -91,6 +105,7 @@ function uploads() {
 
 function ready() {
   countdown();
+  clock();
   themeSwitch();
   uploads();
   document.querySelector("[data-errors]")?.focus();

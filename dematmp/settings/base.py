@@ -8,6 +8,7 @@ from pathlib import Path
 import environ
 from celery.schedules import schedule
 
+from dematmp.web import static_headers
 from storage.stores import parse_object_store
 
 env = environ.Env()
@@ -124,6 +125,8 @@ USE_TZ = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = STATE_DIR / "static"
+# A worker obeys the policy of its own script: ours, and WebAssembly for the digests that WebCrypto lacks.
+WHITENOISE_ADD_HEADERS_FUNCTION = static_headers.add
 STORAGES = {
     "default": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
@@ -233,6 +236,7 @@ CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],
         "script-src": ["'self'"],
+        "worker-src": ["'self'"],
         "style-src": ["'self'"],
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],

@@ -2,10 +2,16 @@
 
 import json
 import uuid
+from datetime import datetime
 
+from django.conf import settings
+from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
+from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
 from dematmp.accounts.models import Organisation
@@ -13,8 +19,10 @@ from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.receipts import receipt
 from dematmp.bids.services import bid_state
 from dematmp.consultations.models import KINDS
-from dematmp.web.access import MemberRequest, holds
-from dematmp.web.pages import document, page_of
+from dematmp.web.access import MemberRequest, holds, signed_in
+from dematmp.web.pages import document, page_of, published
+from dematmp.web.templatetags.assets import sha256_of
+from signing.ceremony import fingerprint, parse_record
 
 _ROLES = ("administrator", "bidder")
 
@@ -78,6 +86,38 @@ def deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
     }
     template = "bidder/_state.html" if request.headers.get("HX-Request") else "bidder/deposit.html"
     return render(request, template, context)
+
+
+@require_safe
+@signed_in
+@ensure_csrf_cookie
+def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    """Choose, check, seal and send, in the bidder's own browser; late deposits too (annexe 7)."""
+    found = published(consultation)
+    companies = _companies(request)
+    if not companies:
+        messages.warning(request, "Enregistrez d'abord l'entreprise pour laquelle vous déposez.")
+        return redirect("new-company")
+    record = parse_record(bytes(found.ceremony_record or b""))
+    worker = "build/deposit-worker.js"
+    context = {
+        "consultation": found,
+        "companies": companies,
+        "lots": found.lots.order_by("number"),
+        "kinds": [(kind, KINDS[kind]) for kind in found.kinds],
+        "deadline": found.current_deadline,
+        "late": not found.is_open(now=timezone.now()),
+        "limits": settings.DEPOSIT_LIMITS,
+        "fingerprint": fingerprint(found.ceremony_sha256),
+        "ceremony_date": datetime.fromisoformat(record.date),
+        "holders": record.holders,
+        "threshold": record.threshold,
+        "worker_url": static(worker),
+        "worker_sha256": sha256_of(worker),
+        "csrf_cookie": settings.CSRF_COOKIE_NAME,
+        "done_url": reverse("deposit", kwargs={"deposit": uuid.UUID(int=0)}),
+    }
+    return render(request, "bidder/new_deposit.html", context)
 
 
 def _missing_kinds(attempt: Attempt) -> list[str]:

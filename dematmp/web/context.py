@@ -15,6 +15,7 @@ def site(request: HttpRequest) -> dict[str, object]:
         roles = set(user.memberships.order_by("pk").values_list("role", flat=True))
     return {
         "site_name": settings.SITE_NAME,
+        "time_zone": settings.TIME_ZONE,
         "operator_name": settings.OPERATOR_NAME,
         "server_now": timezone.now(),
         "spaces": {

@@ -46,6 +46,7 @@ urlpatterns = [
     path(f"{_TEAM}roles/<int:membership>/", colleagues.dismiss, name="dismiss"),
     path(f"{_TEAM}invitations/<uuid:invitation>/", colleagues.cancel, name="cancel-invitation"),
     path("entreprise/", bidder.deposit_list, name="deposits"),
+    path("entreprise/deposer/<uuid:consultation>/", bidder.new_deposit, name="new-deposit"),
     path("entreprise/depots/<uuid:deposit>/", bidder.deposit, name="deposit"),
     path("entreprise/depots/<uuid:deposit>/accuse.pdf", bidder.receipt_as_pdf, name="receipt-pdf"),
     path("entreprise/depots/<uuid:deposit>/accuse.json", bidder.receipt_as_json, name="receipt-json"),

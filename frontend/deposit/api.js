@@ -5,7 +5,7 @@ const LONGEST = 15_000; // milliseconds between two tries
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 export class Api {
-  // `tell(state)` is told "waiting" and "session"; `signedIn()` resolves with a fresh CSRF token.
+  // `tell(state)` is told "waiting" and "going"; `signedIn()` resolves with a fresh CSRF token.
   constructor({ organisation, csrf, tell, signedIn }) {
     Object.assign(this, { organisation, csrf, tell, signedIn, cancelled: false });
   }
@@ -41,7 +41,6 @@ export class Api {
       }
       const said = await answer.json().catch(() => ({}));
       if (answer.status === 401 || said.code === "access.page-expired") {
-        this.tell("session", "Votre session a expiré : reconnectez-vous dans un autre onglet, l'envoi reprendra.");
         this.csrf = await this.signedIn();
         continue;
       }

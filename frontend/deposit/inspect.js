@@ -1,6 +1,6 @@
 // Preflight, on the bidder's own machine: what a committee could not read, said before it is sealed.
 // Nothing here blocks a deposit; each note is { level: "good" | "warn", text }.
-import { NAME_CHARS } from "../sealing/envelope.js";
+import { NAME_CHARS } from "../sealing/names.js";
 
 const RUNS = /\.(?:exe|com|scr|bat|cmd|msi|js|vbs|ps1|jar|lnk|hta|dll|app|dmg|apk)$/i;
 const DOUBLE = /\.(?:pdf|docx?|xlsx?|odt|ods|jpe?g|png|zip)\.[a-z0-9]{2,4}$/i;

@@ -13,6 +13,7 @@ const TELL_EVERY = 200; // milliseconds
 const KEEP_EVERY = 2000;
 let api = null;
 let resume = null;
+let waiting = null;
 
 const say = (type, data = {}) => postMessage({ type, ...data });
 
@@ -242,8 +243,17 @@ function open({ organisation, csrf }) {
     organisation,
     csrf,
     tell: (state, text) => say("network", { state, text }),
-    signedIn: () => new Promise((resolve) => (resume = resolve)),
+    signedIn,
   });
+}
+
+// Several requests may wait at once for the same person to sign in again.
+function signedIn() {
+  if (!waiting) {
+    say("network", { state: "session", text: "Votre session a expiré : reconnectez-vous dans un autre onglet, l'envoi reprendra." });
+    waiting = new Promise((resolve) => (resume = resolve));
+  }
+  return waiting;
 }
 
 const work = {
@@ -269,7 +279,8 @@ const work = {
   },
   csrf({ token }) {
     resume?.(token);
-    resume = null;
+    waiting = resume = null;
+    say("network", { state: "going", text: "" });
   },
   async cancel({ deposit }) {
     if (api) api.cancelled = true;

@@ -3,7 +3,6 @@ import { ascii, concat, hex, random, sha256, u32be } from "./bytes.js";
 import { Cobblestone, Refused, SALT, expand, hmacKey, sealedSize } from "./cobblestone.js";
 import { keyHash, sealTo } from "./keys.js";
 
-export const NAME_CHARS = 255;
 const PART = 8 * 1024 ** 2;
 const LARGE_PART = 16 * 1024 ** 2;
 
@@ -11,39 +10,6 @@ export const partBytes = (sealed) => (sealed > 80 * 10 ** 9 ? LARGE_PART : PART)
 const text = (value) => new TextEncoder().encode(JSON.stringify(value));
 
 export const headerHash = (header) => sha256(concat(ascii("pli/1 header"), Uint8Array.of(0), header));
-
-// The closest name that every opener accepts; folders are kept, nothing leaves them.
-export function cleanName(path) {
-  const cleaned = path
-    .normalize("NFC")
-    .replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}]/gu, "")
-    .replaceAll("\\", "-")
-    .split("/")
-    .map((part) => part.trim())
-    .filter((part) => part !== "" && part !== "." && part !== "..")
-    .join("/");
-  const name = cleaned || "fichier";
-  if ([...name].length <= NAME_CHARS) return name;
-  const dot = name.lastIndexOf(".");
-  const ending = dot > 0 && name.length - dot <= 12 ? name.slice(dot) : "";
-  return [...name].slice(0, NAME_CHARS - [...ending].length).join("") + ending;
-}
-
-// Names as they will be sealed, in order, each different from the others whatever the case.
-export function cleanNames(paths) {
-  const taken = new Set();
-  return paths.map((path) => {
-    const name = cleanName(path);
-    const dot = name.lastIndexOf(".");
-    const [stem, ending] = dot > name.lastIndexOf("/") + 1 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];
-    let chosen = name;
-    for (let copy = 2; taken.has(folded(chosen)); copy += 1) chosen = cleanName(`${stem} (${copy})${ending}`);
-    taken.add(folded(chosen));
-    return chosen;
-  });
-}
-
-const folded = (name) => name.toUpperCase().toLowerCase();
 
 export function manifestBytes(entries, nonce = random(32)) {
   const files = entries.map(({ name, size, type }, at) => ({ i: at + 1, name, size, type: type ?? "" }));

@@ -1,19 +1,14 @@
 """Pages in a real Chromium, at two widths and two modes: no axe violation, no overflow, no console error."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import time_machine
 from axe_playwright_python.sync_playwright import Axe
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
 from django.urls import reverse
 from django.utils import timezone
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.accounts.models import User
@@ -22,44 +17,17 @@ from dematmp.bids.models import Bid
 from dematmp.consultations import exchanges
 from dematmp.opening.tasks import unseal_session
 from tests.opening.test_opening import opened
+from tests.web.chromium import chromium_browser, signed_in
 from tests.world import World, make_world
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 WIDTHS = (1280, 375)
-FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-
-
-@contextmanager
-def chromium_browser(path: str) -> Iterator[Browser]:
-    """Entered once the world is made: Playwright's loop then occupies this thread."""
-    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=path, args=flags)
-            yield browser
-            browser.close()
-    finally:
-        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 @pytest.fixture
 def live_world(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(unseal_session, "delay", lambda _: None)  # the tests unseal in this process
     return make_world()
-
-
-def signed_in(browser: Browser, server: LiveServer, user: User | None, **options: object) -> BrowserContext:
-    """A context that has this person's session."""
-    context = browser.new_context(base_url=server.url, locale="fr-FR", **options)  # type: ignore[arg-type]
-    if user is not None:
-        session = SessionStore()
-        session[SESSION_KEY] = str(user.pk)
-        session[BACKEND_SESSION_KEY] = "allauth.account.auth_backends.AuthenticationBackend"
-        session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-        session.save()
-        context.add_cookies([{"name": "sessionid", "value": str(session.session_key), "url": server.url}])
-    return context
 
 
 def faults(page: Page, address: str) -> list[str]:

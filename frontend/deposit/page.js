@@ -1,0 +1,334 @@
+// The deposit page: choose, check, seal and send, resume. The work itself is in the worker.
+import { cleanNames } from "../sealing/names.js";
+import { forget, pending } from "./drafts.js";
+
+const root = document.querySelector("[data-deposit]");
+const { consultation: uuid, worker: workerUrl, csrfCookie, limitFile, limitEnvelope, limitFiles } = root.dataset;
+const worker = new Worker(workerUrl);
+const state = { zones: [], next: 1, running: false, deposit: null, spoken: 0, started: 0 };
+
+const find = (selector, within = root) => within.querySelector(selector);
+const all = (selector, within = root) => [...within.querySelectorAll(selector)];
+const cookie = () => document.cookie.split("; ").find((each) => each.startsWith(`${csrfCookie}=`))?.split("=")[1] ?? "";
+const organisation = () => find("[name=organisation]").value;
+
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+export function bytesText(count) {
+  let value = count;
+  for (const unit of ["octets", "Ko", "Mo", "Go"]) {
+    if (value < 1024 || unit === "Go") {
+      return unit === "octets" ? `${value} octets` : `${value.toFixed(1).replace(".", ",")} ${unit}`;
+    }
+    value /= 1024;
+  }
+  return "";
+}
+
+function durationText(seconds) {
+  if (!Number.isFinite(seconds)) return "";
+  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")}`;
+}
+
+// Zones: one for each lot that is ticked and each envelope that is asked for.
+class Zone {
+  constructor(section) {
+    Object.assign(this, { section, lot: section.dataset.lot, kind: section.dataset.kind, files: [] });
+    this.list = find("[data-files]", section);
+    for (const input of all("input[type=file]", section)) {
+      input.addEventListener("change", () => {
+        this.add([...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
+        input.value = "";
+      });
+    }
+    section.addEventListener("dragover", (event) => event.preventDefault());
+    section.addEventListener("drop", async (event) => {
+      event.preventDefault();
+      this.add(await dropped(event.dataTransfer));
+    });
+  }
+
+  get used() {
+    return !this.section.closest("[data-lot-zone]").hidden;
+  }
+
+  add(found) {
+    for (const { file, path } of found) this.files.push({ id: (state.next += 1), file, path, notes: null });
+    this.renamed();
+    worker.postMessage({
+      type: "inspect",
+      limit: Number(limitFile),
+      files: this.files
+        .filter(({ notes }) => notes === null)
+        .map(({ id, file, name, path }) => ({ id, file, name, original: path, kind: this.kind })),
+    });
+    this.show();
+  }
+
+  renamed() {
+    const names = cleanNames(this.files.map(({ path }) => path));
+    this.files.forEach((each, at) => Object.assign(each, { name: names[at] }));
+  }
+
+  remove(id) {
+    this.files = this.files.filter((each) => each.id !== id);
+    this.renamed();
+    this.show();
+    find("input[type=file]", this.section).focus();
+  }
+
+  show() {
+    this.list.replaceChildren(...this.files.map((each) => this.row(each)));
+    showSummary();
+  }
+
+  row({ id, file, name, notes }) {
+    const remove = element("button", { type: "button", className: "btn btn-link p-0" }, "Retirer");
+    remove.append(element("span", { className: "visually-hidden" }, ` ${name}`));
+    remove.addEventListener("click", () => this.remove(id));
+    const item = element("li", { className: "deposit-file" });
+    item.append(
+      element("p", { className: "mb-0" }, element("strong", {}, name), ` (${bytesText(file.size)}) `, remove),
+    );
+    for (const note of notes ?? []) {
+      const text = note.level === "good" ? "Vérifié" : note.text;
+      item.append(element("p", { className: `mb-0 note-${note.level}` }, text));
+    }
+    if (notes === null) item.append(element("p", { className: "mb-0 text-secondary" }, "Vérification…"));
+    return item;
+  }
+}
+
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files].map((file) => ({ file, path: file.name }));
+  const found = [];
+  const walk = async (entry, path) => {
+    if (entry.isFile) {
+      found.push({ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), path: path + entry.name });
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!batch.length) return;
+      for (const each of batch) await walk(each, `${path}${entry.name}/`);
+    }
+  };
+  for (const entry of entries) await walk(entry, "");
+  return found;
+}
+
+function problems() {
+  const found = [];
+  const used = state.zones.filter((zone) => zone.used);
+  if (!used.some((zone) => zone.files.length)) found.push("Choisissez au moins un fichier.");
+  for (const zone of used) {
+    const total = zone.files.reduce((sum, { file }) => sum + file.size, 0);
+    const where = zone.section.dataset.title;
+    if (zone.files.length > Number(limitFiles)) found.push(`${where} : ${limitFiles} fichiers au plus.`);
+    if (total > Number(limitEnvelope)) found.push(`${where} : ${bytesText(Number(limitEnvelope))} au plus.`);
+    if (zone.files.some(({ file }) => file.size > Number(limitFile))) {
+      found.push(`${where} : un fichier dépasse ${bytesText(Number(limitFile))}.`);
+    }
+  }
+  return found;
+}
+
+function showSummary() {
+  const used = state.zones.filter((zone) => zone.used);
+  const files = used.flatMap((zone) => zone.files);
+  const total = files.reduce((sum, { file }) => sum + file.size, 0);
+  const empty = used.filter((zone) => !zone.files.length).map((zone) => zone.section.dataset.title);
+  const lines = [`${files.length} fichier${files.length > 1 ? "s" : ""}, ${bytesText(total)}.`];
+  if (files.length && empty.length) lines.push(`Rien n'est choisi pour : ${empty.join(" ; ")}.`);
+  find("[data-summary]").textContent = lines.join(" ");
+  const wrong = problems();
+  find("[data-problems]").replaceChildren(...(files.length ? wrong : []).map((text) => element("p", { className: "mb-0" }, text)));
+  find("[data-send]").disabled = wrong.length > 0 || state.running;
+}
+
+// Progress, spoken at each tenth only.
+function showProgress({ done, total, speed, file }) {
+  const bar = find("[data-progress] progress");
+  bar.max = total;
+  bar.value = done;
+  const left = speed > 0 ? (total - done) / speed : Number.POSITIVE_INFINITY;
+  const percent = Math.floor((100 * done) / total);
+  find("[data-percent]").textContent =
+    `${percent} % : ${bytesText(done)} sur ${bytesText(total)}` +
+    (speed > 0 ? `, ${bytesText(speed)}/s, encore ${durationText(left)}` : "");
+  find("[data-current]").textContent = file;
+  const tenth = Math.floor(percent / 10);
+  if (tenth > state.spoken) {
+    state.spoken = tenth;
+    say(`${tenth * 10} % envoyés.`);
+  }
+}
+
+const say = (text) => (find("[data-spoken]").textContent = text);
+
+function running(now) {
+  state.running = now;
+  find("[data-choose]").hidden = now;
+  find("[data-progress]").hidden = !now;
+  if (now) find("[data-progress] h2").focus();
+}
+
+function showNotice(kind, title, text) {
+  const box = find("[data-notice]");
+  box.className = `notice notice-${kind}`;
+  box.hidden = false;
+  box.replaceChildren(element("p", {}, element("strong", {}, title)), element("p", {}, text));
+}
+
+const session = () => ({ organisation: organisation(), csrf: cookie() });
+
+async function send() {
+  running(true);
+  const answer = await fetch(`/api/v1/consultations/${uuid}`, { credentials: "same-origin" });
+  worker.postMessage({
+    type: "deposit",
+    ...session(),
+    consultation: await answer.json(),
+    envelopes: state.zones
+      .filter((zone) => zone.used && zone.files.length)
+      .map(({ lot, kind, files }) => ({ lot, kind, files: files.map(({ file, name }) => ({ file, name })) })),
+  });
+}
+
+// A deposit that a crash or a reload cut: the same files are asked for again, and compared byte for byte.
+async function offerResume() {
+  const [draft] = await pending(uuid, organisation());
+  const box = find("[data-resume]");
+  box.hidden = !draft;
+  if (!draft) return;
+  state.deposit = draft.deposit;
+  const wanted = draft.envelopes.flatMap(({ envelope, entries, digests }) =>
+    entries.map((entry, at) => ({ key: `${envelope}/${at + 1}`, ...entry, done: Boolean(digests[at + 1]) })),
+  );
+  const chosen = new Map();
+  const missing = () => wanted.filter(({ key }) => !chosen.has(key));
+  const show = () => {
+    const left = missing();
+    find("[data-resume-list]", box).replaceChildren(
+      ...left.slice(0, 20).map(({ name, size }) => element("li", {}, `${name} (${bytesText(size)})`)),
+      ...(left.length > 20 ? [element("li", {}, `et ${left.length - 20} autres`)] : []),
+    );
+    find("[data-resume-go]", box).disabled = left.some(({ done }) => !done);
+    find("[data-resume-count]", box).textContent = left.length
+      ? `Choisissez de nouveau ces fichiers (${left.length}) :`
+      : "Tous les fichiers sont retrouvés.";
+  };
+  for (const input of all("input[type=file]", box)) {
+    input.addEventListener("change", () => {
+      for (const file of input.files) {
+        const match = missing().find(
+          ({ name, size, modified }) =>
+            size === file.size &&
+            modified === file.lastModified &&
+            (name === file.name || name.endsWith(`/${file.name}`) || name === file.webkitRelativePath),
+        ) ?? missing().find(({ size, modified }) => size === file.size && modified === file.lastModified);
+        if (match) chosen.set(match.key, file);
+      }
+      show();
+    });
+  }
+  find("[data-resume-go]", box).addEventListener("click", () => {
+    box.hidden = true;
+    running(true);
+    worker.postMessage({ type: "resume", ...session(), deposit: draft.deposit, files: [...chosen] });
+  });
+  find("[data-resume-forget]", box).addEventListener("click", async () => {
+    await forget(draft.deposit);
+    box.hidden = true;
+  });
+  show();
+}
+
+// An expired session: wait for the person to sign in again, in another tab, then go on.
+async function waitForSession() {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    const answer = await fetch("/api/v1/me", {
+      headers: { "X-Organisation": organisation() },
+      credentials: "same-origin",
+    }).catch(() => null);
+    if (answer?.ok) {
+      worker.postMessage({ type: "csrf", token: cookie() });
+      return;
+    }
+  }
+}
+
+worker.addEventListener("message", ({ data }) => {
+  switch (data.type) {
+    case "inspected": {
+      for (const zone of state.zones) {
+        const found = zone.files.find(({ id }) => id === data.id);
+        if (!found) continue;
+        found.notes = data.notes;
+        zone.show();
+      }
+      return;
+    }
+    case "draft":
+      state.deposit = data.deposit;
+      return;
+    case "progress":
+      return showProgress(data);
+    case "finalising":
+      find("[data-current]").textContent = "Finalisation : rien n'est déposé avant l'accusé de réception.";
+      return;
+    case "network": {
+      const box = find("[data-network]");
+      box.hidden = data.state === "going";
+      box.textContent = data.text;
+      if (data.state === "session") waitForSession();
+      return;
+    }
+    case "done":
+      state.running = false;
+      location.assign(root.dataset.done.replace("00000000-0000-0000-0000-000000000000", data.deposit));
+      return;
+    case "cancelled":
+      running(false);
+      showNotice("warn", "Envoi annulé.", "Rien n'est déposé.");
+      return;
+    case "refused":
+      running(false);
+      if (data.code === "deposit.cancelled") return;
+      showNotice("bad", "Rien n'est déposé.", `${data.message} ${data.next} (code : ${data.code})`);
+      find("[data-notice]").focus();
+      offerResume();
+      return;
+    default:
+  }
+});
+
+addEventListener("beforeunload", (event) => {
+  if (state.running) event.preventDefault();
+});
+
+state.zones = all("[data-zone]").map((section) => new Zone(section));
+for (const box of all("[name=lot]")) {
+  const show = () => {
+    find(`[data-lot-zone="${CSS.escape(box.value)}"]`).hidden = !box.checked;
+    showSummary();
+  };
+  box.addEventListener("change", show);
+  show();
+}
+find("[data-send]").addEventListener("click", send);
+find("[data-cancel]").addEventListener("click", () => worker.postMessage({ type: "cancel", deposit: state.deposit }));
+find("[name=organisation]").addEventListener("change", offerResume);
+find("[data-noscript]").remove();
+find("[data-choose]").hidden = false;
+showSummary();
+offerResume();

@@ -1,0 +1,203 @@
+"""A bid deposited in a real Chromium, cut, resumed, then opened by the committee: byte for byte."""
+
+import hashlib
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+from django.urls import reverse
+from playwright.sync_api import Page, Route
+from pytest_django.live_server_helper import LiveServer
+
+from dematmp.bids.models import Attempt, Bid
+from dematmp.consultations.models import Consultation
+from dematmp.opening.models import OpenedFile
+from dematmp.opening.tasks import unseal_session
+from storage.stores import object_store
+from tests.opening.test_opening import opened
+from tests.web.chromium import chromium_browser, signed_in
+from tests.world import World, make_world, pdf
+
+pytestmark = [pytest.mark.browser, pytest.mark.journey, pytest.mark.django_db(transaction=True)]
+MIB = 1024**2
+WAIT = 120_000  # milliseconds
+
+
+@pytest.fixture
+def live_world(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(unseal_session, "delay", lambda _: None)  # the test unseals in this process
+    return make_world()
+
+
+def _files(folder: Path, count: int, big: int) -> list[Path]:
+    folder.mkdir()
+    made = []
+    for number in range(count):
+        path = folder / f"pièce {number:02}.txt"
+        path.write_bytes(os.urandom(1 + number * 997))
+        made.append(path)
+    for name, size in (("plan.bin", big), ("seize.bin", 16384), ("acte.pdf", 0)):
+        path = folder / name
+        path.write_bytes(os.urandom(size) if size else pdf())
+        made.append(path)
+    return made
+
+
+def _choose(page: Page, consultation: Consultation, candidature: list[Path], offre: list[Path]) -> None:
+    page.goto(reverse("new-deposit", kwargs={"consultation": consultation.uuid}))
+    page.get_by_label("Lot 1 :").check()
+    page.locator("#fichiers-1-candidature").set_input_files(candidature)
+    page.locator("#fichiers-1-offre").set_input_files(offre)
+    page.get_by_text("Vérifié").first.wait_for()
+
+
+def _opened_as_deposited(world: World, consultation: Consultation, files: list[Path]) -> None:
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
+        opened(world, consultation)
+    found = {
+        row.name: hashlib.sha256(b"".join(object_store().open(row.key))).hexdigest()
+        for row in OpenedFile.objects.filter(opened__state="opened")
+    }
+    assert found == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_bid_sealed_in_chromium_is_opened_by_the_committee(
+    live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
+) -> None:
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
+    offre = _files(tmp_path / "offre", 28, 300 * MIB)
+    candidature = [tmp_path / "DC1.txt"]
+    candidature[0].write_bytes(b"candidature")
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.bidder)
+        page = context.new_page()
+        _choose(page, consultation, candidature, offre)
+        page.get_by_role("button", name="Sceller et déposer").click()
+        page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
+        page.get_by_text("Dépôt reçu").first.wait_for()
+        left = page.evaluate("indexedDB.databases().then((all) => all.length)")
+        assert left <= 1
+        context.close()
+    bid = Bid.objects.get()
+    assert not bid.late
+    _opened_as_deposited(live_world, consultation, [*candidature, *offre])
+
+
+def test_a_deposit_cut_and_reloaded_goes_on_where_it_stopped(
+    live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
+) -> None:
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
+    offre = _files(tmp_path / "offre", 3, 60 * MIB)
+    candidature = [tmp_path / "DC1.txt"]
+    candidature[0].write_bytes(b"candidature")
+    sent: list[str] = []
+
+    def cut(route: Route) -> None:
+        if len(sent) >= 9:
+            route.abort("connectionreset")
+            return
+        sent.append(route.request.url)
+        route.continue_()
+
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.bidder)
+        page = context.new_page()
+        page.on("dialog", lambda dialog: dialog.accept())
+        context.route("**/parts/*", cut)
+        _choose(page, consultation, candidature, offre)
+        page.get_by_role("button", name="Sceller et déposer").click()
+        page.get_by_text("La connexion est coupée").wait_for(timeout=WAIT)
+        assert not Bid.objects.exists()
+        page.reload()
+        context.unroute("**/parts/*")
+        resumed: list[str] = []
+        page.on("request", lambda request: resumed.append(request.url) if "/parts/" in request.url else None)
+        page.get_by_role("heading", name="Un envoi n'est pas terminé").wait_for()
+        page.get_by_label("Les mêmes fichiers").set_input_files([*candidature, *offre])
+        page.get_by_text("Tous les fichiers sont retrouvés").wait_for()
+        page.get_by_role("button", name="Reprendre l'envoi").click()
+        page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
+        context.close()
+    assert Attempt.objects.count() == 1
+    received = {url for url in sent if url not in resumed}
+    assert len(received) >= 8  # what had arrived was not sent again
+    _opened_as_deposited(live_world, consultation, [*candidature, *offre])
+
+
+def test_an_expired_session_loses_nothing(
+    live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
+) -> None:
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
+    offre = _files(tmp_path / "offre", 2, 40 * MIB)
+    candidature = [tmp_path / "DC1.txt"]
+    candidature[0].write_bytes(b"candidature")
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.bidder)
+        page = context.new_page()
+        passed: list[str] = []
+
+        def expire(route: Route) -> None:
+            passed.append(route.request.url)
+            if len(passed) == 5:
+                context.clear_cookies(name="sessionid")
+            route.continue_()
+
+        context.route("**/parts/*", expire)
+        _choose(page, consultation, candidature, offre)
+        cookies = [each for each in context.cookies() if each["name"] == "sessionid"]
+        page.get_by_role("button", name="Sceller et déposer").click()
+        page.get_by_text("Votre session a expiré").wait_for(timeout=WAIT)
+        context.add_cookies(cookies)  # type: ignore[arg-type]
+        page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
+        context.close()
+    assert Bid.objects.count() == 1
+
+
+def test_a_key_that_the_ceremony_does_not_carry_seals_nothing(
+    live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
+) -> None:
+    from dematmp.consultations.models import EnvelopeKeys
+    from signing.keys import new_seed, public_key
+
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
+    EnvelopeKeys.objects.filter(consultation=consultation).update(committee=public_key(new_seed()))
+    path = tmp_path / "DC1.txt"
+    path.write_bytes(b"candidature")
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.bidder)
+        page = context.new_page()
+        _choose(page, consultation, [path], [path])
+        page.get_by_role("button", name="Sceller et déposer").click()
+        page.get_by_text("une clé que la cérémonie n'a pas faite").wait_for()
+        context.close()
+    assert not Attempt.objects.exists()
+
+
+def test_preflight_says_what_the_committee_could_not_read(
+    live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
+) -> None:
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
+    cases = {
+        "vide.pdf": (b"", "vide (0 octet)"),
+        "faux.pdf": (b"pas un pdf", "pas un PDF lisible"),
+        "coupe.zip": (b"PK\x03\x04" + bytes(50), "incomplète ou abîmée"),
+        "devis.xlsm": (b"PK\x03\x04" + bytes(50), "macros"),
+        "rapport.pdf.exe": (b"MZ", "double extension"),
+        "bordereau-des-prix.txt": (b"1000", "bonne enveloppe"),
+    }
+    for name, (data, _) in cases.items():
+        (tmp_path / name).write_bytes(data)
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.bidder)
+        page = context.new_page()
+        page.goto(reverse("new-deposit", kwargs={"consultation": consultation.uuid}))
+        page.get_by_label("Lot 1 :").check()
+        page.locator("#fichiers-1-candidature").set_input_files([tmp_path / name for name in cases])
+        for name, (_, words) in cases.items():
+            row = page.locator("li.deposit-file", has_text=name)
+            row.get_by_text(words).wait_for()
+        assert page.get_by_role("button", name="Sceller et déposer").is_enabled()
+        context.close()
