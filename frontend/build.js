@@ -8,6 +8,8 @@ const options = {
     early: "frontend/early.js",
     deposit: "frontend/deposit/page.js",
     "deposit-worker": "frontend/deposit/worker.js",
+    committee: "frontend/committee/page.js",
+    "committee-worker": "frontend/committee/worker.js",
   },
   outdir: "dematmp/web/static/build",
   bundle: true,

@@ -24,6 +24,7 @@ class ProtectorIn(Schema):
     label: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
     kind: Literal["passphrase"]
     public_key: str
+    wrapped: str | None = None
 
 
 class ShareIn(Schema):
@@ -78,9 +79,23 @@ def protector(request: HttpRequest, body: ProtectorIn) -> Status[dict[str, str]]
         label=body.label,
         kind=body.kind,
         public=_bytes(body.public_key),
+        wrapped=_bytes(body.wrapped) if body.wrapped else None,
         now=timezone.now(),
     )
     return Status(201, {"protector": str(made.uuid)})
+
+
+@router.get("/committee/protectors", summary="Mes protecteurs")
+def protectors(request: HttpRequest) -> list[dict[str, object]]:
+    mine = bearer(request).user.protectors.order_by("-pk")
+    return [
+        {
+            "protector": str(each.uuid),
+            "label": each.label,
+            "wrapped": b64(each.wrapped) if each.wrapped else None,
+        }
+        for each in mine
+    ]
 
 
 @router.get("/consultations/{consultation}/ceremony", summary="La cérémonie des clés")
@@ -122,6 +137,14 @@ def record(request: HttpRequest, consultation: uuid.UUID, body: RecordIn) -> Sta
 def confirm(request: HttpRequest, consultation: uuid.UUID, body: ConfirmIn) -> dict[str, object]:
     found = _ceremony(request, consultation)
     return {"confirmed": keys.confirm(found, sha256=body.sha256, by=bearer(request).user, now=timezone.now())}
+
+
+@router.post("/consultations/{consultation}/ceremony/rehearsal", summary="Dire que ma part ouvre")
+def rehearse(request: HttpRequest, consultation: uuid.UUID, body: ConfirmIn) -> dict[str, object]:
+    keys.rehearse(
+        _ceremony(request, consultation), sha256=body.sha256, by=bearer(request).user, now=timezone.now()
+    )
+    return {"state": "rehearsed"}
 
 
 @router.get("/consultations/{consultation}/shares/mine", summary="Mes parts scellées")

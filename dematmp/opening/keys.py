@@ -17,18 +17,26 @@ from dematmp.opening.models import Ceremony, KeyHolder, PlatformKey, Protector, 
 from signing.ceremony import parse_record, record_hash
 from signing.errors import SigningError
 from signing.keys import OVERHEAD_BYTES, key_hash, new_seed, public_key
+from signing.protectors import protector_public
 from signing.sharing import MAX_HOLDERS, SHARE_BYTES
 
 
 @transaction.atomic
-def add_protector(user: User, *, label: str, kind: str, public: bytes, now: datetime) -> Protector:
-    """Enrol the public key of a protector. Raises CeremonyRefused."""
+def add_protector(
+    user: User, *, label: str, kind: str, public: bytes, wrapped: bytes | None = None, now: datetime
+) -> Protector:
+    """Enrol the public key of a protector, with its seed under the passphrase if it is to be kept here.
+
+    Raises CeremonyRefused.
+    """
     try:
         key_hash(public)
+        if wrapped is not None and protector_public(wrapped) != public:
+            raise CeremonyRefused("Ce protecteur n'est pas celui de cette clé.")
     except SigningError as refused:
         raise CeremonyRefused(str(refused)) from refused
     made = Protector.objects.create(
-        user=user, label=label[:100], kind=kind, public_key=public, created_at=now
+        user=user, label=label[:100], kind=kind, public_key=public, wrapped=wrapped, created_at=now
     )
     append(
         "keys",
@@ -185,3 +193,18 @@ def confirm(ceremony: Ceremony, *, sha256: str, by: User, now: datetime) -> bool
             )
         locked.save(update_fields=["token", "confirmed_at"])
     return everyone
+
+
+@transaction.atomic
+def rehearse(ceremony: Ceremony, *, sha256: str, by: User, now: datetime) -> None:
+    """A member says that their share opens and matches its commitment: nothing of it left their machine."""
+    if ceremony.record is None or record_hash(bytes(ceremony.record)) != sha256:
+        raise CeremonyRefused("L'empreinte vérifiée n'est pas celle du compte rendu déposé.")
+    if not ceremony.holders.filter(user=by).update(rehearsed_at=now):
+        raise CeremonyRefused("Vous n'êtes pas détenteur d'une part de cette cérémonie.")
+    append(
+        "rehearsal",
+        {"ceremony": str(ceremony.uuid), "sha256": sha256, "by": str(by.uuid)},
+        consultation=ceremony.consultation.uuid,
+        now=now,
+    )

@@ -11,13 +11,16 @@ from dematmp.consultations.models import KINDS, SERVED, VERDICTS, Consultation
 
 
 class Protector(models.Model):
-    """What protects a member's shares; the platform holds only its public key."""
+    """What protects a member's shares: its public key and, if its owner wants to open from any machine, its
+    seed under their passphrase (protector/1), which the platform cannot open.
+    """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, models.PROTECT, related_name="protectors")
     kind = models.CharField("nature", max_length=12, choices=[("passphrase", "phrase secrète")])
     label = models.CharField("intitulé", max_length=100)
     public_key = models.BinaryField("clé publique")
+    wrapped = models.BinaryField("graine sous la phrase secrète", null=True, blank=True)
     created_at = models.DateTimeField("créé le")
 
     class Meta:
@@ -86,6 +89,7 @@ class KeyHolder(models.Model):
     user = models.ForeignKey(User, models.PROTECT, related_name="holdings")
     protector = models.ForeignKey(Protector, models.PROTECT, related_name="+")
     confirmed_at = models.DateTimeField("a confirmé le", null=True, blank=True)
+    rehearsed_at = models.DateTimeField("a vérifié sa part le", null=True, blank=True)
 
     class Meta:
         verbose_name = "détenteur de clé"

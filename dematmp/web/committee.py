@@ -5,14 +5,19 @@ import uuid
 from django.conf import settings
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import render
+from django.templatetags.static import static
 from django.utils import timezone
+from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
+from dematmp.accounts.models import Organisation
 from dematmp.consultations.models import Consultation, ConsultationQuerySet
 from dematmp.opening.models import OpenedFile, OpeningSession
 from dematmp.opening.services import present
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.pages import attachment, document, page_of
+from dematmp.web.templatetags.assets import sha256_of
+from signing.ceremony import fingerprint
 from storage.stores import object_store
 
 
@@ -27,17 +32,36 @@ def _found(request: MemberRequest, consultation: uuid.UUID) -> Consultation:
     return found
 
 
+def _program() -> dict[str, object]:
+    """What the forms of a member need: the worker, its digest, the name of the CSRF cookie."""
+    worker = "build/committee-worker.js"
+    return {
+        "worker_url": static(worker),
+        "worker_sha256": sha256_of(worker),
+        "csrf_cookie": settings.CSRF_COOKIE_NAME,
+    }
+
+
 @require_safe
 @holds("member")
+@ensure_csrf_cookie
 def session_list(request: MemberRequest) -> HttpResponse:
     """Consultations of which this person holds a share."""
     page = page_of(request, _mine(request).soonest_first().reverse())
-    context = {"page": page, "now": timezone.now(), "protectors": request.user.protectors.order_by("pk")}
+    buyer = Organisation.objects.filter(memberships__user=request.user, memberships__role="member").first()
+    context = {
+        "page": page,
+        "now": timezone.now(),
+        "protectors": request.user.protectors.order_by("pk"),
+        "organisation": buyer,
+        **_program(),
+    }
     return render(request, "committee/list.html", context)
 
 
 @require_safe
 @holds("member")
+@ensure_csrf_cookie
 def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     """The session of one consultation: shares, progress, opened files, minutes."""
     found = _found(request, consultation)
@@ -61,6 +85,12 @@ def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         "files_done": done,
         "files_total": total,
         "site_url": settings.SITE_URL,
+        "me": next((holder for holder in holders if holder.user == request.user), None),
+        "given": any(holder.user == request.user and holder.index in here for holder in holders),
+        "enough": len(here) >= found.ceremony.threshold,
+        "able": sum(1 for holder in holders if holder.confirmed_at),
+        "fingerprint": fingerprint(found.ceremony_sha256) if found.ceremony_sha256 else "",
+        **_program(),
     }
     template = "committee/_session.html" if request.headers.get("HX-Request") else "committee/session.html"
     return render(request, template, context)

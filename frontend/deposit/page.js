@@ -22,7 +22,7 @@ export function bytesText(count) {
   let value = count;
   for (const unit of ["octets", "Ko", "Mo", "Go"]) {
     if (value < 1024 || unit === "Go") {
-      return unit === "octets" ? `${value} octets` : `${value.toFixed(1).replace(".", ",")} ${unit}`;
+      return unit === "octets" ? `${value} octet${value > 1 ? "s" : ""}` : `${value.toFixed(1).replace(".", ",")} ${unit}`;
     }
     value /= 1024;
   }
