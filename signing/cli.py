@@ -160,6 +160,8 @@ def protector(options: argparse.Namespace) -> dict[str, object]:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
     body = {"label": options.label, "kind": "passphrase", "public_key": base64.b64encode(public).decode()}
+    if options.keep_on_platform:
+        body["wrapped"] = base64.b64encode(options.file.read_bytes()).decode()
     return _client(options).post("/committee/protectors", body)
 
 
@@ -230,6 +232,11 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("protector", protector, "créer et enregistrer un protecteur")
     one.add_argument("file", type=Path)
     one.add_argument("--label", default="Phrase secrète")
+    one.add_argument(
+        "--keep-on-platform",
+        action="store_true",
+        help="garder aussi le fichier, scellé par la phrase, sur la plateforme",
+    )
     one.add_argument("--passphrase-file")
     one = verb("deal", deal, "cérémonie : faire les clés et les parts (président)")
     one.add_argument("consultation")

@@ -80,10 +80,11 @@ def _serve(steps: Steps, address: str) -> None:
     names = {body.slug: body.name for body in BODIES}
     steps.say(f"\nLe site est ouvert : {address}  (Ctrl-C pour tout arrêter)\n")
     for person in PEOPLE:
+        name = f"{person.first_name} {person.last_name}"
         role = ", ".join(labels[role] for role in person.roles)
-        steps.say(
-            f"  {person.first_name} {person.last_name:<10} {role:<32} {person.email:<36} {person.password}   {names[person.organisation]}"
-        )
+        phrase = f", phrase secrète {person.phrase}" if "member" in person.roles else ""
+        line = f"  {name:<16} {role:<31} {person.email:<37} {person.password}"
+        steps.say(f"{line}   {names[person.organisation]}{phrase}")
     try:
         threading.Event().wait()
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass, field
+from itertools import product
 
 from stdnum import luhn
 
@@ -16,9 +17,16 @@ def _password() -> str:
     return secrets.token_urlsafe(9)
 
 
+def _phrase() -> str:
+    """Ten syllables, as the committee's page proposes them."""
+    syllables = ["".join(pair) for pair in product("bcdfgjklmnprstvz", "aeiou")]
+    drawn = [secrets.choice(syllables) for _ in range(10)]
+    return "-".join(first + second for first, second in zip(drawn[::2], drawn[1::2], strict=True))
+
+
 @dataclass(frozen=True)
 class Person:
-    """One actor; the password is drawn at each run."""
+    """One actor; the password, and the passphrase of a member's protector, are drawn at each run."""
 
     slug: str
     first_name: str
@@ -26,6 +34,7 @@ class Person:
     roles: tuple[str, ...]
     organisation: str
     password: str = field(default_factory=_password)
+    phrase: str = field(default_factory=_phrase)
 
     @property
     def email(self) -> str:

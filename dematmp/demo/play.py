@@ -3,7 +3,6 @@
 From a published call for tender to an act acknowledged by the prefecture.
 """
 
-import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -82,9 +81,9 @@ def enrol(stage: Stage) -> None:
 def _enrol_protector(stage: Stage, slug: str) -> None:
     phrase = stage.folder / "tokens" / f"{slug}.phrase"
     phrase.touch(mode=0o600)
-    phrase.write_text(secrets.token_hex(16))
+    phrase.write_text(next(person.phrase for person in PEOPLE if person.slug == slug))
     key = str(stage.folder / "tokens" / f"{slug}.key")
-    stage.run(slug, "protector", key, "--passphrase-file", str(phrase))
+    stage.run(slug, "protector", key, "--passphrase-file", str(phrase), "--keep-on-platform")
 
 
 def _confirm_email(user: User) -> None:
@@ -139,9 +138,14 @@ def elsewhere(stage: Stage, pieces: list[Piece]) -> None:
     """The two other buyers at other stages: one consultation open for three weeks, one being prepared."""
     agent, validator, now = stage.people["agent-hopital"], stage.people["valideur"], timezone.now()
     hospital = stage.bodies["hopital"]
-    give_role(validator, hospital, "validator", now=timezone.now())
+    for buyer in (hospital, stage.bodies["ville"]):
+        give_role(validator, buyer, "validator", now=timezone.now())
     for slug in COMMITTEE:
-        give_role(stage.people[slug], hospital, "member", now=timezone.now())
+        for buyer in (hospital, stage.bodies["ville"]):
+            give_role(stage.people[slug], buyer, "member", now=timezone.now())
+        # A token speaks for one buyer: from here, the members' speak for the hospital.
+        text = issue_token(stage.people[slug], hospital, label="démonstration", now=timezone.now())
+        stage.token(slug).write_text(text)
     opened = consultations.create_consultation(
         buyer=hospital,
         by=agent,

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from lxml import etree
 
@@ -202,3 +204,29 @@ def test_the_same_procedure_runs_on_the_real_services(tmp_path: Path) -> None:
     index = json.loads((tmp_path / "opened" / "index.json").read_text())
     assert {each["scan"] for each in index.values()} == {"clean", "infected"}
     assert len([each for each in minutes(tmp_path) if each.get("ek")]) == 6
+
+
+def test_it_then_serves_the_site_and_names_each_actor() -> None:
+    from deploy.services.process import free_ports
+
+    port = free_ports(1)[0]
+    command = [sys.executable, "-m", "dematmp.demo", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    lines: list[str] = []
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "phrase secrète" in line and len([each for each in lines if "phrase secrète" in each]) == 3:
+                break
+        text = "".join(lines)
+        assert f"http://127.0.0.1:{port}" in text
+        login, password = re.search(r"(nadia\S+) +(\S+)", text).groups()  # type: ignore[union-attr]
+        assert login.endswith("@agglo.example.fr")
+        assert len(password) >= 12
+        page = httpx.get(f"http://127.0.0.1:{port}/?closes=on").text
+        assert "linge hospitalier" in page
+        assert "médiathèque" in page
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
