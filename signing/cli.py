@@ -141,6 +141,12 @@ def status(options: argparse.Namespace) -> dict[str, object]:
     return {"deposit": said["deposit"], "state": said["state"], "token": bool(said["token"])}
 
 
+def withdraw(options: argparse.Namespace) -> dict[str, object]:
+    """Withdraw a deposit before the deadline."""
+    state = api.load_draft(options.draft)
+    return _client(options).post(f"/deposits/{state['deposit']}/withdraw")
+
+
 def verify(options: argparse.Namespace) -> dict[str, object]:
     """Verify a receipt folder offline."""
     key = Path(options.journal_key).read_text().strip()
@@ -224,6 +230,8 @@ def _parser() -> argparse.ArgumentParser:
         "--upload-only", action="store_true", help="envoyer sans finaliser : rien n'est alors déposé"
     )
     one = verb("status", status, "état d'un dépôt")
+    one.add_argument("draft", type=Path)
+    one = verb("withdraw", withdraw, "retirer un dépôt, avant la date limite")
     one.add_argument("draft", type=Path)
     one = verb("verify", verify, "vérifier un accusé de réception sans la plateforme")
     one.add_argument("folder", type=Path)

@@ -188,6 +188,13 @@ def deposit(request: HttpRequest, deposit: uuid.UUID) -> dict[str, object]:
     }
 
 
+@router.post("/deposits/{deposit}/withdraw", summary="Retirer un dépôt, avant la date limite")
+def withdraw(request: HttpRequest, deposit: uuid.UUID) -> dict[str, object]:
+    bid = _bid(request, deposit)
+    services.withdraw(bid, by=bearer(request).user, now=timezone.now())
+    return {"deposit": str(bid.uuid), "state": services.bid_state(bid)}
+
+
 @router.get("/deposits/{deposit}/{piece}", summary="Une pièce de preuve")
 def proof(
     request: HttpRequest,

@@ -78,6 +78,14 @@ class AlreadyDeposited(BidError):
     next = "Téléchargez l'accusé de réception ; pour remplacer l'offre, faites un nouveau dépôt."
 
 
+class TooLate(BidError):
+    """What was possible until the deadline no longer is."""
+
+    code = "deposit.too-late"
+    status = 409
+    next = "Écrivez à l'acheteur si vous souhaitez renoncer."
+
+
 class NotOpenYet(BidError):
     """The consultation is not published."""
 

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from dematmp.accounts.models import User
 from dematmp.audit.services import append, canonical, utc_text
-from dematmp.bids.errors import DigestMismatch, Incomplete
+from dematmp.bids.errors import DigestMismatch, Incomplete, TooLate
 from dematmp.bids.models import Attempt, Bid, Part, SealedObject
 from dematmp.bids.rules import Candidate, is_late, states
 from dematmp.consultations.models import Consultation
@@ -218,6 +218,39 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
 
     transaction.on_commit(lambda: stamp_bid.delay(bid.pk), robust=True)
     return bid
+
+
+def withdraw(bid: Bid, *, by: User, now: datetime) -> None:
+    """Set a deposit aside, until the deadline included; twice is harmless. It stays sealed for ever.
+
+    Raises TooLate.
+    """
+    with transaction.atomic():
+        consultation = Consultation.objects.select_for_update(no_key=True).get(pk=bid.consultation.pk)
+        if Bid.objects.filter(pk=bid.pk, withdrawn_at__isnull=False).exists():
+            return
+        if not consultation.is_open(now=now):
+            raise TooLate("La date limite est passée : un dépôt ne se retire plus.")
+        Bid.objects.filter(pk=bid.pk).update(withdrawn_at=now)
+        append(
+            "withdrawal",
+            {
+                "deposit": str(bid.uuid),
+                "bidder": str(bid.bidder.uuid),
+                "by": str(by.uuid),
+                "at": utc_text(now),
+            },
+            consultation=consultation.uuid,
+            subject=bid.uuid,
+            now=now,
+        )
+        store_mail(
+            to=by.email,
+            subject=f"Dépôt {bid.number} retiré",
+            body=f"Votre dépôt {bid.number} pour la consultation {consultation.reference} a été retiré le "
+            f"{instant(now)}. Il reste scellé et ne sera pas ouvert.",
+            now=now,
+        )
 
 
 def envelope_states(consultation: Consultation) -> dict[str, str]:

@@ -207,6 +207,7 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(STATE_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     # The database is the queue of record: what a lost task left undone is found here.
     "copy-journal": {"task": "dematmp.audit.tasks.copy_journal", "schedule": schedule(60.0)},
+    "journal-client-code": {"task": "dematmp.web.tasks.journal_client_code", "schedule": schedule(60.0)},
     "sweep-mails": {"task": "dematmp.mails.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-documents": {"task": "dematmp.consultations.tasks.sweep", "schedule": schedule(15.0)},
     "pad-journal": {"task": "dematmp.consultations.tasks.pad_journal", "schedule": schedule(15.0)},

@@ -12,12 +12,12 @@ from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.csrf import ensure_csrf_cookie
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.accounts.models import Organisation
 from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.receipts import receipt
-from dematmp.bids.services import bid_state
+from dematmp.bids.services import bid_state, withdraw
 from dematmp.consultations.models import KINDS
 from dematmp.web.access import MemberRequest, holds, signed_in
 from dematmp.web.pages import document, page_of, published
@@ -141,6 +141,18 @@ def _bid(request: MemberRequest, deposit: uuid.UUID) -> Bid:
     if found is None:
         raise Http404
     return found
+
+
+@require_http_methods(["GET", "POST"])
+@holds(*_ROLES)
+def withdraw_deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
+    """One page, one button: a withdrawal is never a slip of the mouse."""
+    bid = _bid(request, deposit)
+    if request.method == "POST":
+        withdraw(bid, by=request.user, now=timezone.now())
+        messages.success(request, "Le dépôt est retiré.")
+        return redirect("deposit", deposit=bid.uuid)
+    return render(request, "bidder/withdraw.html", {"bid": bid})
 
 
 @require_safe

@@ -153,3 +153,17 @@ def test_appends_of_several_threads_make_one_log() -> None:
         thread.join()
     assert failures == [] or all("locked" in str(each) for each in failures)
     assert verify() == Entry.objects.count()
+
+
+def test_the_programs_of_the_pages_are_told_once_and_each_time_they_change(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dematmp.web import tasks
+
+    create_keys(now=timezone.now())
+    tasks.journal_client_code()
+    tasks.journal_client_code()
+    assert Entry.objects.filter(kind="client-code").count() == 1
+    monkeypatch.setattr(tasks, "sha256_of", lambda name: "0" * 64)
+    tasks.journal_client_code()
+    assert Entry.objects.filter(kind="client-code").count() == 2

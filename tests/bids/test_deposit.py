@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import time_machine
+from django.test import Client
+from django.urls import reverse
 
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
@@ -171,3 +173,43 @@ def test_bytes_lost_by_the_store_are_asked_for_again_and_the_loss_is_journalled(
         speaker.finalise(draft, attempt)
     assert Entry.objects.filter(kind="bytes-lost").count() == 1
     assert speaker.finalise(draft, str(speaker.upload(draft)["attempt"]))["state"] == "in-time"
+
+
+def test_a_deposit_is_withdrawn_until_the_deadline_and_stays_sealed(world: World, tmp_path: Path) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path / "first")
+    speaker, draft = world.seal(consultation, tmp_path / "second")
+    second = speaker.finalise(draft, str(speaker.upload(draft)["attempt"]))
+    path = f"/deposits/{second['deposit']}/withdraw"
+    assert speaker.post(path)["state"] == "withdrawn"
+    assert speaker.post(path)["state"] == "withdrawn"
+    assert Entry.objects.filter(kind="withdrawal").count() == 1
+    # The one before it counts again: it is the last one received in time that was not withdrawn.
+    first = Bid.objects.order_by("received_at").first()
+    assert first is not None
+    assert bid_state(first) == "deposited"
+
+
+def test_after_the_deadline_nothing_is_withdrawn(world: World, tmp_path: Path) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    receipt = world.deposit(consultation, tmp_path)
+    assert consultation.deadline is not None
+    speaker, _ = world.seal(consultation, tmp_path / "other")
+    with (
+        time_machine.travel(consultation.deadline + timedelta(milliseconds=1), tick=False),
+        refused("deposit.too-late"),
+    ):
+        speaker.post(f"/deposits/{receipt['deposit']}/withdraw")
+    assert Bid.objects.get().withdrawn_at is None
+
+
+def test_a_withdrawal_through_the_page_takes_two_steps(world: World, tmp_path: Path, client: Client) -> None:
+    receipt = world.deposit(world.publish(closes_in=timedelta(hours=1)), tmp_path)
+    client.force_login(world.bidder)
+    address = reverse("withdraw", kwargs={"deposit": receipt["deposit"]})
+    assert client.get(address).status_code == 200
+    assert Bid.objects.get().withdrawn_at is None
+    assert client.post(address).status_code == 302
+    assert Bid.objects.get().withdrawn_at is not None
+    client.force_login(world.rival_bidder)
+    assert client.post(address).status_code == 404
