@@ -65,6 +65,7 @@ class LinkRefused(ConsultationError):
     """A link of a mail that was cut or altered."""
 
     code = "consultation.link-refused"
+    status: ClassVar[int] = 404
     next = "Copiez l'adresse entière du message, ou écrivez à l'acheteur."
 
 

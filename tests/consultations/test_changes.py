@@ -123,7 +123,7 @@ def test_the_link_of_a_mail_stops_the_messages_and_a_forged_one_does_not(
     link = reverse("unfollow", kwargs={"consultation": consultation.uuid, "token": token})
     assert client.get(link).status_code == 200
     assert Follower.objects.count() == 1
-    assert client.post(link[:-2] + "/").status_code == 409
+    assert client.post(link[:-2] + "/").status_code == 404
     assert Follower.objects.count() == 1
     assert client.post(link).status_code == 200
     assert Follower.objects.count() == 0

@@ -1,0 +1,212 @@
+"""Plant secrets in a bid and in the committee's keys, then look for them everywhere, stage after stage.
+
+`python -m tests.secrecy FOLDER` starts a platform of its own in FOLDER (web, worker, SQLite, folders), and
+prints one JSON object: stage → who saw what, in which store, which addresses failed. It runs in a process of
+its own, as an operator who holds everything would.
+"""
+
+import base64
+import itertools
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from dematmp.demo import runtime
+
+STORES = ("dematmp.sqlite3", "objects", "broker", "mails", "logs", "tmp", "media", "beat")
+
+
+def main() -> int:
+    """The report, on the standard output."""
+    state = Path(sys.argv[1]).resolve()
+    (state / "tmp").mkdir(parents=True)
+    os.environ["TMPDIR"] = str(state / "tmp")
+    extra = {"DEMATMP_ANTIVIRUS_URL": os.environ.get("DEMATMP_ANTIVIRUS_URL", "none")}
+    with runtime.platform(state, port=runtime.free_port(), extra=extra) as address:
+        json.dump(play(state, address), sys.stdout, ensure_ascii=False)
+    return 0
+
+
+def play(state: Path, address: str) -> dict[str, object]:
+    """The procedure, looked at from everywhere at each stage."""
+    from django.utils import timezone
+
+    from dematmp.accounts.models import User
+    from dematmp.consultations import services
+    from dematmp.consultations.documents import add_version, scan_version
+    from dematmp.consultations.models import Deadline
+    from dematmp.demo import play as demo
+    from dematmp.demo.cast import COMMITTEE, PEOPLE
+    from dematmp.demo.steps import Steps
+    from dematmp.opening.keys import start_ceremony
+    from signing.ceremony import parse_record
+    from signing.client import Client, EnvelopePlan
+    from signing.committee import Committee
+    from signing.envelope import Source
+    from signing.protectors import unlock_protector
+    from signing.sharing import combine
+    from tests.secrecy import crawl
+    from tests.secrecy.needles import Haystack, Needle
+
+    class Quiet(Steps):
+        @staticmethod
+        def say(text: str) -> None:
+            sys.stderr.write(text + "\n")
+
+    private = state / "private"  # the machines of bidders and members: nobody else's
+    private.mkdir()
+    stage = demo.Stage(private, address, Quiet())
+    demo.enrol(stage)
+    phrases = {person.slug: person.phrase for person in PEOPLE}
+    passwords = {person.slug: person.password for person in PEOPLE}
+
+    def token(slug: str) -> str:
+        return stage.token(slug).read_text()
+
+    marker = "Zq" + secrets.token_hex(9)
+    content = private / "offre.txt"
+    content.write_text(f"Prix : {marker}contenu euros\n" * 2000)
+    plans = [
+        EnvelopePlan("1", kind, [Source(content, f"{marker}nom-{kind}.txt")])
+        for kind in ("candidature", "offre")
+    ]
+    now = timezone.now()
+    agent, validator = stage.people["agent"], stage.people["valideur"]
+    consultation = services.create_consultation(
+        buyer=stage.bodies["agglo"], by=agent, reference="SECRET", title="Essai", object="Essai",
+        procedure="MAPA-O", cpv="45233140", now=now,
+    )  # fmt: skip
+    piece = add_version(
+        consultation, title="RC", kind="rc", name="RC.pdf", chunks=[b"%PDF-1.7"], by=agent, now=now
+    )
+    scan_version(piece.pk, now=now)
+    members = [stage.people[slug] for slug in COMMITTEE]
+    start_ceremony(consultation, members=members, threshold=2, by=agent, now=now)
+    uuid = str(consultation.uuid)
+    clients = {slug: Committee(address, token(slug)) for slug in COMMITTEE}
+    clients["presidente"].deal(uuid)
+    seeds = {
+        slug: unlock_protector((private / "tokens" / f"{slug}.key").read_bytes(), phrases[slug])
+        for slug in COMMITTEE
+    }
+    needles = [
+        Needle("contenu", f"{marker}contenu".encode()),
+        Needle("nom de fichier", f"{marker}nom".encode()),
+    ]
+    shares: dict[str, list[bytes]] = {}
+    for slug in COMMITTEE:
+        clients[slug].confirm(uuid, seeds[slug])
+        needles += [Needle(f"phrase {slug}", phrases[slug].encode()), Needle(f"graine {slug}", seeds[slug])]
+        said = clients[slug].get(f"/consultations/{uuid}/ceremony")
+        record = parse_record(base64.b64decode(str(said["record"])))
+        for kind, (_, share) in clients[slug]._my_shares(uuid, record, seeds[slug]).items():
+            shares.setdefault(kind, []).append(share)
+            needles.append(Needle(f"part {slug} {kind}", share))
+    needles += [Needle(f"clé {kind}", combine(each[:2])) for kind, each in shares.items()]
+    consultation.refresh_from_db()
+    services.set_deadline(consultation, at=now + timedelta(hours=2), by=agent, now=timezone.now())
+    services.submit(consultation, by=agent, now=timezone.now())
+    services.validate(consultation, by=validator, now=timezone.now())
+    services.publish(consultation, by=validator, now=timezone.now())
+
+    User.objects.create_superuser("root@example.fr", passwords["agent"])
+    visitors = [crawl.sign_in("anonyme", address)]
+    for name, slug in (
+        ("autre entreprise", "voirie"), ("agent", "agent"), ("valideur", "valideur"),
+        ("membre", "presidente"), ("préfecture", "controleur"), ("autre acheteur", "agent-ville"),
+    ):  # fmt: skip
+        organisation = next(person.organisation for person in PEOPLE if person.slug == slug)
+        visitors.append(
+            crawl.sign_in(
+                name, address, email=stage.people[slug].email, password=passwords[slug],
+                organisation=str(stage.bodies[organisation].uuid),
+            )
+        )  # fmt: skip
+    visitors.append(
+        crawl.sign_in("superutilisateur", address, email="root@example.fr", password=passwords["agent"])
+    )
+    haystack = Haystack(needles)
+    report: dict[str, object] = {}
+
+    def look(name: str, *, memory: bool = False, stores: bool = True) -> None:
+        seen, wrong, count = crawl.crawl(visitors, crawl.addresses(crawl.identifiers()), haystack.search)
+        found: dict[str, list[str]] = {}
+        kept = _stores(state) if stores else iter(())
+        processes = _processes(state) if memory and _readable() else iter(())
+        for place, data in itertools.chain(kept, processes):
+            if hits := haystack.search(data):
+                found[place] = sorted(hits)
+        report[name] = {
+            "memory": _readable() if memory else None,
+            "seen": {who: sorted(what) for who, what in seen.items()},
+            "stores": found,
+            "wrong": wrong,
+            "answers": count,
+        }
+
+    bidder = Client(address, token("batisseurs"))
+    bidder.seal_draft(uuid, plans, private / "draft")
+    attempt = str(bidder.upload(private / "draft")["attempt"])
+    look("en cours d'envoi")
+    bidder.finalise(private / "draft", attempt)
+    look("déposée", memory=True)
+    Deadline.objects.filter(consultation=consultation).update(at=timezone.now() - timedelta(seconds=2))
+    look("date limite passée")
+    opening = clients["presidente"].start_opening(uuid)
+    clients["presidente"].give_share(uuid, opening, seeds["presidente"])
+    look("une part apportée", memory=True)
+    clients["membre3"].give_share(uuid, opening, seeds["membre3"])
+    clients["membre3"].post(f"/openings/{opening['session']}/open")
+    until = time.monotonic() + 60
+    while clients["membre3"].get(f"/openings/{opening['session']}")["state"] != "done":
+        if time.monotonic() > until:
+            raise TimeoutError("l'ouverture n'est pas achevée")
+        time.sleep(0.2)
+    look("ouverte", stores=False)
+    return report
+
+
+def _readable() -> bool:
+    """Whether this machine lets its owner read the memory of another of their processes."""
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        with Path(f"/proc/{child.pid}/mem").open("rb"):
+            return True
+    except PermissionError:
+        return False
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _stores(state: Path) -> Iterator[tuple[str, bytes]]:
+    from tests.secrecy.crawl import files_below
+
+    for name, data in files_below(state):
+        if name.startswith(STORES):
+            yield name, data
+
+
+def _processes(state: Path) -> Iterator[tuple[str, bytes]]:
+    """Web and worker processes: those whose environment names this state folder."""
+    from tests.secrecy.crawl import process_dump
+
+    for proc in Path("/proc").iterdir():
+        if not proc.name.isdigit() or int(proc.name) == os.getpid():
+            continue
+        try:
+            ours = f"DEMATMP_STATE_DIR={state}".encode() in (proc / "environ").read_bytes()
+        except OSError:
+            continue
+        if ours:
+            yield from process_dump(int(proc.name))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
