@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from django.db import connection, transaction
 
+from dematmp.audit import ledger
 from dematmp.audit.copies import check_against_copy, refuse_rollback, stored_tile
 from dematmp.audit.errors import JournalBroken, NotInTransaction
 from dematmp.audit.keys import journal_signer
@@ -65,21 +66,19 @@ def append(
     ]
     if kind in COUNT_REVEALING:
         drafts += [_draft("padding", b"", consultation, None, now) for _ in range(secrets.randbelow(3))]
-    head = _locked_head()
-    refuse_rollback(head.size, stored_tile)
+    size = ledger.locked_head()
+    refuse_rollback(size, stored_tile)
     # The head is locked: from here to the commit no other process appends.
     for offset, draft in enumerate(drafts):
-        draft.index = head.size + offset
-    grown = tlog.append(head.size, stored_tile, [tlog.leaf_hash(bytes(draft.leaf)) for draft in drafts])
-    Tile.objects.bulk_create(
-        [Tile(level=level, index=index, hashes=hashes) for (level, index), hashes in grown.tiles.items()],
-        update_conflicts=True,
-        unique_fields=["level", "index"],
-        update_fields=["hashes"],
-    )
-    Entry.objects.bulk_create(drafts)
+        draft.index = size + offset
+    tiles = ledger.edge(size, tlog.WIDTH)
+
+    def read_tile(level: int, index: int) -> bytes:
+        return tiles[level, index] if (level, index) in tiles else stored_tile(level, index)
+
+    grown = tlog.append(size, read_tile, [tlog.leaf_hash(bytes(draft.leaf)) for draft in drafts])
     note = signer.sign(tlog.Checkpoint(signer.name, grown.size, grown.root).text())
-    Head.objects.filter(pk=1).update(size=grown.size, note=note)
+    ledger.write(drafts, grown.tiles, size=grown.size, note=note)
     return Appended(drafts[0], tlog.format_proof(drafts[0].index, grown.proof, note), note)
 
 
@@ -87,14 +86,6 @@ def pad(*, now: datetime) -> None:
     """A dummy entry, which grows the checkpoint as a deposit would: who watches it counts nothing."""
     with transaction.atomic():
         append("padding", secrets.token_bytes(_NONCE_BYTES), now=now)
-
-
-def _locked_head() -> Head:
-    head = Head.objects.select_for_update(no_key=True).filter(pk=1).first()
-    if head is None:
-        Head.objects.get_or_create(pk=1)
-        head = Head.objects.select_for_update(no_key=True).get(pk=1)
-    return head
 
 
 def _draft(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
@@ -63,6 +64,15 @@ def _session(page: Page, consultation: Consultation) -> None:
     page.goto(reverse("session", kwargs={"consultation": consultation.uuid}))
 
 
+def _accessible(page: Page) -> None:
+    """No axe violation, no overflow, at both widths."""
+    for width in (1280, 375):
+        page.set_viewport_size({"width": width, "height": 900})
+        found = Axe().run(page).response["violations"]
+        assert [(each["id"], each["nodes"][0]["target"]) for each in found] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
 def _with_phrase(page: Page, heading: str, button: str, text: str) -> None:
     form = page.locator("form", has=page.get_by_role("heading", name=heading))
     form.get_by_label("Votre phrase secrète").fill(text)
@@ -79,6 +89,7 @@ def test_the_committee_does_everything_in_its_browser(
         for user in world.members:
             page = pages[user.pk]
             page.goto(reverse("committee"))
+            _accessible(page)
             page.get_by_label("La même, pour vérifier").fill(phrase(user))
             _with_phrase(page, "Créer mon protecteur", "Créer mon protecteur", phrase(user))
             page.get_by_text("Votre protecteur est créé").wait_for()
@@ -87,7 +98,10 @@ def test_the_committee_does_everything_in_its_browser(
         start_ceremony(consultation, members=world.members, threshold=2, by=world.agent, now=timezone.now())
         president = pages[world.members[0].pk]
         _session(president, consultation)
-        president.get_by_role("button", name="Fabriquer et répartir les clés").click()
+        _accessible(president)
+        # The keyboard alone: the button is reached and pressed.
+        president.get_by_role("button", name="Fabriquer et répartir les clés").focus()
+        president.keyboard.press("Enter")
         president.get_by_role("heading", name="Vérifier et confirmer ma part").wait_for()
         for user in world.members:
             page = pages[user.pk]
@@ -117,6 +131,7 @@ def test_the_committee_does_everything_in_its_browser(
         for user in (world.members[0], world.members[2]):
             page = pages[user.pk]
             _session(page, consultation)
+            _accessible(page)
             _with_phrase(page, "Apporter ma part", "Apporter ma part", phrase(user))
             page.get_by_text("part apportée").first.wait_for()
         page.get_by_role("button", name="Ouvrir les plis").click()

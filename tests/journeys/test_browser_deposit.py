@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import time_machine
+from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
 from playwright.sync_api import Page, Route
 from pytest_django.live_server_helper import LiveServer
@@ -75,7 +76,11 @@ def test_a_bid_sealed_in_chromium_is_opened_by_the_committee(
         context = signed_in(browser, live_server, live_world.bidder)
         page = context.new_page()
         _choose(page, consultation, candidature, offre)
-        page.get_by_role("button", name="Sceller et déposer").click()
+        assert [each["id"] for each in Axe().run(page).response["violations"]] == []
+        page.get_by_role("button", name="Sceller et déposer").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Scellement et envoi").wait_for()
+        assert [each["id"] for each in Axe().run(page).response["violations"]] == []
         page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
         page.get_by_text("Dépôt reçu").first.wait_for()
         left = page.evaluate("indexedDB.databases().then((all) => all.length)")
