@@ -10,10 +10,17 @@ _state = tempfile.TemporaryDirectory(prefix="dematmp-test-")  # removed when the
 os.environ.setdefault("DEMATMP_STATE_DIR", _state.name)
 os.environ.setdefault("DEMATMP_ANTIVIRUS_URL", "none")
 
+from dematmp.settings.base import STATE_DIR  # noqa: E402
 from dematmp.settings.dev import *  # noqa: E402, F403
+from dematmp.settings.dev import DATABASES  # noqa: E402
 
 ALLOWED_HOSTS = ["*"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 CELERY_TASK_ALWAYS_EAGER = True
 CELERY_TASK_EAGER_PROPAGATES = True
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # A file, so that each thread of a live server has its own connection, as in production; never synced.
+    DATABASES["default"]["TEST"] = {"NAME": str(STATE_DIR / "test.sqlite3")}
+    options = DATABASES["default"]["OPTIONS"]
+    options["init_command"] = options["init_command"].replace("synchronous=FULL", "synchronous=OFF")

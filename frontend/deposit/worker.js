@@ -183,12 +183,12 @@ async function sendObject({ draft, envelope, object, held, progress, sending, at
     progress.advance(object.sealed, false, label);
   } else {
     if (isFile && !source.file) throw new Refused("deposit.file-missing", `Il manque le fichier « ${label} ».`);
-    const hash = isFile ? await createSHA256() : null;
-    const read = isFile ? hashed(source.file, hash, label) : source.read;
+    const hash = isFile ? await hasher() : null;
+    const read = isFile ? reader(source.file, label) : source.read;
     const made = await sealer(envelope, object);
     for (let at = 0; at < count; at += 1) {
       const [start, end] = [at * size, Math.min(object.sealed, (at + 1) * size)];
-      const bytes = await made.sealRange(start, end, object.size, read);
+      const bytes = await made.sealRange(start, end, object.size, read, hash?.add);
       const digest = hex(await sha256(bytes));
       if (parts[at] && parts[at] !== digest) throw changed(label);
       if (parts[at]) {
@@ -197,13 +197,15 @@ async function sendObject({ draft, envelope, object, held, progress, sending, at
       }
       parts[at] = digest;
       await sending.add(bytes.length, async () => {
-        await api.call("PUT", `${path}/${at + 1}`, { body: bytes, headers: { "X-Part-SHA256": digest } });
+        // A Blob: as fast as the array itself, and thirty times faster where a debugger watches the network.
+        const body = new Blob([bytes]);
+        await api.call("PUT", `${path}/${at + 1}`, { body, headers: { "X-Part-SHA256": digest } });
         progress.advance(bytes.length, true, label);
       });
     }
     if (isFile) {
       // Kept even if its last parts are still on their way: a resume asks the store what it has.
-      envelope.digests[object.index] = hash.digest("hex");
+      envelope.digests[object.index] = hash.digest();
       await keepNowAndThen(draft);
     }
   }
@@ -218,33 +220,34 @@ async function keepNowAndThen(draft) {
   kept = performance.now();
 }
 
-// Reads a file in order and hashes each byte once, although neighbouring parts share a chunk.
-function hashed(file, hash, label) {
-  hash.init();
+// Hashes each byte of a file once, although neighbouring parts share a chunk.
+async function hasher() {
+  const hash = (await createSHA256()).init();
   let upTo = 0;
-  return async (from, to) => {
-    let bytes;
-    try {
-      bytes = new Uint8Array(await file.slice(from, to).arrayBuffer());
-    } catch {
-      throw changed(label);
-    }
-    if (bytes.length !== to - from) throw changed(label);
-    if (to > upTo) {
-      hash.update(bytes.subarray(upTo - from));
+  return {
+    add(plain, from, to) {
+      if (to <= upTo) return;
+      hash.update(plain.subarray(upTo - from));
       upTo = to;
-    }
+    },
+    digest: () => hash.digest("hex"),
+  };
+}
+
+function reader(file, label) {
+  return async (from, to) => {
+    const bytes = await file
+      .slice(from, to)
+      .arrayBuffer()
+      .then((buffer) => new Uint8Array(buffer))
+      .catch(() => null);
+    if (bytes?.length !== to - from) throw changed(label);
     return bytes;
   };
 }
 
 function open({ organisation, csrf }) {
-  api = new Api({
-    organisation,
-    csrf,
-    tell: (state, text) => say("network", { state, text }),
-    signedIn,
-  });
+  api = new Api({ organisation, csrf, tell: (state, text) => say("network", { state, text }), signedIn });
 }
 
 // Several requests may wait at once for the same person to sign in again.

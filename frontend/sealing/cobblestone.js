@@ -54,15 +54,17 @@ export class Cobblestone {
     return nonce;
   }
 
-  // Sealed bytes start to end of an object of `size` bytes; `read(from, to)` gives plaintext.
-  async sealRange(start, end, size, read) {
+  // Sealed bytes start to end of an object of `size` bytes; `read(from, to)` gives plaintext, and
+  // `meanwhile(plain, from, to)` is called while WebCrypto works on its own thread.
+  async sealRange(start, end, size, read, meanwhile = () => {}) {
     const out = new Uint8Array(end - start);
     if (start < PREFIX) out.set(this.prefix.subarray(start, Math.min(end, PREFIX)), 0);
     if (end <= PREFIX) return out;
     const first = Math.max(0, Math.floor((start - PREFIX) / SEALED_CHUNK));
     const last = Math.floor((end - 1 - PREFIX) / SEALED_CHUNK);
     const from = first * CHUNK;
-    const plain = await read(from, Math.min(size, (last + 1) * CHUNK));
+    const to = Math.min(size, (last + 1) * CHUNK);
+    const plain = await read(from, to);
     const work = [];
     for (let chunk = first; chunk <= last; chunk += 1) {
       const at = chunk * CHUNK - from;
@@ -76,6 +78,7 @@ export class Cobblestone {
           }),
       );
     }
+    meanwhile(plain, from, to);
     await Promise.all(work);
     return out;
   }

@@ -1,18 +1,19 @@
 """`./deploy/bench [group…]`: one JSON line per figure, its reference measured in the same run.
 
-Groups: seal, unseal, memory, journal. Without a group, all of them.
+Groups: seal, unseal, chromium, memory, journal. Without a group, all of them.
 """
 
 import json
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks import journal, memory, sealing
+from tests.benchmarks import chromium, journal, memory, sealing
 from tests.benchmarks.figures import Figure
 
 GROUPS: dict[str, Callable[[], Iterator[Figure]]] = {
     "seal": sealing.seal_figures,
     "unseal": sealing.unseal_figures,
+    "chromium": chromium.figures,
     "memory": memory.figures,
     "journal": journal.figures,
 }
