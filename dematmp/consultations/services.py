@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from typing import Required, TypedDict, Unpack
 
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
@@ -25,6 +26,7 @@ from dematmp.consultations.models import (
     Deadline,
     EnvelopeKeys,
     Lot,
+    default_kinds,
 )
 from dematmp.consultations.rules import check_deadline
 from dematmp.mails.words import instant
@@ -45,72 +47,33 @@ def known_cpv(text: str) -> str:
     return code
 
 
+class Announced(TypedDict, total=False):
+    """What a consultation announces; a draft may be rewritten with the same words."""
+
+    reference: Required[str]
+    title: Required[str]
+    object: Required[str]
+    procedure: Required[str]
+    cpv: Required[str]
+    lots: Iterable[Mapping[str, object]]
+    criteria: Iterable[tuple[str, int]]
+    estimated_value: Decimal | None
+    deposit_rules: str
+    kinds: Iterable[str]
+
+
 @transaction.atomic
 def create_consultation(
-    *,
-    buyer: Organisation,
-    by: User,
-    reference: str,
-    title: str,
-    object: str,
-    procedure: str,
-    cpv: str,
-    lots: Iterable[Mapping[str, object]] = (),
-    criteria: Iterable[tuple[str, int]] = (),
-    estimated_value: Decimal | None = None,
-    deposit_rules: str = "",
-    kinds: Iterable[str] = ("candidature", "offre"),
-    now: datetime,
+    *, buyer: Organisation, by: User, now: datetime, **said: Unpack[Announced]
 ) -> Consultation:
     """A draft. A consultation without lots has one, numbered 1, that bears its title."""
-    try:
-        with transaction.atomic():
-            consultation = Consultation.objects.create(
-                buyer=buyer,
-                reference=clean_text(reference),
-                title=clean_text(title),
-                object=clean_text(object, lines=True),
-                procedure=procedure,
-                cpv=known_cpv(cpv),
-                estimated_value=estimated_value,
-                deposit_rules=clean_text(deposit_rules, lines=True),
-                kinds=list(kinds),
-                created_by=by,
-                created_at=now,
-            )
-    except IntegrityError as taken:
-        raise _reference_taken() from taken
-    _write_lots_and_criteria(consultation, lots, criteria)
+    consultation = Consultation(buyer=buyer, created_by=by, created_at=now)
+    _write(consultation, said)
     return consultation
 
 
-def _write_lots_and_criteria(
-    consultation: Consultation, lots: Iterable[Mapping[str, object]], criteria: Iterable[tuple[str, int]]
-) -> None:
-    consultation.lots.all().delete()
-    consultation.criteria.all().delete()
-    for lot in list(lots) or [{"number": "1", "title": consultation.title}]:
-        title = clean_text(str(lot["title"]))
-        Lot.objects.create(consultation=consultation, **{**lot, "title": title})
-    for name, weight in criteria:
-        Criterion.objects.create(consultation=consultation, name=clean_text(name), weight=weight)
-
-
 @transaction.atomic
-def correct_consultation(
-    consultation: Consultation,
-    *,
-    reference: str,
-    title: str,
-    object: str,
-    procedure: str,
-    cpv: str,
-    lots: Iterable[Mapping[str, object]] = (),
-    criteria: Iterable[tuple[str, int]] = (),
-    estimated_value: Decimal | None = None,
-    deposit_rules: str = "",
-    kinds: Iterable[str] = ("candidature", "offre"),
-) -> None:
+def correct_consultation(consultation: Consultation, **said: Unpack[Announced]) -> None:
     """Rewrite a draft. Raises WrongStep once it is submitted, or when its keys are made for other kinds."""
     locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step != "draft":
@@ -118,30 +81,35 @@ def correct_consultation(
             "Cette consultation n'est plus en préparation.",
             "Demandez au valideur de la renvoyer en préparation, puis corrigez-la.",
         )
-    if locked.ceremony_sha256 and set(kinds) != set(locked.kinds):
+    if locked.ceremony_sha256 and set(said.get("kinds", default_kinds())) != set(locked.kinds):
         raise WrongStep(
             "Les clés de la commission sont faites pour les enveloppes choisies.",
             "Gardez les mêmes enveloppes, ou préparez une autre consultation.",
         )
-    locked.reference, locked.title = clean_text(reference), clean_text(title)
-    locked.object, locked.deposit_rules = (
-        clean_text(object, lines=True),
-        clean_text(deposit_rules, lines=True),
-    )
-    locked.procedure, locked.cpv, locked.kinds = procedure, known_cpv(cpv), list(kinds)
-    locked.estimated_value = estimated_value
+    _write(locked, said)
+
+
+def _write(consultation: Consultation, said: Announced) -> None:
+    consultation.reference, consultation.title = clean_text(said["reference"]), clean_text(said["title"])
+    consultation.object = clean_text(said["object"], lines=True)
+    consultation.procedure, consultation.cpv = said["procedure"], known_cpv(said["cpv"])
+    consultation.kinds = list(said.get("kinds", default_kinds()))
+    consultation.estimated_value = said.get("estimated_value")
+    consultation.deposit_rules = clean_text(said.get("deposit_rules", ""), lines=True)
     try:
         with transaction.atomic():
-            locked.save()
+            consultation.save()
     except IntegrityError as taken:
-        raise _reference_taken() from taken
-    _write_lots_and_criteria(locked, lots, criteria)
-
-
-def _reference_taken() -> ConsultationError:
-    return ConsultationError(
-        "Cet acheteur a déjà une consultation de cette référence.", "Choisissez une autre référence."
-    )
+        raise ConsultationError(
+            "Cet acheteur a déjà une consultation de cette référence.", "Choisissez une autre référence."
+        ) from taken
+    consultation.lots.all().delete()
+    consultation.criteria.all().delete()
+    for lot in list(said.get("lots", ())) or [{"number": "1", "title": consultation.title}]:
+        title = clean_text(str(lot["title"]))
+        Lot.objects.create(consultation=consultation, **{**lot, "title": title})
+    for name, weight in said.get("criteria", ()):
+        Criterion.objects.create(consultation=consultation, name=clean_text(name), weight=weight)
 
 
 @transaction.atomic

@@ -7,7 +7,8 @@ import os
 import tempfile
 
 _state = tempfile.TemporaryDirectory(prefix="dematmp-test-")  # removed when the process ends
-os.environ.setdefault("DEMATMP_STATE_DIR", _state.name)
+if "PYTEST_XDIST_WORKER" in os.environ or "DEMATMP_STATE_DIR" not in os.environ:
+    os.environ["DEMATMP_STATE_DIR"] = _state.name  # each worker its own, whatever its parent has
 os.environ.setdefault("DEMATMP_ANTIVIRUS_URL", "none")
 
 from dematmp.settings.base import STATE_DIR  # noqa: E402
