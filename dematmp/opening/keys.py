@@ -1,8 +1,9 @@
 """The committee's keys: protectors, the ceremony, its confirmation by each member."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
 
 from dematmp.accounts.models import User
@@ -12,6 +13,9 @@ from dematmp.bids.receipts import obtain_token, record_token
 from dematmp.consultations.exchanges import call
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.services import record_ceremony
+from dematmp.mails.models import Mail
+from dematmp.mails.services import store as store_mail
+from dematmp.mails.words import instant
 from dematmp.opening.errors import CeremonyRefused
 from dematmp.opening.models import Ceremony, KeyHolder, PlatformKey, Protector, SealedShare
 from signing.ceremony import parse_record, record_hash
@@ -208,3 +212,31 @@ def rehearse(ceremony: Ceremony, *, sha256: str, by: User, now: datetime) -> Non
         consultation=ceremony.consultation.uuid,
         now=now,
     )
+
+
+def remind(consultation: Consultation, *, now: datetime) -> int:
+    """Ask each holder to check their share, a week before the deadline then the day before; how many mails.
+
+    May run as often as one likes: the same mail is never stored twice, and an extension asks again.
+    """
+    deadline = consultation.deadline
+    if deadline is None or deadline <= now:
+        return 0
+    days = 1 if deadline - now <= timedelta(days=1) else 7
+    if deadline - now > timedelta(days=days):
+        return 0
+    subject = f"{consultation.reference} : vérifiez votre part avant le {instant(deadline)} (J-{days})"[:200]
+    sent = 0
+    for holder in consultation.ceremony.holders.select_related("user").order_by("index"):
+        if Mail.objects.filter(to=holder.user.email, subject=subject).exists():
+            continue
+        store_mail(
+            to=holder.user.email,
+            subject=subject,
+            body=f"Vous détenez une part des clés de la consultation « {consultation.title} ».\n"
+            "Vérifiez en une minute que vous pourrez ouvrir les plis : une phrase oubliée se découvre ainsi "
+            f"à temps.\n\n{settings.SITE_URL}/commission/{consultation.uuid}/",
+            now=now,
+        )
+        sent += 1
+    return sent

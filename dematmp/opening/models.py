@@ -61,6 +61,16 @@ class Ceremony(models.Model):
         return str(self.uuid)
 
     @property
+    def able(self) -> int:
+        """How many holders have shown that their share opens."""
+        return self.holders.exclude(confirmed_at=None).count()
+
+    @property
+    def margin(self) -> int:
+        """How many of those who can open may be missing; 0 or less is red: one lost phrase loses the bids."""
+        return self.able - self.threshold
+
+    @property
     def state(self) -> str:
         """waiting, recorded, confirmed."""
         if self.confirmed_at:

@@ -3,11 +3,15 @@
 import logging
 import subprocess
 import sys
+from datetime import timedelta
 
 from celery import shared_task
 from django.conf import settings
+from django.utils import timezone
 
 from dematmp.audit.rows import each_row
+from dematmp.consultations.models import Consultation
+from dematmp.opening.keys import remind
 from dematmp.opening.models import OpeningSession
 
 logger = logging.getLogger(__name__)
@@ -37,3 +41,11 @@ def unseal_session(session_id: int) -> None:
 def sweep() -> None:
     """Resume the openings that a lost task or a killed process left unfinished."""
     each_row(OpeningSession.objects.unfinished().values_list("pk", flat=True), unseal_session)
+
+
+@shared_task
+def remind_holders() -> None:
+    """Whoever holds a share of a consultation that closes within a week."""
+    now = timezone.now()
+    closing = Consultation.objects.closing(now=now, within=timedelta(days=7)).select_related("ceremony")
+    each_row(closing, lambda consultation: remind(consultation, now=now))

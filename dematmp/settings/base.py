@@ -216,6 +216,7 @@ CELERY_BEAT_SCHEDULE = {
         "task": "dematmp.acts.tasks.sweep",
         "schedule": schedule(env.float("DEMATMP_S2LOW_POLL_SECONDS", default=60.0)),
     },
+    "remind-holders": {"task": "dematmp.opening.tasks.remind_holders", "schedule": schedule(600.0)},
     "sweep-opening": {"task": "dematmp.opening.tasks.sweep", "schedule": schedule(15.0)},
 }
 

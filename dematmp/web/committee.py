@@ -88,7 +88,6 @@ def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         "me": next((holder for holder in holders if holder.user == request.user), None),
         "given": any(holder.user == request.user and holder.index in here for holder in holders),
         "enough": len(here) >= found.ceremony.threshold,
-        "able": sum(1 for holder in holders if holder.confirmed_at),
         "fingerprint": fingerprint(found.ceremony_sha256) if found.ceremony_sha256 else "",
         **_program(),
     }

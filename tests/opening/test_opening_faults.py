@@ -182,3 +182,37 @@ def test_keys_tokens_and_roles_are_in_the_journal(world: World, closed: Consulta
     stamp_bids()
     kinds = set(Entry.objects.values_list("kind", flat=True))
     assert {"keys", "timestamp", "role-given", "ceremony", "session-key", "share-received"} <= kinds
+
+
+def test_holders_are_reminded_a_week_before_and_the_day_before_once_each(world: World) -> None:
+    from dematmp.mails.models import Mail
+    from dematmp.opening.tasks import remind_holders
+
+    consultation = world.publish(closes_in=timedelta(days=20))
+    assert consultation.deadline is not None
+
+    def reminders() -> list[str]:
+        remind_holders()
+        remind_holders()
+        mails = Mail.objects.filter(subject__contains="vérifiez votre part").order_by("pk")
+        return [mail.subject[-5:] for mail in mails]
+
+    assert reminders() == []
+    with time_machine.travel(consultation.deadline - timedelta(days=6)):
+        assert reminders() == ["(J-7)"] * 3
+    with time_machine.travel(consultation.deadline - timedelta(hours=20)):
+        assert reminders() == ["(J-7)"] * 3 + ["(J-1)"] * 3
+    with time_machine.travel(consultation.deadline + timedelta(hours=1)):
+        assert len(reminders()) == 6
+
+
+def test_the_page_is_red_when_nobody_may_be_missing(world: World, client: Client) -> None:
+    tight = world.draft()
+    world.keys(tight, threshold=3)
+    client.force_login(world.agent)
+    address = reverse("buyer-consultation", kwargs={"consultation": tight.uuid})
+    assert "une seule phrase oubliée perdrait les offres" in client.get(address).content.decode()
+    other = world.draft("2026-02")
+    world.keys(other, threshold=2)
+    address = reverse("buyer-consultation", kwargs={"consultation": other.uuid})
+    assert "3 personnes peuvent ouvrir, il en faut 2" in client.get(address).content.decode()
