@@ -175,10 +175,10 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024  # bytes, JSON bodies and forms; 
 vars().update(env.email_url("DEMATMP_EMAIL_URL", default="smtp://localhost:25"))
 DEFAULT_FROM_EMAIL = env.str("DEMATMP_FROM_EMAIL", default="ne-pas-repondre@dematmp.example.fr")
 
-# Celery. The embedded default needs no server: kombu's filesystem transport, in the state folder.
+# Celery. The embedded default needs no server: messages are files in the state folder (folder_broker).
 BROKER_DIR = STATE_DIR / "broker"
-CELERY_BROKER_URL = env.str("DEMATMP_BROKER_URL", default="filesystem://localhost/")
-if CELERY_BROKER_URL.startswith("filesystem"):
+CELERY_BROKER_URL = env.str("DEMATMP_BROKER_URL", default="folder://localhost/")
+if CELERY_BROKER_URL.startswith("folder"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(BROKER_DIR / "queue"),
         "data_folder_out": str(BROKER_DIR / "queue"),

@@ -27,7 +27,7 @@ with transaction.atomic():
 """
 
 
-@pytest.fixture(params=["filesystem", "redis", "rabbitmq"])
+@pytest.fixture(params=["folder", "redis", "rabbitmq"])
 def environment(request: pytest.FixtureRequest, tmp_path: Path, smtp: MailSink) -> dict[str, str]:
     smtp.messages.clear()
     values = {
@@ -38,7 +38,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path, smtp: MailSink) 
         "DEMATMP_EMAIL_URL": smtp.url,
     }
     values.pop("DEMATMP_BROKER_URL", None)
-    if request.param != "filesystem":
+    if request.param != "folder":
         service: Service = request.getfixturevalue(request.param)
         values["DEMATMP_BROKER_URL"] = service.url
     run(values, "manage.py", "migrate", "-v0", "--skip-checks")
@@ -138,3 +138,28 @@ def test_a_mail_server_that_is_down_loses_nothing(tmp_path: Path, smtp: MailSink
     django, _, then = sweep.partition("\n")
     run({**values, "DEMATMP_EMAIL_URL": smtp.url}, "-c", f"{django}\n{waited}{then}")
     assert received(smtp, "plus tard", seconds=1)
+
+
+def test_the_folder_s_worker_outlives_a_crowd_of_writers(tmp_path: Path, smtp: MailSink) -> None:
+    """kombu's own transport lets a reader meet a file that is not written yet, and dies of it."""
+    smtp.messages.clear()
+    values = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "dematmp.settings.dev",
+        "DEMATMP_STATE_DIR": str(tmp_path),
+        "DEMATMP_EMAIL_URL": smtp.url,
+    }
+    values.pop("DEMATMP_BROKER_URL", None)
+    run(values, "manage.py", "migrate", "-v0", "--skip-checks")
+    (tmp_path / "broker" / "queue" / "1_x.celery.msg").write_text("")  # what a killed writer of before left
+    started = start_worker(values, tmp_path)
+    crowd = "import django; django.setup()\nfrom dematmp.mails.tasks import sweep\n"
+    crowd += "for _ in range(40):\n    sweep.delay()"
+    try:
+        writers = [subprocess.Popen([sys.executable, "-c", crowd], cwd=ROOT, env=values) for _ in range(4)]
+        assert [writer.wait() for writer in writers] == [0] * 4
+        run(values, "-c", _SEND, "la foule passee")
+        assert received(smtp, "la foule passee")
+        assert started.poll() is None
+    finally:
+        stop(started)
