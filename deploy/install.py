@@ -39,7 +39,7 @@ def _environment(*, dev: bool) -> None:
     if not PYTHON.exists():
         venv.create(VENV, with_pip=True, clear=VENV.exists())
     stamp.unlink(missing_ok=True)
-    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "-qq"]
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--quiet"]
     uv = shutil.which("uv")
     if uv and _works([uv, "--version"]):
         pip = [uv, "--quiet", "pip"]
