@@ -36,6 +36,7 @@ def main() -> int:
     """Exit code 0 when every step of the procedure went as it must."""
     options = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell had it ignored
     port = runtime.free_port() if options.once else options.port
     name = f"demo-once-{os.getpid()}" if options.once else "demo"
     state = runtime.fresh(runtime.ROOT / "var" / name)

@@ -31,7 +31,7 @@ def start_gateway(state: Path, logs: Path, environment: dict[str, str]) -> tuple
         "--bind",
         f"127.0.0.1:{port}",
     ]
-    processes.start("prefecture", *command, "--threads", "4")
+    processes.start("prefecture", *command, "--threads", "4", "--no-control-socket")
     url = f"http://127.0.0.1:{port}"
     wait_for(f"{url}/api/test-connexion.php")
     return processes, {

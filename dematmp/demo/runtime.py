@@ -80,6 +80,7 @@ def platform(state: Path, *, port: int, extra: dict[str, str]) -> Iterator[str]:
     try:
         _prepare()
         gunicorn = [sys.executable, "-m", "gunicorn", "dematmp.wsgi", "--bind", f"127.0.0.1:{port}"]
+        gunicorn.append("--no-control-socket")  # it would be in the home folder, outside this checkout
         processes.start(
             "web",
             *gunicorn,

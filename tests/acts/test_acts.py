@@ -45,7 +45,13 @@ class Beside:
     def start(self) -> None:
         where = ["--bind", f"127.0.0.1:{self.port}", "--threads", "2"]
         self._processes.start(
-            "gateway", sys.executable, "-m", "gunicorn", "dematmp.acts.gateway:build()", *where
+            "gateway",
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "dematmp.acts.gateway:build()",
+            "--no-control-socket",
+            *where,
         )
         wait_for(f"http://127.0.0.1:{self.port}/api/test-connexion.php")
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -228,5 +227,5 @@ def test_it_then_serves_the_site_and_names_each_actor() -> None:
         assert "linge hospitalier" in page
         assert "médiathèque" in page
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(30)
