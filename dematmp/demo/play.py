@@ -28,8 +28,8 @@ from dematmp.demo.steps import Refused, Steps, command_line
 from dematmp.opening.keys import start_ceremony
 from dematmp.opening.models import OpeningSession
 
-DEPOSIT_SECONDS = 16  # between publication and the deadline; extended, for real, on a slow machine
-_MARGIN = 4
+DEPOSIT_SECONDS = 20  # between publication and the deadline; extended, for real, on a slow machine
+_MARGIN = 5
 
 
 @dataclass
