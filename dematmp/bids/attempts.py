@@ -242,6 +242,12 @@ def receive_part(
         part.give_up()
         raise PartCorrupt(f"La partie {number} est arrivée altérée ; rien n'en a été gardé.") from wrong
     # The bytes are safe in the store: a crash before the next line only costs sending this part again.
-    Part.objects.filter(pk=part.pk, received_at=None).update(received_at=now)
+    if not Part.objects.filter(pk=part.pk, received_at=None).update(received_at=now):
+        # Another request for the same part received it first, or was cut and gave the reservation up.
+        part, _ = Part.objects.get_or_create(
+            object=sealed, number=number, defaults={"sha256": sha256, "received_at": now}
+        )
+        if part.sha256 != sha256:
+            raise PartRefused(f"La partie {number} a déjà été reçue, ou est en train de l'être, autrement.")
     part.refresh_from_db()
     return part

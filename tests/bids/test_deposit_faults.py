@@ -1,6 +1,8 @@
 """One content for one part, the deadline that binds, a receipt that is reissued with its token."""
 
 import hashlib
+import io
+import uuid
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from dematmp.bids import tasks
+from dematmp.bids.attempts import receive_part
 from dematmp.bids.models import Attempt, Bid, Part
 from dematmp.consultations import errors, services
 from dematmp.consultations.documents import add_version
@@ -49,6 +52,34 @@ def test_a_part_that_arrived_broken_may_be_sent_again(world: World, tmp_path: Pa
     with refused("deposit.part-corrupt"):
         speaker._send("PUT", path, content=whole, headers={"X-Part-SHA256": "0" * 64})
     assert not Part.objects.exists()
+    assert speaker.finalise(draft, str(speaker.upload(draft)["attempt"]))["state"] == "in-time"
+
+
+def test_a_part_is_received_even_if_the_same_one_was_cut_meanwhile(world: World, tmp_path: Path) -> None:
+    speaker, draft = world.seal(world.publish(), tmp_path)
+    speaker.post("/attempts", attempt_body(draft, load_draft(draft)))
+    envelope = next(path.name for path in draft.iterdir() if path.is_dir())
+    whole = (draft / envelope / "1.cob").read_bytes()
+
+    class CutMeanwhile(io.BytesIO):
+        """The same part, cut in another request, gives the reservation up while this one arrives."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            for part in Part.objects.all():
+                part.give_up()
+            return super().read(size)
+
+    part = receive_part(
+        Attempt.objects.get(),
+        envelope=uuid.UUID(envelope),
+        name="1.cob",
+        number=1,
+        stream=CutMeanwhile(whole),
+        length=len(whole),
+        sha256=hashlib.sha256(whole).hexdigest(),
+        now=timezone.now(),
+    )
+    assert Part.objects.received().get() == part
     assert speaker.finalise(draft, str(speaker.upload(draft)["attempt"]))["state"] == "in-time"
 
 

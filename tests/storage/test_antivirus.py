@@ -64,6 +64,7 @@ def test_an_encrypted_archive_is_not_called_clean(antivirus: None, tmp_path: Pat
     assert scan([(tmp_path / "a.zip").read_bytes()]).state is State.UNSCANNABLE
 
 
+@pytest.mark.usefixtures("clamd")
 def test_a_stream_over_the_limit_is_not_called_clean(settings: Settings) -> None:
     with Clamd(stream="1M") as small:
         settings.ANTIVIRUS_URL = small.url
