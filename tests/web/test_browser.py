@@ -22,12 +22,36 @@ from tests.world import World, make_world
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 WIDTHS = (1280, 375)
+FOCUSED = """() => {
+    const at = document.activeElement;
+    if (!at || at === document.body) return null;
+    at.dataset.reached = "";
+    const native = at.matches("[type=date], [type=time]"); // its picker draws its own ring
+    return [at.outerHTML.slice(0, 80), native || getComputedStyle(at).outlineStyle !== "none"];
+}"""
+MISSED = """() => [...document.querySelectorAll(
+        "main :is(a[href], button:enabled, select, textarea, summary)")]
+    .filter((each) => each.checkVisibility() && !("reached" in each.dataset))
+    .map((each) => each.outerHTML.slice(0, 80))"""
 
 
 @pytest.fixture
 def live_world(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(unseal_session, "delay", lambda _: None)  # the tests unseal in this process
     return make_world()
+
+
+def keyboard_faults(page: Page) -> list[str]:
+    """What Tab alone does not reach, and what it reaches without showing it (WCAG 2.1.1, 2.4.7)."""
+    found = []
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(FOCUSED)
+        if focused is None:
+            break
+        if not focused[1]:
+            found.append(f"focus invisible : {focused[0]}")
+    return found + [f"hors d'atteinte au clavier : {each}" for each in page.evaluate(MISSED)]
 
 
 def faults(page: Page, address: str) -> list[str]:
@@ -46,6 +70,7 @@ def faults(page: Page, address: str) -> list[str]:
             found.append(
                 f"{address} {width} : {violation['id']} {[n['target'] for n in violation['nodes']][:3]}"
             )
+        found += [f"{address} {width} : {fault}" for fault in keyboard_faults(page)]
     return found
 
 
