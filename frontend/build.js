@@ -11,6 +11,9 @@ const options = {
     committee: "frontend/committee/page.js",
     "committee-worker": "frontend/committee/worker.js",
   },
+  // `slip39` was written for Node: these two files are all it asks of it.
+  alias: { crypto: "./frontend/committee/node/crypto.js" },
+  inject: ["frontend/committee/node/buffer.js"],
   outdir: "dematmp/web/static/build",
   bundle: true,
   minify: true,

@@ -1,4 +1,7 @@
-"""The ceremony record: which keys, which quorum, whose commitments. Its hash is in every header."""
+"""The ceremony record: which keys, which quorum, whose commitments. Its hash is in every header.
+
+`ceremony/2` is written; `ceremony/1` (one protector a member, no epoch) is still read.
+"""
 
 import base64
 import binascii
@@ -12,22 +15,23 @@ from signing.keys import key_hash
 from signing.sharing import MAX_HOLDERS
 from signing.strict import dump_object, hex64, integer, load_object, text, uuid_text
 
-VERSION = "ceremony/1"
+VERSION, FIRST_VERSION = "ceremony/2", "ceremony/1"
 RECORD_LIMIT = 256 * 1024  # bytes
+MAX_PROTECTORS = 8
 
 
 @dataclass(frozen=True)
 class Holder:
     """A member of the committee.
 
-    `index` is the one of its shares, `protector_sha256` the hash of its public key.
+    `index` is the one of its shares; `protectors` are those to which they are sealed: (id, hash of its
+    public key).
     """
 
     index: int
     name: str
     member: str
-    protector: str
-    protector_sha256: str
+    protectors: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Record:
     keys: Mapping[str, KindKeys]
     code: str
     date: str
+    epoch: int = 1
+    previous: str = ""  # hash of the record of the epoch before, empty for the first
 
 
 def record_hash(data: bytes) -> str:
@@ -67,8 +73,20 @@ def build_record(record: Record) -> bytes:
             "v": VERSION,
             "ceremony": record.ceremony,
             "consultation": record.consultation,
+            "epoch": record.epoch,
+            "previous": record.previous,
             "threshold": record.threshold,
-            "members": [vars(holder) for holder in record.holders],
+            "members": [
+                {
+                    "index": holder.index,
+                    "name": holder.name,
+                    "member": holder.member,
+                    "protectors": [
+                        {"protector": each, "sha256": sha256} for each, sha256 in holder.protectors
+                    ],
+                }
+                for holder in record.holders
+            ],
             "keys": {
                 kind: {
                     "committee": key_hash(keys.committee),
@@ -90,7 +108,8 @@ def build_record(record: Record) -> bytes:
     return data
 
 
-_KEYS = frozenset({"v", "ceremony", "consultation", "threshold", "members", "keys", "code", "date"})
+_FIRST_KEYS = frozenset({"v", "ceremony", "consultation", "threshold", "members", "keys", "code", "date"})
+_KEYS = _FIRST_KEYS | {"epoch", "previous"}
 
 
 def _fields(value: object, names: set[str], what: str) -> dict[str, object]:
@@ -105,14 +124,25 @@ def _rows(value: object, what: str) -> list[object]:
     return value
 
 
-def _holder(value: object, expected: int) -> Holder:
-    row = _fields(value, {"index", "name", "member", "protector", "protector_sha256"}, "Membre")
+def _holder(value: object, expected: int, *, first: bool) -> Holder:
+    names = {"protector", "protector_sha256"} if first else {"protectors"}
+    row = _fields(value, {"index", "name", "member", *names}, "Membre")
+    if first:
+        protectors = [(row["protector"], row["protector_sha256"])]
+    else:
+        rows = row["protectors"]
+        if not isinstance(rows, list) or not 1 <= len(rows) <= MAX_PROTECTORS:
+            raise CeremonyRefused(f"Un membre a de 1 à {MAX_PROTECTORS} protecteurs.")
+        each = [_fields(line, {"protector", "sha256"}, "Protecteur") for line in rows]
+        protectors = [(line["protector"], line["sha256"]) for line in each]
     return Holder(
         integer(row["index"], CeremonyRefused, "index", low=expected, high=expected),
         text(row["name"], CeremonyRefused, "name")[:200],
         uuid_text(row["member"], CeremonyRefused, "member"),
-        uuid_text(row["protector"], CeremonyRefused, "protector"),
-        hex64(row["protector_sha256"], CeremonyRefused, "protector_sha256"),
+        [
+            (uuid_text(known, CeremonyRefused, "protector"), hex64(sha256, CeremonyRefused, "sha256"))
+            for known, sha256 in protectors
+        ],
     )
 
 
@@ -146,14 +176,21 @@ def _kind_keys(value: object, holders: int) -> KindKeys:
 
 def parse_record(data: bytes) -> Record:
     """The record in these bytes, strictly. Raises CeremonyRefused, KeyRefused."""
-    value = load_object(data, limit=RECORD_LIMIT, keys=_KEYS, refuse=CeremonyRefused)
-    if value["v"] != VERSION:
+    value = load_object(
+        data, limit=RECORD_LIMIT, keys=_KEYS, optional=_KEYS - _FIRST_KEYS, refuse=CeremonyRefused
+    )
+    first = value["v"] == FIRST_VERSION
+    if value["v"] not in (VERSION, FIRST_VERSION) or first != (set(value) == _FIRST_KEYS):
         raise CeremonyRefused("Version de cérémonie inconnue.")
     members = _rows(value["members"], "Membres")
-    holders = [_holder(row, expected) for expected, row in enumerate(members, start=1)]
+    holders = [_holder(row, expected, first=first) for expected, row in enumerate(members, start=1)]
     keys = value["keys"]
     if not isinstance(keys, dict) or not keys or not set(keys) <= set(KINDS):
         raise CeremonyRefused("Les clés ne sont pas celles d'enveloppes connues.")
+    epoch = 1 if first else integer(value["epoch"], CeremonyRefused, "epoch", low=1, high=1000)
+    previous = value.get("previous", "")
+    if (epoch == 1) != (previous == ""):
+        raise CeremonyRefused("Une nouvelle répartition nomme celle qu'elle remplace, la première aucune.")
     return Record(
         uuid_text(value["ceremony"], CeremonyRefused, "ceremony"),
         uuid_text(value["consultation"], CeremonyRefused, "consultation"),
@@ -162,4 +199,6 @@ def parse_record(data: bytes) -> Record:
         {kind: _kind_keys(each, len(holders)) for kind, each in keys.items()},
         text(value["code"], CeremonyRefused, "code"),
         text(value["date"], CeremonyRefused, "date"),
+        epoch,
+        hex64(previous, CeremonyRefused, "previous") if previous else "",
     )

@@ -27,7 +27,15 @@ from signing import client as api
 from signing.committee import Committee
 from signing.envelope import Source
 from signing.errors import ProtectorRefused, SigningError
-from signing.protectors import PASSPHRASE_CHARS, create_protector, protector_public, unlock_protector
+from signing.keys import public_key
+from signing.protectors import (
+    PASSPHRASE_CHARS,
+    create_paper,
+    create_protector,
+    protector_public,
+    unlock_paper,
+    unlock_protector,
+)
 from signing.receipt import verify_receipt
 
 DONE, REFUSED, UNREACHABLE = 0, 1, 3
@@ -155,20 +163,36 @@ def verify(options: argparse.Namespace) -> dict[str, object]:
 
 
 def protector(options: argparse.Namespace) -> dict[str, object]:
-    """Make a protector and enrol its public key; a file that is already there is enrolled again."""
-    import base64
+    """Make a protector and enrol its public key; a file that is already there is enrolled again.
 
+    A sheet of paper is a text of 33 words: it is printed, put away, and its file deleted.
+    """
+    paper = options.kind == "paper"
     if options.file.exists():
-        public = protector_public(options.file.read_bytes())
+        data = options.file.read_bytes()
+        public = public_key(unlock_paper(data.decode())) if paper else protector_public(data)
     else:
-        data, public = create_protector(_new_passphrase(options))
+        if paper:
+            words, public = create_paper()
+            data = _sheet(words).encode()
+        else:
+            data, public = create_protector(_new_passphrase(options))
         descriptor = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-    body = {"label": options.label, "kind": "passphrase", "public_key": base64.b64encode(public).decode()}
+    label = options.label or ("Feuille de secours" if paper else "Phrase secrète")
+    body = {"label": label, "kind": options.kind, "public_key": api.b64(public)}
     if options.keep_on_platform:
-        body["wrapped"] = base64.b64encode(options.file.read_bytes()).decode()
+        if paper:
+            raise ProtectorRefused("Les mots d'une feuille de secours ne quittent jamais la feuille.")
+        body["wrapped"] = api.b64(data)
     return _client(options).post("/committee/protectors", body)
+
+
+def _sheet(words: str) -> str:
+    """The words, numbered, four to a line."""
+    numbered = [f"{number}. {word}" for number, word in enumerate(words.split(), start=1)]
+    return "\n".join("   ".join(numbered[at : at + 4]) for at in range(0, len(numbered), 4)) + "\n"
 
 
 def deal(options: argparse.Namespace) -> dict[str, object]:
@@ -180,7 +204,16 @@ def deal(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _seed(options: argparse.Namespace) -> bytes:
-    return unlock_protector(Path(options.protector).read_bytes(), _passphrase(options))
+    """The seed of a protector's file, or of the words of a sheet."""
+    data = Path(options.protector).read_bytes()
+    if not data.lstrip().startswith(b"{"):
+        try:
+            return unlock_paper(data.decode())
+        except UnicodeDecodeError as unreadable:
+            raise ProtectorRefused(
+                "Ce fichier n'est ni un protecteur ni une feuille de mots."
+            ) from unreadable
+    return unlock_protector(data, _passphrase(options))
 
 
 def confirm(options: argparse.Namespace) -> dict[str, object]:
@@ -188,17 +221,27 @@ def confirm(options: argparse.Namespace) -> dict[str, object]:
     return {"sha256": _client(options).confirm(options.consultation, _seed(options))}
 
 
+def check(options: argparse.Namespace) -> dict[str, object]:
+    """Check that one's shares open, and say so."""
+    return {"sha256": _client(options).rehearse(options.consultation, _seed(options))}
+
+
+def _opening_of(client: Committee, options: argparse.Namespace) -> str:
+    return client.twin(options.consultation) if options.rehearsal else str(options.consultation)
+
+
 def share(options: argparse.Namespace) -> dict[str, object]:
-    """Bring one's share to the opening session."""
+    """Bring one's share to the opening session, or to its rehearsal."""
     client = _client(options)
-    session = client.start_opening(options.consultation)
-    return client.give_share(options.consultation, session, _seed(options))
+    consultation = _opening_of(client, options)
+    session = client.start_opening(consultation)
+    return client.give_share(consultation, session, _seed(options))
 
 
 def open_session(options: argparse.Namespace) -> dict[str, object]:
     """Release the platform's key, once the quorum is there."""
     client = _client(options)
-    session = client.start_opening(options.consultation)
+    session = client.start_opening(_opening_of(client, options))
     return client.post(f"/openings/{session['session']}/open")
 
 
@@ -239,7 +282,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--ca")
     one = verb("protector", protector, "créer et enregistrer un protecteur")
     one.add_argument("file", type=Path)
-    one.add_argument("--label", default="Phrase secrète")
+    one.add_argument(
+        "--kind",
+        choices=("passphrase", "paper"),
+        default="passphrase",
+        help="passphrase : un fichier sous une phrase secrète ; paper : 33 mots à imprimer",
+    )
+    one.add_argument("--label", default="")
     one.add_argument(
         "--keep-on-platform",
         action="store_true",
@@ -250,14 +299,20 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("consultation")
     for name, run, help_text in (
         ("confirm", confirm, "cérémonie : vérifier ma part et confirmer"),
+        ("check", check, "vérifier que ma part s'ouvre, et le dire"),
         ("share", share, "ouverture : apporter ma part"),
     ):
         one = verb(name, run, help_text)
         one.add_argument("consultation")
-        one.add_argument("--protector", required=True)
+        one.add_argument(
+            "--protector", required=True, help="fichier du protecteur, ou des mots de la feuille"
+        )
         one.add_argument("--passphrase-file")
+        if name == "share":
+            one.add_argument("--rehearsal", action="store_true", help="à la répétition, sur le pli d'essai")
     one = verb("open", open_session, "ouverture : libérer la clé de la plateforme, le quorum étant réuni")
     one.add_argument("consultation")
+    one.add_argument("--rehearsal", action="store_true", help="à la répétition, sur le pli d'essai")
     return parser
 
 

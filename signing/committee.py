@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from signing import sharing
 from signing.ceremony import Holder, KindKeys, Record, build_record, parse_record, record_hash
 from signing.client import Client, b64, rows_of
-from signing.errors import CeremonyRefused, DeadlineNotPassed
+from signing.errors import CeremonyRefused, DeadlineNotPassed, ProtectorRefused
 from signing.keys import key_hash, new_seed, open_with, public_key, seal_to
 
 CODE = "signing 0.1.0"
@@ -17,11 +17,18 @@ class Committee(Client):
     """A member of the committee and the platform; keys and shares in clear stay on this machine."""
 
     def deal(self, consultation: str) -> bytes:
-        """The president's part.
+        """The president's part, for the consultation then for its twin; the record of the first.
 
-        Make the seeds, split, commit, recombine every quorum, seal each share, send the record.
+        Make the seeds, split, commit, recombine every quorum, seal each share to each protector of its
+        holder, send the record. Run again, it goes on where it stopped.
         """
         said = self.get(f"/consultations/{consultation}/ceremony")
+        record = base64.b64decode(str(said["record"])) if said["record"] else self._deal_one(said)
+        if said["twin"] and not self.get(f"/consultations/{said['twin']}/ceremony")["record"]:
+            self._deal_one(self.get(f"/consultations/{said['twin']}/ceremony"))
+        return record
+
+    def _deal_one(self, said: Mapping[str, object]) -> bytes:
         members, ceremony = rows_of(said["members"]), str(said["ceremony"])
         platform = said["platform"]
         if not isinstance(platform, dict):
@@ -36,16 +43,26 @@ class Committee(Client):
             commitments = {each.index: (each.salt, each.commitment) for each in dealt}
             keys[kind] = KindKeys(public_key(seed), base64.b64decode(encoded), commitments)
             for each, member in zip(dealt, members, strict=True):
-                protector = base64.b64decode(str(member["public_key"]))
-                sealed = seal_to(protector, each.share, sharing.member_info(ceremony, kind, each.index))
-                shares.append({"kind": kind, "index": each.index, "sealed": b64(sealed)})
+                info = sharing.member_info(ceremony, kind, each.index)
+                for protector in rows_of(member["protectors"]):
+                    sealed = seal_to(base64.b64decode(str(protector["public_key"])), each.share, info)
+                    shares.append(
+                        {
+                            "kind": kind,
+                            "index": each.index,
+                            "protector": protector["protector"],
+                            "sealed": b64(sealed),
+                        }
+                    )
         holders = [
             Holder(
                 int(str(member["index"])),
                 str(member["name"]),
                 str(member["member"]),
-                str(member["protector"]),
-                key_hash(base64.b64decode(str(member["public_key"]))),
+                [
+                    (str(each["protector"]), key_hash(base64.b64decode(str(each["public_key"]))))
+                    for each in rows_of(member["protectors"])
+                ],
             )
             for member in members
         ]
@@ -60,32 +77,71 @@ class Committee(Client):
                 datetime.now(UTC).isoformat(timespec="seconds"),
             )
         )
-        self.post(f"/consultations/{consultation}/ceremony", {"record": b64(record), "shares": shares})
+        self.post(
+            f"/consultations/{said['consultation']}/ceremony", {"record": b64(record), "shares": shares}
+        )
         return record
 
     def confirm(self, consultation: str, protector_seed: bytes) -> str:
-        """A member's part.
+        """A member's part, for the consultation then for its twin; the hash of the record of the first.
 
         Check that its shares open and match their commitments, then confirm the record's hash.
         """
         said = self.get(f"/consultations/{consultation}/ceremony")
-        data = base64.b64decode(str(said["record"] or ""))
-        record = parse_record(data)
-        self._my_shares(consultation, record, protector_seed)
-        sha256 = record_hash(data)
-        self.post(f"/consultations/{consultation}/ceremony/confirm", {"sha256": sha256})
+        sha256 = self._confirm_one(said, protector_seed)
+        if said["twin"]:
+            self._confirm_one(self.get(f"/consultations/{said['twin']}/ceremony"), protector_seed)
         return sha256
 
-    def _my_shares(self, consultation: str, record: Record, seed: bytes) -> dict[str, tuple[int, bytes]]:
+    def _confirm_one(self, said: Mapping[str, object], seed: bytes) -> str:
+        data = base64.b64decode(str(said["record"] or ""))
+        consultation, record = str(said["consultation"]), parse_record(data)
+        protector, _ = self._my_shares(consultation, record, seed)
+        sha256 = record_hash(data)
+        body = {"sha256": sha256, "protector": protector}
+        self.post(f"/consultations/{consultation}/ceremony/confirm", body)
+        return sha256
+
+    def rehearse(self, consultation: str, protector_seed: bytes) -> str:
+        """Say that one's shares open and match: nothing of them leaves this machine."""
+        said = self.get(f"/consultations/{consultation}/ceremony")
+        data = base64.b64decode(str(said["record"] or ""))
+        protector, _ = self._my_shares(consultation, parse_record(data), protector_seed)
+        body = {"sha256": record_hash(data), "protector": protector}
+        self.post(f"/consultations/{consultation}/ceremony/rehearsal", body)
+        return record_hash(data)
+
+    def twin(self, consultation: str) -> str:
+        """The consultation on which the opening of this one is rehearsed. Raises CeremonyRefused."""
+        said = self.get(f"/consultations/{consultation}/ceremony")
+        if not said["twin"]:
+            raise CeremonyRefused("Cette cérémonie n'a pas de consultation jumelle.")
+        return str(said["twin"])
+
+    def _my_shares(
+        self, consultation: str, record: Record, seed: bytes
+    ) -> tuple[str, dict[str, tuple[int, bytes]]]:
+        """The protector whose seed this is, and my shares by kind: (index, share)."""
+        public = public_key(seed)
+        known = {
+            str(row["protector"])
+            for row in self.rows("/committee/protectors")
+            if base64.b64decode(str(row["public_key"])) == public
+        }
         mine: dict[str, tuple[int, bytes]] = {}
+        used = ""
         for row in self.rows(f"/consultations/{consultation}/shares/mine"):
-            kind, index = str(row["kind"]), int(str(row["index"]))
+            if str(row["protector"]) not in known:
+                continue
+            kind, index, used = str(row["kind"]), int(str(row["index"])), str(row["protector"])
             info = sharing.member_info(record.ceremony, kind, index)
             share = open_with(seed, base64.b64decode(str(row["sealed"])), info)
             salt, expected = record.keys[kind].commitments[index]
             sharing.check_share(record.ceremony, index, salt, share, expected)
             mine[kind] = (index, share)
-        return mine
+        if not mine:
+            raise ProtectorRefused("Ce protecteur ne garde aucune part de cette consultation.")
+        return used, mine
 
     def start_opening(self, consultation: str) -> dict[str, object]:
         """Open the session, or join the one that is open; refused before the deadline."""
@@ -96,13 +152,13 @@ class Committee(Client):
 
         Raises DeadlineNotPassed: this machine's clock is asked too, not only the server.
         """
-        deadline = datetime.fromisoformat(str(self.get(f"/consultations/{consultation}")["deadline"]))
+        said = self.get(f"/consultations/{consultation}/ceremony")
+        deadline = datetime.fromisoformat(str(said["deadline"]))
         if datetime.now(UTC) <= deadline:
             raise DeadlineNotPassed(
                 "D'après l'horloge de ce poste, la date limite n'est pas passée "
                 f"({deadline:%d/%m/%Y %H:%M:%S} UTC)."
             )
-        said = self.get(f"/consultations/{consultation}/ceremony")
         record = parse_record(base64.b64decode(str(said["record"] or "")))
         public = base64.b64decode(str(session["public_key"]))
         identifier = str(session["session"])
@@ -112,6 +168,6 @@ class Committee(Client):
                 "index": index,
                 "sealed": b64(seal_to(public, share, sharing.session_info(identifier, kind, index))),
             }
-            for kind, (index, share) in self._my_shares(consultation, record, seed).items()
+            for kind, (index, share) in self._my_shares(consultation, record, seed)[1].items()
         ]
         return self.post(f"/openings/{identifier}/shares", {"shares": shares})

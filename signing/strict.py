@@ -21,16 +21,24 @@ def _constant(name: str) -> object:
 
 
 def load_object(
-    data: bytes, *, limit: int, keys: frozenset[str], refuse: type[SigningError]
+    data: bytes,
+    *,
+    limit: int,
+    keys: frozenset[str],
+    refuse: type[SigningError],
+    optional: frozenset[str] = frozenset(),
 ) -> dict[str, object]:
-    """The JSON object in `data`, of exactly these keys. Raises `refuse`."""
+    """The JSON object in `data`, of exactly these keys, of which all of `optional` may be absent.
+
+    Raises `refuse`.
+    """
     if len(data) > limit:
         raise refuse(f"{len(data)} octets dépassent la limite de {limit}.")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant)
     except (UnicodeDecodeError, ValueError, RecursionError) as bad:
         raise refuse(f"JSON invalide : {bad}") from bad
-    if not isinstance(value, dict) or set(value) != keys:
+    if not isinstance(value, dict) or set(value) not in (keys, keys - optional):
         raise refuse("Les champs ne sont pas exactement ceux de la spécification.")
     return value
 

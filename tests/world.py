@@ -107,19 +107,23 @@ class World:
         )
         scan_version(version.pk, now=timezone.now())
 
-    def keys(self, consultation: Consultation, *, threshold: int = 2) -> None:
-        """The ceremony, by the members' own client."""
+    def keys(self, consultation: Consultation, *, threshold: int = 2, rehearsed: bool = True) -> None:
+        """The ceremony, by the members' own client; the rehearsal is said to have succeeded."""
         for user in self.members:
             if user.pk not in self.seeds:
                 self.seeds[user.pk] = new_seed()
-                public = public_key(self.seeds[user.pk])
-                add_protector(user, label="essai", kind="passphrase", public=public, now=timezone.now())
+                for kind, seed in (("passphrase", self.seeds[user.pk]), ("paper", new_seed())):
+                    add_protector(user, label=kind, kind=kind, public=public_key(seed), now=timezone.now())
         now = timezone.now()
         start_ceremony(consultation, members=self.members, threshold=threshold, by=self.agent, now=now)
         client(self.members[0], self.buyer).deal(str(consultation.uuid))
         for user in self.members:
             client(user, self.buyer).confirm(str(consultation.uuid), self.seeds[user.pk])
         consultation.refresh_from_db()
+        if rehearsed:
+            sha256 = consultation.ceremony_sha256
+            assert services.record_rehearsal(consultation, ceremony_sha256=sha256, now=timezone.now())
+            consultation.refresh_from_db()
 
     def publish(
         self, consultation: Consultation | None = None, *, closes_in: timedelta = timedelta(days=20)

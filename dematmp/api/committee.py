@@ -12,6 +12,7 @@ from pydantic import StringConstraints
 
 from dematmp.api.access import bearer, doors
 from dematmp.api.public import b64
+from dematmp.audit.services import utc_text
 from dematmp.consultations.models import Consultation
 from dematmp.opening import keys, services
 from dematmp.opening.errors import ShareRefused
@@ -22,7 +23,7 @@ router = Router(tags=["commission"], auth=doors("member"))
 
 class ProtectorIn(Schema):
     label: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
-    kind: Literal["passphrase"]
+    kind: Literal["passphrase", "passkey", "paper"]
     public_key: str
     wrapped: str | None = None
 
@@ -33,17 +34,27 @@ class ShareIn(Schema):
     sealed: str
 
 
+class MemberShareIn(ShareIn):
+    protector: uuid.UUID
+
+
 class RecordIn(Schema):
     record: str
-    shares: list[ShareIn]
+    shares: list[MemberShareIn]
 
 
 class ConfirmIn(Schema):
     sha256: str
+    protector: uuid.UUID | None = None
 
 
 class SharesIn(Schema):
     shares: list[ShareIn]
+
+
+class SealedAgainIn(Schema):
+    sha256: str
+    shares: list[MemberShareIn]
 
 
 def _bytes(text: str) -> bytes:
@@ -56,7 +67,7 @@ def _bytes(text: str) -> bytes:
 def _ceremony(request: HttpRequest, consultation: uuid.UUID) -> Ceremony:
     """The ceremony of the token's own buyer in which the caller holds a share, or 404."""
     token = bearer(request)
-    mine = Consultation.objects.held_by(token.user).filter(uuid=consultation, buyer=token.organisation)
+    mine = Consultation.every.held_by(token.user).filter(uuid=consultation, buyer=token.organisation)
     found = Ceremony.objects.filter(consultation__in=mine).select_related("consultation").first()
     if found is None:
         raise Http404("Cérémonie inconnue.")
@@ -87,11 +98,13 @@ def protector(request: HttpRequest, body: ProtectorIn) -> Status[dict[str, str]]
 
 @router.get("/committee/protectors", summary="Mes protecteurs")
 def protectors(request: HttpRequest) -> list[dict[str, object]]:
-    mine = bearer(request).user.protectors.order_by("-pk")
+    mine = bearer(request).user.protectors.kept()
     return [
         {
             "protector": str(each.uuid),
+            "kind": each.kind,
             "label": each.label,
+            "public_key": b64(each.public_key),
             "wrapped": b64(each.wrapped) if each.wrapped else None,
         }
         for each in mine
@@ -101,21 +114,26 @@ def protectors(request: HttpRequest) -> list[dict[str, object]]:
 @router.get("/consultations/{consultation}/ceremony", summary="La cérémonie des clés")
 def ceremony(request: HttpRequest, consultation: uuid.UUID) -> dict[str, object]:
     found = _ceremony(request, consultation)
+    bearing = keys.consultation_of(found)
     return {
-        "consultation": str(found.consultation.uuid),
+        "consultation": str(bearing.uuid),
         "ceremony": str(found.uuid),
-        "kinds": found.consultation.kinds,
+        "twin": str(found.twin.uuid) if found.twin else None,
+        "deadline": utc_text(bearing.deadline) if bearing.deadline else None,
+        "kinds": bearing.kinds,
         "threshold": found.threshold,
         "members": [
             {
                 "index": holder.index,
                 "member": str(holder.user.uuid),
                 "name": str(holder.user),
-                "protector": str(holder.protector.uuid),
-                "public_key": b64(holder.protector.public_key),
+                "protectors": [
+                    {"protector": str(each.uuid), "public_key": b64(each.public_key)}
+                    for each in holder.protectors.order_by("pk")
+                ],
                 "confirmed": holder.confirmed_at is not None,
             }
-            for holder in found.holders.select_related("user", "protector").order_by("index")
+            for holder in found.holders.select_related("user").order_by("index")
         ],
         "platform": {key.kind: b64(key.public_key) for key in found.platform_keys.order_by("kind")},
         "state": found.state,
@@ -128,7 +146,7 @@ def ceremony(request: HttpRequest, consultation: uuid.UUID) -> dict[str, object]
 )
 def record(request: HttpRequest, consultation: uuid.UUID, body: RecordIn) -> Status[dict[str, str]]:
     found = _ceremony(request, consultation)
-    shares = {(each.kind, each.index): _bytes(each.sealed) for each in body.shares}
+    shares = {(each.kind, each.index, str(each.protector)): _bytes(each.sealed) for each in body.shares}
     keys.record(found, data=_bytes(body.record), shares=shares, by=bearer(request).user, now=timezone.now())
     return Status(201, {"state": "recorded"})
 
@@ -136,13 +154,24 @@ def record(request: HttpRequest, consultation: uuid.UUID, body: RecordIn) -> Sta
 @router.post("/consultations/{consultation}/ceremony/confirm", summary="Confirmer le compte rendu")
 def confirm(request: HttpRequest, consultation: uuid.UUID, body: ConfirmIn) -> dict[str, object]:
     found = _ceremony(request, consultation)
-    return {"confirmed": keys.confirm(found, sha256=body.sha256, by=bearer(request).user, now=timezone.now())}
+    confirmed = keys.confirm(
+        found,
+        sha256=body.sha256,
+        by=bearer(request).user,
+        protector=str(body.protector or ""),
+        now=timezone.now(),
+    )
+    return {"confirmed": confirmed}
 
 
 @router.post("/consultations/{consultation}/ceremony/rehearsal", summary="Dire que ma part ouvre")
 def rehearse(request: HttpRequest, consultation: uuid.UUID, body: ConfirmIn) -> dict[str, object]:
     keys.rehearse(
-        _ceremony(request, consultation), sha256=body.sha256, by=bearer(request).user, now=timezone.now()
+        _ceremony(request, consultation),
+        sha256=body.sha256,
+        by=bearer(request).user,
+        protector=str(body.protector or ""),
+        now=timezone.now(),
     )
     return {"state": "rehearsed"}
 
@@ -152,9 +181,27 @@ def my_shares(request: HttpRequest, consultation: uuid.UUID) -> list[dict[str, o
     found = _ceremony(request, consultation)
     rows = SealedShare.objects.filter(holder__ceremony=found, holder__user=bearer(request).user)
     return [
-        {"kind": row.kind, "index": row.holder.index, "sealed": b64(row.sealed)}
-        for row in rows.select_related("holder").order_by("kind")
+        {
+            "kind": row.kind,
+            "index": row.holder.index,
+            "protector": str(row.protector.uuid),
+            "sealed": b64(row.sealed),
+        }
+        for row in rows.select_related("holder", "protector").order_by("kind", "protector")
     ]
+
+
+@router.post("/consultations/{consultation}/shares/mine", summary="Sceller mes parts à un autre protecteur")
+def seal_again(request: HttpRequest, consultation: uuid.UUID, body: SealedAgainIn) -> dict[str, object]:
+    shares = {(each.kind, str(each.protector)): _bytes(each.sealed) for each in body.shares}
+    keys.seal_again(
+        _ceremony(request, consultation),
+        shares=shares,
+        sha256=body.sha256,
+        by=bearer(request).user,
+        now=timezone.now(),
+    )
+    return {"state": "sealed"}
 
 
 def _session_state(session: OpeningSession) -> dict[str, object]:
@@ -172,7 +219,7 @@ def _session_state(session: OpeningSession) -> dict[str, object]:
 @router.post("/consultations/{consultation}/opening", response={201: dict}, summary="Ouvrir la séance")
 def start(request: HttpRequest, consultation: uuid.UUID) -> Status[dict[str, object]]:
     found = _ceremony(request, consultation)
-    fresh = Consultation.objects.get(pk=found.consultation.pk)
+    fresh = Consultation.every.get(pk=keys.consultation_of(found).pk)
     return Status(
         201, _session_state(services.start_session(fresh, by=bearer(request).user, now=timezone.now()))
     )

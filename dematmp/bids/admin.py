@@ -26,4 +26,5 @@ class BidAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Bid]:
         """Nothing of a consultation that still receives bids: neither their number nor their authors."""
-        return Bid.objects.exclude(consultation__in=Consultation.objects.withheld(now=timezone.now()))
+        real = Bid.objects.filter(consultation__twin_of=None)
+        return real.exclude(consultation__in=Consultation.objects.withheld(now=timezone.now()))

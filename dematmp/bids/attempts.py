@@ -143,11 +143,12 @@ def _checked(consultation: Consultation, bidder: Organisation, offer: EnvelopeOf
     expected = {
         "consultation": (header.consultation, str(consultation.uuid), "une autre consultation"),
         "bidder": (header.bidder, str(bidder.uuid), "une autre entreprise"),
-        "ceremony": (header.ceremony, consultation.ceremony_sha256, "une autre cérémonie des clés"),
     }
     for said, held, words in expected.values():
         if said != held:
             raise EnvelopeRefused(f"Ce pli a été scellé pour {words}.")
+    if header.ceremony not in consultation.ceremonies:
+        raise EnvelopeRefused("Ce pli a été scellé pour une autre cérémonie des clés.")
     if not consultation.lots.filter(number=header.lot).exists():
         raise EnvelopeRefused(f"Ce pli a été scellé pour le lot « {header.lot} », qui n'existe pas ici.")
     if keys is None or header.kind not in consultation.kinds:

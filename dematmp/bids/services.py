@@ -147,7 +147,7 @@ def _complete_objects(sealed: list[SealedObject], *, now: datetime) -> None:
 
 def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: datetime) -> Bid:
     # The deadline that binds is read under the lock that an extension takes.
-    consultation = Consultation.objects.select_for_update(no_key=True).get(pk=attempt.consultation.pk)
+    consultation = Consultation.every.select_for_update(no_key=True).get(pk=attempt.consultation.pk)
     deadline = consultation.deadline
     if deadline is None:
         raise Incomplete("Cette consultation n'a pas de date limite.")
@@ -206,14 +206,15 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
         nonce=appended.entry.nonce,
         proof=appended.proof,
     )
-    store_mail(
-        to=by.email,
-        subject=f"Accusé de réception {bid.number}" + (" (hors délai)" if late else ""),
-        body=f"Votre dépôt pour la consultation {attempt.consultation.reference} a été reçu "
-        f"le {instant(now)}{', après la date limite (hors délai)' if late else ''}.\n"
-        f"L'accusé de réception complet est dans votre espace : {settings.SITE_URL}/entreprise/",
-        now=now,
-    )
+    if consultation.twin_of_id is None:
+        store_mail(
+            to=by.email,
+            subject=f"Accusé de réception {bid.number}" + (" (hors délai)" if late else ""),
+            body=f"Votre dépôt pour la consultation {attempt.consultation.reference} a été reçu "
+            f"le {instant(now)}{', après la date limite (hors délai)' if late else ''}.\n"
+            f"L'accusé de réception complet est dans votre espace : {settings.SITE_URL}/entreprise/",
+            now=now,
+        )
     from dematmp.bids.tasks import stamp_bid
 
     transaction.on_commit(lambda: stamp_bid.delay(bid.pk), robust=True)
@@ -226,7 +227,7 @@ def withdraw(bid: Bid, *, by: User, now: datetime) -> None:
     Raises TooLate.
     """
     with transaction.atomic():
-        consultation = Consultation.objects.select_for_update(no_key=True).get(pk=bid.consultation.pk)
+        consultation = Consultation.every.select_for_update(no_key=True).get(pk=bid.consultation.pk)
         if Bid.objects.filter(pk=bid.pk, withdrawn_at__isnull=False).exists():
             return
         if not consultation.is_open(now=now):

@@ -81,7 +81,7 @@ def add_version(
         raise
     # The bytes are stored: a crash from here leaves an orphan object, never a row without its bytes.
     with transaction.atomic():
-        check_not_frozen(Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk))
+        check_not_frozen(Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk))
         if document is None:
             document = Document.objects.create(consultation=consultation, kind=kind, title=clean_text(title))
         latest = document.versions.aggregate(latest=Max("number"))["latest"] or 0

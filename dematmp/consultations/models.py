@@ -3,13 +3,13 @@ registers.
 """
 
 import uuid
-from datetime import datetime, timedelta
-from typing import Self
+from datetime import datetime
 
 from django.conf import settings
 from django.db import models
 
 from dematmp.accounts.models import Organisation, User
+from dematmp.consultations.queries import ConsultationQuerySet, RealOnly
 from dematmp.consultations.rules import DOCUMENT_KINDS, PROCEDURES, is_open
 
 KINDS = {"candidature": "candidature", "offre": "offre"}
@@ -37,64 +37,15 @@ class Cpv(models.Model):
         return f"{self.code} {self.label}"
 
 
-class ConsultationQuerySet(models.QuerySet["Consultation"]):
-    def public(self) -> Self:
-        """What anybody may see."""
-        return self.filter(published_at__isnull=False)
-
-    def with_deadline(self) -> Self:
-        """Each row bears `binding_deadline`, the instant of its last decision."""
-        last = Deadline.objects.filter(consultation=models.OuterRef("pk")).order_by("-version")
-        return self.annotate(binding_deadline=models.Subquery(last.values("at")[:1]))
-
-    def receiving(self, *, now: datetime) -> Self:
-        """Published, and the deadline has not passed."""
-        return self.public().with_deadline().filter(binding_deadline__gte=now)
-
-    def closing(self, *, now: datetime, within: timedelta) -> Self:
-        """Receiving, and closing soon."""
-        return self.receiving(now=now).filter(binding_deadline__lte=now + within)
-
-    def withheld(self, *, now: datetime) -> Self:
-        """Those whose journal entries are not shown to the public yet: being prepared, or receiving bids."""
-        return self.with_deadline().filter(models.Q(published_at=None) | models.Q(binding_deadline__gte=now))
-
-    def soonest_first(self) -> Self:
-        """The soonest deadline first."""
-        return self.with_deadline().order_by("binding_deadline", "pk")
-
-    def held_by(self, user: User) -> Self:
-        """Those of which this person holds a share, while a member of that buyer's committee."""
-        return self.filter(
-            ceremony__holders__user=user, buyer__memberships__user=user, buyer__memberships__role="member"
-        ).distinct()
-
-    def of_buyer(self, buyer: Organisation) -> Self:
-        return self.filter(buyer=buyer)
-
-    def of_user(self, user: User) -> Self:
-        """What this person may see as a buyer's agent, validator or committee member."""
-        return self.filter(
-            buyer__memberships__user=user, buyer__memberships__role__in=["agent", "validator", "member"]
-        ).distinct()
-
-    def search(self, *, words: str = "", cpv: str = "", buyer: str = "") -> Self:
-        found = self
-        for word in words.split()[:10]:
-            found = found.filter(
-                models.Q(title__icontains=word)
-                | models.Q(object__icontains=word)
-                | models.Q(reference__icontains=word)
-            )
-        if cpv:
-            found = found.filter(cpv__startswith=cpv.rstrip("0") or cpv)
-        if buyer:
-            found = found.filter(buyer__uuid=buyer)
-        return found
+RealManager = RealOnly.from_queryset(ConsultationQuerySet)
 
 
 class Consultation(models.Model):
-    """Only what people decide is stored; whether it is open is computed from the deadline and the clock."""
+    """Only what people decide is stored; whether it is open is computed from the deadline and the clock.
+
+    A twin (`twin_of`) is the same consultation for its rehearsal: keys of its own, a dummy bid, opened by the
+    committee through the real path before the publication. `objects` never gives one.
+    """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     buyer = models.ForeignKey(Organisation, models.PROTECT, related_name="consultations")
@@ -121,7 +72,13 @@ class Consultation(models.Model):
         "empreinte de la cérémonie des clés", max_length=64, blank=True, default=""
     )
     ceremony_record = models.BinaryField("compte rendu de la cérémonie", null=True, blank=True)
-    objects = ConsultationQuerySet.as_manager()
+    former_ceremonies = models.JSONField("empreintes des répartitions remplacées", default=list, blank=True)
+    rehearsed_at = models.DateTimeField("répétition réussie le", null=True, blank=True)
+    twin_of = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, editable=False, related_name="twins"
+    )
+    objects = RealManager()
+    every = ConsultationQuerySet.as_manager()
 
     class Meta:
         verbose_name = "consultation"
@@ -170,6 +127,11 @@ class Consultation(models.Model):
 
     def is_open(self, *, now: datetime) -> bool:
         return self.published_at is not None and is_open(self.deadline, now=now)
+
+    @property
+    def ceremonies(self) -> set[str]:
+        """Hashes of the ceremony records to which a bid may have been sealed: the same keys in all."""
+        return {self.ceremony_sha256, *self.former_ceremonies}
 
     @property
     def step(self) -> str:

@@ -1,5 +1,6 @@
 """Verbs of a consultation: create, correct, set the deadline, submit, validate, publish."""
 
+import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -75,7 +76,7 @@ def create_consultation(
 @transaction.atomic
 def correct_consultation(consultation: Consultation, **said: Unpack[Announced]) -> None:
     """Rewrite a draft. Raises WrongStep once it is submitted, or when its keys are made for other kinds."""
-    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
+    locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step != "draft":
         raise WrongStep(
             "Cette consultation n'est plus en préparation.",
@@ -120,7 +121,7 @@ def set_deadline(
 
     Once published it can only be moved later, before it has passed (R2151-4).
     """
-    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
+    locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
     current = locked.current_deadline
     zone = zone or (current.zone if current else str(Deadline._meta.get_field("zone").default))
     check_deadline(at, zone=zone, now=now)
@@ -182,10 +183,10 @@ def check_not_frozen(consultation: Consultation) -> None:
 @transaction.atomic
 def begin_opening(consultation: Consultation, *, now: datetime) -> bool:
     """The opening room begins: from here the deadline never moves. False when it has not passed."""
-    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
+    locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.deadline is None or now <= locked.deadline:
         return False
-    Consultation.objects.filter(pk=locked.pk, opening_at=None).update(opening_at=now)
+    Consultation.every.filter(pk=locked.pk, opening_at=None).update(opening_at=now)
     return True
 
 
@@ -211,7 +212,7 @@ def missing_to_submit(consultation: Consultation) -> list[str]:
 @transaction.atomic
 def submit(consultation: Consultation, *, by: User, now: datetime) -> None:
     """Ask a second person to validate. Raises NotReady or WrongStep."""
-    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
+    locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step != "draft":
         raise WrongStep("Cette consultation est déjà soumise à validation.")
     if missing := missing_to_submit(locked):
@@ -229,7 +230,7 @@ def submit(consultation: Consultation, *, by: User, now: datetime) -> None:
 @transaction.atomic
 def validate(consultation: Consultation, *, by: User, now: datetime) -> None:
     """A second person validates. Raises SamePerson or WrongStep."""
-    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
+    locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step != "submitted":
         raise WrongStep("Cette consultation n'attend pas de validation.")
     if by in (locked.submitted_by, locked.created_by):
@@ -243,7 +244,7 @@ def validate(consultation: Consultation, *, by: User, now: datetime) -> None:
 @transaction.atomic
 def return_to_draft(consultation: Consultation, *, by: User, now: datetime) -> None:
     """The validator sends it back to its author."""
-    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
+    locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step not in ("submitted", "validated"):
         raise WrongStep("Cette consultation ne peut pas revenir en préparation.")
     if locked.submitted_by is not None and locked.submitted_by != by:
@@ -265,7 +266,7 @@ def record_ceremony(
 
     Kind → (committee's, platform's). Refused once published.
     """
-    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
+    locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.published_at:
         raise WrongStep("Les clés d'une consultation publiée ne changent pas.")
     if set(keys) != set(locked.kinds):
@@ -274,8 +275,8 @@ def record_ceremony(
             "Désignez de nouveau les détenteurs, puis refaites la cérémonie.",
         )
     locked.envelope_keys.all().delete()
-    locked.ceremony_record, locked.ceremony_sha256 = record, sha256
-    locked.save(update_fields=["ceremony_record", "ceremony_sha256"])
+    locked.ceremony_record, locked.ceremony_sha256, locked.rehearsed_at = record, sha256, None
+    locked.save(update_fields=["ceremony_record", "ceremony_sha256", "rehearsed_at"])
     for kind, (committee, platform) in keys.items():
         EnvelopeKeys.objects.update_or_create(
             consultation=locked, kind=kind, defaults={"committee": committee, "platform": platform}
@@ -283,14 +284,74 @@ def record_ceremony(
 
 
 @transaction.atomic
+def forget_ceremony(consultation: Consultation) -> None:
+    """The keys are made again: nothing is left of the former ones. Raises WrongStep once published."""
+    locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
+    if locked.published_at:
+        raise WrongStep("Les clés d'une consultation publiée ne changent pas.")
+    locked.envelope_keys.all().delete()
+    locked.ceremony_record, locked.ceremony_sha256, locked.rehearsed_at = None, "", None
+    locked.save(update_fields=["ceremony_record", "ceremony_sha256", "rehearsed_at"])
+
+
+@transaction.atomic
+def record_rehearsal(consultation: Consultation, *, ceremony_sha256: str, now: datetime) -> bool:
+    """The opening room says that the dry run of these keys succeeded. False if they were made again."""
+    return bool(
+        Consultation.objects.filter(pk=consultation.pk, ceremony_sha256=ceremony_sha256).update(
+            rehearsed_at=now
+        )
+    )
+
+
+def make_twin(consultation: Consultation, *, by: User, now: datetime) -> Consultation:
+    """The same consultation for its rehearsal: one lot, the same envelopes, seen by its committee only."""
+    twin = Consultation.every.create(
+        twin_of=consultation,
+        buyer=consultation.buyer,
+        reference=f"R-{uuid.uuid4().hex[:16]}",
+        title=f"Répétition : {consultation.title}"[:250],
+        object=consultation.object,
+        procedure=consultation.procedure,
+        cpv=consultation.cpv,
+        kinds=consultation.kinds,
+        created_by=by,
+        created_at=now,
+    )
+    Lot.objects.create(consultation=twin, number="1", title="Répétition")
+    return twin
+
+
+@transaction.atomic
+def receive_twin(twin: Consultation, *, until: datetime, by: User, now: datetime) -> None:
+    """A twin receives its dummy bid until this instant; called again, it stops there. Never a real one."""
+    locked = Consultation.every.select_for_update(no_key=True).exclude(twin_of=None).get(pk=twin.pk)
+    if locked.published_at is None:
+        locked.submitted_by, locked.submitted_at = locked.created_by, now
+        locked.validated_by, locked.validated_at = by, now
+        locked.published_by, locked.published_at = by, now
+        locked.save()
+    last = locked.current_deadline
+    Deadline.objects.create(
+        consultation=locked,
+        version=(last.version if last else 0) + 1,
+        at=until,
+        decided_by=by,
+        decided_at=now,
+    )
+
+
+@transaction.atomic
 def publish(consultation: Consultation, *, by: User, now: datetime) -> None:
     """Open the consultation to everybody. Raises NotReady, DeadlinePast or WrongStep."""
-    locked = Consultation.objects.select_for_update(no_key=True).get(pk=consultation.pk)
+    locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.step != "validated":
         raise WrongStep("Une consultation se publie une fois validée par une seconde personne.")
     missing = missing_to_submit(locked)
     if set(locked.envelope_keys.values_list("kind", flat=True)) != set(locked.kinds):
         missing.append("la cérémonie des clés de la commission, confirmée par tous ses membres")
+    elif locked.rehearsed_at is None:
+        missing.append("la répétition de l'ouverture par la commission, sur un pli d'essai")
     if missing:
         raise NotReady(missing)
     deadline = locked.current_deadline

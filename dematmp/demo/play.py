@@ -4,6 +4,7 @@ From a published call for tender to an act acknowledged by the prefecture.
 """
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from dematmp.consultations.models import Consultation, DocumentVersion
 from dematmp.demo.cast import BODIES, COMMITTEE, PEOPLE
 from dematmp.demo.files import BidFiles, Piece
 from dematmp.demo.steps import Refused, Steps, command_line
+from dematmp.opening import rehearsals
 from dematmp.opening.keys import start_ceremony
 from dematmp.opening.models import OpeningSession
 
@@ -84,6 +86,7 @@ def _enrol_protector(stage: Stage, slug: str) -> None:
     phrase.write_text(next(person.phrase for person in PEOPLE if person.slug == slug))
     key = str(stage.folder / "tokens" / f"{slug}.key")
     stage.run(slug, "protector", key, "--passphrase-file", str(phrase), "--keep-on-platform")
+    stage.run(slug, "protector", str(stage.folder / "tokens" / f"{slug}.words"), "--kind", "paper")
 
 
 def _confirm_email(user: User) -> None:
@@ -127,11 +130,8 @@ def _upload(consultation: Consultation, pieces: list[Piece], *, by: User) -> Non
                 by=by,
                 now=timezone.now(),
             )
-    until = time.monotonic() + 60
-    while DocumentVersion.objects.filter(document__consultation=consultation, verdict="pending").exists():
-        if time.monotonic() > until:
-            raise TimeoutError("le service n'a pas analysé les pièces")
-        time.sleep(0.1)
+    pending = DocumentVersion.objects.filter(document__consultation=consultation, verdict="pending")
+    wait_for(lambda: not pending.exists(), "le service n'a pas analysé les pièces")
 
 
 def elsewhere(stage: Stage, pieces: list[Piece]) -> None:
@@ -177,13 +177,40 @@ def elsewhere(stage: Stage, pieces: list[Piece]) -> None:
 
 
 def ceremony(stage: Stage, consultation: Consultation, *, by: User) -> None:
-    """The committee makes its keys, two of three; each member checks its share and confirms."""
+    """The committee makes its keys, two of three; each checks its share; two of them rehearse the opening."""
     members = [stage.people[slug] for slug in COMMITTEE]
     start_ceremony(consultation, members=members, threshold=2, by=by, now=timezone.now())
-    stage.run("presidente", "deal", str(consultation.uuid))
+    uuid = str(consultation.uuid)
+    stage.run("presidente", "deal", uuid)
     with ThreadPoolExecutor(2) as pool:
-        uuid = str(consultation.uuid)
         list(pool.map(lambda slug: stage.run(slug, "confirm", uuid, *_protector(stage, slug)), COMMITTEE))
+        wait_for(lambda: twin_is_closed(consultation), "le pli d'essai n'est pas prêt")
+        # One brings her phrase, the other his sheet of words.
+        sheet = ("--protector", str(stage.folder / "tokens" / "membre3.words"))
+        keys = {"presidente": _protector(stage, "presidente"), "membre3": sheet}
+        list(pool.map(lambda slug: stage.run(slug, "share", uuid, "--rehearsal", *keys[slug]), keys))
+    stage.run("presidente", "open", uuid, "--rehearsal")
+    wait_for(lambda: rehearsed(consultation), "la répétition n'a pas réussi")
+
+
+def twin_is_closed(consultation: Consultation) -> bool:
+    """The dummy bid is there, and may be opened."""
+    twin = rehearsals.of(Consultation.objects.get(pk=consultation.pk))
+    return twin is not None and twin.published_at is not None and not twin.is_open(now=timezone.now())
+
+
+def rehearsed(consultation: Consultation) -> bool:
+    """The dummy bid was opened by a quorum."""
+    return Consultation.objects.filter(pk=consultation.pk, rehearsed_at__isnull=False).exists()
+
+
+def wait_for(until: Callable[[], bool], otherwise: str) -> None:
+    """Look ten times a second, for two minutes. Raises TimeoutError with `otherwise`."""
+    limit = time.monotonic() + 120
+    while not until():
+        if time.monotonic() > limit:
+            raise TimeoutError(otherwise)
+        time.sleep(0.1)
 
 
 def _protector(stage: Stage, slug: str) -> tuple[str, ...]:

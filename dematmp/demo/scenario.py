@@ -26,7 +26,9 @@ def run(state: Path, address: str, steps: Steps, *, out: Path | None, serve: boo
         play.enrol(stage)
     with steps.step("L'agente prépare la consultation et ses six pièces, analysées par le service de tâches"):
         consultation = play.prepare(stage, pieces)
-    with steps.step("Cérémonie des clés : 2 parts sur 3, vérifiées et confirmées par chaque membre"):
+    with steps.step(
+        "Cérémonie des clés : 2 parts sur 3, confirmées par chacun, et répétition de l'ouverture"
+    ):
         play.ceremony(stage, consultation, by=stage.people["agent"])
     consultation.refresh_from_db()
     with steps.step("Validation par une seconde personne, publication, question et réponse"):
@@ -63,7 +65,8 @@ def run(state: Path, address: str, steps: Steps, *, out: Path | None, serve: boo
 
 
 def _summary(steps: Steps) -> None:
-    for row in OpenedEnvelope.objects.select_related("envelope__attempt__bidder").order_by("pk"):
+    real = OpenedEnvelope.objects.filter(session__consultation__twin_of=None)
+    for row in real.select_related("envelope__attempt__bidder").order_by("pk"):
         words = f"{row.envelope.attempt.bidder}, {row.envelope.kind} : {row.get_state_display()} {row.reason}"
         steps.say(f"           {words.strip()}")
     infected = OpenedFile.objects.filter(verdict="infected").order_by("pk")

@@ -13,9 +13,11 @@ class OpeningError(Exception):
     status: ClassVar[int] = 409
     next: str = "Rechargez la page pour voir où en est la séance."
 
-    def __init__(self, message: str, **facts: object) -> None:
+    def __init__(self, message: str, next_step: str = "", **facts: object) -> None:
         super().__init__(message)
         self.facts = facts
+        if next_step:
+            self.next = next_step
 
 
 class CeremonyRefused(OpeningError):

@@ -12,17 +12,19 @@ from dematmp.audit.services import append
 from dematmp.bids.receipts import obtain_token, record_token
 from dematmp.consultations.exchanges import call
 from dematmp.consultations.models import Consultation
-from dematmp.consultations.services import record_ceremony
+from dematmp.consultations.services import forget_ceremony, make_twin, record_ceremony
 from dematmp.mails.models import Mail
 from dematmp.mails.services import store as store_mail
 from dematmp.mails.words import instant
 from dematmp.opening.errors import CeremonyRefused
 from dematmp.opening.models import Ceremony, KeyHolder, PlatformKey, Protector, SealedShare
-from signing.ceremony import parse_record, record_hash
+from signing.ceremony import Holder, parse_record, record_hash
 from signing.errors import SigningError
 from signing.keys import OVERHEAD_BYTES, key_hash, new_seed, public_key
 from signing.protectors import protector_public
 from signing.sharing import MAX_HOLDERS, SHARE_BYTES
+
+MIN_PROTECTORS = 2  # for each holder: losing one is not losing the share
 
 
 @transaction.atomic
@@ -52,32 +54,77 @@ def add_protector(
 
 
 @transaction.atomic
-def start_ceremony(
-    consultation: Consultation, *, members: Sequence[User], threshold: int, by: User, now: datetime
-) -> Ceremony:
-    """Name the members and make the platform's halves.
+def lose_protector(protector: Protector, *, now: datetime) -> None:
+    """Its owner says that it is lost: no later ceremony seals to it. Raises CeremonyRefused for the last."""
+    if not protector.user.protectors.kept().exclude(pk=protector.pk).exists():
+        raise CeremonyRefused(
+            "C'est votre dernier protecteur.", "Créez-en un autre, puis déclarez celui-ci perdu."
+        )
+    if Protector.objects.filter(pk=protector.pk, lost_at=None).update(lost_at=now):
+        append(
+            "keys",
+            {"protector": str(protector.uuid), "member": str(protector.user.uuid), "lost": True},
+            subject=protector.uuid,
+            now=now,
+        )
 
-    Each member has a protector. Raises CeremonyRefused.
-    """
-    if consultation.published_at:
-        raise CeremonyRefused("La consultation est publiée : ses clés ne changent plus.")
+
+def _check_members(consultation: Consultation, members: Sequence[User], threshold: int) -> None:
     if not 2 <= threshold <= len(members):
         raise CeremonyRefused("Le quorum est de 2 au moins et ne dépasse pas le nombre de membres.")
     if len(members) > MAX_HOLDERS:
         raise CeremonyRefused(f"Une commission compte {MAX_HOLDERS} détenteurs au plus.")
-    Ceremony.objects.filter(consultation=consultation, confirmed_at=None).delete()
-    if Ceremony.objects.filter(consultation=consultation).exists():
-        raise CeremonyRefused("La cérémonie de cette consultation est déjà confirmée.")
+    for user in members:
+        if not user.has_role("member", consultation.buyer):
+            raise CeremonyRefused(f"{user} n'est pas membre de la commission.")
+        count = user.protectors.kept().count()
+        if count < MIN_PROTECTORS:
+            raise CeremonyRefused(
+                f"{user} a {count or 'aucun'} protecteur : il en faut {MIN_PROTECTORS} par détenteur, pour "
+                "qu'un oubli ou une panne n'empêche pas l'ouverture.",
+                "Chaque membre crée les siens depuis sa page « Commission », puis recommencez.",
+            )
+
+
+@transaction.atomic
+def start_ceremony(
+    consultation: Consultation, *, members: Sequence[User], threshold: int, by: User, now: datetime
+) -> Ceremony:
+    """Name the members, make the platform's halves, and the same again for the twin of the rehearsal.
+
+    Until the publication it may be done again: the former keys are set aside. Raises CeremonyRefused.
+    """
+    if consultation.published_at:
+        raise CeremonyRefused("La consultation est publiée : ses clés ne changent plus.")
+    _check_members(consultation, members, threshold)
+    forget_ceremony(consultation)
+    for former in Ceremony.objects.filter(consultation=consultation):
+        # Nothing was ever sealed to these keys: the platform's halves are wiped.
+        PlatformKey.objects.filter(ceremony=former).delete()
+        Ceremony.objects.filter(pk=former.pk).update(consultation=None, former_of=consultation)
+    twin = make_twin(consultation, by=by, now=now)
+    _make(twin, members=members, threshold=threshold, by=by, now=now)
+    ceremony = _make(consultation, members=members, threshold=threshold, by=by, now=now, twin=twin)
+    text = f"Vous détenez une part des clés de la consultation « {consultation.title} » : venez la vérifier."
+    call(consultation, members, text, now=now, page="commission")
+    return ceremony
+
+
+def _make(
+    consultation: Consultation,
+    *,
+    members: Sequence[User],
+    threshold: int,
+    by: User,
+    now: datetime,
+    twin: Consultation | None = None,
+) -> Ceremony:
     ceremony = Ceremony.objects.create(
-        consultation=consultation, threshold=threshold, started_by=by, started_at=now
+        consultation=consultation, threshold=threshold, started_by=by, started_at=now, twin=twin
     )
     for index, user in enumerate(members, start=1):
-        protector = user.protectors.order_by("-pk").first()
-        if protector is None or not user.has_role("member", consultation.buyer):
-            raise CeremonyRefused(
-                f"{user} n'est pas membre de la commission ou n'a pas encore de protecteur."
-            )
-        KeyHolder.objects.create(ceremony=ceremony, index=index, user=user, protector=protector)
+        holder = KeyHolder.objects.create(ceremony=ceremony, index=index, user=user)
+        holder.protectors.set(user.protectors.kept())
     for kind in consultation.kinds:
         seed = new_seed()
         PlatformKey.objects.create(
@@ -86,8 +133,6 @@ def start_ceremony(
             public_key=public_key(seed),
             wrapped_seed=wrap(seed, context=f"platform {ceremony.uuid} {kind}"),
         )
-    text = f"Vous détenez une part des clés de la consultation « {consultation.title} » : venez la vérifier."
-    call(consultation, members, text, now=now, page="commission")
     append(
         "keys",
         {
@@ -97,6 +142,7 @@ def start_ceremony(
             "platform": {
                 key.kind: key_hash(bytes(key.public_key)) for key in ceremony.platform_keys.order_by("kind")
             },
+            "twin": str(twin.uuid) if twin else None,
             "by": str(by.uuid),
         },
         consultation=consultation.uuid,
@@ -106,41 +152,54 @@ def start_ceremony(
     return ceremony
 
 
+def holders_of(ceremony: Ceremony) -> list[Holder]:
+    """The holders as the record names them."""
+    return [
+        Holder(
+            holder.index,
+            str(holder.user)[:200],
+            str(holder.user.uuid),
+            [(str(each.uuid), key_hash(bytes(each.public_key))) for each in holder.protectors.order_by("pk")],
+        )
+        for holder in ceremony.holders.select_related("user").order_by("index")
+    ]
+
+
+def consultation_of(ceremony: Ceremony) -> Consultation:
+    """The consultation that bears these keys. Raises CeremonyRefused once they are made again."""
+    if ceremony.consultation is None:
+        raise CeremonyRefused("Ces clés ont été refaites depuis.")
+    return ceremony.consultation
+
+
 def record(
-    ceremony: Ceremony, *, data: bytes, shares: Mapping[tuple[str, int], bytes], by: User, now: datetime
+    ceremony: Ceremony, *, data: bytes, shares: Mapping[tuple[str, int, str], bytes], by: User, now: datetime
 ) -> None:
     """Keep the record and the sealed shares, once they match the platform's own rows.
 
-    Raises CeremonyRefused.
+    (kind, index, protector's uuid) → sealed share. Raises CeremonyRefused.
     """
+    consultation = consultation_of(ceremony)
     try:
         parsed = parse_record(data)
     except SigningError as refused:
         raise CeremonyRefused(str(refused)) from refused
-    holders = list(ceremony.holders.select_related("user", "protector").order_by("index"))
-    said = [
-        (each.index, each.name, each.member, each.protector, each.protector_sha256) for each in parsed.holders
-    ]
-    held = [
-        (
-            each.index,
-            str(each.user)[:200],
-            str(each.user.uuid),
-            str(each.protector.uuid),
-            key_hash(bytes(each.protector.public_key)),
-        )
-        for each in holders
-    ]
     platform = {key.kind: bytes(key.public_key) for key in ceremony.platform_keys.order_by("kind")}
-    if set(platform) != set(ceremony.consultation.kinds):
+    if set(platform) != set(consultation.kinds):
         raise CeremonyRefused(
             "Les enveloppes demandées ont changé depuis que les détenteurs ont été désignés."
         )
-    wanted = {(kind, holder.index) for kind in platform for holder in holders}
+    holders = holders_of(ceremony)
+    wanted = {
+        (kind, holder.index, protector)
+        for kind in platform
+        for holder in holders
+        for protector, _ in holder.protectors
+    }
     if (
         (parsed.ceremony, parsed.consultation, parsed.threshold)
-        != (str(ceremony.uuid), str(ceremony.consultation.uuid), ceremony.threshold)
-        or said != held
+        != (str(ceremony.uuid), str(consultation.uuid), ceremony.threshold)
+        or list(parsed.holders) != holders
         or {kind: keys.platform for kind, keys in parsed.keys.items()} != platform
         or set(shares) != wanted
         or any(len(sealed) != SHARE_BYTES + OVERHEAD_BYTES for sealed in shares.values())
@@ -154,27 +213,43 @@ def record(
             raise CeremonyRefused("Un autre compte rendu a déjà été déposé.")
         locked.record, locked.recorded_at = data, now
         locked.save(update_fields=["record", "recorded_at"])
-        for holder in holders:
-            for kind in platform:
-                SealedShare.objects.create(holder=holder, kind=kind, sealed=shares[kind, holder.index])
+        for holder in locked.holders.order_by("index"):
+            for protector in holder.protectors.order_by("pk"):
+                for kind in platform:
+                    sealed = shares[kind, holder.index, str(protector.uuid)]
+                    SealedShare.objects.create(holder=holder, protector=protector, kind=kind, sealed=sealed)
         append(
             "ceremony",
             {"ceremony": str(ceremony.uuid), "sha256": record_hash(data), "by": str(by.uuid)},
-            consultation=ceremony.consultation.uuid,
+            consultation=consultation.uuid,
             now=now,
         )
 
 
-def confirm(ceremony: Ceremony, *, sha256: str, by: User, now: datetime) -> bool:
+def _check_record(ceremony: Ceremony, sha256: str) -> bytes:
+    """The bytes of the record whose hash this is. Raises CeremonyRefused."""
+    data = bytes(ceremony.record or b"")
+    if not data or record_hash(data) != sha256:
+        raise CeremonyRefused("L'empreinte annoncée n'est pas celle du compte rendu déposé.")
+    return data
+
+
+def _note_checked(ceremony: Ceremony, by: User, protector: str, *, now: datetime) -> None:
+    """This member's shares opened with this protector."""
+    shares = SealedShare.objects.filter(holder__ceremony=ceremony, holder__user=by)
+    (shares.filter(protector__uuid=protector) if protector else shares.none()).update(checked_at=now)
+
+
+def confirm(ceremony: Ceremony, *, sha256: str, by: User, now: datetime, protector: str = "") -> bool:
     """A member confirms the record it saw; True once all have, and the consultation then bears the keys."""
-    if ceremony.record is None or record_hash(bytes(ceremony.record)) != sha256:
-        raise CeremonyRefused("L'empreinte confirmée n'est pas celle du compte rendu déposé.")
-    stamped = obtain_token(bytes(ceremony.record), now=now) if ceremony.token is None else None
+    data = _check_record(ceremony, sha256)
+    consultation = consultation_of(ceremony)
+    stamped = obtain_token(data, now=now) if ceremony.token is None else None
     with transaction.atomic():
         locked = Ceremony.objects.select_for_update(no_key=True).get(pk=ceremony.pk)
         if stamped is not None and locked.token is None:
             locked.token = stamped[0].response
-            record_token(stamped, of=ceremony.uuid, consultation=ceremony.consultation.uuid, now=now)
+            record_token(stamped, of=ceremony.uuid, consultation=consultation.uuid, now=now)
         changed = locked.holders.filter(user=by, confirmed_at=None).update(confirmed_at=now)
         if not changed and not locked.holders.filter(user=by).exists():
             raise CeremonyRefused("Vous n'êtes pas détenteur d'une part de cette cérémonie.")
@@ -182,36 +257,82 @@ def confirm(ceremony: Ceremony, *, sha256: str, by: User, now: datetime) -> bool
             append(
                 "ceremony-confirmed",
                 {"ceremony": str(ceremony.uuid), "sha256": sha256, "by": str(by.uuid)},
-                consultation=ceremony.consultation.uuid,
+                consultation=consultation.uuid,
                 now=now,
             )
+        _note_checked(locked, by, protector, now=now)
         everyone = not locked.holders.filter(confirmed_at=None).exists()
         if everyone and locked.confirmed_at is None:
             locked.confirmed_at = now
-            parsed = parse_record(bytes(ceremony.record))
+            parsed = parse_record(data)
             record_ceremony(
-                locked.consultation,
-                record=bytes(ceremony.record),
+                consultation,
+                record=data,
                 sha256=sha256,
                 keys={kind: (keys.committee, keys.platform) for kind, keys in parsed.keys.items()},
             )
+            if consultation.twin_of_id is not None:
+                from dematmp.opening.tasks import prepare_twin
+
+                transaction.on_commit(lambda: prepare_twin.delay(consultation.pk), robust=True)
         locked.save(update_fields=["token", "confirmed_at"])
     return everyone
 
 
 @transaction.atomic
-def rehearse(ceremony: Ceremony, *, sha256: str, by: User, now: datetime) -> None:
+def rehearse(ceremony: Ceremony, *, sha256: str, by: User, now: datetime, protector: str = "") -> None:
     """A member says that their share opens and matches its commitment: nothing of it left their machine."""
-    if ceremony.record is None or record_hash(bytes(ceremony.record)) != sha256:
-        raise CeremonyRefused("L'empreinte vérifiée n'est pas celle du compte rendu déposé.")
+    _check_record(ceremony, sha256)
     if not ceremony.holders.filter(user=by).update(rehearsed_at=now):
         raise CeremonyRefused("Vous n'êtes pas détenteur d'une part de cette cérémonie.")
+    _note_checked(ceremony, by, protector, now=now)
     append(
         "rehearsal",
         {"ceremony": str(ceremony.uuid), "sha256": sha256, "by": str(by.uuid)},
-        consultation=ceremony.consultation.uuid,
+        consultation=consultation_of(ceremony).uuid,
         now=now,
     )
+
+
+@transaction.atomic
+def seal_again(
+    ceremony: Ceremony,
+    *,
+    shares: Mapping[tuple[str, str], bytes],
+    sha256: str,
+    by: User,
+    now: datetime,
+) -> None:
+    """A member's shares, opened with one protector in their browser and sealed there to another of theirs.
+
+    (kind, protector's uuid) → sealed share. A lost protector is thus not a lost share. Raises
+    CeremonyRefused.
+    """
+    _check_record(ceremony, sha256)
+    holder = ceremony.holders.filter(user=by).first()
+    if holder is None:
+        raise CeremonyRefused("Vous n'êtes pas détenteur d'une part de cette cérémonie.")
+    consultation = consultation_of(ceremony)
+    mine = {str(each.uuid): each for each in by.protectors.kept()}
+    protectors = {protector for _, protector in shares}
+    if (
+        not protectors <= set(mine)
+        or set(shares) != {(kind, protector) for kind in consultation.kinds for protector in protectors}
+        or any(len(sealed) != SHARE_BYTES + OVERHEAD_BYTES for sealed in shares.values())
+    ):
+        raise CeremonyRefused("Il faut une part par enveloppe, scellée à l'un de vos protecteurs.")
+    for (kind, protector), sealed in shares.items():
+        SealedShare.objects.get_or_create(
+            holder=holder, protector=mine[protector], kind=kind, defaults={"sealed": sealed}
+        )
+    for protector in sorted(protectors):
+        holder.protectors.add(mine[protector])
+        append(
+            "share-resealed",
+            {"ceremony": str(ceremony.uuid), "holder": holder.index, "protector": protector},
+            consultation=consultation.uuid,
+            now=now,
+        )
 
 
 def remind(consultation: Consultation, *, now: datetime) -> int:

@@ -9,19 +9,34 @@ from dematmp.accounts.models import User
 from dematmp.bids.models import Envelope
 from dematmp.consultations.models import KINDS, SERVED, VERDICTS, Consultation
 
+PROTECTOR_KINDS = {
+    "passphrase": "phrase secrète",
+    "passkey": "clé d'accès",
+    "paper": "feuille de secours",
+}
+
+
+class ProtectorQuerySet(models.QuerySet["Protector"]):
+    def kept(self) -> Self:
+        """Those that their owner has not declared lost."""
+        return self.filter(lost_at=None).order_by("pk")
+
 
 class Protector(models.Model):
-    """What protects a member's shares: its public key and, if its owner wants to open from any machine, its
-    seed under their passphrase (protector/1), which the platform cannot open.
+    """What protects a member's shares: its public key and, so that its owner may open from any machine, its
+    seed under their passphrase or their passkey (protector/1, passkey/1), which the platform cannot open.
+    The seed of a sheet of paper is on the sheet alone.
     """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, models.PROTECT, related_name="protectors")
-    kind = models.CharField("nature", max_length=12, choices=[("passphrase", "phrase secrète")])
+    kind = models.CharField("nature", max_length=12, choices=list(PROTECTOR_KINDS.items()))
     label = models.CharField("intitulé", max_length=100)
     public_key = models.BinaryField("clé publique")
-    wrapped = models.BinaryField("graine sous la phrase secrète", null=True, blank=True)
+    wrapped = models.BinaryField("graine scellée", null=True, blank=True)
     created_at = models.DateTimeField("créé le")
+    lost_at = models.DateTimeField("déclaré perdu le", null=True, blank=True)
+    objects = ProtectorQuerySet.as_manager()
 
     class Meta:
         verbose_name = "protecteur"
@@ -34,11 +49,19 @@ class Protector(models.Model):
 class Ceremony(models.Model):
     """The committee's keys for one consultation.
 
-    The platform's seeds are wrapped; the committee's are never here.
+    The platform's seeds are wrapped; the committee's are never here. `consultation` is the one that bears
+    these keys or is about to; once they are made again, only `former_of` remembers. `twin` is the
+    consultation of the rehearsal, whose own ceremony has the same holders.
     """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
-    consultation = models.OneToOneField(Consultation, models.PROTECT, related_name="ceremony")
+    consultation = models.OneToOneField(
+        Consultation, models.PROTECT, related_name="ceremony", null=True, blank=True
+    )
+    former_of = models.ForeignKey(
+        Consultation, models.PROTECT, related_name="former_ceremonies_made", null=True, blank=True
+    )
+    twin = models.OneToOneField(Consultation, models.PROTECT, related_name="+", null=True, blank=True)
     threshold = models.PositiveSmallIntegerField("quorum")
     started_by = models.ForeignKey(User, models.PROTECT, related_name="+")
     started_at = models.DateTimeField("commencée le")
@@ -97,7 +120,7 @@ class KeyHolder(models.Model):
     ceremony = models.ForeignKey(Ceremony, models.CASCADE, related_name="holders")
     index = models.PositiveSmallIntegerField("numéro")
     user = models.ForeignKey(User, models.PROTECT, related_name="holdings")
-    protector = models.ForeignKey(Protector, models.PROTECT, related_name="+")
+    protectors = models.ManyToManyField(Protector, related_name="+")
     confirmed_at = models.DateTimeField("a confirmé le", null=True, blank=True)
     rehearsed_at = models.DateTimeField("a vérifié sa part le", null=True, blank=True)
 
@@ -114,14 +137,18 @@ class KeyHolder(models.Model):
 
 
 class SealedShare(models.Model):
-    """A share sealed to its holder's protector."""
+    """A share sealed to one of its holder's protectors."""
 
     holder = models.ForeignKey(KeyHolder, models.CASCADE, related_name="shares")
+    protector = models.ForeignKey(Protector, models.PROTECT, related_name="shares")
     kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
     sealed = models.BinaryField()
+    checked_at = models.DateTimeField("ouverte par son détenteur le", null=True, blank=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["holder", "kind"], name="opening_share_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["holder", "protector", "kind"], name="opening_share_once")
+        ]
 
     def __str__(self) -> str:
         return self.kind
@@ -130,7 +157,7 @@ class SealedShare(models.Model):
 class SessionQuerySet(models.QuerySet["OpeningSession"]):
     def of_member(self, user: User) -> Self:
         """Sessions of ceremonies in which this person holds a share, as a member of the buyer's committee."""
-        return self.filter(consultation__in=Consultation.objects.held_by(user))
+        return self.filter(consultation__in=Consultation.every.held_by(user))
 
     def unfinished(self) -> Self:
         """Released, and not wholly opened or without the PDF of their minutes yet."""

@@ -13,6 +13,7 @@ from dematmp.audit.rows import each_row
 from dematmp.consultations.models import Consultation
 from dematmp.opening.keys import remind
 from dematmp.opening.models import OpeningSession
+from dematmp.opening.rehearsals import prepare, unprepared
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +39,18 @@ def unseal_session(session_id: int) -> None:
 
 
 @shared_task
+def prepare_twin(consultation_id: int) -> None:
+    """The dummy bid of a rehearsal. May run twice."""
+    twin = Consultation.every.exclude(twin_of=None).filter(pk=consultation_id).first()
+    if twin is not None:
+        prepare(twin)
+
+
+@shared_task
 def sweep() -> None:
-    """Resume the openings that a lost task or a killed process left unfinished."""
+    """Resume the openings and rehearsals that a lost task or a killed process left unfinished."""
     each_row(OpeningSession.objects.unfinished().values_list("pk", flat=True), unseal_session)
+    each_row([twin.pk for twin in unprepared()], prepare_twin)
 
 
 @shared_task

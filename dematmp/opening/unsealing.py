@@ -25,6 +25,7 @@ from dematmp.bids.models import Envelope, SealedObject
 from dematmp.opening.errors import OpeningError, ShareRefused
 from dematmp.opening.minutes import issue_pdf, write_minutes
 from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
+from dematmp.opening.rehearsals import conclude
 from dematmp.opening.services import list_envelopes
 from signing import errors as signing_errors
 from signing.ceremony import parse_record
@@ -65,6 +66,7 @@ def unseal_all(session: OpeningSession) -> None:
         raise OpeningError("La clé de la plateforme n'a pas été libérée.")
     if session.finished_at is not None:
         issue_pdf(session, now=timezone.now())
+        conclude(session, now=timezone.now())
         return
     halves = _halves(session)
     list_envelopes(session)
@@ -84,6 +86,7 @@ def unseal_all(session: OpeningSession) -> None:
         raise OpeningError(f"{left} pli(s) n'ont pas pu être ouverts pour une cause technique.")
     write_minutes(session, now=timezone.now())
     issue_pdf(session, now=timezone.now())
+    conclude(session, now=timezone.now())
 
 
 def _open_or_note(session: OpeningSession, row: OpenedEnvelope, halves: Halves) -> None:

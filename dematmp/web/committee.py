@@ -1,24 +1,35 @@
 """The committee's pages: who brought a share, what was opened, the minutes."""
 
+import base64
 import uuid
 
 from django.conf import settings
+from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.templatetags.static import static
 from django.utils import timezone
 from django.views.decorators.csrf import ensure_csrf_cookie
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.accounts.models import Organisation
-from dematmp.consultations.models import Consultation, ConsultationQuerySet
-from dematmp.opening.models import OpenedFile, OpeningSession
+from dematmp.consultations.models import Consultation
+from dematmp.consultations.queries import ConsultationQuerySet
+from dematmp.opening import rehearsals
+from dematmp.opening.keys import lose_protector
+from dematmp.opening.models import KeyHolder, OpenedFile, OpeningSession, SealedShare
 from dematmp.opening.services import present
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.pages import attachment, document, page_of
 from dematmp.web.templatetags.assets import sha256_of
 from signing.ceremony import fingerprint
 from storage.stores import object_store
+
+_FORMS = {
+    "phrase": ("committee/new_passphrase.html", "Phrase secrète"),
+    "feuille": ("committee/new_paper.html", "Feuille de secours"),
+    "cle-d-acces": ("committee/new_passkey.html", "Clé d'accès"),
+}
 
 
 def _mine(request: MemberRequest) -> ConsultationQuerySet:
@@ -32,64 +43,122 @@ def _found(request: MemberRequest, consultation: uuid.UUID) -> Consultation:
     return found
 
 
-def _program() -> dict[str, object]:
+def _program(request: MemberRequest) -> dict[str, object]:
     """What the forms of a member need: the worker, its digest, the name of the CSRF cookie."""
     worker = "build/committee-worker.js"
     return {
         "worker_url": static(worker),
         "worker_sha256": sha256_of(worker),
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
+        "organisation": Organisation.objects.filter(
+            memberships__user=request.user, memberships__role="member"
+        ).first(),
     }
 
 
 @require_safe
 @holds("member")
-@ensure_csrf_cookie
 def session_list(request: MemberRequest) -> HttpResponse:
-    """Consultations of which this person holds a share."""
+    """My protectors, and the consultations of which I hold a share."""
     page = page_of(request, _mine(request).soonest_first().reverse())
-    buyer = Organisation.objects.filter(memberships__user=request.user, memberships__role="member").first()
-    context = {
-        "page": page,
-        "now": timezone.now(),
-        "protectors": request.user.protectors.order_by("pk"),
-        "organisation": buyer,
-        **_program(),
-    }
+    context = {"page": page, "now": timezone.now(), "protectors": request.user.protectors.kept()}
     return render(request, "committee/list.html", context)
 
 
 @require_safe
 @holds("member")
 @ensure_csrf_cookie
-def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
-    """The session of one consultation: shares, progress, opened files, minutes."""
-    found = _found(request, consultation)
-    opened = OpeningSession.objects.filter(consultation=found).first()
-    holders = found.ceremony.holders.select_related("user").order_by("index")
+def new_protector(request: MemberRequest, kind: str) -> HttpResponse:
+    """One form for each kind of protector; the browser makes it, the API enrols its public key."""
+    template, label = _FORMS[kind]
+    count = request.user.protectors.filter(label__startswith=label).count()
+    context = {"label": f"{label} {count + 1}" if count else label, **_program(request)}
+    return render(request, template, context)
+
+
+@require_http_methods(["GET", "POST"])
+@holds("member")
+def lose(request: MemberRequest, protector: uuid.UUID) -> HttpResponse:
+    """Declare a protector lost, after saying what it means."""
+    found = request.user.protectors.kept().filter(uuid=protector).first()
+    if found is None:
+        raise Http404
+    if request.method == "POST":
+        lose_protector(found, now=timezone.now())
+        messages.success(request, f"« {found.label} » est déclaré perdu.")
+        return redirect("committee")
+    others = request.user.protectors.kept().count() - 1
+    return render(request, "committee/lose_protector.html", {"protector": found, "others": others})
+
+
+def _opening(request: MemberRequest, consultation: Consultation) -> dict[str, object]:
+    """Where the opening of a consultation, or of its twin, is."""
+    opened = OpeningSession.objects.filter(consultation=consultation).first()
+    holders = list(consultation.ceremony.holders.select_related("user").order_by("index"))
     here = present(opened) if opened else []
-    rows = []
-    if opened and opened.released_at:
-        envelopes = opened.envelopes.select_related("envelope__attempt__bidder").order_by("pk")
-        rows = list(envelopes.prefetch_related("files"))
-    done = sum(1 for row in rows for file in row.files.all() if file.done_at)
-    total = sum(1 for row in rows for file in row.files.all())
-    context = {
-        "consultation": found,
-        "deadline": found.current_deadline,
-        "passed": found.published_at is not None and not found.is_open(now=timezone.now()),
+    return {
+        "consultation": consultation,
+        "deadline": consultation.current_deadline,
+        "passed": consultation.published_at is not None and not consultation.is_open(now=timezone.now()),
         "session": opened,
         "holders": [(holder, holder.index in here) for holder in holders],
         "present": len(here),
-        "rows": rows,
-        "files_done": done,
-        "files_total": total,
-        "site_url": settings.SITE_URL,
         "me": next((holder for holder in holders if holder.user == request.user), None),
         "given": any(holder.user == request.user and holder.index in here for holder in holders),
-        "enough": len(here) >= found.ceremony.threshold,
+        "enough": len(here) >= consultation.ceremony.threshold,
+    }
+
+
+def _protectors(request: MemberRequest, consultation: Consultation) -> dict[str, object]:
+    """Those that keep my shares of this consultation, and those that do not yet."""
+    shares = SealedShare.objects.filter(holder__ceremony=consultation.ceremony, holder__user=request.user)
+    keeping = set(shares.order_by("pk").values_list("protector", flat=True))
+    mine, unused = [], []
+    for each in request.user.protectors.kept():
+        if each.pk in keeping:
+            mine.append(
+                {
+                    "uuid": each.uuid,
+                    "kind": each.kind,
+                    "label": each.label,
+                    "wrapped_text": base64.b64encode(bytes(each.wrapped)).decode()
+                    if each.wrapped and each.kind == "passkey"
+                    else "",
+                }
+            )
+        else:
+            unused.append({"uuid": each.uuid, "again": f"Garder aussi ma part avec « {each.label} »"})
+    return {"my_protectors": mine, "unused": unused if keeping else []}
+
+
+@require_safe
+@holds("member")
+@ensure_csrf_cookie
+def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    """The session of one consultation: rehearsal, shares, progress, opened files, minutes."""
+    found = _found(request, consultation)
+    main = _opening(request, found)
+    opened = main["session"]
+    rows = []
+    if isinstance(opened, OpeningSession) and opened.released_at:
+        envelopes = opened.envelopes.select_related("envelope__attempt__bidder").order_by("pk")
+        rows = list(envelopes.prefetch_related("files"))
+    twin = rehearsals.of(found) if found.published_at is None else None
+    # The two confirmations are one act: a cut between them is made good by confirming again.
+    unconfirmed = KeyHolder.objects.filter(
+        ceremony__consultation=found.ceremony.twin, user=request.user, confirmed_at=None
+    )
+    context = {
+        **main,
+        "rows": rows,
+        "files_done": sum(1 for row in rows for file in row.files.all() if file.done_at),
+        "files_total": sum(1 for row in rows for file in row.files.all()),
+        "site_url": settings.SITE_URL,
+        "twin": _opening(request, twin) if twin else None,
+        "twin_to_confirm": found.published_at is None and unconfirmed.exists(),
         "fingerprint": fingerprint(found.ceremony_sha256) if found.ceremony_sha256 else "",
-        **_program(),
+        **_protectors(request, found),
+        **_program(request),
     }
     template = "committee/_session.html" if request.headers.get("HX-Request") else "committee/session.html"
     return render(request, template, context)

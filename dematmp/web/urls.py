@@ -15,7 +15,12 @@ class MinutesForm:
         return value
 
 
+class ProtectorKind(MinutesForm):
+    regex = "phrase|feuille|cle-d-acces"
+
+
 register_converter(MinutesForm, "minutes")
+register_converter(ProtectorKind, "protector")
 _BUYER = "acheteur/consultations/<uuid:consultation>/"
 _TEAM = "mon-espace/equipes/<uuid:organisation>/"
 _COMMITTEE = "commission/<uuid:consultation>/"
@@ -75,6 +80,8 @@ urlpatterns = [
     path("prefecture/<uuid:act>/", prefecture.act, name="prefecture-act"),
     path("prefecture/<uuid:act>/<str:name>", prefecture.act_file, name="prefecture-act-file"),
     path("commission/", committee.session_list, name="committee"),
+    path("commission/protecteurs/<protector:kind>/", committee.new_protector, name="new-protector"),
+    path("commission/protecteurs/<uuid:protector>/perdu/", committee.lose, name="lose-protector"),
     path(_COMMITTEE, committee.session, name="session"),
     path(f"{_COMMITTEE}proces-verbal.<minutes:form>", committee.minutes, name="minutes"),
     path(f"{_COMMITTEE}fichiers/<uuid:file>/", committee.opened_file, name="opened-file"),

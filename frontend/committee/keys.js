@@ -21,7 +21,7 @@ async function wrappingKey(passphrase, salt, { memory, passes, lanes }) {
   return crypto.subtle.importKey("raw", raw, "AES-GCM", false, ["encrypt", "decrypt"]);
 }
 
-const associated = (key) => concat(ascii("protector/1"), key);
+const associated = (key, version = "protector/1") => concat(ascii(version), key);
 
 // A new protector: what the member keeps (and the platform stores, under the passphrase) and its public key.
 export async function createProtector(passphrase) {
@@ -37,6 +37,40 @@ export async function createProtector(passphrase) {
   seed.fill(0);
   const fields = { public: base64(key), salt: base64(salt), nonce: base64(nonce), sealed: base64(sealed) };
   return { data: new TextEncoder().encode(JSON.stringify({ v: "protector/1", ...fields, ...COST })), public: key };
+}
+
+// The seed under the 32 bytes that a passkey gives (passkey/1).
+async function passkeyKey(secret) {
+  const raw = await crypto.subtle.importKey("raw", secret, "HKDF", false, ["deriveKey"]);
+  const hkdf = { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(0), info: ascii("passkey/1") };
+  return crypto.subtle.deriveKey(hkdf, raw, { name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
+}
+
+export async function wrapForPasskey({ credential, salt, secret }) {
+  const [seed, nonce] = [newSeed(), random(12)];
+  const key = publicKey(seed);
+  const parameters = { name: "AES-GCM", iv: nonce, additionalData: associated(key, "passkey/1") };
+  const sealed = new Uint8Array(await crypto.subtle.encrypt(parameters, await passkeyKey(secret), seed));
+  seed.fill(0);
+  secret.fill(0);
+  const said = { v: "passkey/1", public: base64(key), credential, salt, nonce: base64(nonce), sealed: base64(sealed) };
+  return { data: new TextEncoder().encode(JSON.stringify(said)), public: key };
+}
+
+export async function unlockPasskey(data, secret) {
+  const said = JSON.parse(new TextDecoder().decode(data));
+  if (said.v !== "passkey/1") throw new Refused("protector.refused", "Version de protecteur inconnue.");
+  const parameters = {
+    name: "AES-GCM",
+    iv: unbase64(said.nonce),
+    additionalData: associated(unbase64(said.public), "passkey/1"),
+  };
+  try {
+    const seed = await crypto.subtle.decrypt(parameters, await passkeyKey(secret), unbase64(said.sealed));
+    return new Uint8Array(seed);
+  } catch {
+    throw new Refused("protector.refused", "Ce n'est pas la clé d'accès de ce protecteur.");
+  }
 }
 
 export async function unlock(data, passphrase) {
@@ -99,8 +133,10 @@ export async function deal(said, { code, now }) {
         salt: hex(salt),
         commitment: await commitment(said.ceremony, index, salt, dealt[at]),
       });
-      const sealed = await sealTo(unbase64(member.public_key), dealt[at], memberInfo(said.ceremony, kind, index));
-      shares.push({ kind, index, sealed: base64(sealed) });
+      for (const { protector, public_key: key } of member.protectors) {
+        const sealed = await sealTo(unbase64(key), dealt[at], memberInfo(said.ceremony, kind, index));
+        shares.push({ kind, index, protector, sealed: base64(sealed) });
+      }
       dealt[at].fill(0);
     }
     keys[kind] = {
@@ -112,13 +148,19 @@ export async function deal(said, { code, now }) {
     };
   }
   const members = [];
-  for (const { index, name, member, protector, public_key: key } of said.members) {
-    members.push({ index, name, member, protector, protector_sha256: await keyHash(unbase64(key)) });
+  for (const { index, name, member, protectors } of said.members) {
+    const hashed = [];
+    for (const { protector, public_key: key } of protectors) {
+      hashed.push({ protector, sha256: await keyHash(unbase64(key)) });
+    }
+    members.push({ index, name, member, protectors: hashed });
   }
   const record = {
-    v: "ceremony/1",
+    v: "ceremony/2",
     ceremony: said.ceremony,
     consultation: said.consultation,
+    epoch: 1,
+    previous: "",
     threshold: said.threshold,
     members,
     keys,
@@ -128,10 +170,13 @@ export async function deal(said, { code, now }) {
   return { record: base64(new TextEncoder().encode(JSON.stringify(record))), shares };
 }
 
+const RECORDS = new Set(["ceremony/1", "ceremony/2"]);
+
 export async function recordOf(said) {
+  if (!said.record) throw new Refused("ceremony.refused", "Les parts ne sont pas encore réparties.");
   const bytes = unbase64(said.record);
   const record = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  if (record.v !== "ceremony/1" || record.ceremony !== said.ceremony || record.consultation !== said.consultation) {
+  if (!RECORDS.has(record.v) || record.ceremony !== said.ceremony || record.consultation !== said.consultation) {
     throw new Refused("ceremony.refused", "Le compte rendu n'est pas celui de cette consultation.");
   }
   return { record, sha256: hex(await sha256(bytes)) };
@@ -150,6 +195,17 @@ export async function myShares(record, rows, seed) {
   }
   if (!mine.length) throw new Refused("share.refused", "Vous n'avez aucune part dans cette cérémonie.");
   return mine;
+}
+
+// My shares sealed to another protector of mine, whose key is this one.
+export async function sealAgain(record, mine, { protector, public_key: key }) {
+  const shares = [];
+  for (const { kind, index, share } of mine) {
+    const sealed = await sealTo(unbase64(key), share, memberInfo(record.ceremony, kind, index));
+    shares.push({ kind, index, protector, sealed: base64(sealed) });
+    share.fill(0);
+  }
+  return shares;
 }
 
 export async function sharesForSession(session, mine) {

@@ -1,7 +1,18 @@
 // What a member does with their secrets, away from the page: the passphrase and the shares never leave this worker.
 import { base64, unbase64 } from "../sealing/bytes.js";
 import { Refused } from "../sealing/cobblestone.js";
-import { createProtector, deal, myShares, recordOf, sharesForSession, unlock } from "./keys.js";
+import {
+  createProtector,
+  deal,
+  myShares,
+  recordOf,
+  sealAgain,
+  sharesForSession,
+  unlock,
+  unlockPasskey,
+  wrapForPasskey,
+} from "./keys.js";
+import { createPaper, PAPER_WORDS, readWords, unlockPaper } from "./paper.js";
 
 async function call({ organisation, csrf }, method, path, json) {
   const answer = await fetch(`/api/v1${path}`, {
@@ -24,50 +35,98 @@ async function call({ organisation, csrf }, method, path, json) {
   throw refused;
 }
 
-// The seed of whichever of my protectors this passphrase opens, among those of this ceremony.
-async function mine(session, consultation, passphrase) {
+// The seed that this protector keeps: { uuid, kind } and what the member gave (passphrase, words, secret).
+async function seedOf({ wrapped, kind }, { passphrase, words, secret }) {
+  if (kind === "paper") return unlockPaper(words);
+  if (!wrapped) {
+    throw new Refused("protector.refused", "Ce protecteur est sur le poste où vous l'avez créé : utilisez la ligne de commande.");
+  }
+  return kind === "passkey" ? unlockPasskey(unbase64(wrapped), secret) : unlock(unbase64(wrapped), passphrase);
+}
+
+async function unlocked(session, given) {
+  const protectors = await call(session, "GET", "/committee/protectors");
+  const chosen = protectors.find(({ protector }) => protector === given.protector);
+  if (!chosen) throw new Refused("protector.refused", "Ce protecteur n'est pas, ou n'est plus, l'un des vôtres.");
+  return seedOf(chosen, given);
+}
+
+// My shares of this consultation, opened with this seed and compared with their commitments.
+async function mine(session, consultation, protector, seed) {
   const path = `/consultations/${consultation}`;
   const said = await call(session, "GET", `${path}/ceremony`);
   const { record, sha256 } = await recordOf(said);
-  const protectors = await call(session, "GET", "/committee/protectors");
-  const used = new Set(said.members.map(({ protector }) => protector));
-  const stored = protectors.filter(({ protector, wrapped }) => wrapped && used.has(protector));
-  if (!stored.length) {
-    throw new Refused("protector.refused", "Votre protecteur est sur le poste où vous l'avez créé : utilisez la ligne de commande.");
-  }
-  const seed = await unlock(unbase64(stored[0].wrapped), passphrase);
-  const shares = await myShares(record, await call(session, "GET", `${path}/shares/mine`), seed);
-  seed.fill(0);
-  return { said, sha256, shares };
+  const rows = await call(session, "GET", `${path}/shares/mine`);
+  const shares = await myShares(record, rows.filter((row) => row.protector === protector), seed);
+  return { said, record, sha256, shares };
+}
+
+async function enrol(session, { label, kind, made }) {
+  const body = { label, kind, public_key: base64(made.public), ...(made.data ? { wrapped: base64(made.data) } : {}) };
+  return call(session, "POST", "/committee/protectors", body);
 }
 
 const work = {
-  async protector({ session, passphrase, label }) {
+  async passphrase({ session, passphrase, label }) {
     const made = await createProtector(passphrase);
-    const body = { label, kind: "passphrase", public_key: base64(made.public), wrapped: base64(made.data) };
-    await call(session, "POST", "/committee/protectors", body);
+    await enrol(session, { label, kind: "passphrase", made });
     return { file: made.data };
   },
-  async deal({ session, consultation, code }) {
-    const path = `/consultations/${consultation}/ceremony`;
-    const said = await call(session, "GET", path);
-    const made = await deal(said, { code, now: new Date().toISOString().replace("Z", "+00:00") });
-    await call(session, "POST", path, made);
+  async passkey({ session, label, credential, salt, secret }) {
+    await enrol(session, { label, kind: "passkey", made: await wrapForPasskey({ credential, salt, secret }) });
     return {};
   },
-  async confirm({ session, consultation, passphrase }) {
-    const { sha256 } = await mine(session, consultation, passphrase);
-    return call(session, "POST", `/consultations/${consultation}/ceremony/confirm`, { sha256 });
+  // The sheet is shown, printed, proved readable by a few of its words; its key is enrolled only then.
+  async sheet() {
+    return createPaper();
   },
-  async rehearse({ session, consultation, passphrase }) {
-    const { sha256 } = await mine(session, consultation, passphrase);
-    return call(session, "POST", `/consultations/${consultation}/ceremony/rehearsal`, { sha256 });
+  async paper({ session, label, key }) {
+    await enrol(session, { label, kind: "paper", made: { public: key } });
+    return {};
   },
-  async share({ session, consultation, passphrase, deadline }) {
+  async read({ words }) {
+    return { read: readWords(words), wanted: PAPER_WORDS };
+  },
+  async deal({ session, consultation, code }) {
+    const said = await call(session, "GET", `/consultations/${consultation}/ceremony`);
+    for (const each of [consultation, said.twin].filter(Boolean)) {
+      const path = `/consultations/${each}/ceremony`;
+      const here = each === consultation ? said : await call(session, "GET", path);
+      if (here.record) continue;
+      await call(session, "POST", path, await deal(here, { code, now: new Date().toISOString().replace("Z", "+00:00") }));
+    }
+    return {};
+  },
+  async confirm({ session, consultation, protector, ...given }) {
+    const seed = await unlocked(session, { protector, ...given });
+    const { said, sha256 } = await mine(session, consultation, protector, seed);
+    const done = await call(session, "POST", `/consultations/${consultation}/ceremony/confirm`, { sha256, protector });
+    if (said.twin) {
+      const twin = await mine(session, said.twin, protector, seed);
+      await call(session, "POST", `/consultations/${said.twin}/ceremony/confirm`, { sha256: twin.sha256, protector });
+    }
+    return done;
+  },
+  async rehearse({ session, consultation, protector, ...given }) {
+    const seed = await unlocked(session, { protector, ...given });
+    const { sha256 } = await mine(session, consultation, protector, seed);
+    return call(session, "POST", `/consultations/${consultation}/ceremony/rehearsal`, { sha256, protector });
+  },
+  async again({ session, consultation, protector, other, ...given }) {
+    const seed = await unlocked(session, { protector, ...given });
+    const { record, sha256, shares } = await mine(session, consultation, protector, seed);
+    const protectors = await call(session, "GET", "/committee/protectors");
+    const target = protectors.find((each) => each.protector === other);
+    if (!target) throw new Refused("protector.refused", "Choisissez l'autre protecteur.");
+    const body = { sha256, shares: await sealAgain(record, shares, target) };
+    return call(session, "POST", `/consultations/${consultation}/shares/mine`, body);
+  },
+  async share({ session, consultation, protector, deadline, ...given }) {
     if (Date.now() <= Date.parse(deadline)) {
       throw new Refused("share.before-deadline", "D'après l'horloge de ce poste, la date limite n'est pas passée.");
     }
-    const { shares } = await mine(session, consultation, passphrase);
+    const seed = await unlocked(session, { protector, ...given });
+    const { shares } = await mine(session, consultation, protector, seed);
     const opening = await call(session, "POST", `/consultations/${consultation}/opening`, {});
     return call(session, "POST", `/openings/${opening.session}/shares`, await sharesForSession(opening, shares));
   },

@@ -24,7 +24,7 @@ export async function trustedKeys(consultation) {
     throw new Refused("ceremony.refused", "Le compte rendu de la cérémonie des clés n'a pas l'empreinte annoncée.");
   }
   const said = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(record));
-  if (said.v !== "ceremony/1" || said.consultation !== consultation.uuid) {
+  if (!["ceremony/1", "ceremony/2"].includes(said.v) || said.consultation !== consultation.uuid) {
     throw new Refused("ceremony.refused", "La cérémonie des clés n'est pas celle de cette consultation.");
   }
   const keys = {};

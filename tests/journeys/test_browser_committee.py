@@ -19,10 +19,11 @@ from dematmp.audit.models import Entry
 from dematmp.consultations import services
 from dematmp.consultations.models import Consultation
 from dematmp.opening.keys import start_ceremony
-from dematmp.opening.models import OpenedFile, OpeningSession, Protector
-from dematmp.opening.tasks import unseal_session
+from dematmp.opening.models import OpenedFile, OpeningSession, Protector, SealedShare
+from dematmp.opening.tasks import prepare_twin, unseal_session
 from dematmp.opening.unsealing import unseal_all
-from signing.protectors import unlock_protector
+from signing.keys import public_key
+from signing.protectors import unlock_paper, unlock_protector
 from storage.stores import object_store
 from tests.web.chromium import chromium_browser, signed_in
 from tests.world import World, make_world
@@ -33,7 +34,9 @@ WAIT = 60_000  # milliseconds
 
 @pytest.fixture
 def live_world(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(unseal_session, "delay", lambda _: None)  # the test unseals in this process
+    # The test unseals, and makes the dummy bid, in this process.
+    monkeypatch.setattr(unseal_session, "delay", lambda _: None)
+    monkeypatch.setattr(prepare_twin, "delay", lambda _: None)
     return make_world()
 
 
@@ -79,6 +82,62 @@ def _with_phrase(page: Page, heading: str, button: str, text: str) -> None:
     form.get_by_role("button", name=button).click()
 
 
+def _passphrase(page: Page, user: User) -> None:
+    page.goto(reverse("committee"))
+    _accessible(page)
+    page.get_by_role("link", name="Ajouter une phrase secrète").click()
+    page.get_by_role("heading", name="Ajouter une phrase secrète").wait_for()
+    _accessible(page)
+    page.get_by_label("Votre phrase secrète").fill(phrase(user))
+    page.get_by_label("La même, pour vérifier").fill(phrase(user))
+    page.get_by_role("button", name="Créer ce protecteur").click()
+    page.get_by_text("Votre protecteur est créé").wait_for()
+    page.get_by_role("link", name="Continuer").click()
+    page.get_by_text("Il vous faut un second protecteur").wait_for()
+
+
+def _sheet(page: Page) -> list[str]:
+    """The words of the sheet, three of which are typed again from it."""
+    page.get_by_role("link", name="Ajouter une feuille de secours").click()
+    page.get_by_role("button", name="Préparer ma feuille").click()
+    page.get_by_role("heading", name="Feuille de secours de").wait_for()
+    _accessible(page)
+    words = page.locator("ol.words li").all_inner_texts()
+    assert len(words) == 33
+    labels = page.locator("[data-asked]").all_inner_texts()
+    for place in range(len(labels)):
+        page.locator("[data-proof]").nth(place).fill("autre")
+    page.get_by_role("button", name="J'ai imprimé ma feuille").click()
+    page.get_by_text("n'est pas celui de la feuille").wait_for()
+    for place, label in enumerate(labels):
+        page.locator("[data-proof]").nth(place).fill(words[int(label.split()[-1]) - 1])
+    page.get_by_role("button", name="J'ai imprimé ma feuille").click()
+    page.get_by_role("heading", name="Mes protecteurs").wait_for()
+    return words
+
+
+def _passkey(page: Page) -> None:
+    """A security key that Chromium plays, with the PRF extension."""
+    session = page.context.new_cdp_session(page)
+    session.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2",
+        "ctap2Version": "ctap2_1",
+        "transport": "usb",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+        "hasPrf": True,
+    }
+    session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+    page.get_by_role("link", name="Ajouter une clé d'accès").click()
+    page.get_by_role("heading", name="Ajouter une clé d'accès").wait_for()
+    _accessible(page)
+    page.bring_to_front()
+    page.get_by_role("button", name="Créer cette clé d'accès").click()
+    page.get_by_role("heading", name="Mes protecteurs").wait_for()
+
+
 def test_the_committee_does_everything_in_its_browser(
     live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
 ) -> None:
@@ -87,14 +146,15 @@ def test_the_committee_does_everything_in_its_browser(
     with chromium_browser(chromium) as browser:
         pages = {user.pk: _page(browser, live_server, user) for user in world.members}
         for user in world.members:
-            page = pages[user.pk]
-            page.goto(reverse("committee"))
-            _accessible(page)
-            page.get_by_label("La même, pour vérifier").fill(phrase(user))
-            _with_phrase(page, "Créer mon protecteur", "Créer mon protecteur", phrase(user))
-            page.get_by_text("Votre protecteur est créé").wait_for()
-        first = Protector.objects.get(user=world.members[0])
+            _passphrase(pages[user.pk], user)
+        words = _sheet(pages[world.members[0].pk])
+        _passkey(pages[world.members[1].pk])
+        _sheet(pages[world.members[2].pk])
+        first = Protector.objects.get(user=world.members[0], kind="passphrase")
         assert len(unlock_protector(bytes(first.wrapped or b""), phrase(world.members[0]))) == 32
+        paper = Protector.objects.get(user=world.members[0], kind="paper")
+        assert paper.wrapped is None
+        assert public_key(unlock_paper(" ".join(words))) == bytes(paper.public_key)
         start_ceremony(consultation, members=world.members, threshold=2, by=world.agent, now=timezone.now())
         president = pages[world.members[0].pk]
         _session(president, consultation)
@@ -106,14 +166,53 @@ def test_the_committee_does_everything_in_its_browser(
         for user in world.members:
             page = pages[user.pk]
             _session(page, consultation)
-            if user == world.members[1]:
+            _accessible(page)
+            if user == world.members[0]:
                 _with_phrase(
                     page, "Vérifier et confirmer ma part", "Vérifier et confirmer", "une autre phrase"
                 )
                 page.get_by_text("Phrase secrète fausse").wait_for()
-            _with_phrase(page, "Vérifier et confirmer ma part", "Vérifier et confirmer", phrase(user))
-            page.get_by_role("heading", name="Vérifier que je peux ouvrir").wait_for()
+                # The sheet instead: four letters of each word suffice, a wrong one is named as it is typed.
+                form = page.locator("form", has=page.get_by_role("heading", name="Vérifier et confirmer"))
+                form.get_by_label("Feuille de secours").check()
+                area = form.get_by_label("Les 33 mots")
+                area.fill(" ".join(["zzzz", *words[1:]]))
+                form.get_by_text("À corriger : n° 1 (« zzzz »)").wait_for()
+                area.fill("\n".join(f"{at}. {word[:4].upper()}" for at, word in enumerate(words, start=1)))
+                form.get_by_text("33 mots sur 33").wait_for()
+                form.get_by_role("button", name="Vérifier et confirmer").click()
+            elif user == world.members[1]:
+                form = page.locator("form", has=page.get_by_role("heading", name="Vérifier et confirmer"))
+                form.get_by_label("Clé d'accès").check()
+                page.bring_to_front()
+                form.get_by_role("button", name="Vérifier et confirmer").click()
+            else:
+                _with_phrase(page, "Vérifier et confirmer ma part", "Vérifier et confirmer", phrase(user))
+            gone = page.get_by_role("heading", name="Vérifier et confirmer ma part")
+            expect(gone).to_have_count(0, timeout=WAIT)
+        checked = SealedShare.objects.exclude(checked_at=None).order_by("pk")
+        assert set(checked.values_list("protector__kind", flat=True)) == {"paper", "passkey", "passphrase"}
+
+        # The rehearsal: the dummy bid is opened by two members through the real path.
+        apart(lambda: prepare_twin(Consultation.every.get(twin_of=consultation).pk))
+        for user in world.members[:2]:
+            page = pages[user.pk]
+            _session(page, consultation)
+            _accessible(page)
+            form = page.locator("form", has=page.get_by_role("heading", name="Répétition : apporter ma part"))
+            if user == world.members[1]:
+                form.get_by_label("Clé d'accès").check()
+                page.bring_to_front()
+            else:
+                form.get_by_label("Votre phrase secrète").fill(phrase(user))
+            form.get_by_role("button", name="Apporter ma part").click()
+            page.get_by_text(f"{world.members.index(user) + 1} part").first.wait_for()
+        page.get_by_role("button", name="Ouvrir le pli d'essai").click()
+        page.get_by_text("Ouverture du pli d'essai en cours").wait_for()
+        apart(lambda: unseal_all(OpeningSession.objects.get()))
+        expect(page.get_by_text("réussie")).to_be_visible(timeout=WAIT)
         page = pages[world.members[2].pk]
+        _session(page, consultation)
         _with_phrase(page, "Vérifier que je peux ouvrir", "Vérifier", phrase(world.members[2]))
         page.get_by_text("vérifiée le").first.wait_for()
         assert Entry.objects.filter(kind="rehearsal").count() == 1
@@ -136,10 +235,10 @@ def test_the_committee_does_everything_in_its_browser(
             page.get_by_text("part apportée").first.wait_for()
         page.get_by_role("button", name="Ouvrir les plis").click()
         page.get_by_text("Ouverture en cours").wait_for()
-        apart(lambda: unseal_all(OpeningSession.objects.get()))
+        apart(lambda: unseal_all(OpeningSession.objects.get(consultation=consultation)))
         expect(page.get_by_text("Les plis sont ouverts")).to_be_visible(timeout=WAIT)
         page.get_by_role("link", name="offre.txt").first.wait_for()
-    file = OpenedFile.objects.get(opened__envelope__kind="offre", name="offre.txt")
+    file = OpenedFile.objects.get(name="offre.txt", opened__envelope__kind="offre")
     assert b"".join(object_store().open(file.key)) == b"mon offre"
 
 

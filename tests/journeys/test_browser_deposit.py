@@ -86,7 +86,7 @@ def test_a_bid_sealed_in_chromium_is_opened_by_the_committee(
         left = page.evaluate("indexedDB.databases().then((all) => all.length)")
         assert left <= 1
         context.close()
-    bid = Bid.objects.get()
+    bid = Bid.objects.get(consultation__twin_of=None)
     assert not bid.late
     _opened_as_deposited(live_world, consultation, [*candidature, *offre])
 
@@ -115,7 +115,7 @@ def test_a_deposit_cut_and_reloaded_goes_on_where_it_stopped(
         _choose(page, consultation, candidature, offre)
         page.get_by_role("button", name="Sceller et déposer").click()
         page.get_by_text("La connexion est coupée").wait_for(timeout=WAIT)
-        assert not Bid.objects.exists()
+        assert not Bid.objects.filter(consultation__twin_of=None).exists()
         page.reload()
         context.unroute("**/parts/*")
         resumed: list[str] = []
@@ -126,7 +126,7 @@ def test_a_deposit_cut_and_reloaded_goes_on_where_it_stopped(
         page.get_by_role("button", name="Reprendre l'envoi").click()
         page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
         context.close()
-    assert Attempt.objects.count() == 1
+    assert Attempt.objects.filter(consultation__twin_of=None).count() == 1
     received = {url for url in sent if url not in resumed}
     assert len(received) >= 8  # what had arrived was not sent again
     _opened_as_deposited(live_world, consultation, [*candidature, *offre])
@@ -158,7 +158,7 @@ def test_an_expired_session_loses_nothing(
         context.add_cookies(cookies)  # type: ignore[arg-type]
         page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
         context.close()
-    assert Bid.objects.count() == 1
+    assert Bid.objects.filter(consultation__twin_of=None).count() == 1
 
 
 def test_a_key_that_the_ceremony_does_not_carry_seals_nothing(
@@ -178,7 +178,7 @@ def test_a_key_that_the_ceremony_does_not_carry_seals_nothing(
         page.get_by_role("button", name="Sceller et déposer").click()
         page.get_by_text("une clé que la cérémonie n'a pas faite").wait_for()
         context.close()
-    assert not Attempt.objects.exists()
+    assert not Attempt.objects.filter(consultation__twin_of=None).exists()
 
 
 def test_preflight_says_what_the_committee_could_not_read(

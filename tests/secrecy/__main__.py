@@ -9,6 +9,7 @@ import base64
 import itertools
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def play(state: Path, address: str) -> dict[str, object]:
     from signing.client import Client, EnvelopePlan
     from signing.committee import Committee
     from signing.envelope import Source
-    from signing.protectors import unlock_protector
+    from signing.protectors import unlock_paper, unlock_protector
     from signing.sharing import combine
     from tests.secrecy import crawl
     from tests.secrecy.needles import Haystack, Needle
@@ -105,10 +106,19 @@ def play(state: Path, address: str) -> dict[str, object]:
         needles += [Needle(f"phrase {slug}", phrases[slug].encode()), Needle(f"graine {slug}", seeds[slug])]
         said = clients[slug].get(f"/consultations/{uuid}/ceremony")
         record = parse_record(base64.b64decode(str(said["record"])))
-        for kind, (_, share) in clients[slug]._my_shares(uuid, record, seeds[slug]).items():
+        words = (private / "tokens" / f"{slug}.words").read_text()
+        sheet = unlock_paper(words)
+        needles += [Needle(f"feuille {slug}", sheet), Needle(f"mots {slug}", paper_needle(words))]
+        for kind, (_, share) in clients[slug]._my_shares(uuid, record, seeds[slug])[1].items():
             shares.setdefault(kind, []).append(share)
             needles.append(Needle(f"part {slug} {kind}", share))
     needles += [Needle(f"clé {kind}", combine(each[:2])) for kind, each in shares.items()]
+    demo.wait_for(lambda: demo.twin_is_closed(consultation), "le pli d'essai n'est pas prêt")
+    twin = clients["presidente"].twin(uuid)
+    for slug in ("presidente", "membre3"):
+        clients[slug].give_share(twin, clients[slug].start_opening(twin), seeds[slug])
+    clients["membre3"].post(f"/openings/{clients['membre3'].start_opening(twin)['session']}/open")
+    demo.wait_for(lambda: demo.rehearsed(consultation), "la répétition n'a pas réussi")
     consultation.refresh_from_db()
     services.set_deadline(consultation, at=now + timedelta(hours=2), by=agent, now=timezone.now())
     services.submit(consultation, by=agent, now=timezone.now())
@@ -170,6 +180,11 @@ def play(state: Path, address: str) -> dict[str, object]:
         time.sleep(0.2)
     look("ouverte", stores=False)
     return report
+
+
+def paper_needle(words: str) -> bytes:
+    """Six words in a row of a sheet, as they would be written anywhere."""
+    return " ".join(re.findall("[a-z]+", words)[10:16]).encode()
 
 
 def _readable() -> bool:

@@ -17,7 +17,7 @@ from dematmp.audit.models import Entry
 from dematmp.awards.models import Award
 from dematmp.bids.models import Attempt, Bid, Envelope
 from dematmp.consultations.models import Consultation, Document, DocumentVersion, Question
-from dematmp.opening.models import OpenedFile, OpeningSession
+from dematmp.opening.models import OpenedFile, OpeningSession, Protector
 
 ANSWERS = {200, 301, 302, 400, 401, 403, 404, 405, 422}
 _NAMES = (
@@ -46,7 +46,7 @@ def identifiers() -> dict[str, list[str]]:
 
     bids = values(Bid.objects)
     return {
-        "consultation": values(Consultation.objects),
+        "consultation": values(Consultation.every),
         "deposit": values(Attempt.objects, "deposit"),
         "attempt": values(Attempt.objects),
         "envelope": values(Envelope.objects),
@@ -69,6 +69,8 @@ def identifiers() -> dict[str, list[str]]:
         "name": list(_NAMES),
         "piece": list(_PIECES),
         "form": ["pdf", "json"],
+        "kind": ["phrase", "feuille", "cle-d-acces"],
+        "protector": values(Protector.objects),
         "number": ["1"],
         "path": ["checkpoint", "key", "ca.pem", "tile/0/000.p/1", "tile/entries/000.p/1"],
         "content_type_id": ["1"],

@@ -109,7 +109,7 @@ def test_every_page_is_accessible_at_both_widths(
             reverse("space"),
             team,
             reverse("deposits"),
-            reverse("deposit", kwargs={"deposit": Bid.objects.get().uuid}),
+            reverse("deposit", kwargs={"deposit": Bid.objects.get(consultation__twin_of=None).uuid}),
         ],
         world.controller: [reverse("prefecture")],
     }

@@ -1,0 +1,82 @@
+"""Which consultations: what the public, a buyer, a committee may see, and when."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Self
+
+from django.apps import apps
+from django.db import models
+
+from dematmp.accounts.models import Organisation, User
+
+if TYPE_CHECKING:
+    from dematmp.consultations.models import Consultation  # noqa: F401
+
+if TYPE_CHECKING:
+    pass
+
+
+class ConsultationQuerySet(models.QuerySet["Consultation"]):
+    def public(self) -> Self:
+        """What anybody may see."""
+        return self.filter(published_at__isnull=False)
+
+    def with_deadline(self) -> Self:
+        """Each row bears `binding_deadline`, the instant of its last decision."""
+        last = (
+            apps.get_model("consultations", "Deadline")
+            .objects.filter(consultation=models.OuterRef("pk"))
+            .order_by("-version")
+        )
+        return self.annotate(binding_deadline=models.Subquery(last.values("at")[:1]))
+
+    def receiving(self, *, now: datetime) -> Self:
+        """Published, and the deadline has not passed."""
+        return self.public().with_deadline().filter(binding_deadline__gte=now)
+
+    def closing(self, *, now: datetime, within: timedelta) -> Self:
+        """Receiving, and closing soon."""
+        return self.receiving(now=now).filter(binding_deadline__lte=now + within)
+
+    def withheld(self, *, now: datetime) -> Self:
+        """Those whose journal entries are not shown to the public yet: being prepared, or receiving bids."""
+        return self.with_deadline().filter(models.Q(published_at=None) | models.Q(binding_deadline__gte=now))
+
+    def soonest_first(self) -> Self:
+        """The soonest deadline first."""
+        return self.with_deadline().order_by("binding_deadline", "pk")
+
+    def held_by(self, user: User) -> Self:
+        """Those of which this person holds a share, while a member of that buyer's committee."""
+        return self.filter(
+            ceremony__holders__user=user, buyer__memberships__user=user, buyer__memberships__role="member"
+        ).distinct()
+
+    def of_buyer(self, buyer: Organisation) -> Self:
+        return self.filter(buyer=buyer)
+
+    def of_user(self, user: User) -> Self:
+        """What this person may see as a buyer's agent, validator or committee member."""
+        return self.filter(
+            buyer__memberships__user=user, buyer__memberships__role__in=["agent", "validator", "member"]
+        ).distinct()
+
+    def search(self, *, words: str = "", cpv: str = "", buyer: str = "") -> Self:
+        found = self
+        for word in words.split()[:10]:
+            found = found.filter(
+                models.Q(title__icontains=word)
+                | models.Q(object__icontains=word)
+                | models.Q(reference__icontains=word)
+            )
+        if cpv:
+            found = found.filter(cpv__startswith=cpv.rstrip("0") or cpv)
+        if buyer:
+            found = found.filter(buyer__uuid=buyer)
+        return found
+
+
+class RealOnly(models.Manager["Consultation"]):
+    """Every consultation but the twins, which exist for the rehearsal of an opening and nowhere else."""
+
+    def get_queryset(self) -> ConsultationQuerySet:
+        return ConsultationQuerySet(self.model, using=self._db).filter(twin_of=None)
