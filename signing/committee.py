@@ -161,7 +161,9 @@ class Committee(Client):
             )
         record = parse_record(base64.b64decode(str(said["record"] or "")))
         public = base64.b64decode(str(session["public_key"]))
-        identifier = str(session["session"])
+        identifier, asked = str(session["session"]), session["kinds"]
+        if not isinstance(asked, list):
+            raise CeremonyRefused("Réponse inattendue du serveur.")
         shares = [
             {
                 "kind": kind,
@@ -169,5 +171,6 @@ class Committee(Client):
                 "sealed": b64(seal_to(public, share, sharing.session_info(identifier, kind, index))),
             }
             for kind, (index, share) in self._my_shares(consultation, record, seed)[1].items()
+            if kind in asked
         ]
         return self.post(f"/openings/{identifier}/shares", {"shares": shares})

@@ -209,6 +209,7 @@ def _session_state(session: OpeningSession) -> dict[str, object]:
         "session": str(session.uuid),
         "consultation": str(session.consultation.uuid),
         "public_key": b64(session.public_key),
+        "kinds": session.kinds,
         "threshold": session.consultation.ceremony.threshold,
         "shares": services.present(session),
         "state": session.state,

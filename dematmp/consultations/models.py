@@ -10,7 +10,7 @@ from django.db import models
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.consultations.queries import ConsultationQuerySet, RealOnly
-from dematmp.consultations.rules import DOCUMENT_KINDS, PROCEDURES, is_open
+from dematmp.consultations.rules import DOCUMENT_KINDS, OPENING_ORDERS, PROCEDURES, is_open, opening_phases
 
 KINDS = {"candidature": "candidature", "offre": "offre"}
 VERDICTS = {
@@ -58,6 +58,10 @@ class Consultation(models.Model):
         "valeur estimée (€ HT, jamais publiée)", max_digits=14, decimal_places=2, null=True, blank=True
     )
     kinds = models.JSONField("enveloppes demandées", default=default_kinds)
+    opening_order = models.CharField(
+        "ordre d'ouverture", max_length=12, choices=list(OPENING_ORDERS.items()), default="together"
+    )
+    required_pieces = models.JSONField("pièces attendues dans chaque enveloppe", default=list, blank=True)
     deposit_rules = models.TextField("règles de dépôt", blank=True, default="")
     created_by = models.ForeignKey(User, models.PROTECT, related_name="+")
     created_at = models.DateTimeField("créée le")
@@ -127,6 +131,11 @@ class Consultation(models.Model):
 
     def is_open(self, *, now: datetime) -> bool:
         return self.published_at is not None and is_open(self.deadline, now=now)
+
+    @property
+    def opening_phases(self) -> list[list[str]]:
+        """The kinds of envelope opened at each phase of the session."""
+        return opening_phases(self.kinds, self.opening_order)
 
     @property
     def ceremonies(self) -> set[str]:

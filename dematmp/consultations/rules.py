@@ -4,6 +4,7 @@ Procedure types, deadlines, names of files. They take the clock as an argument.
 """
 
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -28,7 +29,20 @@ DOCUMENT_KINDS = {
     "notice": "Avis",
     "other": "Autre pièce",
 }
+# In what order envelopes are opened. Offers first is allowed in open procedures (R2161-4).
+OPENING_ORDERS = {
+    "together": "Candidatures et offres ensemble",
+    "candidature": "Candidatures d'abord, puis les offres des candidatures admises",
+    "offre": "Offres d'abord, puis les candidatures des offres retenues (R2161-4)",
+}
 NAME_CHARS = 255
+
+
+def opening_phases(kinds: Sequence[str], order: str) -> list[list[str]]:
+    """The kinds of envelope opened at each phase of the session, in order."""
+    if order not in kinds or len(kinds) < 2:
+        return [list(kinds)]
+    return [[order], [kind for kind in kinds if kind != order]]
 
 
 def check_deadline(at: datetime, *, zone: str, now: datetime) -> None:

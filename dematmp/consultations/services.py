@@ -61,6 +61,8 @@ class Announced(TypedDict, total=False):
     estimated_value: Decimal | None
     deposit_rules: str
     kinds: Iterable[str]
+    opening_order: str
+    required_pieces: Iterable[Mapping[str, str]]
 
 
 @transaction.atomic
@@ -96,6 +98,12 @@ def _write(consultation: Consultation, said: Announced) -> None:
     consultation.procedure, consultation.cpv = said["procedure"], known_cpv(said["cpv"])
     consultation.kinds = list(said.get("kinds", default_kinds()))
     consultation.estimated_value = said.get("estimated_value")
+    consultation.opening_order = said.get("opening_order", "together")
+    consultation.required_pieces = [
+        {"kind": piece["kind"], "title": clean_text(piece["title"])}
+        for piece in said.get("required_pieces", ())
+        if piece["kind"] in consultation.kinds
+    ]
     consultation.deposit_rules = clean_text(said.get("deposit_rules", ""), lines=True)
     try:
         with transaction.atomic():

@@ -55,6 +55,13 @@ class ShareRefused(OpeningError):
     next = "Le membre désigné recommence avec le bon protecteur ; les autres parts sont conservées."
 
 
+class DecisionRefused(OpeningError):
+    """A decision, an observation or a signature that the session does not expect at this step."""
+
+    code = "opening.decision-refused"
+    next = "Rechargez la page pour voir où en est la séance."
+
+
 class AlreadyReleased(OpeningError):
     """The session is past this step."""
 

@@ -45,6 +45,8 @@ def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
         "ceremony": consultation.ceremony_sha256,
         "fingerprint": fingerprint(consultation.ceremony_sha256),
         "threshold": consultation.ceremony.threshold,
+        "order": consultation.opening_order,
+        "releases": session.releases,
         "members": [
             {
                 "index": holder.index,
@@ -56,7 +58,7 @@ def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
         "envelopes": [
             _envelope(row)
             for row in session.envelopes.select_related(
-                "envelope__attempt__bidder", "envelope__attempt__bid"
+                "envelope__attempt__bidder", "envelope__attempt__bid", "decided_by"
             ).order_by("envelope__attempt__bid__received_at", "pk")
         ],
     }
@@ -75,6 +77,13 @@ def _envelope(row: OpenedEnvelope) -> dict[str, object]:
         "state": row.state,
         "reason": row.reason,
     }
+    if row.decision:
+        said["decision"] = {
+            "decision": row.decision,
+            "reason": row.decision_reason,
+            "by": str(row.decided_by),
+            "at": utc_text(row.decided_at) if row.decided_at else None,
+        }
     if row.ek:
         said["ek"] = row.ek
     if row.state == "opened":
@@ -111,26 +120,34 @@ def write_minutes(session: OpeningSession, *, now: datetime) -> None:
 def issue_pdf(session: OpeningSession, *, now: datetime) -> None:
     """The sealed PDF of the minutes that were written. Does nothing twice."""
     kept = OpeningSession.objects.filter(pk=session.pk, minutes__isnull=False, minutes_pdf=None).first()
-    if kept is None:
-        return
-    said = json.loads(bytes(kept.minutes or b""))
-    for row in (*said["envelopes"], *said["members"]):
-        for name in ("received", "share"):
+    if kept is not None:
+        pdf = sealed_pdf(kept, annex=None, now=now)
+        OpeningSession.objects.filter(pk=session.pk, minutes_pdf=None).update(minutes_pdf=pdf)
+
+
+def sealed_pdf(session: OpeningSession, *, annex: dict[str, object] | None, now: datetime) -> bytes:
+    """The minutes as a PDF sealed by the platform, with what came after them once they are closed."""
+    said = {"releases": [], **json.loads(bytes(session.minutes or b""))}
+    after = json.loads(json.dumps(annex)) if annex else None
+    rows = [*said["envelopes"], *said["members"], *said["releases"]]
+    if after:
+        rows += [after, *after["files"], *after["observations"]]
+    for row in rows:
+        for name in ("received", "share", "at", "closed"):
             if row.get(name):
                 row[name] = _local(row[name])
     for name in ("deadline", "started", "released", "finished"):
         said[f"{name}_local"] = _local(said[name]) if said[name] else ""
     material = seal_material()
     title = "Procès-verbal d'ouverture des plis"
-    pdf = seal_pdf(
-        render("minutes", {**said, "zone": settings.TIME_ZONE}, title=title),
+    return seal_pdf(
+        render("minutes", {**said, "annex": after, "zone": settings.TIME_ZONE}, title=title),
         certificate_pem=material.certificate,
         key_pem=material.key,
         ca_pem=material.authority,
         reason=title,
         now=now,
     )
-    OpeningSession.objects.filter(pk=session.pk, minutes_pdf=None).update(minutes_pdf=pdf)
 
 
 def _local(text: str) -> str:

@@ -15,6 +15,15 @@ PROTECTOR_KINDS = {
     "paper": "feuille de secours",
 }
 
+# Between two phases, of an envelope: what the other one becomes depends on it.
+ENVELOPE_DECISIONS = {"admitted": "admise", "rejected": "rejetée"}
+# Of a file that the antivirus kept: the committee decides, the software never does.
+FILE_DECISIONS = {
+    "set-aside": "écarté",
+    "asked-again": "nouvel envoi demandé à l'entreprise",
+    "examined": "examiné par la commission sur un poste isolé",
+}
+
 
 class ProtectorQuerySet(models.QuerySet["Protector"]):
     def kept(self) -> Self:
@@ -161,7 +170,7 @@ class SessionQuerySet(models.QuerySet["OpeningSession"]):
 
     def unfinished(self) -> Self:
         """Released, and not wholly opened or without the PDF of their minutes yet."""
-        return self.filter(released_at__isnull=False, minutes_pdf=None)
+        return self.filter(released_at__isnull=False, phase_opened_at=None, minutes_pdf=None)
 
 
 class OpeningSession(models.Model):
@@ -173,12 +182,19 @@ class OpeningSession(models.Model):
     started_at = models.DateTimeField("ouverte le")
     public_key = models.BinaryField()
     wrapped_seed = models.BinaryField(null=True, blank=True)
+    phase = models.PositiveSmallIntegerField("phase", default=0)
+    phase_opened_at = models.DateTimeField("phase ouverte le", null=True, blank=True)
+    releases = models.JSONField("clés de la plateforme libérées", default=list, blank=True)
     released_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     released_at = models.DateTimeField("clé de la plateforme libérée le", null=True, blank=True)
     finished_at = models.DateTimeField("achevée le", null=True, blank=True)
     problem = models.CharField("incident", max_length=300, blank=True, default="")
     minutes = models.BinaryField("procès-verbal (JSON)", null=True, blank=True)
     minutes_pdf = models.BinaryField("procès-verbal (PDF scellé)", null=True, blank=True)
+    closed_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    closed_at = models.DateTimeField("procès-verbal clos le", null=True, blank=True)
+    annex = models.BinaryField("annexe du procès-verbal (JSON)", null=True, blank=True)
+    closed_pdf = models.BinaryField("procès-verbal clos (PDF scellé)", null=True, blank=True)
     objects = SessionQuerySet.as_manager()
 
     class Meta:
@@ -189,10 +205,21 @@ class OpeningSession(models.Model):
 
     @property
     def state(self) -> str:
-        """waiting, released (being unsealed), done."""
+        """waiting, released (being unsealed), deciding (between two phases), done."""
         if self.finished_at:
             return "done"
+        if self.phase_opened_at:
+            return "deciding"
         return "released" if self.released_at else "waiting"
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of envelope that this phase opens."""
+        return self.consultation.opening_phases[self.phase]
+
+    @property
+    def is_last_phase(self) -> bool:
+        return self.phase + 1 >= len(self.consultation.opening_phases)
 
 
 class SessionShare(models.Model):
@@ -234,6 +261,12 @@ class OpenedEnvelope(models.Model):
     ek = models.CharField(max_length=64, blank=True, default="")
     opened_at = models.DateTimeField("ouvert le", null=True, blank=True)
     tries = models.PositiveSmallIntegerField("essais", default=0)
+    decision = models.CharField(
+        "décision", max_length=12, choices=list(ENVELOPE_DECISIONS.items()), blank=True, default=""
+    )
+    decision_reason = models.CharField("motif de la décision", max_length=1000, blank=True, default="")
+    decided_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    decided_at = models.DateTimeField("décidé le", null=True, blank=True)
 
     class Meta:
         ordering = ["pk"]
@@ -255,6 +288,12 @@ class OpenedFile(models.Model):
     verdict = models.CharField("antivirus", max_length=12, choices=list(VERDICTS.items()), default="pending")
     verdict_detail = models.CharField(max_length=200, blank=True, default="")
     signature = models.JSONField("signatures", null=True, blank=True)
+    decision = models.CharField(
+        "décision", max_length=12, choices=list(FILE_DECISIONS.items()), blank=True, default=""
+    )
+    decision_reason = models.CharField("motif de la décision", max_length=1000, blank=True, default="")
+    decided_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    decided_at = models.DateTimeField("décidé le", null=True, blank=True)
     done_at = models.DateTimeField(null=True, blank=True)
     tries = models.PositiveSmallIntegerField("essais", default=0)
 
@@ -269,3 +308,41 @@ class OpenedFile(models.Model):
     def is_served(self) -> bool:
         """Files that are not clean, or whose envelope was not wholly opened, are never served."""
         return self.verdict in SERVED and self.done_at is not None and self.opened.state == "opened"
+
+    @property
+    def is_kept(self) -> bool:
+        """Infected or unscannable: kept, never served, and the committee says what it does of it."""
+        return self.verdict in ("infected", "unscannable")
+
+
+class Observation(models.Model):
+    """What a member wants written after the minutes; never edited."""
+
+    session = models.ForeignKey(OpeningSession, models.CASCADE, related_name="observations")
+    user = models.ForeignKey(User, models.PROTECT, related_name="+")
+    text = models.TextField("observation", max_length=4000)
+    at = models.DateTimeField("le")
+
+    class Meta:
+        ordering = ["at", "pk"]
+
+    def __str__(self) -> str:
+        return self.text[:60]
+
+
+class MinutesSignature(models.Model):
+    """A member signs the closed minutes: by confirming their digest, or by a signed PDF of them."""
+
+    session = models.ForeignKey(OpeningSession, models.CASCADE, related_name="signatures")
+    user = models.ForeignKey(User, models.PROTECT, related_name="+")
+    at = models.DateTimeField("le")
+    sha256 = models.CharField("empreinte du procès-verbal signé", max_length=64)
+    pdf = models.BinaryField("procès-verbal signé (PDF)", null=True, blank=True)
+    report = models.JSONField("vérification de la signature", null=True, blank=True)
+
+    class Meta:
+        ordering = ["at", "pk"]
+        constraints = [models.UniqueConstraint(fields=["session", "user"], name="opening_signed_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} {self.at:%Y-%m-%d}"

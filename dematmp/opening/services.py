@@ -91,12 +91,12 @@ def give_share(session: OpeningSession, *, by: User, shares: Mapping[str, bytes]
     holder = KeyHolder.objects.filter(ceremony__consultation=session.consultation, user=by).first()
     if holder is None:
         raise ShareRefused("Vous n'êtes pas détenteur d'une part de cette consultation.")
-    if set(shares) != set(session.consultation.kinds) or any(
-        len(sealed) != SHARE_BYTES + OVERHEAD_BYTES for sealed in shares.values()
-    ):
-        raise ShareRefused("Il faut une part par enveloppe demandée, scellée à la clé de la séance.")
     with transaction.atomic():
         locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
+        if set(shares) != set(locked.kinds) or any(
+            len(sealed) != SHARE_BYTES + OVERHEAD_BYTES for sealed in shares.values()
+        ):
+            raise ShareRefused("Il faut une part par enveloppe à ouvrir, scellée à la clé de la séance.")
         if locked.released_at is not None:
             raise AlreadyReleased("Le quorum est déjà réuni et l'ouverture a commencé.")
         for kind, sealed in shares.items():
@@ -105,19 +105,20 @@ def give_share(session: OpeningSession, *, by: User, shares: Mapping[str, bytes]
             )
         append(
             "share-received",
-            {"session": str(session.uuid), "holder": holder.index},
+            {"session": str(session.uuid), "holder": holder.index, "kinds": locked.kinds},
             consultation=session.consultation.uuid,
             now=now,
         )
 
 
 def present(session: OpeningSession) -> list[int]:
-    """Numbers of the holders whose shares are all there."""
-    kinds = len(session.consultation.kinds)
+    """Numbers of the holders whose shares for this phase are all there."""
+    kinds = session.kinds
     counts: dict[int, int] = {}
-    for index in session.shares.order_by("pk").values_list("holder__index", flat=True):
+    here = session.shares.filter(kind__in=kinds)
+    for index in here.order_by("pk").values_list("holder__index", flat=True):
         counts[index] = counts.get(index, 0) + 1
-    return sorted(index for index, count in counts.items() if count == kinds)
+    return sorted(index for index, count in counts.items() if count == len(kinds))
 
 
 def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSession:
@@ -153,12 +154,17 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
                 raise missing
             indices = present(locked)
             locked.released_by, locked.released_at, locked.problem = by, now, ""
-            locked.save(update_fields=["released_by", "released_at", "problem"])
+            locked.releases = [
+                *locked.releases,
+                {"kinds": locked.kinds, "at": utc_text(now), "by": str(by), "holders": indices},
+            ]
+            locked.save(update_fields=["released_by", "released_at", "problem", "releases"])
             list_envelopes(locked)
             append(
                 "platform-release",
                 {
                     "session": str(session.uuid),
+                    "kinds": locked.kinds,
                     "holders": indices,
                     "deadline": utc_text(deadline) if deadline else None,
                     "authority_time": utc_text(stamped[0].token.gen_time) if stamped else None,
@@ -183,22 +189,32 @@ def _quorum_missing(session: OpeningSession) -> QuorumMissing | None:
 
 
 def list_envelopes(session: OpeningSession) -> None:
-    """One row for each deposited envelope: to open, or unopened with its reason.
+    """One row for each deposited envelope of this phase: to open, or unopened with its reason.
 
-    Called again until the minutes are written: what was received meanwhile is listed too.
+    The offer of a rejected candidature stays sealed, and the reverse. Called again until the minutes are
+    written: what was received meanwhile is listed too.
     """
     states = envelope_states(session.consultation)
+    rejected = {
+        (row.envelope.attempt.bidder_id, row.envelope.lot): row.envelope.kind
+        for row in session.envelopes.filter(decision="rejected").select_related("envelope__attempt")
+    }
     for row in session.envelopes.filter(state="waiting").select_related("envelope"):
         state = states[str(row.envelope.uuid)]
         if state != COUNTS:
             session.envelopes.filter(pk=row.pk).update(state="unopened", reason=REASONS[state])
-    for envelope in Envelope.objects.filter(uuid__in=states, opened=None).order_by("pk"):
+    listed = Envelope.objects.filter(uuid__in=states, kind__in=session.kinds, opened=None)
+    for envelope in listed.select_related("attempt").order_by("pk"):
         state = states[str(envelope.uuid)]
+        reason = REASONS.get(state, "")
+        other = rejected.get((envelope.attempt.bidder_id, envelope.lot))
+        if state == COUNTS and other is not None:
+            reason = f"{other} rejetée par la commission : ce pli reste scellé"
         OpenedEnvelope.objects.get_or_create(
             envelope=envelope,
             defaults={
                 "session": session,
-                "state": "waiting" if state == COUNTS else "unopened",
-                "reason": REASONS.get(state, ""),
+                "state": "unopened" if reason else "waiting",
+                "reason": reason,
             },
         )

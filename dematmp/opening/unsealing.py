@@ -22,6 +22,7 @@ from django.utils import timezone
 from dematmp.audit.keys import unwrap
 from dematmp.audit.services import append
 from dematmp.bids.models import Envelope, SealedObject
+from dematmp.opening.decisions import end_phase
 from dematmp.opening.errors import OpeningError, ShareRefused
 from dematmp.opening.minutes import issue_pdf, write_minutes
 from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
@@ -68,6 +69,8 @@ def unseal_all(session: OpeningSession) -> None:
         issue_pdf(session, now=timezone.now())
         conclude(session, now=timezone.now())
         return
+    if session.phase_opened_at is not None:
+        return
     halves = _halves(session)
     list_envelopes(session)
     tried: set[int] = set()
@@ -84,6 +87,9 @@ def unseal_all(session: OpeningSession) -> None:
     left = session.envelopes.filter(state="waiting").count()
     if left:
         raise OpeningError(f"{left} pli(s) n'ont pas pu être ouverts pour une cause technique.")
+    if not session.is_last_phase:
+        end_phase(session, now=timezone.now())
+        return
     write_minutes(session, now=timezone.now())
     issue_pdf(session, now=timezone.now())
     conclude(session, now=timezone.now())
@@ -123,7 +129,7 @@ def _halves(session: OpeningSession) -> dict[str, Halves]:
     record = parse_record(bytes(consultation.ceremony_record or b""))
     seed = unwrap(bytes(session.wrapped_seed or b""), context=f"session {session.uuid}")
     result = {}
-    for key in consultation.ceremony.platform_keys.order_by("kind"):
+    for key in consultation.ceremony.platform_keys.filter(kind__in=session.kinds).order_by("kind"):
         shares = {}
         for given in session.shares.filter(kind=key.kind).select_related("holder").order_by("holder__index"):
             index = given.holder.index
@@ -155,7 +161,9 @@ def _halves(session: OpeningSession) -> dict[str, Halves]:
 
 def _back_to_waiting(session: OpeningSession, message: str) -> ShareRefused:
     """Nothing was opened: the session waits for shares again."""
-    OpeningSession.objects.filter(pk=session.pk).update(released_at=None, released_by=None, problem=message)
+    OpeningSession.objects.filter(pk=session.pk).update(
+        released_at=None, released_by=None, problem=message, releases=session.releases[:-1]
+    )
     return ShareRefused(message)
 
 

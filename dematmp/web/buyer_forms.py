@@ -14,10 +14,11 @@ from django.db.models import QuerySet
 from dematmp.accounts.models import Organisation, User
 from dematmp.consultations.errors import CpvUnknown
 from dematmp.consultations.models import KINDS, Consultation, Deadline, Lot
-from dematmp.consultations.rules import DOCUMENT_KINDS, PROCEDURES
+from dematmp.consultations.rules import DOCUMENT_KINDS, OPENING_ORDERS, PROCEDURES
 from dematmp.consultations.services import known_cpv
 
 _MAX_LOTS = 3000
+_MAX_PIECES = 100
 _LINE = re.compile(r"\s*(?:[Ll]ot\s+)?([0-9A-Za-z]{1,4})\s*[:–-]\s*(.+?)\s*")
 _WEIGHT = re.compile(r"\s*(.+?)\s*[:–-]\s*([0-9]{1,3})\s*%?\s*")
 
@@ -85,6 +86,22 @@ class ConsultationForm(forms.Form):
     estimated_value = AmountField(
         label="Valeur estimée (€ HT)", required=False, help_text="Jamais publiée. Par exemple 85 000,50."
     )
+    opening_order = forms.ChoiceField(
+        label="Ordre d'ouverture",
+        choices=list(OPENING_ORDERS.items()),
+        required=False,
+        help_text="Une offre dont la candidature est rejetée reste scellée, et inversement.",
+    )
+    required_pieces = forms.CharField(
+        label="Pièces attendues",
+        required=False,
+        max_length=8000,
+        widget=forms.Textarea({"rows": 4}),
+        help_text=(
+            "Une par ligne, avec son enveloppe : « offre : Acte d'engagement ». Les entreprises verront ce "
+            "qui manque avant de déposer ; rien ne les bloque."
+        ),
+    )
     deposit_rules = forms.CharField(
         label="Règles de dépôt", required=False, max_length=4000, widget=forms.Textarea({"rows": 3})
     )
@@ -116,6 +133,26 @@ class ConsultationForm(forms.Form):
             raise ValidationError(f"{_MAX_LOTS} lots au plus.")
         return lots
 
+    def clean_opening_order(self) -> str:
+        return self.cleaned_data["opening_order"] or "together"
+
+    def clean_required_pieces(self) -> list[dict[str, str]]:
+        pieces: list[dict[str, str]] = []
+        for line in str(self.cleaned_data["required_pieces"]).splitlines():
+            if not line.strip():
+                continue
+            kind, found, title = line.partition(":")
+            kind, title = kind.strip().lower().rstrip("s"), title.strip()
+            if not found or kind not in KINDS or not title or len(title) > 200:
+                raise ValidationError(
+                    f"Ligne illisible : « {line.strip()[:60]} ». Écrivez « offre : Acte d'engagement » ou "
+                    "« candidature : DC1 »."
+                )
+            pieces.append({"kind": kind, "title": title})
+        if len(pieces) > _MAX_PIECES:
+            raise ValidationError(f"{_MAX_PIECES} pièces au plus.")
+        return pieces
+
     def clean_criteria(self) -> list[tuple[str, int]]:
         criteria: list[tuple[str, int]] = []
         for line in str(self.cleaned_data["criteria"]).splitlines():
@@ -135,8 +172,14 @@ class ConsultationForm(forms.Form):
 
 def draft_values(consultation: Consultation) -> dict[str, object]:
     """What `ConsultationForm` shows of a draft, lots and criteria as they are typed."""
-    names = ("reference", "title", "object", "procedure", "cpv", "kinds", "estimated_value", "deposit_rules")
+    names = ("reference", "title", "object", "procedure", "cpv", "kinds", "opening_order")
     values: dict[str, object] = {name: getattr(consultation, name) for name in names}
+    values["estimated_value"], values["deposit_rules"] = (
+        consultation.estimated_value,
+        consultation.deposit_rules,
+    )
+    pieces = consultation.required_pieces
+    values["required_pieces"] = "\n".join(f"{piece['kind']} : {piece['title']}" for piece in pieces)
     values["buyer"] = consultation.buyer.uuid
     lots = consultation.lots.order_by("pk")
     values["lots"] = "\n".join(f"{lot.number} : {lot.title}" for lot in lots)

@@ -12,10 +12,12 @@ from django.utils import timezone
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
-from dematmp.accounts.models import Organisation
+from dematmp.accounts.models import Organisation, User
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.queries import ConsultationQuerySet
 from dematmp.opening import rehearsals
+from dematmp.opening.closing import undecided
+from dematmp.opening.decisions import to_decide
 from dematmp.opening.keys import lose_protector
 from dematmp.opening.models import KeyHolder, OpenedFile, OpeningSession, SealedShare
 from dematmp.opening.services import present
@@ -106,6 +108,8 @@ def _opening(request: MemberRequest, consultation: Consultation) -> dict[str, ob
         "me": next((holder for holder in holders if holder.user == request.user), None),
         "given": any(holder.user == request.user and holder.index in here for holder in holders),
         "enough": len(here) >= consultation.ceremony.threshold,
+        "kinds_now": opened.kinds if opened else consultation.opening_phases[0],
+        "several_phases": len(consultation.opening_phases) > 1,
     }
 
 
@@ -131,6 +135,19 @@ def _protectors(request: MemberRequest, consultation: Consultation) -> dict[str,
     return {"my_protectors": mine, "unused": unused if keeping else []}
 
 
+def _after(opened: OpeningSession, holders: object, user: User) -> dict[str, object]:
+    """What the committee still has to decide and to sign."""
+    signed = {each.user_id: each for each in opened.signatures.order_by("pk")}
+    rows = holders if isinstance(holders, list) else []
+    deciding = opened.state == "deciding"
+    return {
+        "undecided": len(undecided(opened)) if opened.finished_at and not opened.closed_at else 0,
+        "undecided_envelopes": sum(1 for row in to_decide(opened) if not row.decision) if deciding else 0,
+        "signatures": [(holder, signed.get(holder.user_id)) for holder, _ in rows],
+        "signed": user.pk in signed,
+    }
+
+
 @require_safe
 @holds("member")
 @ensure_csrf_cookie
@@ -140,7 +157,9 @@ def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     main = _opening(request, found)
     opened = main["session"]
     rows = []
-    if isinstance(opened, OpeningSession) and opened.released_at:
+    after: dict[str, object] = {}
+    if isinstance(opened, OpeningSession) and opened.releases:
+        after = _after(opened, main["holders"], request.user)
         envelopes = opened.envelopes.select_related("envelope__attempt__bidder").order_by("pk")
         rows = list(envelopes.prefetch_related("files"))
     twin = rehearsals.of(found) if found.published_at is None else None
@@ -157,11 +176,15 @@ def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         "twin": _opening(request, twin) if twin else None,
         "twin_to_confirm": found.published_at is None and unconfirmed.exists(),
         "fingerprint": fingerprint(found.ceremony_sha256) if found.ceremony_sha256 else "",
+        **after,
         **_protectors(request, found),
         **_program(request),
     }
-    template = "committee/_session.html" if request.headers.get("HX-Request") else "committee/session.html"
-    return render(request, template, context)
+    if not request.headers.get("HX-Request"):
+        return render(request, "committee/session.html", context)
+    # 286 stops htmx's polling: buttons that appear must not move under the keyboard.
+    settled = isinstance(opened, OpeningSession) and opened.state in ("deciding", "done")
+    return render(request, "committee/_session.html", context, status=286 if settled else 200)
 
 
 @require_safe

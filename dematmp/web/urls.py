@@ -2,7 +2,17 @@
 
 from django.urls import path, register_converter
 
-from dematmp.web import account, bidder, buyer, buyer_acts, colleagues, committee, prefecture, public
+from dematmp.web import (
+    account,
+    bidder,
+    buyer,
+    buyer_acts,
+    colleagues,
+    committee,
+    committee_minutes,
+    prefecture,
+    public,
+)
 
 
 class MinutesForm:
@@ -85,4 +95,12 @@ urlpatterns = [
     path(_COMMITTEE, committee.session, name="session"),
     path(f"{_COMMITTEE}proces-verbal.<minutes:form>", committee.minutes, name="minutes"),
     path(f"{_COMMITTEE}fichiers/<uuid:file>/", committee.opened_file, name="opened-file"),
+    path(f"{_COMMITTEE}fichiers/<uuid:file>/decision/", committee_minutes.decide_file, name="decide-file"),
+    path(f"{_COMMITTEE}decisions/", committee_minutes.decide, name="decide"),
+    path(f"{_COMMITTEE}suite/", committee_minutes.next_phase, name="next-phase"),
+    path(f"{_COMMITTEE}observations/", committee_minutes.observe, name="observe"),
+    path(f"{_COMMITTEE}clore/", committee_minutes.close, name="close-minutes"),
+    path(f"{_COMMITTEE}signer/", committee_minutes.sign, name="sign-minutes"),
+    path(f"{_COMMITTEE}clos.<minutes:form>", committee_minutes.closed, name="closed-minutes"),
+    path(f"{_COMMITTEE}signatures/<int:signature>/", committee_minutes.signed_copy, name="signed-copy"),
 ]

@@ -210,7 +210,7 @@ export async function sealAgain(record, mine, { protector, public_key: key }) {
 
 export async function sharesForSession(session, mine) {
   const shares = [];
-  for (const { kind, index, share } of mine) {
+  for (const { kind, index, share } of mine.filter((each) => session.kinds.includes(each.kind))) {
     const sealed = await sealTo(unbase64(session.public_key), share, sessionInfo(session.session, kind, index));
     shares.push({ kind, index, sealed: base64(sealed) });
     share.fill(0);

@@ -39,7 +39,7 @@ def opened(world: World, consultation: Consultation) -> OpeningSession:
     session = world.share(consultation, 0)
     world.share(consultation, 2)
     client(world.members[2], world.buyer).post(f"/openings/{session['session']}/open")
-    found = OpeningSession.objects.get()
+    found = OpeningSession.objects.get(consultation=consultation)
     unseal_all(found)
     found.refresh_from_db()
     return found

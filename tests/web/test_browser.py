@@ -15,8 +15,11 @@ from dematmp.accounts.models import User
 from dematmp.accounts.services import invite
 from dematmp.bids.models import Bid
 from dematmp.consultations import exchanges
+from dematmp.opening import closing
+from dematmp.opening.models import OpenedFile
 from dematmp.opening.tasks import unseal_session
 from tests.opening.test_opening import opened
+from tests.opening.test_phases import open_phase
 from tests.web.chromium import chromium_browser, signed_in
 from tests.world import World, make_world
 
@@ -84,9 +87,25 @@ def test_every_page_is_accessible_at_both_widths(
     exchanges.ask(consultation, text="Et le jeudi ?", now=timezone.now())
     world.deposit(consultation, tmp_path / "a")
     assert consultation.deadline is not None
+    pieces = [{"kind": "offre", "title": "Acte d'engagement"}]
+    phased = world.draft("2026-03", opening_order="candidature", required_pieces=pieces)
+    world.publish(phased, closes_in=timedelta(hours=1))
+    world.deposit(phased, tmp_path / "b")
     with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
-        opened(world, consultation)
+        session = opened(world, consultation)
+        OpenedFile.objects.filter(opened__session=session).update(verdict="unscannable")
+        for kept in OpenedFile.objects.filter(opened__session=session):
+            closing.decide_file(
+                kept, decision="examined", reason="Lu à part.", by=world.members[0], now=timezone.now()
+            )
+        closing.observe(session, text="Rien à signaler.", by=world.members[1], now=timezone.now())
+        closing.close(session, by=world.members[0], now=timezone.now())
+        open_phase(world, phased)
     draft = world.draft("2026-02")
+    third, kept = {"consultation": phased.uuid}, OpenedFile.objects.order_by("pk").first()
+    assert kept is not None
+    mine = world.members[0].protectors.kept().first()
+    assert mine is not None
     one, other = {"consultation": consultation.uuid}, {"consultation": draft.uuid}
     stop = reverse(
         "unfollow", kwargs={**one, "token": exchanges.unfollow_token(consultation, "a@example.fr")}
@@ -98,18 +117,24 @@ def test_every_page_is_accessible_at_both_widths(
     visits: dict[User | None, list[str]] = {
         None: [reverse(name) for name in ("home", "help", "journal", "accessibility", "account_login")]
         + [reverse(name) for name in ("account_signup", "account_reset_password")]
-        + ["/?closes=on", reverse("consultation", kwargs=one), stop],
+        + ["/?closes=on", reverse("consultation", kwargs=one), stop]
+        + [reverse("consultation", kwargs=third)],
         world.agent: [reverse(name) for name in ("space", "tokens", "new-company", "buyer", "buyer-new")]
         + [reverse(f"buyer{name}", kwargs=other) for name in names]
         + [reverse("buyer-consultation", kwargs=each) for each in (one, other)]
         + [reverse("buyer-questions", kwargs=one)],
         world.validator: [reverse("buyer-award", kwargs=one), reverse("buyer-consultation", kwargs=one)],
-        world.members[0]: [reverse("committee"), reverse("session", kwargs=one)],
+        world.members[0]: [reverse("committee"), reverse("session", kwargs=one)]
+        + [reverse("session", kwargs=third), reverse("decide", kwargs=third)]
+        + [reverse("decide-file", kwargs={**one, "file": kept.uuid})]
+        + [reverse(name, kwargs=one) for name in ("observe", "sign-minutes")]
+        + [reverse("new-protector", kwargs={"kind": kind}) for kind in ("phrase", "feuille", "cle-d-acces")]
+        + [reverse("lose-protector", kwargs={"protector": mine.uuid})],
         world.bidder: [
             reverse("space"),
             team,
             reverse("deposits"),
-            reverse("deposit", kwargs={"deposit": Bid.objects.get(consultation__twin_of=None).uuid}),
+            reverse("deposit", kwargs={"deposit": Bid.objects.get(consultation=consultation).uuid}),
         ],
         world.controller: [reverse("prefecture")],
     }

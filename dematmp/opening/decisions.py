@@ -1,0 +1,114 @@
+"""Between two phases: the committee decides on each opened envelope, then the next kind may be opened.
+
+R2144-1 to R2144-7 (candidatures), R2161-4 (offers examined before candidatures in open procedures).
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from django.db import transaction
+
+from dematmp.accounts.models import User
+from dematmp.accounts.rules import clean_text
+from dematmp.audit.keys import wrap
+from dematmp.audit.services import append
+from dematmp.opening.errors import DecisionRefused
+from dematmp.opening.models import ENVELOPE_DECISIONS, OpenedEnvelope, OpeningSession
+from signing.keys import new_seed, public_key
+
+
+@transaction.atomic
+def end_phase(session: OpeningSession, *, now: datetime) -> None:
+    """Every envelope of this phase is dealt with: its ephemeral key is wiped. Does nothing twice."""
+    locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
+    if locked.phase_opened_at is not None or locked.phase != session.phase:
+        return
+    locked.phase_opened_at, locked.wrapped_seed, locked.problem = now, None, ""
+    locked.save(update_fields=["phase_opened_at", "wrapped_seed", "problem"])
+    append(
+        "phase-opened",
+        {"session": str(locked.uuid), "kinds": locked.kinds},
+        consultation=locked.consultation.uuid,
+        now=now,
+    )
+
+
+def to_decide(session: OpeningSession) -> list[OpenedEnvelope]:
+    """The envelopes of this phase on which the committee decides: those that were not left sealed."""
+    rows = session.envelopes.filter(envelope__kind__in=session.kinds).exclude(state="unopened")
+    return list(rows.select_related("envelope__attempt__bidder").order_by("pk"))
+
+
+@transaction.atomic
+def decide(
+    session: OpeningSession, decisions: Mapping[str, tuple[str, str]], *, by: User, now: datetime
+) -> int:
+    """Record decisions, envelope uuid → (admitted or rejected, reason); how many changed.
+
+    Each may be changed until the next phase begins. Raises DecisionRefused.
+    """
+    locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
+    if locked.state != "deciding":
+        raise DecisionRefused("La séance n'attend pas de décision.")
+    rows = {str(row.envelope.uuid): row for row in to_decide(locked)}
+    changed = 0
+    for envelope, (decision, reason) in decisions.items():
+        row, reason = rows.get(envelope), clean_text(reason, lines=True)[:1000]
+        if row is None or decision not in ENVELOPE_DECISIONS:
+            raise DecisionRefused("Cette décision ne porte pas sur un pli ouvert de cette séance.")
+        bidder = row.envelope.attempt.bidder
+        if decision == "rejected" and not reason:
+            raise DecisionRefused(
+                f"{bidder}, lot {row.envelope.lot} : un rejet a un motif.",
+                "L'entreprise le recevra (R2181-1) ; écrivez-le en une phrase.",
+            )
+        if (row.decision, row.decision_reason) == (decision, reason):
+            continue
+        OpenedEnvelope.objects.filter(pk=row.pk).update(
+            decision=decision, decision_reason=reason, decided_by=by, decided_at=now
+        )
+        append(
+            "envelope-decision",
+            {
+                "session": str(locked.uuid),
+                "envelope": envelope,
+                "decision": decision,
+                "reason": reason,
+                "by": str(by.uuid),
+            },
+            consultation=locked.consultation.uuid,
+            now=now,
+        )
+        changed += 1
+    return changed
+
+
+@transaction.atomic
+def next_phase(session: OpeningSession, *, by: User, now: datetime) -> None:
+    """Go on to the other kind of envelope, with a new ephemeral key: the committee brings its shares again.
+
+    Raises DecisionRefused while one envelope is not decided.
+    """
+    locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
+    if locked.state != "deciding" or locked.is_last_phase:
+        raise DecisionRefused("La séance n'est pas entre deux ouvertures.")
+    waiting = sum(1 for row in to_decide(locked) if not row.decision)
+    if waiting:
+        raise DecisionRefused(f"Il reste {waiting} pli(s) sur lesquels la commission n'a pas décidé.")
+    seed = new_seed()
+    locked.phase, locked.phase_opened_at = locked.phase + 1, None
+    locked.released_at = locked.released_by = None
+    locked.public_key = public_key(seed)
+    locked.wrapped_seed = wrap(seed, context=f"session {locked.uuid}")
+    locked.save()
+    append(
+        "session-key",
+        {
+            "session": str(locked.uuid),
+            "phase": locked.phase,
+            "public_key": bytes(locked.public_key).hex(),
+            "by": str(by.uuid),
+        },
+        consultation=locked.consultation.uuid,
+        now=now,
+    )
