@@ -24,10 +24,12 @@ from rich.progress import (
 )
 
 from signing import client as api
+from signing import renewal
+from signing.ceremony import fingerprint, record_hash
 from signing.committee import Committee
 from signing.envelope import Source
 from signing.errors import ProtectorRefused, SigningError
-from signing.keys import public_key
+from signing.keys import new_seed, public_key
 from signing.protectors import (
     PASSPHRASE_CHARS,
     create_paper,
@@ -197,8 +199,6 @@ def _sheet(words: str) -> str:
 
 def deal(options: argparse.Namespace) -> dict[str, object]:
     """The president's part of the ceremony."""
-    from signing.ceremony import fingerprint, record_hash
-
     sha256 = record_hash(_client(options).deal(options.consultation))
     return {"sha256": sha256, "fingerprint": fingerprint(sha256)}
 
@@ -228,6 +228,34 @@ def check(options: argparse.Namespace) -> dict[str, object]:
 
 def _opening_of(client: Committee, options: argparse.Namespace) -> str:
     return client.twin(options.consultation) if options.rehearsal else str(options.consultation)
+
+
+def renew_offer(options: argparse.Namespace) -> dict[str, object]:
+    """The dealer of a new sharing gives an ephemeral key, kept in a file, and reads its code aloud."""
+    seed = new_seed()
+    descriptor = os.open(options.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(seed)
+    code = renewal.offer(_client(options), options.renewal, seed)
+    return {"code": code, "étape suivante": "dictez ce code à chaque détenteur, de vive voix"}
+
+
+def renew_lend(options: argparse.Namespace) -> dict[str, object]:
+    """A former holder lends its shares to the dealer whose code this is."""
+    renewal.lend(_client(options), options.renewal, _seed(options), options.code)
+    return {"state": "lent"}
+
+
+def renew_deal(options: argparse.Namespace) -> dict[str, object]:
+    """The dealer deals again, then its key's file is deleted."""
+    sha256 = renewal.deal(_client(options), options.renewal, Path(options.key).read_bytes())
+    Path(options.key).unlink()
+    return {"sha256": sha256, "fingerprint": fingerprint(sha256)}
+
+
+def renew_confirm(options: argparse.Namespace) -> dict[str, object]:
+    """A new holder checks its shares and confirms."""
+    return {"sha256": renewal.confirm(_client(options), options.renewal, _seed(options))}
 
 
 def share(options: argparse.Namespace) -> dict[str, object]:
@@ -310,6 +338,21 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--passphrase-file")
         if name == "share":
             one.add_argument("--rehearsal", action="store_true", help="à la répétition, sur le pli d'essai")
+    for name, run, help_text in (
+        ("renew-offer", renew_offer, "nouvelle répartition : donner ma clé éphémère et lire son code"),
+        ("renew-lend", renew_lend, "nouvelle répartition : prêter ma part à qui répartit"),
+        ("renew-deal", renew_deal, "nouvelle répartition : répartir de nouveau les mêmes clés"),
+        ("renew-confirm", renew_confirm, "nouvelle répartition : vérifier ma nouvelle part et confirmer"),
+    ):
+        one = verb(name, run, help_text)
+        one.add_argument("renewal", help="identifiant de la nouvelle répartition (sur sa page)")
+        if name in ("renew-offer", "renew-deal"):
+            one.add_argument("--key", type=Path, required=True, help="fichier de la clé éphémère")
+        else:
+            one.add_argument("--protector", required=True, help="fichier du protecteur, ou des mots")
+            one.add_argument("--passphrase-file")
+        if name == "renew-lend":
+            one.add_argument("--code", required=True, help="code dicté par la personne qui répartit")
     one = verb("open", open_session, "ouverture : libérer la clé de la plateforme, le quorum étant réuni")
     one.add_argument("consultation")
     one.add_argument("--rehearsal", action="store_true", help="à la répétition, sur le pli d'essai")

@@ -23,12 +23,21 @@ class Committee(Client):
         holder, send the record. Run again, it goes on where it stopped.
         """
         said = self.get(f"/consultations/{consultation}/ceremony")
-        record = base64.b64decode(str(said["record"])) if said["record"] else self._deal_one(said)
+        record = base64.b64decode(str(said["record"])) if said["record"] else self.deal_one(said)
         if said["twin"] and not self.get(f"/consultations/{said['twin']}/ceremony")["record"]:
-            self._deal_one(self.get(f"/consultations/{said['twin']}/ceremony"))
+            self.deal_one(self.get(f"/consultations/{said['twin']}/ceremony"))
         return record
 
-    def _deal_one(self, said: Mapping[str, object]) -> bytes:
+    def deal_one(
+        self,
+        said: Mapping[str, object],
+        *,
+        path: str = "",
+        seeds: Mapping[str, bytes] | None = None,
+        epoch: int = 1,
+        previous: str = "",
+    ) -> bytes:
+        """Deal new seeds, or these ones again to the holders of a later epoch."""
         members, ceremony = rows_of(said["members"]), str(said["ceremony"])
         platform = said["platform"]
         if not isinstance(platform, dict):
@@ -36,7 +45,7 @@ class Committee(Client):
         keys: dict[str, KindKeys] = {}
         shares = []
         for kind, encoded in platform.items():
-            seed = new_seed()
+            seed = seeds[kind] if seeds else new_seed()
             dealt = sharing.deal(
                 seed, ceremony=ceremony, holders=len(members), threshold=int(str(said["threshold"]))
             )
@@ -75,11 +84,12 @@ class Committee(Client):
                 keys,
                 CODE,
                 datetime.now(UTC).isoformat(timespec="seconds"),
+                epoch,
+                previous,
             )
         )
-        self.post(
-            f"/consultations/{said['consultation']}/ceremony", {"record": b64(record), "shares": shares}
-        )
+        path = path or f"/consultations/{said['consultation']}"
+        self.post(f"{path}/ceremony", {"record": b64(record), "shares": shares})
         return record
 
     def confirm(self, consultation: str, protector_seed: bytes) -> str:
@@ -96,7 +106,7 @@ class Committee(Client):
     def _confirm_one(self, said: Mapping[str, object], seed: bytes) -> str:
         data = base64.b64decode(str(said["record"] or ""))
         consultation, record = str(said["consultation"]), parse_record(data)
-        protector, _ = self._my_shares(consultation, record, seed)
+        protector, _ = self.my_shares(f"/consultations/{consultation}", record, seed)
         sha256 = record_hash(data)
         body = {"sha256": sha256, "protector": protector}
         self.post(f"/consultations/{consultation}/ceremony/confirm", body)
@@ -106,7 +116,7 @@ class Committee(Client):
         """Say that one's shares open and match: nothing of them leaves this machine."""
         said = self.get(f"/consultations/{consultation}/ceremony")
         data = base64.b64decode(str(said["record"] or ""))
-        protector, _ = self._my_shares(consultation, parse_record(data), protector_seed)
+        protector, _ = self.my_shares(f"/consultations/{consultation}", parse_record(data), protector_seed)
         body = {"sha256": record_hash(data), "protector": protector}
         self.post(f"/consultations/{consultation}/ceremony/rehearsal", body)
         return record_hash(data)
@@ -118,9 +128,7 @@ class Committee(Client):
             raise CeremonyRefused("Cette cérémonie n'a pas de consultation jumelle.")
         return str(said["twin"])
 
-    def _my_shares(
-        self, consultation: str, record: Record, seed: bytes
-    ) -> tuple[str, dict[str, tuple[int, bytes]]]:
+    def my_shares(self, path: str, record: Record, seed: bytes) -> tuple[str, dict[str, tuple[int, bytes]]]:
         """The protector whose seed this is, and my shares by kind: (index, share)."""
         public = public_key(seed)
         known = {
@@ -130,7 +138,7 @@ class Committee(Client):
         }
         mine: dict[str, tuple[int, bytes]] = {}
         used = ""
-        for row in self.rows(f"/consultations/{consultation}/shares/mine"):
+        for row in self.rows(f"{path}/shares/mine"):
             if str(row["protector"]) not in known:
                 continue
             kind, index, used = str(row["kind"]), int(str(row["index"])), str(row["protector"])
@@ -159,6 +167,7 @@ class Committee(Client):
                 "D'après l'horloge de ce poste, la date limite n'est pas passée "
                 f"({deadline:%d/%m/%Y %H:%M:%S} UTC)."
             )
+        path = f"/consultations/{consultation}"
         record = parse_record(base64.b64decode(str(said["record"] or "")))
         public = base64.b64decode(str(session["public_key"]))
         identifier, asked = str(session["session"]), session["kinds"]
@@ -170,7 +179,7 @@ class Committee(Client):
                 "index": index,
                 "sealed": b64(seal_to(public, share, sharing.session_info(identifier, kind, index))),
             }
-            for kind, (index, share) in self._my_shares(consultation, record, seed)[1].items()
+            for kind, (index, share) in self.my_shares(path, record, seed)[1].items()
             if kind in asked
         ]
         return self.post(f"/openings/{identifier}/shares", {"shares": shares})

@@ -76,6 +76,11 @@ def session_info(session: str, kind: str, index: int) -> bytes:
     return b"pli/1 share-to-session\x00" + uuid.UUID(session).bytes + kind.encode() + b"\x00" + bytes([index])
 
 
+def dealer_info(ceremony: str, kind: str, index: int) -> bytes:
+    """HPKE info of a former share lent to who deals the ceremony of the next epoch."""
+    return b"pli/1 share-to-dealer\x00" + uuid.UUID(ceremony).bytes + kind.encode() + b"\x00" + bytes([index])
+
+
 def quorum_seed(
     ceremony: str,
     shares: Mapping[int, bytes],

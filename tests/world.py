@@ -71,6 +71,7 @@ class World:
     prefecture: Organisation
     controller: User
     seeds: dict[int, bytes] = field(default_factory=dict)
+    sheets: dict[int, bytes] = field(default_factory=dict)
 
     def draft(self, reference: str = "2026-01", **more: object) -> Consultation:
         """A consultation being prepared, with one scanned piece."""
@@ -107,13 +108,19 @@ class World:
         )
         scan_version(version.pk, now=timezone.now())
 
+    def protectors(self, user: User) -> None:
+        """Two protectors: one whose seed is `seeds[pk]`, and a sheet whose seed is `sheets[pk]`."""
+        self.seeds[user.pk], self.sheets[user.pk] = new_seed(), new_seed()
+        both = (("passphrase", "Phrase secrète", self.seeds), ("paper", "Feuille de secours", self.sheets))
+        for kind, label, seeds in both:
+            public = public_key(seeds[user.pk])
+            add_protector(user, label=label, kind=kind, public=public, now=timezone.now())
+
     def keys(self, consultation: Consultation, *, threshold: int = 2, rehearsed: bool = True) -> None:
         """The ceremony, by the members' own client; the rehearsal is said to have succeeded."""
         for user in self.members:
-            if user.pk not in self.seeds:
-                self.seeds[user.pk] = new_seed()
-                for kind, seed in (("passphrase", self.seeds[user.pk]), ("paper", new_seed())):
-                    add_protector(user, label=kind, kind=kind, public=public_key(seed), now=timezone.now())
+            if not user.protectors.exists():
+                self.protectors(user)
         now = timezone.now()
         start_ceremony(consultation, members=self.members, threshold=threshold, by=self.agent, now=now)
         client(self.members[0], self.buyer).deal(str(consultation.uuid))

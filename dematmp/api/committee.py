@@ -57,7 +57,8 @@ class SealedAgainIn(Schema):
     shares: list[MemberShareIn]
 
 
-def _bytes(text: str) -> bytes:
+def decoded(text: str) -> bytes:
+    """Base64, strictly. Raises ShareRefused."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as bad:
@@ -89,8 +90,8 @@ def protector(request: HttpRequest, body: ProtectorIn) -> Status[dict[str, str]]
         bearer(request).user,
         label=body.label,
         kind=body.kind,
-        public=_bytes(body.public_key),
-        wrapped=_bytes(body.wrapped) if body.wrapped else None,
+        public=decoded(body.public_key),
+        wrapped=decoded(body.wrapped) if body.wrapped else None,
         now=timezone.now(),
     )
     return Status(201, {"protector": str(made.uuid)})
@@ -111,6 +112,23 @@ def protectors(request: HttpRequest) -> list[dict[str, object]]:
     ]
 
 
+def holders_json(ceremony: Ceremony) -> list[dict[str, object]]:
+    """The holders of a ceremony and the public keys of their protectors."""
+    return [
+        {
+            "index": holder.index,
+            "member": str(holder.user.uuid),
+            "name": str(holder.user),
+            "protectors": [
+                {"protector": str(each.uuid), "public_key": b64(each.public_key)}
+                for each in holder.protectors.order_by("pk")
+            ],
+            "confirmed": holder.confirmed_at is not None,
+        }
+        for holder in ceremony.holders.select_related("user").order_by("index")
+    ]
+
+
 @router.get("/consultations/{consultation}/ceremony", summary="La cérémonie des clés")
 def ceremony(request: HttpRequest, consultation: uuid.UUID) -> dict[str, object]:
     found = _ceremony(request, consultation)
@@ -122,19 +140,7 @@ def ceremony(request: HttpRequest, consultation: uuid.UUID) -> dict[str, object]
         "deadline": utc_text(bearing.deadline) if bearing.deadline else None,
         "kinds": bearing.kinds,
         "threshold": found.threshold,
-        "members": [
-            {
-                "index": holder.index,
-                "member": str(holder.user.uuid),
-                "name": str(holder.user),
-                "protectors": [
-                    {"protector": str(each.uuid), "public_key": b64(each.public_key)}
-                    for each in holder.protectors.order_by("pk")
-                ],
-                "confirmed": holder.confirmed_at is not None,
-            }
-            for holder in found.holders.select_related("user").order_by("index")
-        ],
+        "members": holders_json(found),
         "platform": {key.kind: b64(key.public_key) for key in found.platform_keys.order_by("kind")},
         "state": found.state,
         "record": b64(found.record) if found.record else None,
@@ -146,8 +152,8 @@ def ceremony(request: HttpRequest, consultation: uuid.UUID) -> dict[str, object]
 )
 def record(request: HttpRequest, consultation: uuid.UUID, body: RecordIn) -> Status[dict[str, str]]:
     found = _ceremony(request, consultation)
-    shares = {(each.kind, each.index, str(each.protector)): _bytes(each.sealed) for each in body.shares}
-    keys.record(found, data=_bytes(body.record), shares=shares, by=bearer(request).user, now=timezone.now())
+    shares = {(each.kind, each.index, str(each.protector)): decoded(each.sealed) for each in body.shares}
+    keys.record(found, data=decoded(body.record), shares=shares, by=bearer(request).user, now=timezone.now())
     return Status(201, {"state": "recorded"})
 
 
@@ -193,7 +199,7 @@ def my_shares(request: HttpRequest, consultation: uuid.UUID) -> list[dict[str, o
 
 @router.post("/consultations/{consultation}/shares/mine", summary="Sceller mes parts à un autre protecteur")
 def seal_again(request: HttpRequest, consultation: uuid.UUID, body: SealedAgainIn) -> dict[str, object]:
-    shares = {(each.kind, str(each.protector)): _bytes(each.sealed) for each in body.shares}
+    shares = {(each.kind, str(each.protector)): decoded(each.sealed) for each in body.shares}
     keys.seal_again(
         _ceremony(request, consultation),
         shares=shares,
@@ -234,7 +240,7 @@ def session_state(request: HttpRequest, session: uuid.UUID) -> dict[str, object]
 @router.post("/openings/{session}/shares", summary="Apporter ma part")
 def give(request: HttpRequest, session: uuid.UUID, body: SharesIn) -> dict[str, object]:
     found = _session(request, session)
-    shares = {each.kind: _bytes(each.sealed) for each in body.shares}
+    shares = {each.kind: decoded(each.sealed) for each in body.shares}
     services.give_share(found, by=bearer(request).user, shares=shares, now=timezone.now())
     return _session_state(found)
 

@@ -8,6 +8,7 @@ from dematmp.accounts.errors import AccountError
 from dematmp.api.bidder import router as bidder
 from dematmp.api.committee import router as committee
 from dematmp.api.public import router as public
+from dematmp.api.renewals import router as renewals
 from dematmp.audit.errors import AuditError
 from dematmp.bids.errors import BidError
 from dematmp.consultations.errors import ConsultationError
@@ -18,6 +19,7 @@ api = NinjaAPI(title="dematmp", version="1", docs_url="/docs", urls_namespace="a
 api.add_router("/v1", public)
 api.add_router("/v1", bidder)
 api.add_router("/v1", committee)
+api.add_router("/v1", renewals)
 
 
 def _answer(

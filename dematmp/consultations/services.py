@@ -292,6 +292,23 @@ def record_ceremony(
 
 
 @transaction.atomic
+def renew_ceremony(consultation: Consultation, *, record: bytes, sha256: str) -> None:
+    """The same keys dealt to other holders: bids sealed under either record are accepted.
+
+    Raises WrongStep once the opening began.
+    """
+    locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
+    if locked.opening_at is not None:
+        raise WrongStep(
+            "L'ouverture des plis a commencé : les détenteurs ne changent plus.",
+            "Ouvrez avec les parts de la répartition précédente.",
+        )
+    locked.former_ceremonies = [*locked.former_ceremonies, locked.ceremony_sha256]
+    locked.ceremony_record, locked.ceremony_sha256 = record, sha256
+    locked.save(update_fields=["former_ceremonies", "ceremony_record", "ceremony_sha256"])
+
+
+@transaction.atomic
 def forget_ceremony(consultation: Consultation) -> None:
     """The keys are made again: nothing is left of the former ones. Raises WrongStep once published."""
     locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)

@@ -12,13 +12,18 @@ from dematmp.audit.services import append
 from dematmp.bids.receipts import obtain_token, record_token
 from dematmp.consultations.exchanges import call
 from dematmp.consultations.models import Consultation
-from dematmp.consultations.services import forget_ceremony, make_twin, record_ceremony
+from dematmp.consultations.services import (
+    forget_ceremony,
+    make_twin,
+    record_ceremony,
+    renew_ceremony,
+)
 from dematmp.mails.models import Mail
 from dematmp.mails.services import store as store_mail
 from dematmp.mails.words import instant
 from dematmp.opening.errors import CeremonyRefused
 from dematmp.opening.models import Ceremony, KeyHolder, PlatformKey, Protector, SealedShare
-from signing.ceremony import Holder, parse_record, record_hash
+from signing.ceremony import Holder, Record, parse_record, record_hash
 from signing.errors import SigningError
 from signing.keys import OVERHEAD_BYTES, key_hash, new_seed, public_key
 from signing.protectors import protector_public
@@ -69,7 +74,7 @@ def lose_protector(protector: Protector, *, now: datetime) -> None:
         )
 
 
-def _check_members(consultation: Consultation, members: Sequence[User], threshold: int) -> None:
+def check_members(consultation: Consultation, members: Sequence[User], threshold: int) -> None:
     if not 2 <= threshold <= len(members):
         raise CeremonyRefused("Le quorum est de 2 au moins et ne dépasse pas le nombre de membres.")
     if len(members) > MAX_HOLDERS:
@@ -96,7 +101,7 @@ def start_ceremony(
     """
     if consultation.published_at:
         raise CeremonyRefused("La consultation est publiée : ses clés ne changent plus.")
-    _check_members(consultation, members, threshold)
+    check_members(consultation, members, threshold)
     forget_ceremony(consultation)
     for former in Ceremony.objects.filter(consultation=consultation):
         # Nothing was ever sealed to these keys: the platform's halves are wiped.
@@ -166,10 +171,24 @@ def holders_of(ceremony: Ceremony) -> list[Holder]:
 
 
 def consultation_of(ceremony: Ceremony) -> Consultation:
-    """The consultation that bears these keys. Raises CeremonyRefused once they are made again."""
-    if ceremony.consultation is None:
+    """The consultation of these keys. Raises CeremonyRefused once they are made again."""
+    found = ceremony.bearer
+    if found is None:
         raise CeremonyRefused("Ces clés ont été refaites depuis.")
-    return ceremony.consultation
+    return found
+
+
+def _follows(ceremony: Ceremony, parsed: Record) -> bool:
+    """Whether a record is of this epoch: the first, or the same committee's keys dealt again."""
+    former = bytes(ceremony.renews.record or b"") if ceremony.renews else b""
+    if parsed.epoch != ceremony.epoch or parsed.previous != (record_hash(former) if former else ""):
+        return False
+    if not former:
+        return True
+    before = parse_record(former).keys
+    return {kind: keys.committee for kind, keys in before.items()} == {
+        kind: keys.committee for kind, keys in parsed.keys.items()
+    }
 
 
 def record(
@@ -200,6 +219,7 @@ def record(
         (parsed.ceremony, parsed.consultation, parsed.threshold)
         != (str(ceremony.uuid), str(consultation.uuid), ceremony.threshold)
         or list(parsed.holders) != holders
+        or not _follows(ceremony, parsed)
         or {kind: keys.platform for kind, keys in parsed.keys.items()} != platform
         or set(shares) != wanted
         or any(len(sealed) != SHARE_BYTES + OVERHEAD_BYTES for sealed in shares.values())
@@ -250,6 +270,8 @@ def confirm(ceremony: Ceremony, *, sha256: str, by: User, now: datetime, protect
         if stamped is not None and locked.token is None:
             locked.token = stamped[0].response
             record_token(stamped, of=ceremony.uuid, consultation=consultation.uuid, now=now)
+        if locked.former_of is not None:
+            raise CeremonyRefused("Cette répartition a été abandonnée ou remplacée.")
         changed = locked.holders.filter(user=by, confirmed_at=None).update(confirmed_at=now)
         if not changed and not locked.holders.filter(user=by).exists():
             raise CeremonyRefused("Vous n'êtes pas détenteur d'une part de cette cérémonie.")
@@ -264,19 +286,37 @@ def confirm(ceremony: Ceremony, *, sha256: str, by: User, now: datetime, protect
         everyone = not locked.holders.filter(confirmed_at=None).exists()
         if everyone and locked.confirmed_at is None:
             locked.confirmed_at = now
-            parsed = parse_record(data)
-            record_ceremony(
-                consultation,
-                record=data,
-                sha256=sha256,
-                keys={kind: (keys.committee, keys.platform) for kind, keys in parsed.keys.items()},
-            )
+            if locked.renews is not None:
+                _replace(locked.renews, locked, data=data, sha256=sha256, now=now)
+                locked.consultation = consultation
+            else:
+                parsed = parse_record(data)
+                record_ceremony(
+                    consultation,
+                    record=data,
+                    sha256=sha256,
+                    keys={kind: (keys.committee, keys.platform) for kind, keys in parsed.keys.items()},
+                )
             if consultation.twin_of_id is not None:
                 from dematmp.opening.tasks import prepare_twin
 
                 transaction.on_commit(lambda: prepare_twin.delay(consultation.pk), robust=True)
-        locked.save(update_fields=["token", "confirmed_at"])
+        locked.save(update_fields=["token", "confirmed_at", "consultation"])
     return everyone
+
+
+def _replace(former: Ceremony, ceremony: Ceremony, *, data: bytes, sha256: str, now: datetime) -> None:
+    """The same keys, dealt again, take the place of the former shares. Raises once the opening began."""
+    consultation = consultation_of(former)
+    renew_ceremony(consultation, record=data, sha256=sha256)
+    Ceremony.objects.filter(pk=former.pk).update(consultation=None, former_of=consultation)
+    ceremony.lent.all().delete()
+    append(
+        "ceremony-renewed",
+        {"ceremony": str(ceremony.uuid), "former": str(former.uuid), "sha256": sha256},
+        consultation=consultation.uuid,
+        now=now,
+    )
 
 
 @transaction.atomic

@@ -71,6 +71,10 @@ class Ceremony(models.Model):
         Consultation, models.PROTECT, related_name="former_ceremonies_made", null=True, blank=True
     )
     twin = models.OneToOneField(Consultation, models.PROTECT, related_name="+", null=True, blank=True)
+    epoch = models.PositiveSmallIntegerField("répartition", default=1)
+    renews = models.ForeignKey("self", models.PROTECT, related_name="renewals", null=True, blank=True)
+    dealer = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    dealer_key = models.BinaryField("clé éphémère de qui répartit", null=True, blank=True)
     threshold = models.PositiveSmallIntegerField("quorum")
     started_by = models.ForeignKey(User, models.PROTECT, related_name="+")
     started_at = models.DateTimeField("commencée le")
@@ -91,6 +95,11 @@ class Ceremony(models.Model):
 
     def __str__(self) -> str:
         return str(self.uuid)
+
+    @property
+    def bearer(self) -> Consultation | None:
+        """The consultation of these keys, or of those that they are about to replace."""
+        return self.consultation or (self.renews.consultation if self.renews else None)
 
     @property
     def able(self) -> int:
@@ -123,6 +132,24 @@ class PlatformKey(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+
+class LentShare(models.Model):
+    """A share of the former ceremony, sealed by its holder to who deals the same keys again."""
+
+    ceremony = models.ForeignKey(Ceremony, models.CASCADE, related_name="lent")
+    holder = models.ForeignKey("KeyHolder", models.PROTECT, related_name="+")
+    kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
+    sealed = models.BinaryField()
+    at = models.DateTimeField("prêtée le")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["ceremony", "holder", "kind"], name="opening_lent_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.holder} {self.kind}"
 
 
 class KeyHolder(models.Model):

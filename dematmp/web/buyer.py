@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from dematmp.accounts.models import Organisation, User
+from dematmp.accounts.models import Organisation
 from dematmp.awards.models import Award
 from dematmp.bids.models import Bid
 from dematmp.bids.services import bid_state
@@ -21,12 +21,12 @@ from dematmp.consultations import exchanges, services
 from dematmp.consultations.documents import add_version
 from dematmp.consultations.errors import ConsultationError
 from dematmp.consultations.models import Consultation, Document, Question
+from dematmp.opening import renewals
 from dematmp.opening.errors import OpeningError
-from dematmp.opening.keys import start_ceremony
+from dematmp.opening.renewals import former_holders
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.buyer_forms import (
     AnswerForm,
-    CeremonyForm,
     ConsultationForm,
     DeadlineForm,
     PieceForm,
@@ -81,7 +81,7 @@ def correct(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         services.correct_consultation(found, **values)
         return "La consultation est corrigée."
 
-    return _form_page(request, found, form, title="Corriger la consultation", action="Enregistrer", act=act)
+    return form_page(request, found, form, title="Corriger la consultation", action="Enregistrer", act=act)
 
 
 @require_safe
@@ -100,6 +100,8 @@ def consultation(request: MemberRequest, consultation: uuid.UUID) -> HttpRespons
         "ceremony": ceremony,
         "holders": ceremony.holders.select_related("user").order_by("index") if ceremony else [],
         "fingerprint": fingerprint(found.ceremony_sha256) if found.ceremony_sha256 else "",
+        "renewal": renewals.pending(found) if found.published_at else None,
+        "leavers": former_holders(found),
         "open": found.is_open(now=now),
         "closed": closed,
         "unanswered": found.questions.filter(answered_at=None).count(),
@@ -120,7 +122,7 @@ def consultation(request: MemberRequest, consultation: uuid.UUID) -> HttpRespons
     return render(request, "buyer/consultation.html", context)
 
 
-def _form_page(
+def form_page(
     request: MemberRequest,
     found: Consultation,
     form: BaseForm,
@@ -168,7 +170,7 @@ def deadline(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         services.set_deadline(found, at=form.at(), by=request.user, reason=reason, now=now)
         return "La date limite est enregistrée."
 
-    return _form_page(
+    return form_page(
         request, found, form, title="Date limite de réception", action="Fixer la date limite", act=act
     )
 
@@ -187,7 +189,7 @@ def add_piece(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         )
         return f"La pièce « {file.name} » est reçue ; l'antivirus l'analyse."
 
-    return _form_page(
+    return form_page(
         request, found, form, title="Ajouter une pièce", action="Envoyer la pièce", act=act, upload=True
     )
 
@@ -216,50 +218,7 @@ def add_piece_version(request: MemberRequest, consultation: uuid.UUID, document:
         return f"La nouvelle version de « {piece.title} » est reçue ; l'antivirus l'analyse."
 
     title = f"Nouvelle version : {piece.title}"
-    return _form_page(request, found, form, title=title, action="Envoyer la version", act=act, upload=True)
-
-
-@require_http_methods(["GET", "POST"])
-@holds("agent")
-def ceremony(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
-    """Name the holders of the keys; the president then deals the shares from the command line."""
-    found = of_buyer(request.user, consultation, "agent")
-    members = User.objects.filter(memberships__organisation=found.buyer, memberships__role="member")
-    form = CeremonyForm(request.POST or None, members=members.distinct().order_by("last_name", "pk"))
-
-    def act(now: datetime) -> str:
-        chosen = list(form.cleaned_data["members"])
-        start_ceremony(
-            found, members=chosen, threshold=form.cleaned_data["threshold"], by=request.user, now=now
-        )
-        if form.cleaned_data["threshold"] > len(chosen) - 1:
-            messages.warning(
-                request,
-                "Attention : toutes les parts sont nécessaires. Une seule clé perdue perdrait les offres.",
-            )
-        return "Les détenteurs sont désignés et prévenus. Chacun doit maintenant confirmer sa part."
-
-    advice = (
-        "Les clés qui ouvriront les offres sont partagées entre des membres de la commission : chacun "
-        "détient une part, et il en faut un certain nombre (le quorum) pour ouvrir. "
-        "Prévoyez au moins deux détenteurs de plus que le quorum : une clé "
-        "perdue ne doit pas empêcher l'ouverture. "
-        "Chaque membre doit d'abord avoir créé son protecteur, depuis sa page « Commission »."
-    )
-    if not form.fields["members"].queryset.exists():  # type: ignore[attr-defined]
-        advice = (
-            "Personne n'a encore le rôle de membre de la commission. Un valideur peut inviter des collègues "
-            "depuis son espace (« Équipe »)."
-        )
-    return _form_page(
-        request,
-        found,
-        form,
-        title="Clés de la commission",
-        action="Désigner les détenteurs",
-        act=act,
-        advice=advice,
-    )
+    return form_page(request, found, form, title=title, action="Envoyer la version", act=act, upload=True)
 
 
 @require_POST
@@ -325,7 +284,7 @@ def answer(request: MemberRequest, consultation: uuid.UUID, question: uuid.UUID)
         exchanges.answer(asked, text=form.cleaned_data["answer"], by=request.user, now=now)
         return "La réponse est publiée pour tous."
 
-    return _form_page(
+    return form_page(
         request,
         found,
         form,

@@ -5,6 +5,7 @@ import uuid
 
 from django.conf import settings
 from django.contrib import messages
+from django.db.models import Q
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
@@ -15,11 +16,11 @@ from django.views.decorators.http import require_http_methods, require_safe
 from dematmp.accounts.models import Organisation, User
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.queries import ConsultationQuerySet
-from dematmp.opening import rehearsals
+from dematmp.opening import rehearsals, renewals
 from dematmp.opening.closing import undecided
 from dematmp.opening.decisions import to_decide
 from dematmp.opening.keys import lose_protector
-from dematmp.opening.models import KeyHolder, OpenedFile, OpeningSession, SealedShare
+from dematmp.opening.models import Ceremony, KeyHolder, OpenedFile, OpeningSession, SealedShare
 from dematmp.opening.services import present
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.pages import attachment, document, page_of
@@ -45,7 +46,7 @@ def _found(request: MemberRequest, consultation: uuid.UUID) -> Consultation:
     return found
 
 
-def _program(request: MemberRequest) -> dict[str, object]:
+def program(request: MemberRequest) -> dict[str, object]:
     """What the forms of a member need: the worker, its digest, the name of the CSRF cookie."""
     worker = "build/committee-worker.js"
     return {
@@ -63,7 +64,16 @@ def _program(request: MemberRequest) -> dict[str, object]:
 def session_list(request: MemberRequest) -> HttpResponse:
     """My protectors, and the consultations of which I hold a share."""
     page = page_of(request, _mine(request).soonest_first().reverse())
-    context = {"page": page, "now": timezone.now(), "protectors": request.user.protectors.kept()}
+    asked = Q(holders__user=request.user) | Q(renews__holders__user=request.user)
+    waiting = Ceremony.objects.filter(asked, former_of=None, confirmed_at=None).filter(
+        renews__consultation__buyer__in=request.user.organisations("member")
+    )
+    context = {
+        "page": page,
+        "now": timezone.now(),
+        "protectors": request.user.protectors.kept(),
+        "renewals": waiting.distinct().order_by("pk"),
+    }
     return render(request, "committee/list.html", context)
 
 
@@ -74,7 +84,7 @@ def new_protector(request: MemberRequest, kind: str) -> HttpResponse:
     """One form for each kind of protector; the browser makes it, the API enrols its public key."""
     template, label = _FORMS[kind]
     count = request.user.protectors.filter(label__startswith=label).count()
-    context = {"label": f"{label} {count + 1}" if count else label, **_program(request)}
+    context = {"label": f"{label} {count + 1}" if count else label, **program(request)}
     return render(request, template, context)
 
 
@@ -113,12 +123,12 @@ def _opening(request: MemberRequest, consultation: Consultation) -> dict[str, ob
     }
 
 
-def _protectors(request: MemberRequest, consultation: Consultation) -> dict[str, object]:
-    """Those that keep my shares of this consultation, and those that do not yet."""
-    shares = SealedShare.objects.filter(holder__ceremony=consultation.ceremony, holder__user=request.user)
+def protectors_of(user: User, ceremony: Ceremony) -> dict[str, object]:
+    """Those that keep this person's shares of a ceremony, and those that do not yet."""
+    shares = SealedShare.objects.filter(holder__ceremony=ceremony, holder__user=user)
     keeping = set(shares.order_by("pk").values_list("protector", flat=True))
     mine, unused = [], []
-    for each in request.user.protectors.kept():
+    for each in user.protectors.kept():
         if each.pk in keeping:
             mine.append(
                 {
@@ -169,6 +179,7 @@ def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     )
     context = {
         **main,
+        "renewal": renewals.pending(found),
         "rows": rows,
         "files_done": sum(1 for row in rows for file in row.files.all() if file.done_at),
         "files_total": sum(1 for row in rows for file in row.files.all()),
@@ -177,8 +188,8 @@ def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         "twin_to_confirm": found.published_at is None and unconfirmed.exists(),
         "fingerprint": fingerprint(found.ceremony_sha256) if found.ceremony_sha256 else "",
         **after,
-        **_protectors(request, found),
-        **_program(request),
+        **protectors_of(request.user, found.ceremony),
+        **program(request),
     }
     if not request.headers.get("HX-Request"):
         return render(request, "committee/session.html", context)

@@ -89,7 +89,7 @@ export async function unlock(data, passphrase) {
   }
 }
 
-async function commitment(ceremony, index, salt, share) {
+export async function commitment(ceremony, index, salt, share) {
   const data = concat(ascii("pli/1 share"), Uint8Array.of(0), uuidBytes(ceremony), Uint8Array.of(index), salt, share);
   return hex(await sha256(data));
 }
@@ -110,11 +110,12 @@ function* quorums(items, size, from = 0) {
 }
 
 // The president's part: seeds, split, commitments, every quorum recombined, each share sealed to its holder.
-export async function deal(said, { code, now }) {
+// `seeds` are dealt again for a later epoch; without them new ones are made.
+export async function deal(said, { code, now, seeds, epoch = 1, previous = "" }) {
   const keys = {};
   const shares = [];
   for (const [kind, encoded] of Object.entries(said.platform)) {
-    const seed = newSeed();
+    const seed = seeds?.[kind] ?? newSeed();
     const dealt = await split(seed, said.members.length, said.threshold);
     for (const quorum of quorums(dealt, said.threshold)) {
       if (!equal(await combine(quorum), seed)) {
@@ -159,8 +160,8 @@ export async function deal(said, { code, now }) {
     v: "ceremony/2",
     ceremony: said.ceremony,
     consultation: said.consultation,
-    epoch: 1,
-    previous: "",
+    epoch,
+    previous,
     threshold: said.threshold,
     members,
     keys,
@@ -172,11 +173,17 @@ export async function deal(said, { code, now }) {
 
 const RECORDS = new Set(["ceremony/1", "ceremony/2"]);
 
+export function parseRecord(bytes) {
+  const record = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  if (!RECORDS.has(record.v)) throw new Refused("ceremony.refused", "Version de cérémonie inconnue.");
+  return record;
+}
+
 export async function recordOf(said) {
   if (!said.record) throw new Refused("ceremony.refused", "Les parts ne sont pas encore réparties.");
   const bytes = unbase64(said.record);
-  const record = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  if (!RECORDS.has(record.v) || record.ceremony !== said.ceremony || record.consultation !== said.consultation) {
+  const record = parseRecord(bytes);
+  if (record.ceremony !== said.ceremony || record.consultation !== said.consultation) {
     throw new Refused("ceremony.refused", "Le compte rendu n'est pas celui de cette consultation.");
   }
   return { record, sha256: hex(await sha256(bytes)) };

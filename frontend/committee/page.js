@@ -31,7 +31,7 @@ function say(form, kind, title, text) {
 
 // One task of the worker; { done, result } or { done: false, code, message, next }.
 function task(form, type, given = {}) {
-  const { worker: url, organisation, consultation, closes, code, csrfCookie } = form.dataset;
+  const { worker: url, organisation, consultation, renewal, closes, code, csrfCookie } = form.dataset;
   return new Promise((resolve) => {
     const worker = new Worker(url);
     const end = (said) => {
@@ -48,7 +48,7 @@ function task(form, type, given = {}) {
       }),
     );
     const session = { organisation, csrf: cookie(csrfCookie) };
-    worker.postMessage({ type, session, consultation, deadline: closes, code, ...given });
+    worker.postMessage({ type, session, consultation, renewal, deadline: closes, code, ...given });
   });
 }
 
@@ -144,6 +144,13 @@ async function act(form, values) {
   const protector = chosen(form);
   const secret = protector?.dataset.kind === "passkey" ? await usePasskey(protector.dataset.wrapped) : undefined;
   return task(form, member, { ...values, protector: protector?.value, secret });
+}
+
+// The code that the dealer reads aloud, from the key of this machine.
+for (const box of document.querySelectorAll("[data-dealer-code]")) {
+  task(box.closest("[data-member]"), "renewCode").then(({ done, result, message }) => {
+    box.textContent = done ? result.code : message;
+  });
 }
 
 for (const form of document.querySelectorAll("[data-member]")) {

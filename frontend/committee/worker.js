@@ -12,6 +12,7 @@ import {
   unlockPasskey,
   wrapForPasskey,
 } from "./keys.js";
+import { dealAgain, dealerCode, dealerKey, forgetDealerKey, keepDealerKey, lend, newRecord } from "./renewal.js";
 import { createPaper, PAPER_WORDS, readWords, unlockPaper } from "./paper.js";
 
 async function call({ organisation, csrf }, method, path, json) {
@@ -120,6 +121,38 @@ const work = {
     if (!target) throw new Refused("protector.refused", "Choisissez l'autre protecteur.");
     const body = { sha256, shares: await sealAgain(record, shares, target) };
     return call(session, "POST", `/consultations/${consultation}/shares/mine`, body);
+  },
+  // The dealer's key never leaves this machine; its code is computed from it, not from what the platform says.
+  async renewOffer({ session, renewal }) {
+    const key = await keepDealerKey(renewal);
+    await call(session, "POST", `/renewals/${renewal}/dealer`, { public_key: base64(key) });
+    return {};
+  },
+  async renewCode({ renewal }) {
+    return { code: await dealerCode((await dealerKey(renewal)).key) };
+  },
+  async renewLend({ session, renewal, protector, typed, ...given }) {
+    const said = await call(session, "GET", `/renewals/${renewal}`);
+    const seed = await unlocked(session, { protector, ...given });
+    const { shares } = await mine(session, said.consultation, protector, seed);
+    return call(session, "POST", `/renewals/${renewal}/lent`, await lend(said, shares, typed));
+  },
+  async renewDeal({ session, renewal, code }) {
+    const said = await call(session, "GET", `/renewals/${renewal}`);
+    const rows = await call(session, "GET", `/renewals/${renewal}/lent`);
+    const now = new Date().toISOString().replace("Z", "+00:00");
+    const made = await dealAgain(said, rows, { code, now });
+    await call(session, "POST", `/renewals/${renewal}/ceremony`, made);
+    await forgetDealerKey(renewal);
+    return {};
+  },
+  async renewConfirm({ session, renewal, protector, ...given }) {
+    const said = await call(session, "GET", `/renewals/${renewal}`);
+    const { record, sha256 } = await newRecord(said);
+    const seed = await unlocked(session, { protector, ...given });
+    const rows = await call(session, "GET", `/renewals/${renewal}/shares/mine`);
+    await myShares(record, rows.filter((row) => row.protector === protector), seed);
+    return call(session, "POST", `/renewals/${renewal}/confirm`, { sha256, protector });
   },
   async share({ session, consultation, protector, deadline, ...given }) {
     if (Date.now() <= Date.parse(deadline)) {

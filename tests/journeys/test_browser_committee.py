@@ -1,5 +1,6 @@
 """The committee's whole work in a real Chromium: protectors, ceremony, rehearsal, opening by two of three."""
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from axe_playwright_python.sync_playwright import Axe
 from django.db import connection
 from django.urls import reverse
@@ -23,10 +25,11 @@ from dematmp.opening.models import OpenedFile, OpeningSession, Protector, Sealed
 from dematmp.opening.tasks import prepare_twin, unseal_session
 from dematmp.opening.unsealing import unseal_all
 from signing.keys import public_key
-from signing.protectors import unlock_paper, unlock_protector
+from signing.protectors import paper_words, unlock_paper, unlock_protector
 from storage.stores import object_store
+from tests.opening.test_renewal import newcomer
 from tests.web.chromium import chromium_browser, signed_in
-from tests.world import World, make_world
+from tests.world import World, client, make_world
 
 pytestmark = [pytest.mark.browser, pytest.mark.journey, pytest.mark.django_db(transaction=True)]
 WAIT = 60_000  # milliseconds
@@ -258,3 +261,88 @@ def test_before_the_deadline_no_door_of_the_page_opens(
             [f"/api/v1/consultations/{consultation.uuid}/opening", str(live_world.buyer.uuid)],
         )
         assert answer["code"] == "opening.before-deadline"
+
+
+def _on_the_sheet(page: Page, heading: str, button: str, seed: bytes, **typed: str) -> None:
+    form = page.locator("form", has=page.get_by_role("heading", name=heading))
+    for label, text in typed.items():
+        form.get_by_label(label.replace("_", " ")).fill(text)
+    form.get_by_label("Feuille de secours").check()
+    form.get_by_label("Les 33 mots").fill(paper_words(seed))
+    form.get_by_role("button", name=button).click()
+
+
+def test_other_holders_take_the_same_keys_in_their_browsers(
+    live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
+) -> None:
+    world = live_world
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path, files={"offre.txt": b"mon offre"})
+    newcomer(world)
+    staying = [world.members[0], world.members[1], world.members[3]]
+    with chromium_browser(chromium) as browser:
+        agent = _page(browser, live_server, world.agent)
+        agent.goto(reverse("buyer-renew", kwargs={"consultation": consultation.uuid}))
+        _accessible(agent)
+        agent.get_by_label(str(world.members[2])).uncheck()
+        agent.get_by_label(str(world.members[3])).check()
+        agent.get_by_role("button", name="Choisir ces détenteurs").click()
+        agent.get_by_text("Les détenteurs changent").wait_for()
+        pages = {user.pk: _page(browser, live_server, user) for user in world.members}
+        address = reverse("renewal", kwargs={"consultation": consultation.uuid})
+        dealer = pages[world.members[3].pk]
+        dealer.goto(reverse("committee"))
+        dealer.get_by_role("link", name="Voir ce qui m'est demandé").click()
+        dealer.get_by_role("button", name="Commencer").click()
+        code = dealer.locator("[data-dealer-code]")
+        expect(code).to_have_text(re.compile("^[0-9A-F ]{19}$"), timeout=WAIT)
+        _accessible(dealer)
+        for user in world.members[:2]:
+            page = pages[user.pk]
+            page.goto(address)
+            _accessible(page)
+            if user == world.members[0]:
+                _on_the_sheet(
+                    page,
+                    "Prêter ma part",
+                    "Prêter ma part",
+                    world.sheets[user.pk],
+                    Code_dicté="0000 0000 0000 0000",
+                )
+                page.get_by_text("n'allez pas plus loin").wait_for()
+            _on_the_sheet(
+                page,
+                "Prêter ma part",
+                "Prêter ma part",
+                world.sheets[user.pk],
+                Code_dicté=code.inner_text().lower(),
+            )
+            page.get_by_text(f"Parts prêtées : {world.members.index(user) + 1} sur 2").wait_for()
+        dealer.goto(address)
+        expect(dealer.locator("[data-dealer-code]")).to_have_text(re.compile("^[0-9A-F ]{19}$"), timeout=WAIT)
+        dealer.get_by_role("button", name="Répartir de nouveau").click()
+        dealer.get_by_text("chaque nouveau détenteur confirme").wait_for()
+        for user in staying:
+            page = pages[user.pk]
+            page.goto(address)
+            _accessible(page)
+            _on_the_sheet(
+                page, "Vérifier et confirmer ma nouvelle part", "Vérifier et confirmer", world.sheets[user.pk]
+            )
+            expect(page.get_by_role("heading", name="Vérifier et confirmer ma nouvelle part")).to_have_count(
+                0, timeout=WAIT
+            )
+        agent.goto(reverse("buyer-consultation", kwargs={"consultation": consultation.uuid}))
+        agent.get_by_text(f"Gardent une part d'une répartition précédente : {world.members[2]}").wait_for()
+        _accessible(agent)
+    consultation.refresh_from_db()
+    assert (consultation.ceremony.epoch, len(consultation.former_ceremonies)) == (2, 1)
+    # What Chromium dealt, Python opens: the bid was sealed before the change.
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1), tick=True):
+        world.share(consultation, 1)
+        session = world.share(consultation, 3)
+        client(world.members[3], world.buyer).post(f"/openings/{session['session']}/open")
+        unseal_all(OpeningSession.objects.get(consultation=consultation))
+    file = OpenedFile.objects.get(name="offre.txt", opened__envelope__kind="offre")
+    assert b"".join(object_store().open(file.key)) == b"mon offre"

@@ -105,7 +105,9 @@ def test_a_share_of_the_twin_opens_nothing_else(world: World, made: Consultation
     twin, seed = twin_of(made), world.seeds[world.members[0].pk]
     mine = client(world.members[0], world.buyer)
     record = parse_record(bytes(made.ceremony_record or b""))
-    _, shares = mine._my_shares(str(twin.uuid), parse_record(bytes(twin.ceremony_record or b"")), seed)
+    _, shares = mine.my_shares(
+        f"/consultations/{twin.uuid}", parse_record(bytes(twin.ceremony_record or b"")), seed
+    )
     real = record.keys["offre"]
     assert real.committee != bytes(twin.envelope_keys.get(kind="offre").committee)
     salt, expected = real.commitments[1]
@@ -198,7 +200,7 @@ def test_a_lost_protector_is_not_a_lost_share(world: World) -> None:
     speaker, again = client(user, world.buyer), new_seed()
     fresh = add_protector(user, label="neuf", kind="passphrase", public=public_key(again), now=timezone.now())
     record = parse_record(bytes(consultation.ceremony_record or b""))
-    _, mine = speaker._my_shares(str(consultation.uuid), record, unlock_paper(words))
+    _, mine = speaker.my_shares(f"/consultations/{consultation.uuid}", record, unlock_paper(words))
     body = {
         "sha256": consultation.ceremony_sha256,
         "shares": [

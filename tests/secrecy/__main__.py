@@ -109,7 +109,9 @@ def play(state: Path, address: str) -> dict[str, object]:
         words = (private / "tokens" / f"{slug}.words").read_text()
         sheet = unlock_paper(words)
         needles += [Needle(f"feuille {slug}", sheet), Needle(f"mots {slug}", paper_needle(words))]
-        for kind, (_, share) in clients[slug]._my_shares(uuid, record, seeds[slug])[1].items():
+        for kind, (_, share) in (
+            clients[slug].my_shares(f"/consultations/{uuid}", record, seeds[slug])[1].items()
+        ):
             shares.setdefault(kind, []).append(share)
             needles.append(Needle(f"part {slug} {kind}", share))
     needles += [Needle(f"clé {kind}", combine(each[:2])) for kind, each in shares.items()]
