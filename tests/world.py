@@ -19,8 +19,10 @@ from dematmp.accounts.services import create_organisation, give_role, issue_toke
 from dematmp.audit.keys import create_keys
 from dematmp.consultations import services
 from dematmp.consultations.documents import add_version, scan_version
+from dematmp.consultations.keys import record_rehearsal
 from dematmp.consultations.models import Consultation
-from dematmp.opening.keys import add_protector, start_ceremony
+from dematmp.opening.keys import start_ceremony
+from dematmp.opening.protectors import add_protector
 from signing.client import EnvelopePlan
 from signing.committee import Committee
 from signing.envelope import Source
@@ -129,7 +131,7 @@ class World:
         consultation.refresh_from_db()
         if rehearsed:
             sha256 = consultation.ceremony_sha256
-            assert services.record_rehearsal(consultation, ceremony_sha256=sha256, now=timezone.now())
+            assert record_rehearsal(consultation, ceremony_sha256=sha256, now=timezone.now())
             consultation.refresh_from_db()
 
     def publish(

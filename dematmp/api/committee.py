@@ -15,6 +15,7 @@ from dematmp.api.public import b64
 from dematmp.audit.services import utc_text
 from dematmp.consultations.models import Consultation
 from dematmp.opening import keys, services
+from dematmp.opening import protectors as protectors_room
 from dematmp.opening.errors import ShareRefused
 from dematmp.opening.models import Ceremony, OpeningSession, SealedShare
 
@@ -86,7 +87,7 @@ def _session(request: HttpRequest, session: uuid.UUID) -> OpeningSession:
 
 @router.post("/committee/protectors", response={201: dict}, summary="Enregistrer un protecteur")
 def protector(request: HttpRequest, body: ProtectorIn) -> Status[dict[str, str]]:
-    made = keys.add_protector(
+    made = protectors_room.add_protector(
         bearer(request).user,
         label=body.label,
         kind=body.kind,
@@ -200,7 +201,7 @@ def my_shares(request: HttpRequest, consultation: uuid.UUID) -> list[dict[str, o
 @router.post("/consultations/{consultation}/shares/mine", summary="Sceller mes parts à un autre protecteur")
 def seal_again(request: HttpRequest, consultation: uuid.UUID, body: SealedAgainIn) -> dict[str, object]:
     shares = {(each.kind, str(each.protector)): decoded(each.sealed) for each in body.shares}
-    keys.seal_again(
+    protectors_room.seal_again(
         _ceremony(request, consultation),
         shares=shares,
         sha256=body.sha256,

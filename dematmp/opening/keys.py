@@ -1,4 +1,4 @@
-"""The committee's keys: protectors, the ceremony, its confirmation by each member."""
+"""The committee's keys: the ceremony, its confirmation by each member, reminders."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,67 +11,24 @@ from dematmp.audit.keys import wrap
 from dematmp.audit.services import append
 from dematmp.bids.receipts import obtain_token, record_token
 from dematmp.consultations.exchanges import call
-from dematmp.consultations.models import Consultation
-from dematmp.consultations.services import (
+from dematmp.consultations.keys import (
     forget_ceremony,
     make_twin,
     record_ceremony,
     renew_ceremony,
 )
+from dematmp.consultations.models import Consultation
 from dematmp.mails.models import Mail
 from dematmp.mails.services import store as store_mail
 from dematmp.mails.words import instant
 from dematmp.opening.errors import CeremonyRefused
-from dematmp.opening.models import Ceremony, KeyHolder, PlatformKey, Protector, SealedShare
+from dematmp.opening.models import Ceremony, KeyHolder, PlatformKey, SealedShare
 from signing.ceremony import Holder, Record, parse_record, record_hash
 from signing.errors import SigningError
 from signing.keys import OVERHEAD_BYTES, key_hash, new_seed, public_key
-from signing.protectors import protector_public
 from signing.sharing import MAX_HOLDERS, SHARE_BYTES
 
 MIN_PROTECTORS = 2  # for each holder: losing one is not losing the share
-
-
-@transaction.atomic
-def add_protector(
-    user: User, *, label: str, kind: str, public: bytes, wrapped: bytes | None = None, now: datetime
-) -> Protector:
-    """Enrol the public key of a protector, with its seed under the passphrase if it is to be kept here.
-
-    Raises CeremonyRefused.
-    """
-    try:
-        key_hash(public)
-        if wrapped is not None and protector_public(wrapped) != public:
-            raise CeremonyRefused("Ce protecteur n'est pas celui de cette clé.")
-    except SigningError as refused:
-        raise CeremonyRefused(str(refused)) from refused
-    made = Protector.objects.create(
-        user=user, label=label[:100], kind=kind, public_key=public, wrapped=wrapped, created_at=now
-    )
-    append(
-        "keys",
-        {"protector": str(made.uuid), "member": str(user.uuid), "public_key": key_hash(public)},
-        subject=made.uuid,
-        now=now,
-    )
-    return made
-
-
-@transaction.atomic
-def lose_protector(protector: Protector, *, now: datetime) -> None:
-    """Its owner says that it is lost: no later ceremony seals to it. Raises CeremonyRefused for the last."""
-    if not protector.user.protectors.kept().exclude(pk=protector.pk).exists():
-        raise CeremonyRefused(
-            "C'est votre dernier protecteur.", "Créez-en un autre, puis déclarez celui-ci perdu."
-        )
-    if Protector.objects.filter(pk=protector.pk, lost_at=None).update(lost_at=now):
-        append(
-            "keys",
-            {"protector": str(protector.uuid), "member": str(protector.user.uuid), "lost": True},
-            subject=protector.uuid,
-            now=now,
-        )
 
 
 def check_members(consultation: Consultation, members: Sequence[User], threshold: int) -> None:
@@ -246,7 +203,7 @@ def record(
         )
 
 
-def _check_record(ceremony: Ceremony, sha256: str) -> bytes:
+def check_record(ceremony: Ceremony, sha256: str) -> bytes:
     """The bytes of the record whose hash this is. Raises CeremonyRefused."""
     data = bytes(ceremony.record or b"")
     if not data or record_hash(data) != sha256:
@@ -262,7 +219,7 @@ def _note_checked(ceremony: Ceremony, by: User, protector: str, *, now: datetime
 
 def confirm(ceremony: Ceremony, *, sha256: str, by: User, now: datetime, protector: str = "") -> bool:
     """A member confirms the record it saw; True once all have, and the consultation then bears the keys."""
-    data = _check_record(ceremony, sha256)
+    data = check_record(ceremony, sha256)
     consultation = consultation_of(ceremony)
     stamped = obtain_token(data, now=now) if ceremony.token is None else None
     with transaction.atomic():
@@ -322,7 +279,7 @@ def _replace(former: Ceremony, ceremony: Ceremony, *, data: bytes, sha256: str, 
 @transaction.atomic
 def rehearse(ceremony: Ceremony, *, sha256: str, by: User, now: datetime, protector: str = "") -> None:
     """A member says that their share opens and matches its commitment: nothing of it left their machine."""
-    _check_record(ceremony, sha256)
+    check_record(ceremony, sha256)
     if not ceremony.holders.filter(user=by).update(rehearsed_at=now):
         raise CeremonyRefused("Vous n'êtes pas détenteur d'une part de cette cérémonie.")
     _note_checked(ceremony, by, protector, now=now)
@@ -332,47 +289,6 @@ def rehearse(ceremony: Ceremony, *, sha256: str, by: User, now: datetime, protec
         consultation=consultation_of(ceremony).uuid,
         now=now,
     )
-
-
-@transaction.atomic
-def seal_again(
-    ceremony: Ceremony,
-    *,
-    shares: Mapping[tuple[str, str], bytes],
-    sha256: str,
-    by: User,
-    now: datetime,
-) -> None:
-    """A member's shares, opened with one protector in their browser and sealed there to another of theirs.
-
-    (kind, protector's uuid) → sealed share. A lost protector is thus not a lost share. Raises
-    CeremonyRefused.
-    """
-    _check_record(ceremony, sha256)
-    holder = ceremony.holders.filter(user=by).first()
-    if holder is None:
-        raise CeremonyRefused("Vous n'êtes pas détenteur d'une part de cette cérémonie.")
-    consultation = consultation_of(ceremony)
-    mine = {str(each.uuid): each for each in by.protectors.kept()}
-    protectors = {protector for _, protector in shares}
-    if (
-        not protectors <= set(mine)
-        or set(shares) != {(kind, protector) for kind in consultation.kinds for protector in protectors}
-        or any(len(sealed) != SHARE_BYTES + OVERHEAD_BYTES for sealed in shares.values())
-    ):
-        raise CeremonyRefused("Il faut une part par enveloppe, scellée à l'un de vos protecteurs.")
-    for (kind, protector), sealed in shares.items():
-        SealedShare.objects.get_or_create(
-            holder=holder, protector=mine[protector], kind=kind, defaults={"sealed": sealed}
-        )
-    for protector in sorted(protectors):
-        holder.protectors.add(mine[protector])
-        append(
-            "share-resealed",
-            {"ceremony": str(ceremony.uuid), "holder": holder.index, "protector": protector},
-            consultation=consultation.uuid,
-            now=now,
-        )
 
 
 def remind(consultation: Consultation, *, now: datetime) -> int:

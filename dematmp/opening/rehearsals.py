@@ -16,8 +16,8 @@ from dematmp.accounts.models import Organisation, User
 from dematmp.bids.attempts import EnvelopeOffer, begin, receive_part
 from dematmp.bids.models import Bid
 from dematmp.bids.services import finalise
+from dematmp.consultations.keys import receive_twin, record_rehearsal
 from dematmp.consultations.models import Consultation
-from dematmp.consultations.services import receive_twin, record_rehearsal
 from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
 from signing.envelope import Ids, SealedEnvelope, Source, seal
 

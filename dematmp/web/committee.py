@@ -19,8 +19,8 @@ from dematmp.consultations.queries import ConsultationQuerySet
 from dematmp.opening import rehearsals, renewals
 from dematmp.opening.closing import undecided
 from dematmp.opening.decisions import to_decide
-from dematmp.opening.keys import lose_protector
 from dematmp.opening.models import Ceremony, KeyHolder, OpenedFile, OpeningSession, SealedShare
+from dematmp.opening.protectors import lose_protector
 from dematmp.opening.services import present
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.pages import attachment, document, page_of

@@ -16,8 +16,9 @@ from dematmp.consultations.errors import NotReady
 from dematmp.consultations.models import Consultation
 from dematmp.opening import rehearsals
 from dematmp.opening.errors import CeremonyRefused, OpeningError
-from dematmp.opening.keys import add_protector, lose_protector, start_ceremony
+from dematmp.opening.keys import start_ceremony
 from dematmp.opening.models import OpeningSession, PlatformKey, Protector, SealedShare
+from dematmp.opening.protectors import add_protector, lose_protector
 from dematmp.opening.tasks import prepare_twin, sweep
 from dematmp.opening.unsealing import unseal_all
 from signing.ceremony import parse_record
