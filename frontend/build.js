@@ -8,6 +8,8 @@ const options = {
     early: "frontend/early.js",
     deposit: "frontend/deposit/page.js",
     "deposit-worker": "frontend/deposit/worker.js",
+    "preflight-worker": "frontend/deposit/preflight-worker.js",
+    "preflight-pdf": "frontend/deposit/pdf.js", // fetched at the first PDF only
     committee: "frontend/committee/page.js",
     "committee-worker": "frontend/committee/worker.js",
   },

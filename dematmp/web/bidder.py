@@ -25,6 +25,12 @@ from dematmp.web.templatetags.assets import sha256_of
 from signing.ceremony import fingerprint, parse_record
 
 _ROLES = ("administrator", "bidder")
+# What runs in the workers of the deposit page.
+_PROGRAMS = {
+    "deposit-worker": "Scellement et envoi",
+    "preflight-worker": "Vérification des fichiers",
+    "preflight-pdf": "Ouverture des PDF à la vérification",
+}
 
 
 def _companies(request: MemberRequest) -> list[Organisation]:
@@ -99,7 +105,6 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         messages.warning(request, "Enregistrez d'abord l'entreprise pour laquelle vous déposez.")
         return redirect("new-company")
     record = parse_record(bytes(found.ceremony_record or b""))
-    worker = "build/deposit-worker.js"
     context = {
         "consultation": found,
         "companies": companies,
@@ -112,8 +117,10 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         "ceremony_date": datetime.fromisoformat(record.date),
         "holders": record.holders,
         "threshold": record.threshold,
-        "worker_url": static(worker),
-        "worker_sha256": sha256_of(worker),
+        "worker_url": static("build/deposit-worker.js"),
+        "preflight_url": static("build/preflight-worker.js"),
+        "preflight_pdf_url": static("build/preflight-pdf.js"),
+        "programs": [(what, sha256_of(f"build/{name}.js")) for name, what in _PROGRAMS.items()],
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "done_url": reverse("deposit", kwargs={"deposit": uuid.UUID(int=0)}),
     }
