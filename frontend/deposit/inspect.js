@@ -58,7 +58,9 @@ function inspectName(file, { name, original, kind, limit }) {
 async function inspectContent(file, name, openPdf) {
   const head = await bytesOf(file, 0, HEAD);
   if (/\.pdf$/i.test(name)) return inspectPdf(file, head, openPdf);
-  if (head[0] === 0x50 && head[1] === 0x4b) return inspectZip(file, { office: ZIPPED_OFFICE.test(name), runs: RUNS, macros: MACROS_TEXT });
+  if (head[0] === 0x50 && head[1] === 0x4b) {
+    return inspectZip(file, { office: ZIPPED_OFFICE.test(name), runs: RUNS, macros: MACROS_TEXT });
+  }
   if (OLE.every((byte, at) => head[at] === byte)) return inspectOle(file, name);
   if (/\.zip$/i.test(name) || ZIPPED_OFFICE.test(name)) {
     return [warn("file.mismatch", "Ce fichier n'est pas celui que son nom annonce.")];

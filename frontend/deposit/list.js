@@ -43,13 +43,13 @@ export class FileList {
   row(each) {
     const known = this.rows.get(each.id);
     if (known?.notes === each.notes && known.name === each.name) return known;
-    const { id, file, name, notes } = each;
+    const { id, size, name, notes } = each;
     const item = known?.item ?? element("li", { className: "deposit-file" });
     if (known?.name !== name) {
       const remove = element("button", { type: "button", className: "btn btn-link p-0" }, "Retirer");
       remove.append(element("span", { className: "visually-hidden" }, ` ${name}`));
       remove.addEventListener("click", () => this.remove(id));
-      const title = element("p", { className: "mb-0" }, element("strong", {}, name), ` (${bytesText(file.size)}) `, remove);
+      const title = element("p", { className: "mb-0" }, element("strong", {}, name), ` (${bytesText(size)}) `, remove);
       item.replaceChildren(title);
     }
     for (const old of [...item.children].slice(1)) old.remove();

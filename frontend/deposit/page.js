@@ -9,6 +9,7 @@ import { bytesText, durationText, element } from "./words.js";
 
 const root = document.querySelector("[data-deposit]");
 const { consultation: uuid, worker: workerUrl, csrfCookie, limitFile, limitEnvelope, limitFiles } = root.dataset;
+const SLICE = 40; // milliseconds of work between two breaths of the page
 const worker = new Worker(workerUrl);
 const state = { zones: [], next: 1, running: false, deposit: null, spoken: 0, drawing: 0 };
 const preflight = new Preflight({ url: root.dataset.preflight, pdf: root.dataset.preflightPdf, tell: checked });
@@ -44,9 +45,9 @@ class Zone {
     return !this.section.closest("[data-lot-zone]").hidden;
   }
 
-  add(found) {
-    for (const { file, path } of found) {
-      const each = { id: (state.next += 1), file, path, notes: null, asked: false };
+  async add(found) {
+    for (const { file, path, size } of await measured(found)) {
+      const each = { id: (state.next += 1), file, path, size, notes: null, asked: false };
       this.files.push(each);
       this.byId.set(each.id, each);
     }
@@ -101,6 +102,19 @@ function draw() {
   });
 }
 
+// A browser looks at the disk the first time that it is asked for a size: thousands would freeze the page.
+async function measured(found) {
+  const sized = [];
+  let since = performance.now();
+  for (const each of found) {
+    sized.push({ ...each, size: each.file.size });
+    if (performance.now() - since < SLICE) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    since = performance.now();
+  }
+  return sized;
+}
+
 async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return [...transfer.files].map((file) => ({ file, path: file.name }));
@@ -126,11 +140,11 @@ function problems() {
   const used = state.zones.filter((zone) => zone.used);
   if (!used.some((zone) => zone.files.length)) found.push("Choisissez au moins un fichier.");
   for (const zone of used) {
-    const total = zone.files.reduce((sum, { file }) => sum + file.size, 0);
+    const total = zone.files.reduce((sum, { size }) => sum + size, 0);
     const where = zone.section.dataset.title;
     if (zone.files.length > Number(limitFiles)) found.push(`${where} : ${limitFiles} fichiers au plus.`);
     if (total > Number(limitEnvelope)) found.push(`${where} : ${bytesText(Number(limitEnvelope))} au plus.`);
-    if (zone.files.some(({ file }) => file.size > Number(limitFile))) {
+    if (zone.files.some(({ size }) => size > Number(limitFile))) {
       found.push(`${where} : un fichier dépasse ${bytesText(Number(limitFile))}.`);
     }
   }
@@ -140,7 +154,7 @@ function problems() {
 function showSummary() {
   const used = state.zones.filter((zone) => zone.used);
   const files = used.flatMap((zone) => zone.files);
-  const total = files.reduce((sum, { file }) => sum + file.size, 0);
+  const total = files.reduce((sum, { size }) => sum + size, 0);
   const empty = used.filter((zone) => !zone.files.length).map((zone) => zone.section.dataset.title);
   const lines = [`${files.length} fichier${files.length > 1 ? "s" : ""}, ${bytesText(total)}.`];
   if (files.length && empty.length) lines.push(`Rien n'est choisi pour : ${empty.join(" ; ")}.`);
@@ -246,15 +260,19 @@ async function offerResume() {
       ? `Choisissez de nouveau ces fichiers (${left.length}) :`
       : "Tous les fichiers sont retrouvés.";
   };
+  const alike = new Map(); // files that were chosen then, by what can be compared at once
+  for (const each of wanted) {
+    const like = `${each.size} ${each.modified}`;
+    if (!alike.has(like)) alike.set(like, []);
+    alike.get(like).push(each);
+  }
   for (const input of all("input[type=file]", box)) {
-    input.addEventListener("change", () => {
-      for (const file of input.files) {
-        const match = missing().find(
-          ({ name, size, modified }) =>
-            size === file.size &&
-            modified === file.lastModified &&
-            (name === file.name || name.endsWith(`/${file.name}`) || name === file.webkitRelativePath),
-        ) ?? missing().find(({ size, modified }) => size === file.size && modified === file.lastModified);
+    input.addEventListener("change", async () => {
+      for (const { file, size } of await measured([...input.files].map((file) => ({ file })))) {
+        const left = (alike.get(`${size} ${file.lastModified}`) ?? []).filter(({ key }) => !chosen.has(key));
+        const same = ({ name }) =>
+          name === file.name || name.endsWith(`/${file.name}`) || name === file.webkitRelativePath;
+        const match = left.find(same) ?? left[0];
         if (match) chosen.set(match.key, file);
       }
       show();

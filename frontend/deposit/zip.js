@@ -24,6 +24,20 @@ const DAMAGED = new Set([
   ERR_INVALID_UNCOMPRESSED_SIZE,
   ERR_LOCAL_FILE_HEADER_NOT_FOUND,
 ]);
+const WORDS = {
+  archive: {
+    what: "Cette archive",
+    broken: "Cette archive est incomplète ou abîmée.",
+    locked: "Cette archive demande un mot de passe : la commission ne pourra pas la lire.",
+    damaged: "Cette archive est abîmée : un fichier qu'elle contient ne se décompresse pas.",
+  },
+  office: {
+    what: "Ce document",
+    broken: "Ce document est incomplet ou abîmé.",
+    locked: "Ce document demande un mot de passe : la commission ne pourra pas le lire.",
+    damaged: "Ce document est abîmé : il ne se décompresse pas.",
+  },
+};
 const ZIP64_TEXT = "Archive au format ZIP64 : l'antivirus ne peut pas l'analyser. Découpez-la, ou déposez ses fichiers.";
 
 class TooMuch extends Error {}
@@ -40,7 +54,7 @@ const ranges = (file) => ({
 
 // `office` says that the name is that of an Office document; `runs` knows the name of a program.
 export async function inspectZip(file, { office, runs, macros }) {
-  const what = office ? "Ce document" : "Cette archive";
+  const words = office ? WORDS.office : WORDS.archive;
   const notes = [];
   const entries = [];
   const tail = new Uint8Array(await file.slice(Math.max(0, file.size - END_BYTES - 76)).arrayBuffer());
@@ -54,24 +68,24 @@ export async function inspectZip(file, { office, runs, macros }) {
     }
   } catch (error) {
     if (zip64) return [warn("zip.zip64", ZIP64_TEXT)];
-    if (!(error instanceof TooMuch)) return [warn("zip.broken", `${what} est incomplet${office ? "" : "e"} ou abîmé${office ? "" : "e"}.`)];
-    return [warn("zip.too-many", `${what} contient plus de 10 000 fichiers : l'antivirus ne peut pas l'analyser.`)];
+    if (!(error instanceof TooMuch)) return [warn("zip.broken", words.broken)];
+    return [warn("zip.too-many", `${words.what} contient plus de 10 000 fichiers : l'antivirus ne peut pas l'analyser.`)];
   }
   const files = entries.filter(({ directory }) => !directory);
   const named = (pattern) => files.some(({ filename }) => pattern.test(filename));
   zip64 ||= files.some((entry) => entry.zip64);
   const locked = files.some(({ encrypted }) => encrypted);
   if (zip64) notes.push(warn("zip.zip64", ZIP64_TEXT));
-  if (locked) notes.push(warn("zip.password", `${what} demande un mot de passe : la commission ne pourra pas ${office ? "le" : "la"} lire.`));
+  if (locked) notes.push(warn("zip.password", words.locked));
   if (!office && named(/\.(?:zip|7z|rar|tar|gz|tgz|bz2|xz)$/i)) {
     notes.push(warn("zip.nested", "Cette archive en contient une autre : déposez plutôt les fichiers eux-mêmes."));
   }
-  if (named(runs)) notes.push(warn("zip.program", `${what} contient un programme : l'antivirus peut l'écarter.`));
+  if (named(runs)) notes.push(warn("zip.program", `${words.what} contient un programme : l'antivirus peut l'écarter.`));
   if (named(/vbaProject\.bin$/i)) notes.push(warn("office.macros", macros));
-  if (!files.length) notes.push(warn("zip.empty", `${what} est vide.`));
+  if (!files.length) notes.push(warn("zip.empty", `${words.what} est vide.`));
   const tested = await test(files);
-  if (tested.damaged) notes.push(warn("zip.damaged", `${what} est abîmé${office ? "" : "e"} : un fichier qu'${office ? "il" : "elle"} contient ne se décompresse pas.`));
-  if (tested.bomb) notes.push(warn("zip.bomb", `${what} se décompresse en plus de ${RATIO} fois sa taille : l'antivirus peut l'écarter.`));
+  if (tested.damaged) notes.push(warn("zip.damaged", words.damaged));
+  if (tested.bomb) notes.push(warn("zip.bomb", `${words.what} se décompresse en plus de ${RATIO} fois sa taille : l'antivirus peut l'écarter.`));
   if (notes.length) return notes;
   if (office) return [good("Vérifié.")];
   const count = `${files.length} fichier${files.length > 1 ? "s" : ""} dans l'archive`;

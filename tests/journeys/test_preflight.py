@@ -1,6 +1,7 @@
 """What the deposit page says of files before they are sealed, in a real Chromium, under the policy of its workers."""
 
 import io
+import time
 import zipfile
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +41,11 @@ def _page(context: BrowserContext, world: World) -> Page:
     page.goto(reverse("new-deposit", kwargs={"consultation": consultation.uuid}))
     page.get_by_label("Lot 1 :").check()
     return page
+
+
+def _checked(page: Page, count: int) -> None:
+    said = page.locator("[data-summary]", has_text=f"{count} fichiers,").filter(has_text="Vérification faite")
+    said.wait_for(timeout=WAIT)
 
 
 def _cases(folder: Path) -> dict[str, str]:
@@ -102,12 +108,69 @@ def test_preflight_says_what_the_committee_could_not_read(
         page.get_by_text("Vérifié.").wait_for()
         assert not [url for url in asked if "preflight-pdf" in url]  # pdf.js comes with the first PDF only
         chooser.set_input_files([tmp_path / name for name in words if name != "libre.txt"])
-        page.get_by_text("Vérification faite").wait_for(timeout=WAIT)
+        _checked(page, len(words))
         rows = {row.locator("strong").inner_text(): row.inner_text() for row in page.locator("li.deposit-file").all()}
         assert {name: said for name, said in words.items() if said not in rows[name]} == {}
-        assert "rapport.pdf.exe" in rows
-        assert rows["mémoire.pdf"].count("\n") == 1  # nothing else to say of it
+        assert page.locator("li", has_text="mémoire.pdf").locator(".note-good, .note-warn").count() == 1
         assert page.get_by_role("button", name="Sceller et déposer").is_enabled()
         assert len([url for url in asked if "preflight-pdf" in url]) == 1
         assert [url for url in asked if not url.startswith(live_server.url)] == []
+        context.close()
+
+
+def test_a_file_that_holds_the_check_blocks_no_other(
+    live_world: World,  # noqa: F811
+    live_server: LiveServer,
+    chromium: str,
+    tmp_path: Path,
+) -> None:
+    files = {"avant.txt": b"a", "sans fin.pdf": odd.endless_pdf(), "après.pdf": odd.pdf()}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.bidder)
+        page = _page(context, live_world)
+        page.locator("#fichiers-1-offre").set_input_files([tmp_path / name for name in files])
+        _checked(page, len(files))
+        page.locator("li", has_text="sans fin.pdf").get_by_text("dans le temps prévu").wait_for()
+        page.locator("li", has_text="après.pdf").get_by_text("PDF de 1 page").wait_for()
+        context.close()
+
+
+# From the moment the page is told of the files: what the browser does to name them comes before.
+_WATCH = """() => {
+  window.longest = 0;
+  const tick = (last) => setTimeout(() => {
+    const now = performance.now();
+    window.longest = Math.max(window.longest, now - last);
+    tick(now);
+  });
+  addEventListener("change", () => tick(performance.now()), { capture: true, once: true });
+}"""
+
+
+def test_five_thousand_files_at_once_never_freeze_the_page(
+    live_world: World,  # noqa: F811
+    live_server: LiveServer,
+    chromium: str,
+    tmp_path: Path,
+) -> None:
+    paths = [tmp_path / f"pièce {number:04}.txt" for number in range(4990)]
+    paths += [tmp_path / f"plan {number}.pdf" for number in range(10)]
+    whole = odd.pdf()
+    for path in paths:
+        path.write_bytes(whole if path.suffix == ".pdf" else b"texte")
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.bidder)
+        page = _page(context, live_world)
+        page.evaluate(_WATCH)
+        began = time.monotonic()
+        page.locator("#fichiers-1-offre").set_input_files(paths)
+        _checked(page, len(paths))
+        taken, longest = time.monotonic() - began, page.evaluate("window.longest")
+        print(f"5 000 fichiers : {taken:.1f} s, plus long gel de la page {longest:.0f} ms")
+        assert page.locator("li.deposit-file").count() == 100
+        page.get_by_role("button", name="Afficher 100 fichiers de plus").click()
+        page.get_by_text("200 fichiers affichés sur 5000").wait_for()
+        assert longest < 1000  # milliseconds, on any machine that runs the tests
         context.close()
