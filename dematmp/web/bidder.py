@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.accounts.models import Organisation
 from dematmp.bids.models import Attempt, Bid
-from dematmp.bids.receipts import receipt
+from dematmp.bids.receipts import checks, receipt
 from dematmp.bids.services import bid_state, withdraw
 from dematmp.consultations.models import KINDS
 from dematmp.web.access import MemberRequest, holds, signed_in
@@ -82,6 +82,9 @@ def deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
     context = {
         "attempt": attempt,
         "bid": getattr(attempt, "bid", None),
+        "checks": [(lot, KINDS[kind], said) for lot, kind, said in checks(attempt.bid)]
+        if hasattr(attempt, "bid")
+        else [],
         "envelopes": envelopes,
         "expected": expected,
         "received": received,

@@ -3,7 +3,7 @@
 from wsgiref.headers import Headers
 
 _POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
-# What opens files that nobody vouches for reaches no address: no fetch, no WebAssembly, no worker of its own but ours.
+# What opens files that nobody vouches for reaches no address: no fetch, no WebAssembly.
 _PREFLIGHT = "default-src 'none'; script-src 'self'"
 
 

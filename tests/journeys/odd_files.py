@@ -46,7 +46,7 @@ def pageless_pdf() -> bytes:
 
 
 def endless_pdf() -> bytes:
-    """Half a megabyte that keeps a reader busy for minutes: each object is a string that only the file's end stops."""
+    """Half a megabyte that keeps a reader busy for minutes: each object is a string up to the file's end."""
     return b"%PDF-1.7\n" + b"1 0 obj\n(\n" * 50_000 + b"%%EOF\n"
 
 
@@ -127,6 +127,6 @@ def liar(size: int) -> bytes:
 
 
 def old_office(stream: str) -> bytes:
-    """The container of Office files before 2007, with a stream of this name in its directory (MS-CFB §2.6)."""
+    """The container of Office files before 2007, with a stream of this name in its directory (MS-CFB)."""
     name = stream.encode("utf-16-le")
     return b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1016) + name.ljust(128, b"\0") + bytes(896)

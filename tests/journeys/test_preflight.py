@@ -1,4 +1,4 @@
-"""What the deposit page says of files before they are sealed, in a real Chromium, under the policy of its workers."""
+"""What the deposit page says of files before they are sealed: a real Chromium, under its workers' policy."""
 
 import io
 import time
@@ -109,7 +109,10 @@ def test_preflight_says_what_the_committee_could_not_read(
         assert not [url for url in asked if "preflight-pdf" in url]  # pdf.js comes with the first PDF only
         chooser.set_input_files([tmp_path / name for name in words if name != "libre.txt"])
         _checked(page, len(words))
-        rows = {row.locator("strong").inner_text(): row.inner_text() for row in page.locator("li.deposit-file").all()}
+        rows = {
+            row.locator("strong").inner_text(): row.inner_text()
+            for row in page.locator("li.deposit-file").all()
+        }
         assert {name: said for name, said in words.items() if said not in rows[name]} == {}
         assert page.locator("li", has_text="mémoire.pdf").locator(".note-good, .note-warn").count() == 1
         assert page.get_by_role("button", name="Sceller et déposer").is_enabled()
