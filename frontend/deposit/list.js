@@ -15,7 +15,7 @@ export class FileList {
       this.show(this.files);
       this.rows.get(first?.id)?.item.querySelector("button").focus();
     });
-    this.text = element("p", { className: "text-secondary mb-2" });
+    this.text = element("p", { className: "text-secondary mt-2 mb-2" });
     this.more.append(this.text, element("p", { className: "actions" }, this.button));
   }
 

@@ -1,6 +1,7 @@
 """What the deposit page says of files before they are sealed: a real Chromium, under its workers' policy."""
 
 import io
+import json
 import time
 import zipfile
 from datetime import timedelta
@@ -12,6 +13,7 @@ from django.urls import reverse
 from playwright.sync_api import BrowserContext, Page, Route
 from pytest_django.live_server_helper import LiveServer
 
+from dematmp.bids.models import Bid
 from dematmp.web import static_headers
 from tests.journeys import odd_files as odd
 from tests.journeys.test_browser_deposit import live_world  # noqa: F401  (a fixture)
@@ -119,6 +121,34 @@ def test_preflight_says_what_the_committee_could_not_read(
         assert len([url for url in asked if "preflight-pdf" in url]) == 1
         assert [url for url in asked if not url.startswith(live_server.url)] == []
         context.close()
+
+
+def test_the_receipt_counts_the_checks_and_names_nothing(
+    live_world: World,  # noqa: F811
+    live_server: LiveServer,
+    chromium: str,
+    tmp_path: Path,
+) -> None:
+    files = {"mémoire.pdf": odd.pdf(), "fermé.pdf": odd.locked_pdf(user="secret"), "plan.txt": b"plan"}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.bidder)
+        _policed(context)
+        page = _page(context, live_world)
+        page.locator("#fichiers-1-offre").set_input_files([tmp_path / name for name in files])
+        _checked(page, len(files))
+        page.get_by_role("button", name="Sceller et déposer").click()
+        page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
+        page.get_by_text(
+            "3 fichiers sur 3 : sans remarque (2), PDF protégé par un mot de passe (1)"
+        ).wait_for()
+        context.close()
+    bid = Bid.objects.get()
+    (envelope,) = json.loads(bytes(bid.record))["envelopes"]
+    assert envelope["preflight"] == {"checked": 3, "codes": {"ok": 2, "pdf.password": 1}}
+    assert bid.receipt_pdf is not None
+    assert not [name for name in files if name.encode() in bytes(bid.record)]
 
 
 def test_a_file_that_holds_the_check_blocks_no_other(
