@@ -26,6 +26,7 @@ LABELS = {
     "name.too-long": "nom trop long",
     "office.macros": "document à macros",
     "office.password": "document protégé par un mot de passe",
+    "pdf.damaged": "PDF abîmé",
     "pdf.no-page": "PDF sans page",
     "pdf.password": "PDF protégé par un mot de passe",
     "pdf.too-large": "PDF trop gros pour être ouvert à la vérification",

@@ -5,15 +5,23 @@ import { PDFDataRangeTransport, PasswordException, getDocument } from "pdfjs-dis
 import { good, warn } from "./notes.js";
 
 const RANGE = 64 * 1024;
+const READ_BYTES = 64 * 1024 ** 2; // a PDF in order asks for much less; without its table of objects, for the whole file
 const UNREADABLE = warn("pdf.unreadable", "Ce fichier n'est pas un PDF lisible.");
+
+class TooMuch extends Error {}
 
 class Ranges extends PDFDataRangeTransport {
   constructor(file, fail) {
     super(file.size, null);
-    Object.assign(this, { file, fail });
+    Object.assign(this, { file, fail, asked: 0 });
   }
 
   requestDataRange(begin, end) {
+    this.asked += end - begin;
+    if (this.asked > READ_BYTES) {
+      this.fail(new TooMuch());
+      return;
+    }
     this.file
       .slice(begin, end)
       .arrayBuffer()
@@ -48,6 +56,7 @@ async function examine(file) {
     if (error instanceof PasswordException) {
       return warn("pdf.password", "Ce PDF demande un mot de passe : la commission ne pourra pas le lire.");
     }
+    if (error instanceof TooMuch) return warn("pdf.damaged", "Ce PDF est abîmé : vérifiez qu'il s'ouvre avant de le déposer.");
     if (error instanceof DOMException) throw error;
     return UNREADABLE;
   } finally {

@@ -45,6 +45,14 @@ def pageless_pdf() -> bytes:
     return objects_pdf("<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Kids[]/Count 0>>")
 
 
+def large_pdf(*, damaged: bool) -> bytes:
+    """About 80 MB; damaged, its table of objects is not where it says: a reader must search everything."""
+    stream = f"<</Length 80000000>>\nstream\n{'a' * 80_000_000}\nendstream"
+    pages = ("<</Type/Pages/Kids[3 0 R]/Count 1>>", "<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>")
+    made = objects_pdf("<</Type/Catalog/Pages 2 0 R>>", *pages, stream)
+    return made.replace(b"startxref\n", b"startxref\n9") if damaged else made
+
+
 def endless_pdf() -> bytes:
     """Half a megabyte that keeps a reader busy for minutes: each object is a string up to the file's end."""
     return b"%PDF-1.7\n" + b"1 0 obj\n(\n" * 50_000 + b"%%EOF\n"

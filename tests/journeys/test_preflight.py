@@ -62,6 +62,8 @@ def _cases(folder: Path) -> dict[str, str]:
         "fermé.pdf": (odd.locked_pdf(user="secret"), "demande un mot de passe"),
         "sans page.pdf": (odd.pageless_pdf(), "aucune page"),
         "tronqué.pdf": (whole[: len(whole) * 2 // 3], "incomplet"),
+        "gros.pdf": (odd.large_pdf(damaged=False), "Vérifié : PDF de 1 page."),
+        "gros et abîmé.pdf": (odd.large_pdf(damaged=True), "Ce PDF est abîmé"),
         "vide.pdf": (b"", "vide (0 octet)"),
         "faux.pdf": (b"pas un pdf", "pas un PDF lisible"),
         "creux.pdf": (b"%PDF-1.7\n" + bytes(3000) + b"%%EOF", "pas un PDF lisible"),
