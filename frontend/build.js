@@ -1,4 +1,5 @@
 // Bundle the theme and the scripts into dematmp/web/static/build: `node frontend/build.js [--watch]`.
+import { copyFile } from "node:fs/promises";
 import { context, build } from "esbuild";
 
 const options = {
@@ -29,4 +30,9 @@ if (process.argv.includes("--watch")) {
   await (await context(options)).watch();
 } else {
   await build(options);
+  // Their sources carry no comment that esbuild keeps, and their licences ask to be kept.
+  const kept = { "preflight-worker": "@zip.js/zip.js", "preflight-pdf": "pdfjs-dist" };
+  for (const [name, from] of Object.entries(kept)) {
+    await copyFile(`node_modules/${from}/LICENSE`, `${options.outdir}/${name}.js.LEGAL.txt`);
+  }
 }
