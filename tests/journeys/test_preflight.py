@@ -14,6 +14,7 @@ from playwright.sync_api import BrowserContext, Page, Route
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.bids.models import Bid
+from dematmp.consultations.models import Consultation
 from dematmp.web import static_headers
 from tests.journeys import odd_files as odd
 from tests.journeys.test_browser_deposit import live_world  # noqa: F401  (a fixture)
@@ -37,8 +38,7 @@ def _policed(context: BrowserContext) -> None:
     context.route("**/static/build/*.js", add)
 
 
-def _page(context: BrowserContext, world: World) -> Page:
-    consultation = world.publish(closes_in=timedelta(hours=1))
+def _page(context: BrowserContext, consultation: Consultation) -> Page:
     page = context.new_page()
     page.goto(reverse("new-deposit", kwargs={"consultation": consultation.uuid}))
     page.get_by_label("Lot 1 :").check()
@@ -101,12 +101,13 @@ def test_preflight_says_what_the_committee_could_not_read(
     words = _cases(tmp_path)
     with zipfile.ZipFile(io.BytesIO(odd.locked_archive(b"secret"))) as real:
         assert real.read("note.txt", pwd=b"secret") == b"contenu de la note"
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
     with chromium_browser(chromium) as browser:
         context = signed_in(browser, live_server, live_world.bidder)
         _policed(context)
         asked: list[str] = []
         context.on("request", lambda request: asked.append(request.url))
-        page = _page(context, live_world)
+        page = _page(context, consultation)
         chooser = page.locator("#fichiers-1-candidature")
         chooser.set_input_files(tmp_path / "libre.txt")
         page.get_by_text("Vérifié.").wait_for()
@@ -134,10 +135,11 @@ def test_the_receipt_counts_the_checks_and_names_nothing(
     files = {"mémoire.pdf": odd.pdf(), "fermé.pdf": odd.locked_pdf(user="secret"), "plan.txt": b"plan"}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
     with chromium_browser(chromium) as browser:
         context = signed_in(browser, live_server, live_world.bidder)
         _policed(context)
-        page = _page(context, live_world)
+        page = _page(context, consultation)
         page.locator("#fichiers-1-offre").set_input_files([tmp_path / name for name in files])
         _checked(page, len(files))
         page.get_by_role("button", name="Sceller et déposer").click()
@@ -146,7 +148,7 @@ def test_the_receipt_counts_the_checks_and_names_nothing(
             "3 fichiers sur 3 : sans remarque (2), PDF protégé par un mot de passe (1)"
         ).wait_for()
         context.close()
-    bid = Bid.objects.get()
+    bid = Bid.objects.get(consultation__twin_of=None)
     (envelope,) = json.loads(bytes(bid.record))["envelopes"]
     assert envelope["preflight"] == {"checked": 3, "codes": {"ok": 2, "pdf.password": 1}}
     assert bid.receipt_pdf is not None
@@ -162,9 +164,10 @@ def test_a_file_that_holds_the_check_blocks_no_other(
     files = {"avant.txt": b"a", "sans fin.pdf": odd.endless_pdf(), "après.pdf": odd.pdf()}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
     with chromium_browser(chromium) as browser:
         context = signed_in(browser, live_server, live_world.bidder)
-        page = _page(context, live_world)
+        page = _page(context, consultation)
         page.locator("#fichiers-1-offre").set_input_files([tmp_path / name for name in files])
         _checked(page, len(files))
         page.locator("li", has_text="sans fin.pdf").get_by_text("dans le temps prévu").wait_for()
@@ -195,9 +198,10 @@ def test_five_thousand_files_at_once_never_freeze_the_page(
     whole = odd.pdf()
     for path in paths:
         path.write_bytes(whole if path.suffix == ".pdf" else b"texte")
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
     with chromium_browser(chromium) as browser:
         context = signed_in(browser, live_server, live_world.bidder)
-        page = _page(context, live_world)
+        page = _page(context, consultation)
         page.evaluate(_WATCH)
         began = time.monotonic()
         page.locator("#fichiers-1-offre").set_input_files(paths)
