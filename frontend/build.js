@@ -1,4 +1,5 @@
 // Bundle the theme and the scripts into dematmp/web/static/build: `node frontend/build.js [--watch]`.
+import { copyFile } from "node:fs/promises";
 import { context, build } from "esbuild";
 
 const options = {
@@ -8,6 +9,8 @@ const options = {
     early: "frontend/early.js",
     deposit: "frontend/deposit/page.js",
     "deposit-worker": "frontend/deposit/worker.js",
+    "preflight-worker": "frontend/deposit/preflight-worker.js",
+    "preflight-pdf": "frontend/deposit/pdf.js", // fetched at the first PDF only
     committee: "frontend/committee/page.js",
     "committee-worker": "frontend/committee/worker.js",
   },
@@ -27,4 +30,9 @@ if (process.argv.includes("--watch")) {
   await (await context(options)).watch();
 } else {
   await build(options);
+  // Their sources carry no comment that esbuild keeps, and their licences ask to be kept.
+  const kept = { "preflight-worker": "@zip.js/zip.js", "preflight-pdf": "pdfjs-dist" };
+  for (const [name, from] of Object.entries(kept)) {
+    await copyFile(`node_modules/${from}/LICENSE`, `${options.outdir}/${name}.js.LEGAL.txt`);
+  }
 }

@@ -17,6 +17,7 @@ from dematmp.audit.services import utc_text
 from dematmp.bids import attempts, services
 from dematmp.bids.errors import EnvelopeRefused, PartTruncated
 from dematmp.bids.models import Attempt, Bid, SealedObject
+from dematmp.bids.preflight import Said
 from dematmp.bids.receipts import receipt
 
 router = Router(tags=["dépôt"], auth=doors("bidder", "administrator"))
@@ -49,8 +50,21 @@ class DigestIn(Schema):
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+# What a check may be called: as narrow as what the receipt will show of it.
+CheckCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,19}(?:\.[a-z0-9][a-z0-9-]{0,29})?$")]
+
+
+class PreflightIn(Schema):
+    envelope: uuid.UUID
+    checked: Annotated[int, Field(strict=True, ge=0, le=10**6)]
+    codes: Annotated[
+        dict[CheckCode, Annotated[int, Field(strict=True, ge=1, le=10**6)]], Field(max_length=64)
+    ]
+
+
 class FinaliseIn(Schema):
     objects: list[DigestIn]
+    preflight: Annotated[list[PreflightIn], Field(max_length=1000)] = []  # empty: nothing was checked
 
 
 def _clock(text: str | None) -> datetime | None:
@@ -170,6 +184,7 @@ def finalise(request: HttpRequest, attempt: uuid.UUID, body: FinaliseIn) -> dict
     bid = services.finalise(
         _attempt(request, attempt),
         digests={(each.envelope, each.name): each.sha256 for each in body.objects},
+        preflight=[Said(each.envelope, each.checked, each.codes) for each in body.preflight],
         by=bearer(request).user,
         now=now,
     )

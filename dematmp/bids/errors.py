@@ -70,6 +70,13 @@ class DigestMismatch(BidError):
     next = "Renvoyez les parties de cet objet, puis finalisez de nouveau."
 
 
+class PreflightRefused(BidError):
+    """The summary of the checks made before sealing cannot be one of this deposit."""
+
+    code = "deposit.preflight-refused"
+    next = "Rechargez la page et reprenez l'envoi ; la ligne de commande finalise sans ce résumé."
+
+
 class AlreadyDeposited(BidError):
     """The attempt is final; its receipt stands."""
 

@@ -32,6 +32,7 @@ class Attempt(models.Model):
     announced_bytes = models.PositiveBigIntegerField("taille annoncée (octets)")
     finalised_at = models.DateTimeField("finalisation reçue le", null=True, blank=True)
     finalised_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    preflight = models.JSONField("vérification avant scellement", default=dict, blank=True)
     objects = AttemptQuerySet.as_manager()
 
     class Meta:

@@ -18,6 +18,7 @@ from dematmp.audit.documents import render
 from dematmp.audit.keys import journal_signer, seal_material, timestamp_anchors, timestamp_authority
 from dematmp.audit.services import append, utc_text
 from dematmp.bids.models import Bid
+from dematmp.bids.preflight import sentence
 from signing.errors import TimestampRefused
 from signing.pdf import seal_pdf
 from signing.timestamps import Stamp, request_token
@@ -62,6 +63,14 @@ def receipt(bid: Bid) -> dict[str, object]:
             "qualified": False,
         },
     }
+
+
+def checks(bid: Bid) -> list[tuple[str, str, str]]:
+    """(lot, kind, what was checked before sealing) of each envelope, in French."""
+    return [
+        (each["lot"], each["kind"], sentence(each.get("preflight"), files=max(0, len(each["objects"]) - 2)))
+        for each in json.loads(bytes(bid.record))["envelopes"]
+    ]
 
 
 def stamp(bid: Bid, *, now: datetime) -> bool:
@@ -122,6 +131,7 @@ def receipt_pdf(bid: Bid, *, now: datetime) -> bytes:
     data["deadline_local"] = _local(bid.deadline, zone)
     data["token_local"] = _local(bid.token_at, zone) if bid.token_at else ""
     data["zone"] = settings.TIME_ZONE
+    data["checks"] = checks(bid)
     data["checkpoint"] = bid.proof.split("\n\n", 1)[-1]
     pdf = render("receipt", data, title=f"Accusé de réception {bid.number}")
     material = seal_material()

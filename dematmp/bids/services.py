@@ -5,7 +5,7 @@ One transaction with its journal entry and its receipt. Then stamp it and seal i
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from django.conf import settings
@@ -13,6 +13,7 @@ from django.db import transaction
 
 from dematmp.accounts.models import User
 from dematmp.audit.services import append, canonical, utc_text
+from dematmp.bids import preflight as checks
 from dematmp.bids.errors import DigestMismatch, Incomplete, TooLate
 from dematmp.bids.models import Attempt, Bid, Part, SealedObject
 from dematmp.bids.rules import Candidate, is_late, states
@@ -27,21 +28,30 @@ from storage.stores import object_store
 
 
 def finalise(
-    attempt: Attempt, *, digests: Mapping[tuple[uuid.UUID, str], str], by: User, now: datetime
+    attempt: Attempt,
+    *,
+    digests: Mapping[tuple[uuid.UUID, str], str],
+    preflight: Sequence[checks.Said] = (),
+    by: User,
+    now: datetime,
 ) -> Bid:
     """The deposit is made at `now`, the server's receive time.
 
     The same bid comes back when it is called again.
 
-    `digests` are the composite SHA-256 that the client computed, by (envelope, object name).
-    Raises Incomplete, DigestMismatch.
+    `digests` are the composite SHA-256 that the client computed, by (envelope, object name); `preflight` is
+    what it said of the files before it sealed them, empty when it checked nothing.
+    Raises Incomplete, DigestMismatch, PreflightRefused.
     """
     if (done := Bid.objects.filter(attempt=attempt).first()) is not None:
         return done
     sealed = _sealed(attempt)
     _check_complete(sealed)
     _check_digests(sealed, digests)
-    Attempt.objects.filter(pk=attempt.pk, finalised_at=None).update(finalised_at=now, finalised_by=by)
+    said = checks.summary(preflight, files=_files(sealed))
+    Attempt.objects.filter(pk=attempt.pk, finalised_at=None).update(
+        finalised_at=now, finalised_by=by, preflight=said
+    )
     # The instant is kept: after a crash from here the sweep makes this deposit, received at that instant.
     return complete(attempt, now=now)
 
@@ -75,6 +85,14 @@ def _sealed(attempt: Attempt) -> list[SealedObject]:
     )
 
 
+def _files(sealed: list[SealedObject]) -> dict[uuid.UUID, int]:
+    """Files of each envelope: its objects but the list (0.cob) and the closing record (t.cob)."""
+    counts: dict[uuid.UUID, int] = {}
+    for each in sealed:
+        counts[each.envelope.uuid] = counts.get(each.envelope.uuid, -2) + 1
+    return counts
+
+
 def _lost(attempt: Attempt, sealed: list[SealedObject], *, now: datetime) -> Incomplete:
     """The store lost bytes that were acknowledged: it is written in the journal, and they are asked for."""
     store = object_store()
@@ -95,7 +113,7 @@ def _lost(attempt: Attempt, sealed: list[SealedObject], *, now: datetime) -> Inc
             subject=attempt.uuid,
             now=now,
         )
-        Attempt.objects.filter(pk=attempt.pk).update(finalised_at=None, finalised_by=None)
+        Attempt.objects.filter(pk=attempt.pk).update(finalised_at=None, finalised_by=None, preflight={})
     return Incomplete(
         f"Offre pas encore déposée : le stockage a perdu {len(gone)} objet(s) qu'il avait reçus. "
         "L'incident est inscrit au journal."
@@ -174,6 +192,7 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
                     "kind": envelope.kind,
                     "header": header_hash(bytes(envelope.header)).hex(),
                     "keys": hashlib.sha256(bytes(envelope.keys)).hexdigest(),
+                    "preflight": attempt.preflight.get(str(envelope.uuid)),
                     "objects": [
                         {
                             "name": each.name,

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.accounts.models import Organisation
 from dematmp.bids.models import Attempt, Bid
-from dematmp.bids.receipts import receipt
+from dematmp.bids.receipts import checks, receipt
 from dematmp.bids.services import bid_state, withdraw
 from dematmp.consultations.models import KINDS
 from dematmp.web.access import MemberRequest, holds, signed_in
@@ -25,6 +25,12 @@ from dematmp.web.templatetags.assets import sha256_of
 from signing.ceremony import fingerprint, parse_record
 
 _ROLES = ("administrator", "bidder")
+# What runs in the workers of the deposit page.
+_PROGRAMS = {
+    "deposit-worker": "Scellement et envoi",
+    "preflight-worker": "Vérification des fichiers",
+    "preflight-pdf": "Ouverture des PDF à la vérification",
+}
 
 
 def _companies(request: MemberRequest) -> list[Organisation]:
@@ -76,6 +82,9 @@ def deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
     context = {
         "attempt": attempt,
         "bid": getattr(attempt, "bid", None),
+        "checks": [(lot, KINDS[kind], said) for lot, kind, said in checks(attempt.bid)]
+        if hasattr(attempt, "bid")
+        else [],
         "envelopes": envelopes,
         "expected": expected,
         "received": received,
@@ -99,7 +108,6 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         messages.warning(request, "Enregistrez d'abord l'entreprise pour laquelle vous déposez.")
         return redirect("new-company")
     record = parse_record(bytes(found.ceremony_record or b""))
-    worker = "build/deposit-worker.js"
     context = {
         "consultation": found,
         "companies": companies,
@@ -112,8 +120,10 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         "ceremony_date": datetime.fromisoformat(record.date),
         "holders": record.holders,
         "threshold": record.threshold,
-        "worker_url": static(worker),
-        "worker_sha256": sha256_of(worker),
+        "worker_url": static("build/deposit-worker.js"),
+        "preflight_url": static("build/preflight-worker.js"),
+        "preflight_pdf_url": static("build/preflight-pdf.js"),
+        "programs": [(what, sha256_of(f"build/{name}.js")) for name, what in _PROGRAMS.items()],
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "done_url": reverse("deposit", kwargs={"deposit": uuid.UUID(int=0)}),
     }

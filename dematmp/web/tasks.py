@@ -10,7 +10,15 @@ from dematmp.audit.models import Entry
 from dematmp.audit.services import append
 from dematmp.web.templatetags.assets import sha256_of
 
-PROGRAMS = ("site", "deposit", "deposit-worker", "committee", "committee-worker")
+PROGRAMS = (
+    "site",
+    "deposit",
+    "deposit-worker",
+    "preflight-worker",
+    "preflight-pdf",
+    "committee",
+    "committee-worker",
+)
 
 
 @shared_task

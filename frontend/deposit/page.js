@@ -1,46 +1,33 @@
-// The deposit page: choose, check, seal and send, resume. The work itself is in the worker.
+// The deposit page: choose, check, seal and send, resume. The work itself is in two workers: one that checks the files
+// (preflight.js), one that seals and sends.
 import { cleanNames } from "../sealing/names.js";
 import { forget, pending } from "./drafts.js";
+import { FileList } from "./list.js";
+import { summary } from "./notes.js";
+import { Preflight } from "./preflight.js";
+import { bytesText, durationText, element } from "./words.js";
 
 const root = document.querySelector("[data-deposit]");
 const { consultation: uuid, worker: workerUrl, csrfCookie, limitFile, limitEnvelope, limitFiles } = root.dataset;
+const SLICE = 40; // milliseconds of work between two breaths of the page
 const worker = new Worker(workerUrl);
-const state = { zones: [], next: 1, running: false, deposit: null, spoken: 0, started: 0 };
+const state = { zones: [], next: 1, running: false, deposit: null, spoken: 0, drawing: 0 };
+const preflight = new Preflight({ url: root.dataset.preflight, pdf: root.dataset.preflightPdf, tell: checked });
 
 const find = (selector, within = root) => within.querySelector(selector);
 const all = (selector, within = root) => [...within.querySelectorAll(selector)];
 const cookie = () => document.cookie.split("; ").find((each) => each.startsWith(`${csrfCookie}=`))?.split("=")[1] ?? "";
 const organisation = () => find("[name=organisation]").value;
 
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
-export function bytesText(count) {
-  let value = count;
-  for (const unit of ["octets", "Ko", "Mo", "Go"]) {
-    if (value < 1024 || unit === "Go") {
-      return unit === "octets" ? `${value} octet${value > 1 ? "s" : ""}` : `${value.toFixed(1).replace(".", ",")} ${unit}`;
-    }
-    value /= 1024;
-  }
-  return "";
-}
-
-function durationText(seconds) {
-  if (!Number.isFinite(seconds)) return "";
-  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")}`;
-}
-
 // Zones: one for each lot that is ticked and each envelope that is asked for.
 class Zone {
   constructor(section) {
-    Object.assign(this, { section, lot: section.dataset.lot, kind: section.dataset.kind, files: [] });
-    this.list = find("[data-files]", section);
+    Object.assign(this, { section, lot: section.dataset.lot, kind: section.dataset.kind, files: [], byId: new Map() });
+    this.list = new FileList({
+      list: find("[data-files]", section),
+      more: find("[data-more]", section),
+      remove: (id) => this.remove(id),
+    });
     for (const input of all("input[type=file]", section)) {
       input.addEventListener("change", () => {
         this.add([...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
@@ -58,51 +45,74 @@ class Zone {
     return !this.section.closest("[data-lot-zone]").hidden;
   }
 
-  add(found) {
-    for (const { file, path } of found) this.files.push({ id: (state.next += 1), file, path, notes: null });
-    this.renamed();
-    worker.postMessage({
-      type: "inspect",
-      limit: Number(limitFile),
-      files: this.files
-        .filter(({ notes }) => notes === null)
-        .map(({ id, file, name, path }) => ({ id, file, name, original: path, kind: this.kind })),
-    });
-    this.show();
-  }
-
-  renamed() {
-    const names = cleanNames(this.files.map(({ path }) => path));
-    this.files.forEach((each, at) => Object.assign(each, { name: names[at] }));
+  async add(found) {
+    for (const { file, path, size } of await measured(found)) {
+      const each = { id: (state.next += 1), file, path, size, notes: null, asked: false };
+      this.files.push(each);
+      this.byId.set(each.id, each);
+    }
+    this.check();
   }
 
   remove(id) {
     this.files = this.files.filter((each) => each.id !== id);
-    this.renamed();
-    this.show();
+    this.byId.delete(id);
+    preflight.drop(id);
+    this.check();
     find("input[type=file]", this.section).focus();
   }
 
-  show() {
-    this.list.replaceChildren(...this.files.map((each) => this.row(each)));
-    showSummary();
-  }
-
-  row({ id, file, name, notes }) {
-    const remove = element("button", { type: "button", className: "btn btn-link p-0" }, "Retirer");
-    remove.append(element("span", { className: "visually-hidden" }, ` ${name}`));
-    remove.addEventListener("click", () => this.remove(id));
-    const item = element("li", { className: "deposit-file" });
-    item.append(
-      element("p", { className: "mb-0" }, element("strong", {}, name), ` (${bytesText(file.size)}) `, remove),
+  // A file whose name changes is checked again under its new name.
+  check() {
+    const names = cleanNames(this.files.map(({ path }) => path));
+    this.files.forEach((each, at) => {
+      if (each.name !== names[at]) Object.assign(each, { name: names[at], notes: null, asked: false });
+    });
+    const fresh = this.files.filter(({ notes, asked }) => notes === null && !asked);
+    for (const each of fresh) each.asked = true;
+    preflight.add(
+      fresh.map(({ id, file, name, path }) => ({
+        id,
+        file,
+        name,
+        original: path,
+        kind: this.kind,
+        limit: Number(limitFile),
+      })),
     );
-    for (const note of notes ?? []) {
-      const text = note.level === "good" ? "Vérifié" : note.text;
-      item.append(element("p", { className: `mb-0 note-${note.level}` }, text));
-    }
-    if (notes === null) item.append(element("p", { className: "mb-0 text-secondary" }, "Vérification…"));
-    return item;
+    draw();
   }
+}
+
+function checked(id, notes) {
+  for (const zone of state.zones) {
+    const found = zone.byId.get(id);
+    if (found) found.notes = notes;
+  }
+  draw();
+}
+
+// Once a frame, whatever the number of answers.
+function draw() {
+  if (state.drawing) return;
+  state.drawing = requestAnimationFrame(() => {
+    state.drawing = 0;
+    for (const zone of state.zones) zone.list.show(zone.files);
+    showSummary();
+  });
+}
+
+// A browser looks at the disk the first time that it is asked for a size: thousands would freeze the page.
+async function measured(found) {
+  const sized = [];
+  let since = performance.now();
+  for (const each of found) {
+    sized.push({ ...each, size: each.file.size });
+    if (performance.now() - since < SLICE) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    since = performance.now();
+  }
+  return sized;
 }
 
 async function dropped(transfer) {
@@ -130,11 +140,11 @@ function problems() {
   const used = state.zones.filter((zone) => zone.used);
   if (!used.some((zone) => zone.files.length)) found.push("Choisissez au moins un fichier.");
   for (const zone of used) {
-    const total = zone.files.reduce((sum, { file }) => sum + file.size, 0);
+    const total = zone.files.reduce((sum, { size }) => sum + size, 0);
     const where = zone.section.dataset.title;
     if (zone.files.length > Number(limitFiles)) found.push(`${where} : ${limitFiles} fichiers au plus.`);
     if (total > Number(limitEnvelope)) found.push(`${where} : ${bytesText(Number(limitEnvelope))} au plus.`);
-    if (zone.files.some(({ file }) => file.size > Number(limitFile))) {
+    if (zone.files.some(({ size }) => size > Number(limitFile))) {
       found.push(`${where} : un fichier dépasse ${bytesText(Number(limitFile))}.`);
     }
   }
@@ -144,14 +154,23 @@ function problems() {
 function showSummary() {
   const used = state.zones.filter((zone) => zone.used);
   const files = used.flatMap((zone) => zone.files);
-  const total = files.reduce((sum, { file }) => sum + file.size, 0);
+  const total = files.reduce((sum, { size }) => sum + size, 0);
   const empty = used.filter((zone) => !zone.files.length).map((zone) => zone.section.dataset.title);
   const lines = [`${files.length} fichier${files.length > 1 ? "s" : ""}, ${bytesText(total)}.`];
   if (files.length && empty.length) lines.push(`Rien n'est choisi pour : ${empty.join(" ; ")}.`);
-  find("[data-summary]").textContent = lines.join(" ");
+  if (files.length) lines.push(checksText(files));
+  const said = find("[data-summary]");
+  if (said.textContent !== lines.join(" ")) said.textContent = lines.join(" "); // it is read aloud at each change
   const wrong = problems();
   find("[data-problems]").replaceChildren(...(files.length ? wrong : []).map((text) => element("p", { className: "mb-0" }, text)));
   find("[data-send]").disabled = wrong.length > 0 || state.running;
+}
+
+function checksText(files) {
+  if (files.some(({ notes }) => notes === null)) return "Vérification en cours : vous pouvez déposer sans l'attendre.";
+  const odd = files.filter(({ notes }) => notes.some(({ level }) => level === "warn")).length;
+  if (!odd) return "Vérification faite : aucune remarque.";
+  return `Vérification faite : ${odd} fichier${odd > 1 ? "s" : ""} à regarder. Rien ne vous empêche de déposer.`;
 }
 
 // Progress, spoken at each tenth only.
@@ -179,6 +198,15 @@ function running(now) {
   find("[data-choose]").hidden = now;
   find("[data-progress]").hidden = !now;
   if (now) find("[data-progress] h2").focus();
+  else checkAgain();
+}
+
+// What was not checked yet when the sending began.
+function checkAgain() {
+  for (const zone of state.zones) {
+    for (const each of zone.files) each.asked = each.notes !== null;
+    zone.check();
+  }
 }
 
 function showNotice(kind, title, text) {
@@ -192,6 +220,7 @@ const session = () => ({ organisation: organisation(), csrf: cookie() });
 
 async function send() {
   running(true);
+  preflight.stop();
   const answer = await fetch(`/api/v1/consultations/${uuid}`, { credentials: "same-origin" });
   worker.postMessage({
     type: "deposit",
@@ -199,7 +228,12 @@ async function send() {
     consultation: await answer.json(),
     envelopes: state.zones
       .filter((zone) => zone.used && zone.files.length)
-      .map(({ lot, kind, files }) => ({ lot, kind, files: files.map(({ file, name }) => ({ file, name })) })),
+      .map(({ lot, kind, files }) => ({
+        lot,
+        kind,
+        files: files.map(({ file, name }) => ({ file, name })),
+        preflight: summary(files),
+      })),
   });
 }
 
@@ -226,15 +260,19 @@ async function offerResume() {
       ? `Choisissez de nouveau ces fichiers (${left.length}) :`
       : "Tous les fichiers sont retrouvés.";
   };
+  const alike = new Map(); // files that were chosen then, by what can be compared at once
+  for (const each of wanted) {
+    const like = `${each.size} ${each.modified}`;
+    if (!alike.has(like)) alike.set(like, []);
+    alike.get(like).push(each);
+  }
   for (const input of all("input[type=file]", box)) {
-    input.addEventListener("change", () => {
-      for (const file of input.files) {
-        const match = missing().find(
-          ({ name, size, modified }) =>
-            size === file.size &&
-            modified === file.lastModified &&
-            (name === file.name || name.endsWith(`/${file.name}`) || name === file.webkitRelativePath),
-        ) ?? missing().find(({ size, modified }) => size === file.size && modified === file.lastModified);
+    input.addEventListener("change", async () => {
+      for (const { file, size } of await measured([...input.files].map((file) => ({ file })))) {
+        const left = (alike.get(`${size} ${file.lastModified}`) ?? []).filter(({ key }) => !chosen.has(key));
+        const same = ({ name }) =>
+          name === file.name || name.endsWith(`/${file.name}`) || name === file.webkitRelativePath;
+        const match = left.find(same) ?? left[0];
         if (match) chosen.set(match.key, file);
       }
       show();
@@ -269,15 +307,6 @@ async function waitForSession() {
 
 worker.addEventListener("message", ({ data }) => {
   switch (data.type) {
-    case "inspected": {
-      for (const zone of state.zones) {
-        const found = zone.files.find(({ id }) => id === data.id);
-        if (!found) continue;
-        found.notes = data.notes;
-        zone.show();
-      }
-      return;
-    }
     case "draft":
       state.deposit = data.deposit;
       return;

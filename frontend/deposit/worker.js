@@ -5,7 +5,6 @@ import { Refused, closingBytes, newEnvelope, partBytes, sealer } from "../sealin
 import { keyHash } from "../sealing/keys.js";
 import { Api } from "./api.js";
 import { find, forget, keep } from "./drafts.js";
-import { inspect } from "./inspect.js";
 
 const IN_FLIGHT_BYTES = 16 * 1024 ** 2; // two parts: one being sent, one being sealed
 const IN_FLIGHT = 6; // requests, for many small files
@@ -43,7 +42,7 @@ async function newDraft({ consultation, organisation, envelopes }) {
   const keys = await trustedKeys(consultation);
   const deposit = crypto.randomUUID();
   const made = [];
-  for (const { lot, kind, files } of envelopes) {
+  for (const { lot, kind, files, preflight } of envelopes) {
     if (!keys[kind]) throw new Refused("deposit.envelope-refused", `Aucune enveloppe « ${kind} » n'est demandée.`);
     const ids = {
       consultation: consultation.uuid,
@@ -60,9 +59,8 @@ async function newDraft({ consultation, organisation, envelopes }) {
       original: name,
       modified: file.lastModified,
     }));
-    made.push(
-      await newEnvelope({ ids, entries, ...keys[kind], ceremony: consultation.ceremony.sha256 }),
-    );
+    const envelope = await newEnvelope({ ids, entries, ...keys[kind], ceremony: consultation.ceremony.sha256 });
+    made.push({ ...envelope, preflight });
   }
   return { deposit, consultation: consultation.uuid, organisation, begun: Date.now(), envelopes: made };
 }
@@ -145,7 +143,11 @@ async function send(draft, files) {
   }
   await sending.end();
   say("finalising");
-  const receipt = await api.call("POST", `/attempts/${state.attempt}/finalise`, { json: { objects: await Promise.all(digests) } });
+  const preflight = draft.envelopes
+    .filter((each) => each.preflight)
+    .map(({ envelope, preflight: { checked, codes } }) => ({ envelope, checked, codes }));
+  const json = { objects: await Promise.all(digests), preflight };
+  const receipt = await api.call("POST", `/attempts/${state.attempt}/finalise`, { json });
   return finish(draft, receipt);
 }
 
@@ -260,11 +262,6 @@ function signedIn() {
 }
 
 const work = {
-  async inspect({ files, limit }) {
-    for (const { id, file, name, original, kind } of files) {
-      say("inspected", { id, notes: await inspect(file, { name, original, kind, limit }) });
-    }
-  },
   async deposit(plan) {
     open(plan);
     const draft = await newDraft(plan);

@@ -22,12 +22,15 @@ export function cleanName(path) {
 // Names as they will be sealed, in order, each different from the others whatever the case.
 export function cleanNames(paths) {
   const taken = new Set();
+  const copies = new Map(); // the last number given for a name: a thousand files of one name stay quick
   return paths.map((path) => {
     const name = cleanName(path);
     const dot = name.lastIndexOf(".");
     const [stem, ending] = dot > name.lastIndexOf("/") + 1 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];
     let chosen = name;
-    for (let copy = 2; taken.has(folded(chosen)); copy += 1) chosen = cleanName(`${stem} (${copy})${ending}`);
+    let copy = copies.get(folded(name)) ?? 1;
+    while (taken.has(folded(chosen))) chosen = cleanName(`${stem} (${(copy += 1)})${ending}`);
+    copies.set(folded(name), copy);
     taken.add(folded(chosen));
     return chosen;
   });

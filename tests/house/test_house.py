@@ -1,5 +1,6 @@
 """The house polices itself (style, section 15)."""
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -87,6 +88,15 @@ def test_no_file_names_a_package_registry() -> None:
         and host.search((ROOT / name).read_text(errors="ignore"))
     ]
     assert named == []
+
+
+def test_the_lock_of_the_pages_names_exact_versions_and_no_native_code_but_the_bundler_s() -> None:
+    wanted = json.loads((ROOT / "package.json").read_text())
+    versions = [*wanted["dependencies"].values(), *wanted["devDependencies"].values()]
+    assert [each for each in versions if not re.fullmatch(r"[0-9.]+", each)] == []
+    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    native = [name for name, each in packages.items() if each.get("os") or each.get("cpu")]
+    assert [name for name in native if not name.startswith("node_modules/@esbuild/")] == []
 
 
 def test_files_stay_short() -> None:

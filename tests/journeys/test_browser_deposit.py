@@ -179,30 +179,3 @@ def test_a_key_that_the_ceremony_does_not_carry_seals_nothing(
         page.get_by_text("une clé que la cérémonie n'a pas faite").wait_for()
         context.close()
     assert not Attempt.objects.filter(consultation__twin_of=None).exists()
-
-
-def test_preflight_says_what_the_committee_could_not_read(
-    live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
-) -> None:
-    consultation = live_world.publish(closes_in=timedelta(hours=1))
-    cases = {
-        "vide.pdf": (b"", "vide (0 octet)"),
-        "faux.pdf": (b"pas un pdf", "pas un PDF lisible"),
-        "coupe.zip": (b"PK\x03\x04" + bytes(50), "incomplète ou abîmée"),
-        "devis.xlsm": (b"PK\x03\x04" + bytes(50), "macros"),
-        "rapport.pdf.exe": (b"MZ", "double extension"),
-        "bordereau-des-prix.txt": (b"1000", "bonne enveloppe"),
-    }
-    for name, (data, _) in cases.items():
-        (tmp_path / name).write_bytes(data)
-    with chromium_browser(chromium) as browser:
-        context = signed_in(browser, live_server, live_world.bidder)
-        page = context.new_page()
-        page.goto(reverse("new-deposit", kwargs={"consultation": consultation.uuid}))
-        page.get_by_label("Lot 1 :").check()
-        page.locator("#fichiers-1-candidature").set_input_files([tmp_path / name for name in cases])
-        for name, (_, words) in cases.items():
-            row = page.locator("li.deposit-file", has_text=name)
-            row.get_by_text(words).wait_for()
-        assert page.get_by_role("button", name="Sceller et déposer").is_enabled()
-        context.close()
