@@ -9,7 +9,7 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from signing.committee import Committee
 from signing.envelope import Source
 from signing.errors import ProtectorRefused, SigningError
 from signing.keys import new_seed, public_key
+from signing.pieces import missing
 from signing.protectors import (
     PASSPHRASE_CHARS,
     create_paper,
@@ -98,6 +99,22 @@ def _sources(paths: Sequence[str]) -> list[Source]:
     return found
 
 
+def _missing(said: Mapping[str, object], plans: Sequence[api.EnvelopePlan]) -> Iterator[str]:
+    """What the consultation asks for and these envelopes do not seem to bring: advice, never a refusal."""
+    kinds = {plan.kind for plan in plans}
+    for kind in said["kinds"] if isinstance(said.get("kinds"), list) else []:  # type: ignore[attr-defined]
+        if kind not in kinds:
+            yield f"la consultation demande aussi « {kind} »."
+    for plan in plans:
+        titles = [
+            str(piece["title"])
+            for piece in api.rows_of(said.get("required_pieces", []))
+            if piece["kind"] == plan.kind
+        ]
+        for title in missing(titles, [source.name for source in plan.files]):
+            yield f"aucun fichier de l'enveloppe « {plan.kind} » ne porte le nom de « {title} »."
+
+
 def seal(options: argparse.Namespace) -> dict[str, object]:
     """Seal files into a draft."""
     plans = [
@@ -110,14 +127,8 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
     if empty:
         _err.print(f"Attention : {empty} fichier(s) vide(s) (0 octet) dans ce dépôt.")
     client = _client(options)
-    asked = client.get(f"/consultations/{options.consultation}").get("kinds")
-    missing = (
-        [kind for kind in asked if kind not in {plan.kind for plan in plans}]
-        if isinstance(asked, list)
-        else []
-    )
-    if missing:
-        _err.print(f"Attention : la consultation demande aussi « {' » et « '.join(missing)} ».")
+    for advice in _missing(client.get(f"/consultations/{options.consultation}"), plans):
+        _err.print(f"Attention : {advice}")
     with _progress("Scellement", sum(sizes), quiet=options.json) as advance:
         made = client.seal_draft(options.consultation, plans, options.draft, progress=advance)
     if not options.json:

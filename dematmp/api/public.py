@@ -62,6 +62,7 @@ def consultation(request: HttpRequest, consultation: uuid.UUID) -> dict[str, obj
         "now": utc_text(timezone.now()),
         "lots": [{"number": lot.number, "title": lot.title} for lot in found.lots.order_by("number")],
         "kinds": found.kinds,
+        "required_pieces": found.required_pieces,
         "limits": settings.DEPOSIT_LIMITS,
         "part_bytes": PART_BYTES,
         "keys": {

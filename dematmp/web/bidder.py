@@ -113,6 +113,11 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         "companies": companies,
         "lots": found.lots.order_by("number"),
         "kinds": [(kind, KINDS[kind]) for kind in found.kinds],
+        "pieces": [
+            (kind, titles)
+            for kind in found.kinds
+            if (titles := [each["title"] for each in found.required_pieces if each["kind"] == kind])
+        ],
         "deadline": found.current_deadline,
         "late": not found.is_open(now=timezone.now()),
         "limits": settings.DEPOSIT_LIMITS,

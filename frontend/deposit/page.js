@@ -4,6 +4,7 @@ import { cleanNames } from "../sealing/names.js";
 import { forget, pending } from "./drafts.js";
 import { FileList } from "./list.js";
 import { summary } from "./notes.js";
+import { showPieces } from "./pieces.js";
 import { Preflight } from "./preflight.js";
 import { bytesText, durationText, element } from "./words.js";
 
@@ -97,7 +98,10 @@ function draw() {
   if (state.drawing) return;
   state.drawing = requestAnimationFrame(() => {
     state.drawing = 0;
-    for (const zone of state.zones) zone.list.show(zone.files);
+    for (const zone of state.zones) {
+      zone.list.show(zone.files);
+      showPieces(find("[data-pieces]", zone.section), zone.files.map(({ name }) => name));
+    }
     showSummary();
   });
 }

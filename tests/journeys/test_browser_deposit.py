@@ -68,7 +68,9 @@ def _opened_as_deposited(world: World, consultation: Consultation, files: list[P
 def test_a_bid_sealed_in_chromium_is_opened_by_the_committee(
     live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
 ) -> None:
-    consultation = live_world.publish(closes_in=timedelta(hours=1))
+    titles = {"candidature": ["DC1", "DC2"], "offre": ["Acte d'engagement"]}
+    pieces = [{"kind": kind, "title": title} for kind, each in titles.items() for title in each]
+    consultation = live_world.publish(live_world.draft(required_pieces=pieces), closes_in=timedelta(hours=1))
     offre = _files(tmp_path / "offre", 28, 300 * MIB)
     candidature = [tmp_path / "DC1.txt"]
     candidature[0].write_bytes(b"candidature")
@@ -76,6 +78,10 @@ def test_a_bid_sealed_in_chromium_is_opened_by_the_committee(
         context = signed_in(browser, live_server, live_world.bidder)
         page = context.new_page()
         _choose(page, consultation, candidature, offre)
+        said = page.locator("[data-piece]").all_inner_texts()
+        assert said[0] == "DC1 : trouvée : DC1.txt"
+        assert "DC2 : aucun fichier n'en porte le nom" in said[1]
+        assert page.get_by_role("button", name="Sceller et déposer").is_enabled()
         assert [each["id"] for each in Axe().run(page).response["violations"]] == []
         page.get_by_role("button", name="Sceller et déposer").focus()
         page.keyboard.press("Enter")
