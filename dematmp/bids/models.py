@@ -1,6 +1,7 @@
 """Attempts, their envelopes and parts; bids and the proof of each."""
 
 import uuid
+from datetime import datetime
 from typing import Self
 
 from django.db import models
@@ -13,6 +14,10 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
     def of(self, company: Organisation) -> Self:
         """What this company may see: its own attempts."""
         return self.filter(bidder=company)
+
+    def trials_before(self, instant: datetime) -> Self:
+        """Attempts on the test consultation whose sealed objects are to be destroyed."""
+        return self.filter(consultation__trial=True, destroyed_at=None, started_at__lt=instant)
 
     def being_recorded(self) -> Self:
         """Finalised by their company, every byte received, and not a bid yet: the next run completes them."""
@@ -32,6 +37,7 @@ class Attempt(models.Model):
     announced_bytes = models.PositiveBigIntegerField("taille annoncée (octets)")
     finalised_at = models.DateTimeField("finalisation reçue le", null=True, blank=True)
     finalised_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    destroyed_at = models.DateTimeField("fichiers effacés le", null=True, blank=True)
     preflight = models.JSONField("vérification avant scellement", default=dict, blank=True)
     objects = AttemptQuerySet.as_manager()
 

@@ -298,3 +298,26 @@ def bid_state(bid: Bid) -> str:
     if "counts" in mine:
         return "deposited"
     return mine.pop() if len(mine) == 1 else "superseded"
+
+
+def destroy(attempt: Attempt, *, now: datetime) -> None:
+    """Delete the sealed objects of an attempt on the test consultation, never of another. May run twice."""
+    if not attempt.consultation.trial:
+        return
+    store = object_store()
+    for sealed in _sealed(attempt):
+        if sealed.upload_id and sealed.completed_at is None:
+            store.abort(sealed.key, sealed.upload_id)
+        store.delete(sealed.key)
+    for envelope in attempt.envelopes.order_by("pk"):
+        for name in ("header.json", "keys.bin"):
+            store.delete(f"{envelope.prefix}/{name}")
+    with transaction.atomic():
+        if Attempt.objects.filter(pk=attempt.pk, destroyed_at=None).update(destroyed_at=now):
+            append(
+                "destruction",
+                {"attempt": str(attempt.uuid), "why": "trial"},
+                consultation=attempt.consultation.uuid,
+                subject=attempt.uuid,
+                now=now,
+            )

@@ -8,8 +8,9 @@ from django.utils import timezone
 from dematmp.audit.rows import each_row
 from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.receipts import receipt_pdf, stamp
-from dematmp.bids.services import complete
+from dematmp.bids.services import complete, destroy
 
+TRIAL_KEPT = timedelta(days=7)
 _STILL_RUNNING = timedelta(seconds=30)  # a finalisation younger than this may still be in its own request
 
 
@@ -31,6 +32,14 @@ def stamp_bid(bid_id: int) -> None:
         Bid.objects.filter(pk=bid_id, receipt_stamped=False).update(
             receipt_pdf=pdf, receipt_stamped=has_token
         )
+
+
+@shared_task
+def purge_trials() -> None:
+    """Destroy what was deposited on the test consultation more than a week ago; receipts and journal stay."""
+    now = timezone.now()
+    old = Attempt.objects.trials_before(now - TRIAL_KEPT).order_by("pk")[:200]
+    each_row(old, lambda attempt: destroy(attempt, now=now))
 
 
 @shared_task

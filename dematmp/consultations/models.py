@@ -78,6 +78,7 @@ class Consultation(models.Model):
     ceremony_record = models.BinaryField("compte rendu de la cérémonie", null=True, blank=True)
     former_ceremonies = models.JSONField("empreintes des répartitions remplacées", default=list, blank=True)
     rehearsed_at = models.DateTimeField("répétition réussie le", null=True, blank=True)
+    trial = models.BooleanField("consultation d'essai", default=False, editable=False)
     twin_of = models.ForeignKey(
         "self", models.PROTECT, null=True, blank=True, editable=False, related_name="twins"
     )
@@ -92,6 +93,12 @@ class Consultation(models.Model):
                 fields=["buyer", "reference"],
                 name="consultations_reference_once",
                 violation_error_message="Cet acheteur a déjà une consultation de cette référence.",
+            ),
+            models.UniqueConstraint(
+                fields=["trial"],
+                condition=models.Q(trial=True),
+                name="consultations_one_trial",
+                violation_error_message="Il y a déjà une consultation d'essai.",
             ),
             models.CheckConstraint(
                 condition=models.Q(validated_by__isnull=True)

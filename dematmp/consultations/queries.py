@@ -20,6 +20,10 @@ class ConsultationQuerySet(models.QuerySet["Consultation"]):
         """What anybody may see."""
         return self.filter(published_at__isnull=False)
 
+    def real(self) -> Self:
+        """All but the permanent one on which companies try a deposit."""
+        return self.filter(trial=False)
+
     def with_deadline(self) -> Self:
         """Each row bears `binding_deadline`, the instant of its last decision."""
         last = (
@@ -39,7 +43,8 @@ class ConsultationQuerySet(models.QuerySet["Consultation"]):
 
     def withheld(self, *, now: datetime) -> Self:
         """Those whose journal entries are not shown to the public yet: being prepared, or receiving bids."""
-        return self.with_deadline().filter(models.Q(published_at=None) | models.Q(binding_deadline__gte=now))
+        still = models.Q(published_at=None) | models.Q(binding_deadline__gte=now)
+        return self.real().with_deadline().filter(still)
 
     def soonest_first(self) -> Self:
         """The soonest deadline first."""

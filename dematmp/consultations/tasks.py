@@ -31,9 +31,9 @@ def pad_journal() -> None:
     Checkpoints are public at once: without these, each growth would be a deposit.
     """
     now = timezone.now()
-    if not Consultation.objects.receiving(now=now).exists():
+    if not Consultation.objects.real().receiving(now=now).exists():
         return
-    closing = Consultation.objects.closing(now=now, within=timedelta(hours=1)).exists()
+    closing = Consultation.objects.real().closing(now=now, within=timedelta(hours=1)).exists()
     if secrets.randbelow(100) < (_OFTEN if closing else _SELDOM):
         pad(now=now)
 

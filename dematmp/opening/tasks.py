@@ -57,5 +57,7 @@ def sweep() -> None:
 def remind_holders() -> None:
     """Whoever holds a share of a consultation that closes within a week."""
     now = timezone.now()
-    closing = Consultation.objects.closing(now=now, within=timedelta(days=7)).select_related("ceremony")
+    closing = (
+        Consultation.objects.real().closing(now=now, within=timedelta(days=7)).select_related("ceremony")
+    )
     each_row(closing, lambda consultation: remind(consultation, now=now))

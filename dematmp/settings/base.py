@@ -211,6 +211,7 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-mails": {"task": "dematmp.mails.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-documents": {"task": "dematmp.consultations.tasks.sweep", "schedule": schedule(15.0)},
     "pad-journal": {"task": "dematmp.consultations.tasks.pad_journal", "schedule": schedule(15.0)},
+    "purge-trials": {"task": "dematmp.bids.tasks.purge_trials", "schedule": schedule(3600.0)},
     "sweep-bids": {"task": "dematmp.bids.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-acts": {
         "task": "dematmp.acts.tasks.sweep",

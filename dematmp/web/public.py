@@ -24,12 +24,17 @@ TIMESTAMP_QUERY = "application/timestamp-query"
 _QUERY_BYTES = 4096
 
 
+def trial_consultation() -> Consultation | None:
+    """The permanent one on which anybody may try a deposit, if the operator made it."""
+    return Consultation.objects.public().filter(trial=True).first()
+
+
 @require_safe
 @anyone
 def consultation_list(request: HttpRequest) -> HttpResponse:
     """Published consultations, the soonest deadline first; closed ones on demand."""
     form = SearchForm(request.GET or None)
-    found = Consultation.objects.public().select_related("buyer").prefetch_related("lots")
+    found = Consultation.objects.real().public().select_related("buyer").prefetch_related("lots")
     chosen: dict[str, object] = {}
     if form.is_valid():
         buyer = form.cleaned_data["acheteur"]
@@ -44,7 +49,13 @@ def consultation_list(request: HttpRequest) -> HttpResponse:
     page = page_of(request, found.soonest_first())
     query = request.GET.copy()
     query.pop("page", None)
-    context = {"form": form, "page": page, "query": query.urlencode(), "searched": any(chosen.values())}
+    context = {
+        "form": form,
+        "page": page,
+        "query": query.urlencode(),
+        "searched": any(chosen.values()),
+        "trial": trial_consultation(),
+    }
     template = "public/_list.html" if request.headers.get("HX-Request") else "public/list.html"
     return render(request, template, context)
 
@@ -69,6 +80,7 @@ def _consultation_page(
         "deadline": found.current_deadline,
         "former_deadlines": found.announced_deadlines()[1:],
         "fingerprint": fingerprint(found.ceremony_sha256),
+        "limits": settings.DEPOSIT_LIMITS,
         "documents": found.documents.order_by("pk").prefetch_related("versions"),
         "answers": found.questions.exclude(answered_at=None).order_by("answered_at", "pk"),
         "follow_form": follow_form or FollowForm(auto_id="follow_%s"),
@@ -142,9 +154,12 @@ def ask_question(request: HttpRequest, consultation: uuid.UUID) -> HttpResponse:
 @anyone
 def help_page(request: HttpRequest) -> HttpResponse:
     """How to deposit, and the limits announced."""
-    return render(
-        request, "public/help.html", {"limits": settings.DEPOSIT_LIMITS, "site_url": settings.SITE_URL}
-    )
+    context = {
+        "limits": settings.DEPOSIT_LIMITS,
+        "site_url": settings.SITE_URL,
+        "trial": trial_consultation(),
+    }
+    return render(request, "public/help.html", context)
 
 
 @require_safe
