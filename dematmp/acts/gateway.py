@@ -15,9 +15,10 @@ import json
 import os
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from django.core.files.uploadedfile import UploadedFile
 from django.core.handlers.wsgi import WSGIHandler
@@ -52,6 +53,11 @@ def _signed_in(view: View) -> View:
         return view(request)
 
     return checked
+
+
+def _today() -> date:
+    """The date of an act is that of the legal time, not of Greenwich: they differ around midnight."""
+    return _now().astimezone(ZoneInfo("Europe/Paris")).date()
 
 
 def _now() -> datetime:
@@ -102,7 +108,7 @@ def _check(files: dict[str, bytes]) -> tuple[messages.ActMessage, str]:
     act = messages.read_act(files[names[1]])
     if act.document not in files or not files[act.document].startswith(b"%PDF-"):
         raise MessageRefused("Le document de l'acte manque, ou n'est pas un PDF.")
-    if act.decided > _now().date() or act.nature not in rules.NATURES:
+    if act.decided > _today() or act.nature not in rules.NATURES:
         raise MessageRefused("La date de la décision est dans le futur, ou la nature est inconnue.")
     identifier = rules.act_identifier(
         department=department, siren=siren, decided=act.decided, number=act.number, nature=act.nature
@@ -176,9 +182,7 @@ def _acknowledgement(number: int, record: dict[str, str]) -> bytes:
         if not path.exists():
             files = unpack((path.parent / "archive.tar.gz").read_bytes())
             act = messages.read_act(files[list(files)[1]])
-            _write(
-                path, messages.acknowledgement(act, identifier=record["identifier"], received=_now().date())
-            )
+            _write(path, messages.acknowledgement(act, identifier=record["identifier"], received=_today()))
     return path.read_bytes()
 
 

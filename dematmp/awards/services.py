@@ -3,8 +3,11 @@
 from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.utils.timezone import localtime
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.documents import render
@@ -69,7 +72,7 @@ def deliberation(decision: Award, *, now: datetime) -> bytes:
             "company": {"name": decision.company.name, "siret": decision.company.siret or ""},
             "amount": f"{decision.amount:,.2f}".replace(",", " ").replace(".", ","),
             "reasons": decision.reasons,
-            "date": decision.decided_at.strftime("%d/%m/%Y"),
+            "date": localtime(decision.decided_at, ZoneInfo(settings.TIME_ZONE)).strftime("%d/%m/%Y"),
             "author": str(decision.decided_by),
         },
         title=f"Attribution du lot {lot.number}",

@@ -11,12 +11,13 @@ import logging
 import resource
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from dematmp.audit.keys import unwrap
@@ -57,11 +58,12 @@ def harden() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def unseal_all(session: OpeningSession) -> None:
+def unseal_all(session: OpeningSession, *, workers: int = 1) -> None:
     """Open what is to be opened, then write the minutes. May run twice, may be killed anywhere.
 
-    Raises ShareRefused (the session then waits for a true share), AntivirusUnavailable, StoreUnavailable
-    (retried).
+    `workers` envelopes are opened at a time, each in a thread with its own database connection; with one,
+    in the caller's. Raises ShareRefused (the session then waits for a true share), AntivirusUnavailable,
+    StoreUnavailable (retried).
     """
     if session.released_at is None:
         raise OpeningError("La clé de la plateforme n'a pas été libérée.")
@@ -80,9 +82,8 @@ def unseal_all(session: OpeningSession) -> None:
         .select_related("envelope__attempt__bidder")
         .order_by("pk")
     ):
-        for row in waiting:
-            tried.add(row.pk)
-            _open_or_note(session, row, halves[row.envelope.kind])
+        tried.update(row.pk for row in waiting)
+        _open_each(session, waiting, halves, workers=workers)
         list_envelopes(session)
     left = session.envelopes.filter(state="waiting").count()
     if left:
@@ -93,6 +94,31 @@ def unseal_all(session: OpeningSession) -> None:
     write_minutes(session, now=timezone.now())
     issue_pdf(session, now=timezone.now())
     conclude(session, now=timezone.now())
+
+
+def _open_each(
+    session: OpeningSession, rows: list[OpenedEnvelope], halves: dict[str, Halves], *, workers: int
+) -> None:
+    if workers <= 1:
+        for row in rows:
+            _open_or_note(session, row, halves[row.envelope.kind])
+        return
+
+    def work(row: OpenedEnvelope) -> None:
+        try:
+            _open_or_note(session, row, halves[row.envelope.kind])
+        finally:
+            connection.close()
+
+    # The first fault that stops everything is raised once the envelopes being opened are finished.
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="pli") as pool:
+        opening = [pool.submit(work, row) for row in rows]
+        wait(opening, return_when=FIRST_EXCEPTION)
+        for each in opening:
+            each.cancel()
+    for each in opening:
+        if not each.cancelled():
+            each.result()
 
 
 def _open_or_note(session: OpeningSession, row: OpenedEnvelope, halves: Halves) -> None:

@@ -3,6 +3,7 @@
 Every name read here begins with DEMATMP_; `deploy/UPGRADE.md` says what changed from one version to the next.
 """
 
+import os
 from pathlib import Path
 
 import environ
@@ -168,6 +169,8 @@ DEPOSIT_LIMITS = {
     "files": env.int("DEMATMP_LIMIT_FILES", default=5000),
     "name_chars": 255,
 }
+# Envelopes opened at a time by the process of an opening, each scanned by its own stream to the antivirus.
+OPENING_WORKERS = env.int("DEMATMP_OPENING_WORKERS", default=min(4, os.cpu_count() or 1))
 DOCUMENT_BYTES = env.int("DEMATMP_LIMIT_DOCUMENT_BYTES", default=2 * 1024**3)
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024  # bytes, JSON bodies and forms; parts of bids are streamed

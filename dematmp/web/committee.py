@@ -5,7 +5,7 @@ import uuid
 
 from django.conf import settings
 from django.contrib import messages
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
@@ -19,7 +19,14 @@ from dematmp.consultations.queries import ConsultationQuerySet
 from dematmp.opening import rehearsals, renewals
 from dematmp.opening.closing import undecided
 from dematmp.opening.decisions import to_decide
-from dematmp.opening.models import Ceremony, KeyHolder, OpenedFile, OpeningSession, SealedShare
+from dematmp.opening.models import (
+    Ceremony,
+    KeyHolder,
+    OpenedEnvelope,
+    OpenedFile,
+    OpeningSession,
+    SealedShare,
+)
 from dematmp.opening.protectors import lose_protector
 from dematmp.opening.services import present
 from dematmp.web.access import MemberRequest, holds
@@ -158,6 +165,30 @@ def _after(opened: OpeningSession, holders: object, user: User) -> dict[str, obj
     }
 
 
+def _envelopes(request: MemberRequest, opened: OpeningSession) -> dict[str, object]:
+    """Hundreds of envelopes stay readable: counted, lot by lot, some at a time, or only those to look at."""
+    every = opened.envelopes.order_by(
+        "envelope__lot", "envelope__attempt__bidder__name", "envelope__kind", "pk"
+    )
+    look = Q(state__in=("refused", "incident")) | Q(files__verdict__in=("infected", "unscannable"))
+    look |= Q(files__signature__indication__in=("TOTAL_FAILED", "INDETERMINATE"))
+    to_look_at = every.filter(look).distinct()
+    only = request.GET.get("voir") == "examiner"
+    rows = (to_look_at if only else every).select_related("envelope__attempt__bidder", "decided_by")
+    files = OpenedFile.objects.filter(opened__session=opened)
+    states = opened.envelopes.order_by("state").values_list("state").annotate(count=Count("pk"))
+    labels = dict(OpenedEnvelope._meta.get_field("state").flatchoices)
+    return {
+        "rows": page_of(request, rows.prefetch_related("files"), per_page=50),
+        "counts": [(labels[state], count) for state, count in states],
+        "to_look_at": to_look_at.count(),
+        "only": only,
+        "query": "voir=examiner" if only else "",
+        "files_done": files.exclude(done_at=None).count(),
+        "files_total": files.count(),
+    }
+
+
 @require_safe
 @holds("member")
 @ensure_csrf_cookie
@@ -166,12 +197,9 @@ def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     found = _found(request, consultation)
     main = _opening(request, found)
     opened = main["session"]
-    rows = []
     after: dict[str, object] = {}
     if isinstance(opened, OpeningSession) and opened.releases:
-        after = _after(opened, main["holders"], request.user)
-        envelopes = opened.envelopes.select_related("envelope__attempt__bidder").order_by("pk")
-        rows = list(envelopes.prefetch_related("files"))
+        after = {**_after(opened, main["holders"], request.user), **_envelopes(request, opened)}
     twin = rehearsals.of(found) if found.published_at is None else None
     # The two confirmations are one act: a cut between them is made good by confirming again.
     unconfirmed = KeyHolder.objects.filter(
@@ -180,9 +208,6 @@ def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     context = {
         **main,
         "renewal": renewals.pending(found),
-        "rows": rows,
-        "files_done": sum(1 for row in rows for file in row.files.all() if file.done_at),
-        "files_total": sum(1 for row in rows for file in row.files.all()),
         "site_url": settings.SITE_URL,
         "twin": _opening(request, twin) if twin else None,
         "twin_to_confirm": found.published_at is None and unconfirmed.exists(),

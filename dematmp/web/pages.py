@@ -35,9 +35,9 @@ def of_buyer(user: User, consultation: uuid.UUID, *roles: str) -> Consultation:
     return found
 
 
-def page_of(request: HttpRequest, rows: QuerySet[M]) -> Page[M]:
+def page_of(request: HttpRequest, rows: QuerySet[M], *, per_page: int = PER_PAGE) -> Page[M]:
     """The page asked for; a number out of range gives the nearest one."""
-    return Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
+    return Paginator(rows, per_page).get_page(request.GET.get("page"))
 
 
 def attachment(chunks: Iterable[bytes], *, name: str, size: int | None = None) -> StreamingHttpResponse:

@@ -13,13 +13,14 @@ import time_machine
 from django.utils import timezone
 from lxml import etree
 
-from dematmp.acts import messages, rules
+from dematmp.acts import gateway, messages, rules
 from dematmp.acts.errors import ActRefused, GatewayUnavailable, MessageRefused
 from dematmp.acts.models import Act, Transmission
 from dematmp.acts.package import pack, unpack
 from dematmp.acts.s2low import S2low
 from dematmp.acts.services import poll, prepare_award_act, transmit
 from dematmp.audit.models import Entry
+from dematmp.awards.models import Award
 from dematmp.awards.services import award
 from dematmp.consultations.models import Consultation
 from dematmp.demo.runtime import Processes, free_port, wait_for
@@ -121,6 +122,15 @@ def test_an_act_goes_and_its_acknowledgement_comes_back(
     kinds = set(Entry.objects.values_list("kind", flat=True))
     assert {"act-prepared", "act-transmitted", "act-acknowledged"} <= kinds
     assert Act.objects.received_by(world.controller).get() == act
+
+
+def test_between_the_two_midnights_the_date_is_that_of_paris(world: World, awarded: Consultation) -> None:
+    with time_machine.travel("2026-11-24T23:30:00Z", tick=False):
+        assert gateway._today() == date(2026, 11, 25)
+        decision = Award.objects.get()
+        Award.objects.filter(pk=decision.pk).update(decided_at=timezone.now())
+        act = prepared(world, awarded)
+    assert act.decided_on == date(2026, 11, 25)
 
 
 def test_what_is_written_is_valid_against_the_official_schema(
