@@ -10,6 +10,7 @@ from django.db import transaction
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.services import append
+from dematmp.consultations.documents import add_version
 from dematmp.consultations.keys import record_ceremony
 from dematmp.consultations.models import Consultation, Deadline, Lot
 from signing.ceremony import Holder, KindKeys, Record, build_record, record_hash
@@ -26,12 +27,24 @@ _OBJECT = (
 )
 
 
-@transaction.atomic
 def ensure(*, now: datetime) -> Consultation:
-    """The test consultation, made the first time; twice is harmless."""
-    known = Consultation.objects.filter(trial=True).first()
-    if known is not None:
-        return known
+    """The test consultation and its one piece, made the first time; twice is harmless."""
+    made = Consultation.objects.filter(trial=True).first() or _make(now=now)
+    if not made.documents.exists():
+        add_version(
+            made,
+            title="Mode d'emploi de l'essai",
+            kind="rc",
+            name="lisez-moi.txt",
+            chunks=[f"{_OBJECT}\n".encode()],
+            by=made.created_by,
+            now=now,
+        )
+    return made
+
+
+@transaction.atomic
+def _make(*, now: datetime) -> Consultation:
     robots = [
         User.objects.get_or_create(
             email=f"essai{number}@dematmp.invalid",

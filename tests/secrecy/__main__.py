@@ -1,11 +1,12 @@
 """Plant secrets in a bid and in the committee's keys, then look for them everywhere, stage after stage.
 
-`python -m tests.secrecy FOLDER` starts a platform of its own in FOLDER (web, worker, SQLite, folders), and
-prints one JSON object: stage → who saw what, in which store, which addresses failed. It runs in a process of
-its own, as an operator who holds everything would.
+`python -m tests.secrecy FOLDER [--services]` starts a platform of its own in FOLDER (web, worker; SQLite and
+folders, or PostgreSQL, S3 and RabbitMQ), and prints one JSON object: stage → who saw what, in which store,
+which addresses failed. It runs in a process of its own, as an operator who holds everything would.
 """
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -13,13 +14,23 @@ import re
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from dematmp.demo import runtime
+from deploy.services.brokers import RabbitMQ
+from deploy.services.ceph import Ceph
+from deploy.services.postgres import Postgres
+from deploy.services.process import Service
 
+SERVICES: dict[str, type[Service]] = {
+    "DEMATMP_DATABASE_URL": Postgres,
+    "DEMATMP_OBJECT_STORE": Ceph,
+    "DEMATMP_BROKER_URL": RabbitMQ,
+}
 STORES = ("dematmp.sqlite3", "objects", "broker", "mails", "logs", "tmp", "media", "beat")
 
 
@@ -27,14 +38,20 @@ def main() -> int:
     """The report, on the standard output."""
     state = Path(sys.argv[1]).resolve()
     (state / "tmp").mkdir(parents=True)
-    os.environ["TMPDIR"] = str(state / "tmp")
     extra = {"DEMATMP_ANTIVIRUS_URL": os.environ.get("DEMATMP_ANTIVIRUS_URL", "none")}
-    with runtime.platform(state, port=runtime.free_port(), extra=extra) as address:
-        json.dump(play(state, address), sys.stdout, ensure_ascii=False)
+    behind: list[Service] = []
+    with contextlib.ExitStack() as stack:
+        if "--services" in sys.argv[2:]:
+            for name, service in SERVICES.items():
+                behind.append(stack.enter_context(service()))
+                extra[name] = behind[-1].url
+        os.environ["TMPDIR"], tempfile.tempdir = str(state / "tmp"), None
+        address = stack.enter_context(runtime.platform(state, port=runtime.free_port(), extra=extra))
+        json.dump(play(state, address, behind), sys.stdout, ensure_ascii=False)
     return 0
 
 
-def play(state: Path, address: str) -> dict[str, object]:
+def play(state: Path, address: str, behind: Sequence[Service] = ()) -> dict[str, object]:
     """The procedure, looked at from everywhere at each stage."""
     from django.utils import timezone
 
@@ -149,7 +166,7 @@ def play(state: Path, address: str) -> dict[str, object]:
     def look(name: str, *, memory: bool = False, stores: bool = True) -> None:
         seen, wrong, count = crawl.crawl(visitors, crawl.addresses(crawl.identifiers()), haystack.search)
         found: dict[str, list[str]] = {}
-        kept = _stores(state) if stores else iter(())
+        kept = itertools.chain(_stores(state), _services(behind)) if stores else iter(())
         processes = _processes(state) if memory and _readable() else iter(())
         for place, data in itertools.chain(kept, processes):
             if hits := haystack.search(data):
@@ -208,6 +225,38 @@ def _stores(state: Path) -> Iterator[tuple[str, bytes]]:
     for name, data in files_below(state):
         if name.startswith(STORES):
             yield name, data
+
+
+def _services(behind: Sequence[Service]) -> Iterator[tuple[str, bytes]]:
+    """What stands behind: every row and page of the database, every object, every queue on disk."""
+    from storage.s3 import S3Store
+    from storage.stores import object_store
+    from tests.secrecy.crawl import files_below
+
+    for service in behind:
+        if isinstance(service, Ceph):
+            bucket = object_store()
+            assert isinstance(bucket, S3Store)
+            token: dict[str, object] = {}
+            count = 0
+            while True:
+                answer = bucket._call("list_objects_v2", **token)
+                for row in answer.get("Contents", []):  # type: ignore[attr-defined]
+                    count += 1
+                    yield f"S3 {row['Key']}", row["Key"].encode() + b"".join(bucket.open(row["Key"]))
+                if not answer.get("IsTruncated"):
+                    break
+                token = {"ContinuationToken": answer["NextContinuationToken"]}
+            assert count > 5
+            continue
+        if isinstance(service, Postgres):
+            # Long values are compressed in the pages: the rows are read too.
+            dump = [str(Service.find("pg_dump")), "--inserts", "--data-only", service.url]
+            rows = subprocess.run(dump, capture_output=True, check=True).stdout
+            assert b"COPY" in rows or b"INSERT" in rows
+            yield "PostgreSQL, lignes", rows
+        for name, data in files_below(service.folder):
+            yield f"{service.name} {name}", data
 
 
 def _processes(state: Path) -> Iterator[tuple[str, bytes]]:

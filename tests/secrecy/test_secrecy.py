@@ -8,16 +8,23 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, absent
+from tests.secrecy.__main__ import SERVICES
 from tests.secrecy.needles import Haystack, Needle
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(600)]
 BEFORE = ["en cours d'envoi", "déposée", "date limite passée", "une part apportée"]
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(scope="module", params=["embedded", "services"])
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """On the embedded default, then on PostgreSQL, S3 and RabbitMQ."""
     folder = tmp_path_factory.mktemp("secrecy") / "state"
     command = [sys.executable, "-m", "tests.secrecy", str(folder)]
+    if request.param == "services":
+        for service in SERVICES.values():
+            if reason := service.missing():
+                absent(reason)
+        command.append("--services")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=560)
     assert done.returncode == 0, done.stderr[-4000:]
     found: dict[str, Any] = json.loads(done.stdout)
