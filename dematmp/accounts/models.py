@@ -177,6 +177,52 @@ class Invitation(models.Model):
         return f"{self.email}, {self.get_role_display()} de {self.organisation}"
 
 
+class Commission(models.Model):
+    """A committee that a buyer keeps: who holds the keys of its consultations, and how many open."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    buyer = models.ForeignKey(Organisation, models.CASCADE, related_name="commissions")
+    name = models.CharField("nom", max_length=120)
+    threshold = models.PositiveSmallIntegerField("quorum", default=2)
+    changed_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    changed_at = models.DateTimeField("modifiée le")
+
+    class Meta:
+        verbose_name = "commission"
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["buyer", "name"],
+                name="accounts_commission_once",
+                violation_error_message="Cet acheteur a déjà une commission de ce nom.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(threshold__gte=2),
+                name="accounts_commission_never_one",
+                violation_error_message="Jamais une seule personne n'ouvre : le quorum est de 2 au moins.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Seat(models.Model):
+    """A member of a commission; a deputy holds a share only where they replace somebody."""
+
+    commission = models.ForeignKey(Commission, models.CASCADE, related_name="seats")
+    user = models.ForeignKey(User, models.PROTECT, related_name="seats")
+    deputy = models.BooleanField("suppléant", default=False)
+
+    class Meta:
+        verbose_name = "siège"
+        ordering = ["deputy", "pk"]
+        constraints = [models.UniqueConstraint(fields=["commission", "user"], name="accounts_seat_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user}{' (suppléant)' if self.deputy else ''}"
+
+
 class TokenQuerySet(models.QuerySet["ApiToken"]):
     def matching(self, text: str) -> "ApiToken | None":
         """The live token that has this text, or None."""

@@ -1,5 +1,6 @@
 """Verbs about organisations and people."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.conf import settings
@@ -7,7 +8,15 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from dematmp.accounts.errors import AccountError, OrganisationExists, RoleRefused, SiretRefused
-from dematmp.accounts.models import ApiToken, Invitation, Membership, Organisation, User
+from dematmp.accounts.models import (
+    ApiToken,
+    Commission,
+    Invitation,
+    Membership,
+    Organisation,
+    Seat,
+    User,
+)
 from dematmp.accounts.rules import COMPANY, MANAGERS, clean_siret, clean_text, role_fits
 from dematmp.audit.services import append
 from dematmp.mails.services import store as store_mail
@@ -157,3 +166,43 @@ def issue_token(user: User, organisation: Organisation, *, label: str, now: date
 def revoke_token(token: ApiToken, *, now: datetime) -> None:
     """A revoked token opens nothing any more; revoking twice is harmless."""
     ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now)
+
+
+@transaction.atomic
+def keep_commission(
+    buyer: Organisation,
+    *,
+    name: str,
+    members: Sequence[User],
+    deputies: Sequence[User],
+    threshold: int,
+    by: User,
+    now: datetime,
+    commission: Commission | None = None,
+) -> Commission:
+    """Make a commission, or change it: the consultations that have keys already keep their holders.
+
+    Raises AccountError.
+    """
+    if set(members) & set(deputies):
+        raise AccountError("Une même personne n'est pas titulaire et suppléante.")
+    if not 2 <= threshold <= len(members):
+        raise AccountError("Le quorum est de 2 au moins et ne dépasse pas le nombre de titulaires.")
+    for user in (*members, *deputies):
+        if not user.has_role("member", buyer):
+            raise AccountError(f"{user} n'est pas membre de la commission de {buyer}.")
+    made = commission or Commission(buyer=buyer)
+    made.name, made.threshold = clean_text(name), threshold
+    made.changed_by, made.changed_at = by, now
+    try:
+        with transaction.atomic():
+            made.save()
+    except IntegrityError as taken:
+        raise AccountError("Cet acheteur a déjà une commission de ce nom.") from taken
+    made.seats.all().delete()
+    Seat.objects.bulk_create(
+        Seat(commission=made, user=user, deputy=deputy)
+        for deputy, people in ((False, members), (True, deputies))
+        for user in people
+    )
+    return made

@@ -132,6 +132,7 @@ def form_page(
     act: Callable[[datetime], str],
     upload: bool = False,
     advice: str = "",
+    **more: object,
 ) -> HttpResponse:
     """One form, one action.
 
@@ -152,6 +153,7 @@ def form_page(
         "action": action,
         "upload": upload,
         "advice": advice,
+        **more,
     }
     return render(request, "buyer/form.html", context, status=400 if form.errors else 200)
 

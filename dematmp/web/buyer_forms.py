@@ -232,6 +232,40 @@ class VersionForm(forms.Form):
     file = forms.FileField(label="Nouvelle version", max_length=None, allow_empty_file=True)
 
 
+class CommissionForm(forms.Form):
+    """A commission that a buyer keeps from one consultation to the next."""
+
+    name = forms.CharField(
+        label="Nom", max_length=120, help_text="Par exemple « Commission d'appel d'offres »."
+    )
+    members = forms.ModelMultipleChoiceField(
+        label="Titulaires",
+        queryset=User.objects.none(),
+        to_field_name="uuid",
+        widget=forms.CheckboxSelectMultiple,
+    )
+    deputies = forms.ModelMultipleChoiceField(
+        label="Suppléants",
+        required=False,
+        queryset=User.objects.none(),
+        to_field_name="uuid",
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Un suppléant ne détient une part que s'il remplace un titulaire.",
+    )
+    threshold = forms.IntegerField(
+        label="Quorum",
+        min_value=2,
+        max_value=20,
+        initial=2,
+        help_text="Nombre de parts qui ouvrent : 2 sur 4, 3 sur 5. Jamais une seule personne.",
+    )
+
+    def __init__(self, *args: Any, members: QuerySet[User], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("members", "deputies"):
+            self.fields[name].queryset = members  # type: ignore[attr-defined]
+
+
 class CeremonyForm(forms.Form):
     """Who holds a share, and how many shares open."""
 

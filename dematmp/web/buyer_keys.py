@@ -43,6 +43,22 @@ def _members(buyer: Organisation) -> QuerySet[User]:
     return members.distinct().order_by("last_name", "pk")
 
 
+def _from_commission(
+    request: MemberRequest, buyer: Organisation
+) -> tuple[uuid.UUID | None, dict[str, object]]:
+    """The commission asked for (`?commission=`), or the only one, and what it proposes: its full members."""
+    try:
+        wanted = uuid.UUID(request.GET.get("commission", ""))
+    except ValueError:
+        wanted = None
+    kept = list(buyer.commissions.prefetch_related("seats__user").order_by("name"))
+    found = next((each for each in kept if each.uuid == wanted), kept[0] if len(kept) == 1 else None)
+    if found is None:
+        return None, {}
+    people = [seat.user.uuid for seat in found.seats.all() if not seat.deputy]
+    return found.uuid, {"members": people, "threshold": found.threshold}
+
+
 def _warn(request: MemberRequest, chosen: list[User], threshold: int) -> None:
     if threshold > len(chosen) - 1:
         messages.warning(
@@ -57,7 +73,8 @@ def ceremony(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     """Name the holders of the keys; a member then deals the shares in their browser."""
     found = of_buyer(request.user, consultation, "agent")
     members = _members(found.buyer)
-    form = CeremonyForm(request.POST or None, members=members)
+    chosen, initial = _from_commission(request, found.buyer)
+    form = CeremonyForm(request.POST or None, members=members, initial=initial)
 
     def act(now: datetime) -> str:
         chosen, threshold = list(form.cleaned_data["members"]), form.cleaned_data["threshold"]
@@ -73,6 +90,8 @@ def ceremony(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         action="Désigner les détenteurs",
         act=act,
         advice=_SHARED if members.exists() else _NOBODY,
+        commissions=found.buyer.commissions.order_by("name"),
+        chosen=chosen,
     )
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.accounts.models import User
-from dematmp.accounts.services import invite
+from dematmp.accounts.services import invite, keep_commission
 from dematmp.bids.models import Bid
 from dematmp.consultations import exchanges
 from dematmp.opening import closing
@@ -104,6 +104,15 @@ def test_every_page_is_accessible_at_both_widths(
     draft = world.draft("2026-02")
     third, kept = {"consultation": phased.uuid}, OpenedFile.objects.order_by("pk").first()
     assert kept is not None
+    kept_commission = keep_commission(
+        world.buyer,
+        name="CAO",
+        members=world.members,
+        deputies=[],
+        threshold=2,
+        by=world.agent,
+        now=timezone.now(),
+    )
     mine = world.members[0].protectors.kept().first()
     assert mine is not None
     one, other = {"consultation": consultation.uuid}, {"consultation": draft.uuid}
@@ -122,7 +131,8 @@ def test_every_page_is_accessible_at_both_widths(
         world.agent: [reverse(name) for name in ("space", "tokens", "new-company", "buyer", "buyer-new")]
         + [reverse(f"buyer{name}", kwargs=other) for name in names]
         + [reverse("buyer-consultation", kwargs=each) for each in (one, other)]
-        + [reverse("buyer-questions", kwargs=one)],
+        + [reverse("buyer-questions", kwargs=one), reverse("commissions")]
+        + [reverse("commission", kwargs={"buyer": world.buyer.uuid, "commission": kept_commission.uuid})],
         world.validator: [reverse("buyer-award", kwargs=one), reverse("buyer-consultation", kwargs=one)],
         world.members[0]: [reverse("committee"), reverse("session", kwargs=one)]
         + [reverse("session", kwargs=third), reverse("decide", kwargs=third)]
