@@ -86,12 +86,12 @@ def test_every_page_is_accessible_at_both_widths(
     exchanges.answer(asked, text="Oui.", by=world.agent, now=timezone.now())
     exchanges.ask(consultation, text="Et le jeudi ?", now=timezone.now())
     world.deposit(consultation, tmp_path / "a")
-    assert consultation.deadline is not None
     pieces = [{"kind": "offre", "title": "Acte d'engagement"}]
     phased = world.draft("2026-03", opening_order="candidature", required_pieces=pieces)
     world.publish(phased, closes_in=timedelta(hours=1))
     world.deposit(phased, tmp_path / "b")
-    with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
+    assert phased.deadline is not None  # the later of the two
+    with time_machine.travel(phased.deadline + timedelta(seconds=1)):
         session = opened(world, consultation)
         OpenedFile.objects.filter(opened__session=session).update(verdict="unscannable")
         for kept in OpenedFile.objects.filter(opened__session=session):
