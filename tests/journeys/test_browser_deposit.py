@@ -167,6 +167,39 @@ def test_an_expired_session_loses_nothing(
     assert Bid.objects.filter(consultation__twin_of=None).count() == 1
 
 
+def test_two_tabs_give_one_deposit_and_one_receipt(
+    live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
+) -> None:
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
+    offre = _files(tmp_path / "offre", 3, 60 * MIB)
+    candidature = [tmp_path / "DC1.txt"]
+    candidature[0].write_bytes(b"candidature")
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.bidder)
+        first, second = context.new_page(), context.new_page()
+        held: list[Route] = []
+        # The first tab stops in the middle, its parts on their way; the second resumes the same draft.
+        first.route("**/parts/*", lambda route: held.append(route) if len(held) < 2 else route.continue_())
+        _choose(first, consultation, candidature, offre)
+        first.get_by_role("button", name="Sceller et déposer").click()
+        first.get_by_role("heading", name="Scellement et envoi").wait_for()
+        while len(held) < 1:
+            first.wait_for_timeout(50)
+        second.goto(reverse("new-deposit", kwargs={"consultation": consultation.uuid}))
+        second.get_by_role("heading", name="Un envoi n'est pas terminé").wait_for()
+        second.get_by_label("Les mêmes fichiers").set_input_files([*candidature, *offre])
+        second.get_by_text("Tous les fichiers sont retrouvés").wait_for()
+        second.get_by_role("button", name="Reprendre l'envoi").click()
+        for route in held:
+            route.continue_()
+        for page in (second, first):
+            page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
+        assert first.url == second.url
+        context.close()
+    assert Bid.objects.filter(consultation__twin_of=None).count() == 1
+    _opened_as_deposited(live_world, consultation, [*candidature, *offre])
+
+
 def test_a_key_that_the_ceremony_does_not_carry_seals_nothing(
     live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
 ) -> None:
