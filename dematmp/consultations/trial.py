@@ -6,6 +6,7 @@ Nobody can ever open what is deposited there: the two seeds are forgotten as soo
 import uuid
 from datetime import UTC, datetime
 
+from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
 from dematmp.accounts.models import Organisation, User
@@ -18,6 +19,8 @@ from signing.keys import new_seed, public_key
 from signing.sharing import deal
 
 SIRET = "00000000000000"  # valid, and nobody's
+# Ids of those in whose name it is published: nobody can sign up as them.
+_ROBOTS = [uuid.uuid5(uuid.NAMESPACE_URL, f"urn:dematmp:trial:{number}") for number in (1, 2)]
 _END = datetime(2099, 12, 31, 11, 0, tzinfo=UTC)
 _TITLE = "Consultation d'essai : entraînez-vous à déposer"
 _OBJECT = (
@@ -47,10 +50,16 @@ def ensure(*, now: datetime) -> Consultation:
 def _make(*, now: datetime) -> Consultation:
     robots = [
         User.objects.get_or_create(
-            email=f"essai{number}@dematmp.invalid",
-            defaults={"first_name": "Plateforme", "last_name": f"(essai {number})", "is_active": False},
+            uuid=known,
+            defaults={
+                "email": f"essai-{known.hex}@dematmp.invalid",
+                "password": make_password(None),
+                "first_name": "Plateforme",
+                "last_name": f"(essai {number})",
+                "is_active": False,
+            },
         )[0]
-        for number in (1, 2)
+        for number, known in enumerate(_ROBOTS, start=1)
     ]
     buyer, _ = Organisation.objects.get_or_create(
         siret=SIRET, defaults={"kind": "buyer", "name": "La plateforme (essais)"}

@@ -24,22 +24,31 @@ from signing.envelope import Ids, SealedEnvelope, Source, seal
 _PLAIN = "Pli d'essai : cette consultation jumelle ne sert qu'à répéter l'ouverture.\n"
 _LONG = timedelta(hours=1)  # more than a dummy bid takes
 _DEAD = timedelta(minutes=2)
+_ROBOT = uuid.uuid5(uuid.NAMESPACE_URL, "urn:dematmp:rehearsal")  # its ids: nobody can sign up as them
 
 
 def _robot() -> tuple[User, Organisation]:
     """Who deposits dummy bids: nobody signs in as them."""
     user, made = User.objects.get_or_create(
-        email="repetition@dematmp.invalid",
-        defaults={"first_name": "Plateforme", "last_name": "(répétition)", "is_active": False},
+        uuid=_ROBOT,
+        defaults={
+            "email": f"repetition-{_ROBOT.hex}@dematmp.invalid",
+            "first_name": "Plateforme",
+            "last_name": "(répétition)",
+            "is_active": False,
+        },
     )
     if made:
         user.set_unusable_password()
         user.save(update_fields=["password"])
     company, _ = Organisation.objects.get_or_create(
-        kind="company",
-        country="ZZ",
-        foreign_number="repetition",
-        defaults={"name": "Entreprise d'essai (répétition)"},
+        uuid=_ROBOT,
+        defaults={
+            "kind": "company",
+            "country": "ZZ",
+            "foreign_number": "repetition",
+            "name": "Entreprise d'essai (répétition)",
+        },
     )
     return user, company
 

@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 
 from dematmp.accounts.models import Organisation
 from dematmp.accounts.rules import ROLES
+from dematmp.consultations.models import Consultation
 from dematmp.mails.rules import is_deliverable
 
 _DOES = {
@@ -46,7 +47,8 @@ class SearchForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        buyers = Organisation.objects.filter(kind="buyer", consultations__published_at__isnull=False)
+        published = Consultation.objects.real().public()
+        buyers = Organisation.objects.filter(kind="buyer", consultations__in=published)
         self.fields["acheteur"].queryset = buyers.distinct().order_by("name")  # type: ignore[attr-defined]
 
 

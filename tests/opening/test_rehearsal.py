@@ -97,6 +97,8 @@ def test_only_the_committee_sees_the_twin(world: World, made: Consultation) -> N
     with pytest.raises(ServerRefused) as error:
         client(world.bidder, world.company).get(f"/consultations/{twin.uuid}/ceremony")
     assert error.value.status in (401, 403, 404)
+    # A buyer who only rehearses is not yet among those whose consultations the public may search.
+    assert f'value="{world.buyer.uuid}"' not in anonymous.get(reverse("home")).content.decode()
     page = member.get(reverse("session", kwargs={"consultation": made.uuid}))
     assert "Répétition : apporter ma part" in page.content.decode()
     assert "Répétition :" not in buyer.get(reverse("buyer")).content.decode()
