@@ -23,8 +23,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from signing import cards, renewal
 from signing import client as api
-from signing import renewal
 from signing.ceremony import fingerprint, record_hash
 from signing.committee import Committee
 from signing.envelope import Source
@@ -189,11 +189,16 @@ def protector(options: argparse.Namespace) -> dict[str, object]:
             words, public = create_paper()
             data = _sheet(words).encode()
         else:
-            data, public = create_protector(_new_passphrase(options))
+            data, public = (
+                cards.create_card(*_card(options), label=options.token_label)
+                if options.kind == "card"
+                else create_protector(_new_passphrase(options))
+            )
         descriptor = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-    label = options.label or ("Feuille de secours" if paper else "Phrase secrète")
+    labels = {"paper": "Feuille de secours", "card": "Carte à puce"}
+    label = options.label or labels.get(options.kind, "Phrase secrète")
     body = {"label": label, "kind": options.kind, "public_key": api.b64(public)}
     if options.keep_on_platform:
         if paper:
@@ -214,9 +219,20 @@ def deal(options: argparse.Namespace) -> dict[str, object]:
     return {"sha256": sha256, "fingerprint": fingerprint(sha256)}
 
 
+def _card(options: argparse.Namespace) -> tuple[Path, str]:
+    """The PKCS#11 module and the PIN of the card."""
+    if not options.pkcs11_module:
+        raise ProtectorRefused("Indiquez le module de la carte : --pkcs11-module CHEMIN.")
+    if options.pin_file:
+        return Path(options.pkcs11_module), Path(options.pin_file).read_text().strip()
+    return Path(options.pkcs11_module), getpass.getpass("Code de la carte : ")
+
+
 def _seed(options: argparse.Namespace) -> bytes:
-    """The seed of a protector's file, or of the words of a sheet."""
+    """The seed of a protector's file, of a card, or of the words of a sheet."""
     data = Path(options.protector).read_bytes()
+    if b'"card/1"' in data[:64]:
+        return cards.unlock_card(data, *_card(options), label=options.token_label)
     if not data.lstrip().startswith(b"{"):
         try:
             return unlock_paper(data.decode())
@@ -284,6 +300,12 @@ def open_session(options: argparse.Namespace) -> dict[str, object]:
     return client.post(f"/openings/{session['session']}/open")
 
 
+def _card_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pkcs11-module", help="bibliothèque PKCS#11 de la carte")
+    parser.add_argument("--pin-file", help="fichier du code de la carte (sinon il est demandé)")
+    parser.add_argument("--token-label", default="", help="nom de la carte, s'il y en a plusieurs")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m signing", description="Sceller, déposer, vérifier ; clés de la commission."
@@ -323,9 +345,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("file", type=Path)
     one.add_argument(
         "--kind",
-        choices=("passphrase", "paper"),
+        choices=("passphrase", "paper", "card"),
         default="passphrase",
-        help="passphrase : un fichier sous une phrase secrète ; paper : 33 mots à imprimer",
+        help="passphrase : un fichier sous une phrase ; paper : 33 mots à imprimer ; card : une carte",
     )
     one.add_argument("--label", default="")
     one.add_argument(
@@ -334,6 +356,7 @@ def _parser() -> argparse.ArgumentParser:
         help="garder aussi le fichier, scellé par la phrase, sur la plateforme",
     )
     one.add_argument("--passphrase-file")
+    _card_options(one)
     one = verb("deal", deal, "cérémonie : faire les clés et les parts (président)")
     one.add_argument("consultation")
     for name, run, help_text in (
@@ -347,6 +370,7 @@ def _parser() -> argparse.ArgumentParser:
             "--protector", required=True, help="fichier du protecteur, ou des mots de la feuille"
         )
         one.add_argument("--passphrase-file")
+        _card_options(one)
         if name == "share":
             one.add_argument("--rehearsal", action="store_true", help="à la répétition, sur le pli d'essai")
     for name, run, help_text in (
@@ -362,6 +386,7 @@ def _parser() -> argparse.ArgumentParser:
         else:
             one.add_argument("--protector", required=True, help="fichier du protecteur, ou des mots")
             one.add_argument("--passphrase-file")
+            _card_options(one)
         if name == "renew-lend":
             one.add_argument("--code", required=True, help="code dicté par la personne qui répartit")
     one = verb("open", open_session, "ouverture : libérer la clé de la plateforme, le quorum étant réuni")

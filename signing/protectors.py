@@ -29,6 +29,7 @@ PAPER_WORDS = 33
 PREFIX_CHARS = 4  # no two words of SLIP-39 share their first four letters
 _LIMIT = 16 * 1024  # bytes
 _KEYS = frozenset({"v", "public", "salt", "memory", "passes", "lanes", "nonce", "sealed"})
+_CARD_KEYS = frozenset({"v", "public", "certificate", "sealed"})
 _PASSKEY_KEYS = frozenset({"v", "public", "credential", "salt", "nonce", "sealed"})
 
 
@@ -61,8 +62,9 @@ def create_protector(passphrase: str, cost: Cost = DEFAULT_COST) -> tuple[bytes,
 
 def protector_public(data: bytes) -> bytes:
     """The public key (1216 bytes) of a protector's file, of either version. Raises ProtectorRefused."""
-    keys = _PASSKEY_KEYS if b'"passkey/1"' in data[:64] else _KEYS
-    value = load_object(data, limit=_LIMIT, keys=keys, refuse=ProtectorRefused)
+    start = data[:64]
+    keys = _PASSKEY_KEYS if b'"passkey/1"' in start else _CARD_KEYS if b'"card/1"' in start else _KEYS
+    value = load_object(data, limit=2 * _LIMIT, keys=keys, refuse=ProtectorRefused)
     try:
         public = base64.b64decode(text(value["public"], ProtectorRefused, "public"), validate=True)
         key_hash(public)

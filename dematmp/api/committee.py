@@ -24,7 +24,7 @@ router = Router(tags=["commission"], auth=doors("member"))
 
 class ProtectorIn(Schema):
     label: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
-    kind: Literal["passphrase", "passkey", "paper"]
+    kind: Literal["passphrase", "passkey", "paper", "card"]
     public_key: str
     wrapped: str | None = None
 

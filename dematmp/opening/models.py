@@ -13,6 +13,7 @@ PROTECTOR_KINDS = {
     "passphrase": "phrase secrète",
     "passkey": "clé d'accès",
     "paper": "feuille de secours",
+    "card": "carte à puce",
 }
 
 # Between two phases, of an envelope: what the other one becomes depends on it.

@@ -21,6 +21,7 @@ TOOLS = {
     "pdftotext": "poppler-utils",
     "openssl": "openssl",
     "setpriv": "util-linux",
+    "softhsm2-util": "softhsm2",
     "zip": "zip",
 }
 _POLICY = Path("/usr/sbin/policy-rc.d")

@@ -39,6 +39,9 @@ async function call({ organisation, csrf }, method, path, json) {
 // The seed that this protector keeps: { uuid, kind } and what the member gave (passphrase, words, secret).
 async function seedOf({ wrapped, kind }, { passphrase, words, secret }) {
   if (kind === "paper") return unlockPaper(words);
+  if (kind === "card") {
+    throw new Refused("protector.refused", "Une carte s'utilise par la ligne de commande : choisissez un autre protecteur, ou utilisez-la.");
+  }
   if (!wrapped) {
     throw new Refused("protector.refused", "Ce protecteur est sur le poste où vous l'avez créé : utilisez la ligne de commande.");
   }
