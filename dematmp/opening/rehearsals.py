@@ -133,6 +133,12 @@ def conclude(session: OpeningSession, *, now: datetime) -> bool:
     return record_rehearsal(twin.twin_of, ceremony_sha256=twin.twin_of.ceremony_sha256, now=now)
 
 
+def unconcluded() -> list[OpeningSession]:
+    """Sessions of twins that ended and whose success nobody wrote down: their process died just before."""
+    ended = OpeningSession.objects.filter(minutes_pdf__isnull=False, consultation__twin_of__published_at=None)
+    return list(ended.filter(consultation__twin_of__isnull=False, consultation__twin_of__rehearsed_at=None))
+
+
 def of(consultation: Consultation) -> Consultation | None:
     """The twin of this consultation's present keys, once all have confirmed them, else None."""
     ceremony = getattr(consultation, "ceremony", None)

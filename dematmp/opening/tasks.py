@@ -13,7 +13,7 @@ from dematmp.audit.rows import each_row
 from dematmp.consultations.models import Consultation
 from dematmp.opening.keys import remind
 from dematmp.opening.models import OpeningSession
-from dematmp.opening.rehearsals import prepare, unprepared
+from dematmp.opening.rehearsals import conclude, prepare, unconcluded, unprepared
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ def sweep() -> None:
     """Resume the openings and rehearsals that a lost task or a killed process left unfinished."""
     each_row(OpeningSession.objects.unfinished().values_list("pk", flat=True), unseal_session)
     each_row([twin.pk for twin in unprepared()], prepare_twin)
+    each_row(unconcluded(), lambda session: conclude(session, now=timezone.now()))
 
 
 @shared_task

@@ -166,6 +166,25 @@ def test_a_dummy_bid_cut_off_is_made_again(world: World, monkeypatch: pytest.Mon
         assert rehearsals.unprepared() == []
 
 
+def test_a_success_that_nobody_wrote_down_is_found_by_the_sweep(
+    world: World, made: Consultation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dematmp.opening import unsealing
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(unsealing, "conclude", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rehearse(world, made)
+    made.refresh_from_db()
+    assert made.rehearsed_at is None
+    sweep()
+    made.refresh_from_db()
+    assert made.rehearsed_at is not None
+
+
 def test_keys_made_again_forget_the_rehearsal(world: World, made: Consultation) -> None:
     rehearse(world, made)
     ready(world, made)
