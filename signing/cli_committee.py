@@ -11,7 +11,7 @@ from signing import client as api
 from signing.ceremony import fingerprint, record_hash
 from signing.committee import Committee
 from signing.errors import ProtectorRefused
-from signing.keys import new_seed, public_key
+from signing.keys import key_hash, new_seed, public_key
 from signing.protectors import (
     create_paper,
     create_protector,
@@ -54,7 +54,8 @@ def protector(options: argparse.Namespace) -> dict[str, object]:
         if paper:
             raise ProtectorRefused("Les mots d'une feuille de secours ne quittent jamais la feuille.")
         body["wrapped"] = api.b64(data)
-    return client_of(options).post("/committee/protectors", body)
+    made = client_of(options).post("/committee/protectors", body)
+    return {**made, "fingerprint": fingerprint(key_hash(public))}
 
 
 def _sheet(words: str) -> str:
@@ -95,7 +96,8 @@ def _seed(options: argparse.Namespace) -> bytes:
 
 def confirm(options: argparse.Namespace) -> dict[str, object]:
     """A member's part of the ceremony."""
-    return {"sha256": client_of(options).confirm(options.consultation, _seed(options))}
+    sha256 = client_of(options).confirm(options.consultation, _seed(options), also=options.also)
+    return {"sha256": sha256}
 
 
 def check(options: argparse.Namespace) -> dict[str, object]:
@@ -125,14 +127,22 @@ def renew_lend(options: argparse.Namespace) -> dict[str, object]:
 
 def renew_deal(options: argparse.Namespace) -> dict[str, object]:
     """The dealer deals again, then its key's file is deleted."""
-    sha256 = renewal.deal(client_of(options), options.renewal, Path(options.key).read_bytes())
+    seed = Path(options.key).read_bytes()
+    sha256 = renewal.deal(client_of(options), options.renewal, seed, code=options.list_code)
     Path(options.key).unlink()
     return {"sha256": sha256, "fingerprint": fingerprint(sha256)}
 
 
 def renew_confirm(options: argparse.Namespace) -> dict[str, object]:
     """A new holder checks its shares and confirms."""
-    return {"sha256": renewal.confirm(client_of(options), options.renewal, _seed(options))}
+    sha256 = renewal.confirm(client_of(options), options.renewal, _seed(options), also=options.also)
+    return {"sha256": sha256}
+
+
+def renew_list(options: argparse.Namespace) -> dict[str, object]:
+    """A new holder checks the list, and reads its code to the dealer."""
+    code = renewal.check_list(client_of(options), options.renewal, _seed(options), also=options.also)
+    return {"code": code, "étape suivante": "dictez ce code à la personne qui répartit, de vive voix"}
 
 
 def share(options: argparse.Namespace) -> dict[str, object]:
@@ -154,6 +164,16 @@ def _card_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pkcs11-module", help="bibliothèque PKCS#11 de la carte")
     parser.add_argument("--pin-file", help="fichier du code de la carte (sinon il est demandé)")
     parser.add_argument("--token-label", default="", help="nom de la carte, s'il y en a plusieurs")
+
+
+def _also(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="EMPREINTE",
+        help="empreinte d'un autre de mes protecteurs (répétable)",
+    )
 
 
 def committee_verbs(verb: Verb) -> None:
@@ -188,11 +208,14 @@ def committee_verbs(verb: Verb) -> None:
         )
         one.add_argument("--passphrase-file")
         _card_options(one)
+        if name == "confirm":
+            _also(one)
         if name == "share":
             one.add_argument("--rehearsal", action="store_true", help="à la répétition, sur le pli d'essai")
     for name, run, help_text in (
         ("renew-offer", renew_offer, "nouvelle répartition : donner ma clé éphémère et lire son code"),
         ("renew-lend", renew_lend, "nouvelle répartition : prêter ma part à qui répartit"),
+        ("renew-list", renew_list, "nouvelle répartition : vérifier la liste et lire son code"),
         ("renew-deal", renew_deal, "nouvelle répartition : répartir de nouveau les mêmes clés"),
         ("renew-confirm", renew_confirm, "nouvelle répartition : vérifier ma nouvelle part et confirmer"),
     ):
@@ -204,6 +227,10 @@ def committee_verbs(verb: Verb) -> None:
             one.add_argument("--protector", required=True, help="fichier du protecteur, ou des mots")
             one.add_argument("--passphrase-file")
             _card_options(one)
+        if name in ("renew-list", "renew-confirm"):
+            _also(one)
+        if name == "renew-deal":
+            one.add_argument("--list-code", required=True, help="code que chaque nouveau détenteur a lu")
         if name == "renew-lend":
             one.add_argument("--code", required=True, help="code dicté par la personne qui répartit")
     one = verb("open", open_session, "ouverture : libérer la clé de la plateforme, le quorum étant réuni")

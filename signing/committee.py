@@ -1,16 +1,46 @@
 """The committee's side of the JSON API: deal the shares, confirm one's own, bring it to the opening."""
 
 import base64
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from signing import sharing
-from signing.ceremony import Holder, KindKeys, Record, build_record, parse_record, record_hash
+from signing.ceremony import (
+    Holder,
+    KindKeys,
+    Record,
+    build_record,
+    fingerprint,
+    parse_record,
+    record_hash,
+)
 from signing.client import Client, b64, rows_of
 from signing.errors import CeremonyRefused, DeadlineNotPassed, ProtectorRefused
 from signing.keys import key_hash, new_seed, open_with, public_key, seal_to
 
 CODE = "signing 0.1.0"
+
+
+def check_own(holder: Holder, seed: bytes, also: Collection[str]) -> None:
+    """Refuse a record that seals this holder's share to a protector that is not the holder's.
+
+    The platform could add one of its own to each holder, and read the bids alone: only the holder can tell.
+    `also` has fingerprints (16 hex digits, any spacing) of the holder's other protectors.
+    """
+    own = {fingerprint(key_hash(public_key(seed))).replace(" ", "")}
+    own |= {re.sub(r"[^0-9A-F]", "", each.upper())[:16] for each in also}
+    foreign = [
+        fingerprint(sha256)
+        for _, sha256 in holder.protectors
+        if fingerprint(sha256).replace(" ", "") not in own
+    ]
+    if foreign:
+        raise ProtectorRefused(
+            f"Votre part est aussi scellée à un protecteur que vous n'avez pas nommé : {', '.join(foreign)}. "
+            "Si cette empreinte est celle de votre feuille ou de votre autre protecteur, recommencez en la "
+            "donnant ; sinon ne confirmez pas et prévenez la commission."
+        )
 
 
 class Committee(Client):
@@ -92,21 +122,25 @@ class Committee(Client):
         self.post(f"{path}/ceremony", {"record": b64(record), "shares": shares})
         return record
 
-    def confirm(self, consultation: str, protector_seed: bytes) -> str:
+    def confirm(self, consultation: str, protector_seed: bytes, *, also: Collection[str] = ()) -> str:
         """A member's part, for the consultation then for its twin; the hash of the record of the first.
 
-        Check that its shares open and match their commitments, then confirm the record's hash.
+        Check that its shares open and match their commitments, that they are sealed to no other protector
+        than its own (`also`: fingerprints of the others), then confirm the record's hash.
+        Raises ProtectorRefused for a protector that is not told.
         """
         said = self.get(f"/consultations/{consultation}/ceremony")
-        sha256 = self._confirm_one(said, protector_seed)
+        sha256 = self._confirm_one(said, protector_seed, also)
         if said["twin"]:
-            self._confirm_one(self.get(f"/consultations/{said['twin']}/ceremony"), protector_seed)
+            self._confirm_one(self.get(f"/consultations/{said['twin']}/ceremony"), protector_seed, also)
         return sha256
 
-    def _confirm_one(self, said: Mapping[str, object], seed: bytes) -> str:
+    def _confirm_one(self, said: Mapping[str, object], seed: bytes, also: Collection[str]) -> str:
         data = base64.b64decode(str(said["record"] or ""))
         consultation, record = str(said["consultation"]), parse_record(data)
-        protector, _ = self.my_shares(f"/consultations/{consultation}", record, seed)
+        protector, mine = self.my_shares(f"/consultations/{consultation}", record, seed)
+        index = next(iter(mine.values()))[0]
+        check_own(record.holders[index - 1], seed, also)
         sha256 = record_hash(data)
         body = {"sha256": sha256, "protector": protector}
         self.post(f"/consultations/{consultation}/ceremony/confirm", body)

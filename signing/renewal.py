@@ -5,15 +5,16 @@ code that the dealer tells by another way (voice, in person) is the one of that 
 """
 
 import base64
+import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from signing import sharing
-from signing.ceremony import fingerprint, parse_record, record_hash
+from signing.ceremony import Holder, fingerprint, parse_record, record_hash
 from signing.client import b64, rows_of
-from signing.committee import Committee
-from signing.errors import CeremonyRefused
+from signing.committee import Committee, check_own
+from signing.errors import CeremonyRefused, ProtectorRefused
 from signing.keys import key_hash, open_with, public_key, seal_to
 
 
@@ -27,6 +28,33 @@ def offer(client: Committee, renewal: str, seed: bytes) -> str:
     public = public_key(seed)
     client.post(f"/renewals/{renewal}/dealer", {"public_key": b64(public)})
     return dealer_code(public)
+
+
+def list_code(said: Mapping[str, object]) -> str:
+    """What every new holder and the dealer compare aloud: the new holders, and all that is sealed to them."""
+    lines = sorted(
+        f"{member['member']} {key_hash(base64.b64decode(str(protector['public_key'])))}"
+        for member in rows_of(said["members"])
+        for protector in rows_of(member["protectors"])
+    )
+    text = "\n".join(["pli/1 new holders", str(said["ceremony"]), str(said["threshold"]), *lines])
+    return fingerprint(hashlib.sha256(text.encode()).hexdigest())
+
+
+def check_list(client: Committee, renewal: str, protector_seed: bytes, *, also: Collection[str] = ()) -> str:
+    """A new holder's first step: only its own protectors are beside its name; the code to tell the dealer."""
+    said = client.get(f"/renewals/{renewal}")
+    mine = key_hash(public_key(protector_seed))
+    for row in rows_of(said["members"]):
+        hashes = [
+            (str(each["protector"]), key_hash(base64.b64decode(str(each["public_key"]))))
+            for each in rows_of(row["protectors"])
+        ]
+        if mine in {sha256 for _, sha256 in hashes}:
+            holder = Holder(int(str(row["index"])), str(row["name"]), str(row["member"]), hashes)
+            check_own(holder, protector_seed, also)
+            return list_code(said)
+    raise ProtectorRefused("Ce protecteur n'est pas dans la nouvelle liste.")
 
 
 def _dealer(said: Mapping[str, object]) -> bytes:
@@ -62,15 +90,21 @@ def lend(client: Committee, renewal: str, protector_seed: bytes, code: str) -> N
     client.post(f"/renewals/{renewal}/lent", {"dealer": key_hash(public), "shares": shares})
 
 
-def deal(client: Committee, renewal: str, seed: bytes) -> str:
+def deal(client: Committee, renewal: str, seed: bytes, *, code: str) -> str:
     """The dealer's second step, once a quorum lent its shares; the hash of the new record.
 
+    `code` is what every new holder told: the list to which the shares are sealed is the one they checked.
     Check each against the former commitments, combine, compare with the committee's key, deal again.
     Raises ShareRefused (naming the holder of a false share), CeremonyRefused.
     """
     said = client.get(f"/renewals/{renewal}")
     if _dealer(said) != public_key(seed):
         raise CeremonyRefused("Cette clé n'est pas celle que vous avez donnée pour cette répartition.")
+    if re.sub(r"[^0-9A-F]", "", code.upper()) != list_code(said).replace(" ", ""):
+        raise CeremonyRefused(
+            "Ce code n'est pas celui de la liste que la plateforme présente : ne répartissez rien. "
+            "Demandez de nouveau son code à chaque nouveau détenteur, de vive voix."
+        )
     former = base64.b64decode(str(said["former"]))
     record = parse_record(former)
     lent: dict[str, dict[int, bytes]] = {kind: {} for kind in record.keys}
@@ -98,7 +132,7 @@ def deal(client: Committee, renewal: str, seed: bytes) -> str:
     return record_hash(made)
 
 
-def confirm(client: Committee, renewal: str, protector_seed: bytes) -> str:
+def confirm(client: Committee, renewal: str, protector_seed: bytes, *, also: Collection[str] = ()) -> str:
     """A new holder's part: check one's shares and that the keys are the same, then confirm."""
     said = client.get(f"/renewals/{renewal}")
     data = base64.b64decode(str(said["record"] or ""))
@@ -109,7 +143,8 @@ def confirm(client: Committee, renewal: str, protector_seed: bytes) -> str:
         kind: keys.committee for kind, keys in record.keys.items()
     }:
         raise CeremonyRefused("Cette répartition n'est pas celle des mêmes clés : ne confirmez pas.")
-    protector, _ = client.my_shares(f"/renewals/{renewal}", record, protector_seed)
+    protector, mine = client.my_shares(f"/renewals/{renewal}", record, protector_seed)
+    check_own(record.holders[next(iter(mine.values()))[0] - 1], protector_seed, also)
     sha256 = record_hash(data)
     client.post(f"/renewals/{renewal}/confirm", {"sha256": sha256, "protector": protector})
     return sha256

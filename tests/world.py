@@ -26,7 +26,7 @@ from dematmp.opening.protectors import add_protector
 from signing.client import EnvelopePlan
 from signing.committee import Committee
 from signing.envelope import Source
-from signing.keys import new_seed, public_key
+from signing.keys import key_hash, new_seed, public_key
 
 SECONDS = timedelta(seconds=1)
 
@@ -118,6 +118,11 @@ class World:
             public = public_key(seeds[user.pk])
             add_protector(user, label=label, kind=kind, public=public, now=timezone.now())
 
+    @staticmethod
+    def fingerprints(user: User) -> list[str]:
+        """What this person wrote down of their protectors."""
+        return [key_hash(bytes(each.public_key)) for each in user.protectors.kept()]
+
     def keys(self, consultation: Consultation, *, threshold: int = 2, rehearsed: bool = True) -> None:
         """The ceremony, by the members' own client; the rehearsal is said to have succeeded."""
         for user in self.members:
@@ -127,7 +132,8 @@ class World:
         start_ceremony(consultation, members=self.members, threshold=threshold, by=self.agent, now=now)
         client(self.members[0], self.buyer).deal(str(consultation.uuid))
         for user in self.members:
-            client(user, self.buyer).confirm(str(consultation.uuid), self.seeds[user.pk])
+            seed, also = self.seeds[user.pk], self.fingerprints(user)
+            client(user, self.buyer).confirm(str(consultation.uuid), seed, also=also)
         consultation.refresh_from_db()
         if rehearsed:
             sha256 = consultation.ceremony_sha256

@@ -24,7 +24,10 @@ ROLES = {
 def clean_siret(text: str) -> str:
     """The 14 digits of a SIRET (INSEE, Luhn check), spaces removed. Raises SiretRefused."""
     try:
-        return str(stdnum_siret.validate(text))
+        number = str(stdnum_siret.validate(text))
+        if not int(number[:9]):
+            raise ValidationError("unassigned")
+        return number
     except ValidationError as refused:
         raise SiretRefused(
             "Ce numéro SIRET n'est pas valide : il compte 14 chiffres dont le dernier contrôle les autres."

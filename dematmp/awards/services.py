@@ -38,6 +38,14 @@ def award(
         state="opened",
         session__finished_at__isnull=False,
     )
+    rejected = OpenedEnvelope.objects.filter(
+        session__consultation=lot.consultation,
+        envelope__attempt__bidder=company,
+        envelope__lot=lot.number,
+        decision="rejected",
+    )
+    if rejected.exists():
+        raise AwardRefused(f"La commission a rejeté {company} pour le lot {lot.number}.")
     if not opened.exists():
         raise AwardRefused(f"Aucune offre ouverte de {company} pour le lot {lot.number}.")
     try:

@@ -17,5 +17,5 @@ class EntryAdmin(ReadOnlyAdmin):
     fields = ("index", "kind", "consultation", "at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Entry]:
-        withheld = Consultation.objects.withheld(now=timezone.now()).values("uuid")
+        withheld = Consultation.every.withheld(now=timezone.now()).values("uuid")
         return Entry.objects.exclude(consultation__in=withheld)

@@ -44,7 +44,9 @@ class ConsultationQuerySet(models.QuerySet["Consultation"]):
     def withheld(self, *, now: datetime) -> Self:
         """Those whose journal entries are not shown to the public yet: being prepared, or receiving bids."""
         still = models.Q(published_at=None) | models.Q(binding_deadline__gte=now)
-        return self.real().with_deadline().filter(still)
+        preparing = models.Q(twin_of__isnull=False, twin_of__published_at=None)
+        real = models.Q(twin_of=None) & still
+        return self.real().with_deadline().filter(real | preparing)
 
     def soonest_first(self) -> Self:
         """The soonest deadline first."""

@@ -86,7 +86,8 @@ def _enrol_protector(stage: Stage, slug: str) -> None:
     phrase.write_text(next(person.phrase for person in PEOPLE if person.slug == slug))
     key = str(stage.folder / "tokens" / f"{slug}.key")
     stage.run(slug, "protector", key, "--passphrase-file", str(phrase), "--keep-on-platform")
-    stage.run(slug, "protector", str(stage.folder / "tokens" / f"{slug}.words"), "--kind", "paper")
+    sheet = stage.run(slug, "protector", str(stage.folder / "tokens" / f"{slug}.words"), "--kind", "paper")
+    (stage.folder / "tokens" / f"{slug}.sheet").write_text(str(sheet["fingerprint"]))
 
 
 def _confirm_email(user: User) -> None:
@@ -183,7 +184,7 @@ def ceremony(stage: Stage, consultation: Consultation, *, by: User) -> None:
     uuid = str(consultation.uuid)
     stage.run("presidente", "deal", uuid)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda slug: stage.run(slug, "confirm", uuid, *_protector(stage, slug)), COMMITTEE))
+        list(pool.map(lambda slug: _confirm(stage, slug, uuid), COMMITTEE))
         wait_for(lambda: twin_is_closed(consultation), "le pli d'essai n'est pas prêt")
         # One brings her phrase, the other his sheet of words.
         sheet = ("--protector", str(stage.folder / "tokens" / "membre3.words"))
@@ -191,6 +192,12 @@ def ceremony(stage: Stage, consultation: Consultation, *, by: User) -> None:
         list(pool.map(lambda slug: stage.run(slug, "share", uuid, "--rehearsal", *keys[slug]), keys))
     stage.run("presidente", "open", uuid, "--rehearsal")
     wait_for(lambda: rehearsed(consultation), "la répétition n'a pas réussi")
+
+
+def _confirm(stage: Stage, slug: str, uuid: str) -> None:
+    """Each confirms with their phrase, and recognises the fingerprint of their sheet."""
+    sheet = (stage.folder / "tokens" / f"{slug}.sheet").read_text()
+    stage.run(slug, "confirm", uuid, *_protector(stage, slug), "--also", sheet)
 
 
 def twin_is_closed(consultation: Consultation) -> bool:

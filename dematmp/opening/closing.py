@@ -170,6 +170,8 @@ def sign(
     if sha256 != closed_sha256(fresh):
         raise DecisionRefused("L'empreinte confirmée n'est pas celle du procès-verbal clos.")
     report = _report(fresh, pdf, now=now) if pdf is not None else None
+    if pdf is not None and any(bytes(each.pdf or b"") == pdf for each in fresh.signatures.all()):
+        raise DecisionRefused("Ce fichier est déjà la signature d'un autre membre.")
     with transaction.atomic():
         made, created = MinutesSignature.objects.get_or_create(
             session=fresh,

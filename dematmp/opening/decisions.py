@@ -14,6 +14,7 @@ from dematmp.audit.keys import wrap
 from dematmp.audit.services import append
 from dematmp.opening.errors import DecisionRefused
 from dematmp.opening.models import ENVELOPE_DECISIONS, OpenedEnvelope, OpeningSession
+from dematmp.opening.services import unlisted
 from signing.keys import new_seed, public_key
 
 
@@ -95,8 +96,10 @@ def next_phase(session: OpeningSession, *, by: User, now: datetime) -> None:
     waiting = sum(1 for row in to_decide(locked) if not row.decision)
     if waiting:
         raise DecisionRefused(f"Il reste {waiting} pli(s) sur lesquels la commission n'a pas décidé.")
+    # Received in time and recorded since: this phase is opened again for it, before the next one.
+    again = unlisted(locked)
     seed = new_seed()
-    locked.phase, locked.phase_opened_at = locked.phase + 1, None
+    locked.phase, locked.phase_opened_at = locked.phase + (0 if again else 1), None
     locked.released_at = locked.released_by = None
     locked.public_key = public_key(seed)
     locked.wrapped_seed = wrap(seed, context=f"session {locked.uuid}")

@@ -135,6 +135,18 @@ def consultation_of(ceremony: Ceremony) -> Consultation:
     return found
 
 
+def _check_dealer(ceremony: Ceremony, by: User) -> None:
+    """Only who gathered the shares of a quorum deals the same keys again. Raises CeremonyRefused."""
+    if ceremony.renews is None:
+        return
+    lent = set(ceremony.lent.values_list("holder", flat=True))
+    if ceremony.dealer != by or len(lent) < ceremony.renews.threshold:
+        raise CeremonyRefused(
+            "Seule la personne à qui un quorum a prêté ses parts peut les répartir de nouveau.",
+            "Attendez que les détenteurs actuels aient prêté leurs parts.",
+        )
+
+
 def _follows(ceremony: Ceremony, parsed: Record) -> bool:
     """Whether a record is of this epoch: the first, or the same committee's keys dealt again."""
     former = bytes(ceremony.renews.record or b"") if ceremony.renews else b""
@@ -156,6 +168,7 @@ def record(
     (kind, index, protector's uuid) → sealed share. Raises CeremonyRefused.
     """
     consultation = consultation_of(ceremony)
+    _check_dealer(ceremony, by)
     try:
         parsed = parse_record(data)
     except SigningError as refused:
@@ -203,6 +216,11 @@ def record(
         )
 
 
+def lock(consultation: Consultation) -> Consultation:
+    """The consultation under its lock, until the end of the transaction."""
+    return Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
+
+
 def check_record(ceremony: Ceremony, sha256: str) -> bytes:
     """The bytes of the record whose hash this is. Raises CeremonyRefused."""
     data = bytes(ceremony.record or b"")
@@ -223,6 +241,8 @@ def confirm(ceremony: Ceremony, *, sha256: str, by: User, now: datetime, protect
     consultation = consultation_of(ceremony)
     stamped = obtain_token(data, now=now) if ceremony.token is None else None
     with transaction.atomic():
+        # The consultation is locked before its ceremonies, everywhere: two verbs never wait for each other.
+        lock(consultation)
         locked = Ceremony.objects.select_for_update(no_key=True).get(pk=ceremony.pk)
         if stamped is not None and locked.token is None:
             locked.token = stamped[0].response

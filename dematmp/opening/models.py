@@ -8,6 +8,8 @@ from django.db import models
 from dematmp.accounts.models import User
 from dematmp.bids.models import Envelope
 from dematmp.consultations.models import KINDS, SERVED, VERDICTS, Consultation
+from signing.ceremony import fingerprint
+from signing.keys import key_hash
 
 PROTECTOR_KINDS = {
     "passphrase": "phrase secrète",
@@ -54,6 +56,11 @@ class Protector(models.Model):
 
     def __str__(self) -> str:
         return self.label
+
+    @property
+    def fingerprint(self) -> str:
+        """What its owner writes down and compares: 16 hex digits of the hash of its public key."""
+        return fingerprint(key_hash(bytes(self.public_key)))
 
 
 class Ceremony(models.Model):
@@ -104,8 +111,9 @@ class Ceremony(models.Model):
 
     @property
     def able(self) -> int:
-        """How many holders have shown that their share opens."""
-        return self.holders.exclude(confirmed_at=None).count()
+        """How many holders have shown that their share opens, and still have what opens it."""
+        confirmed = self.holders.exclude(confirmed_at=None)
+        return confirmed.filter(shares__protector__lost_at=None, shares__isnull=False).distinct().count()
 
     @property
     def margin(self) -> int:

@@ -9,7 +9,8 @@ from dematmp.accounts.models import User
 from dematmp.audit.services import append
 from dematmp.opening.errors import CeremonyRefused
 from dematmp.opening.keys import check_record, consultation_of
-from dematmp.opening.models import Ceremony, Protector, SealedShare
+from dematmp.opening.models import Ceremony, KeyHolder, Protector, SealedShare
+from signing.ceremony import MAX_PROTECTORS
 from signing.errors import SigningError
 from signing.keys import OVERHEAD_BYTES, key_hash
 from signing.protectors import protector_public
@@ -30,6 +31,13 @@ def add_protector(
             raise CeremonyRefused("Ce protecteur n'est pas celui de cette clé.")
     except SigningError as refused:
         raise CeremonyRefused(str(refused)) from refused
+    known = user.protectors.kept()
+    if len(known) >= MAX_PROTECTORS:
+        raise CeremonyRefused(f"{MAX_PROTECTORS} protecteurs au plus : déclarez perdu celui qui l'est.")
+    if Protector.objects.filter(public_key=public).exclude(pk__in=known).exists() or any(
+        bytes(each.public_key) == public for each in known
+    ):
+        raise CeremonyRefused("Ce protecteur est déjà enregistré.")
     made = Protector.objects.create(
         user=user, label=label[:100], kind=kind, public_key=public, wrapped=wrapped, created_at=now
     )
@@ -45,9 +53,20 @@ def add_protector(
 @transaction.atomic
 def lose_protector(protector: Protector, *, now: datetime) -> None:
     """Its owner says that it is lost: no later ceremony seals to it. Raises CeremonyRefused for the last."""
-    if not protector.user.protectors.kept().exclude(pk=protector.pk).exists():
+    user = User.objects.select_for_update(no_key=True).get(pk=protector.user.pk)
+    others = user.protectors.kept().exclude(pk=protector.pk)
+    if not others.exists():
         raise CeremonyRefused(
             "C'est votre dernier protecteur.", "Créez-en un autre, puis déclarez celui-ci perdu."
+        )
+    waiting = KeyHolder.objects.filter(user=user, ceremony__consultation__isnull=False, shares__isnull=False)
+    waiting = waiting.filter(ceremony__consultation__twin_of=None)
+    waiting = waiting.exclude(ceremony__consultation__opening_session__finished_at__isnull=False)
+    stranded = waiting.exclude(shares__protector__in=others).select_related("ceremony__consultation").first()
+    if stranded is not None:
+        raise CeremonyRefused(
+            f"Aucun de vos autres protecteurs ne garde votre part de « {stranded.ceremony.consultation} ».",
+            "Sur la page de cette consultation, gardez aussi votre part avec un autre protecteur d'abord.",
         )
     if Protector.objects.filter(pk=protector.pk, lost_at=None).update(lost_at=now):
         append(

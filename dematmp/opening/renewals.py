@@ -16,7 +16,7 @@ from dematmp.audit.services import append
 from dematmp.consultations.exchanges import call
 from dematmp.consultations.models import Consultation
 from dematmp.opening.errors import CeremonyRefused
-from dematmp.opening.keys import check_members
+from dematmp.opening.keys import check_members, lock
 from dematmp.opening.models import Ceremony, KeyHolder, LentShare, PlatformKey
 from signing.errors import KeyRefused
 from signing.keys import OVERHEAD_BYTES, key_hash
@@ -54,6 +54,7 @@ def start(
 
     Raises CeremonyRefused.
     """
+    lock(consultation)
     _receiving(consultation, now=now)
     former = Ceremony.objects.select_for_update(no_key=True).get(consultation=consultation)
     check_members(consultation, members, threshold)
@@ -104,6 +105,8 @@ def _waiting(renewal: Ceremony) -> Ceremony:
     locked = Ceremony.objects.select_for_update(no_key=True).get(pk=renewal.pk)
     if locked.renews is None or locked.former_of is not None or locked.bearer is None:
         raise CeremonyRefused("Cette nouvelle répartition a été abandonnée ou remplacée.")
+    if locked.bearer.opening_at is not None:
+        raise CeremonyRefused("L'ouverture des plis a commencé : les détenteurs ne changent plus.")
     if locked.record is not None:
         raise CeremonyRefused("Les parts sont déjà réparties de nouveau.")
     return locked
@@ -171,6 +174,7 @@ def lenders(renewal: Ceremony) -> list[int]:
 @transaction.atomic
 def abandon(consultation: Consultation, *, by: User, now: datetime) -> None:
     """Leave everything as it was. Does nothing when nothing waits."""
+    lock(consultation)
     found = pending(consultation)
     if found is None:
         return

@@ -26,6 +26,7 @@ from dematmp.opening.errors import (
     ShareRefused,
 )
 from dematmp.opening.models import KeyHolder, OpenedEnvelope, OpeningSession, SessionShare
+from dematmp.opening.rules import sealed_because
 from signing.keys import OVERHEAD_BYTES, new_seed, public_key
 from signing.sharing import SHARE_BYTES
 
@@ -188,28 +189,42 @@ def _quorum_missing(session: OpeningSession) -> QuorumMissing | None:
     )
 
 
+def kinds_so_far(session: OpeningSession) -> list[str]:
+    """The kinds of this phase and of those before it."""
+    phases = session.consultation.opening_phases[: session.phase + 1]
+    return [kind for phase in phases for kind in phase]
+
+
+def unlisted(session: OpeningSession) -> bool:
+    """Whether an envelope of this phase counts and was not opened with the others: recorded since."""
+    states = envelope_states(session.consultation)
+    counting = [uuid for uuid, state in states.items() if state == COUNTS]
+    return Envelope.objects.filter(uuid__in=counting, kind__in=session.kinds, opened=None).exists()
+
+
 def list_envelopes(session: OpeningSession) -> None:
     """One row for each deposited envelope of this phase: to open, or unopened with its reason.
 
-    The offer of a rejected candidature stays sealed, and the reverse. Called again until the minutes are
-    written: what was received meanwhile is listed too.
+    After the first phase an envelope is opened only where the other one was admitted (`may_open`). Called
+    again until the minutes are written: what was received meanwhile is listed too.
     """
     states = envelope_states(session.consultation)
-    rejected = {
-        (row.envelope.attempt.bidder_id, row.envelope.lot): row.envelope.kind
-        for row in session.envelopes.filter(decision="rejected").select_related("envelope__attempt")
+    decided = {
+        (str(row.envelope.attempt.bidder.uuid), row.envelope.lot): row.decision
+        for row in session.envelopes.exclude(decision="").select_related("envelope__attempt__bidder")
     }
     for row in session.envelopes.filter(state="waiting").select_related("envelope"):
         state = states[str(row.envelope.uuid)]
         if state != COUNTS:
             session.envelopes.filter(pk=row.pk).update(state="unopened", reason=REASONS[state])
-    listed = Envelope.objects.filter(uuid__in=states, kind__in=session.kinds, opened=None)
-    for envelope in listed.select_related("attempt").order_by("pk"):
+    listed = Envelope.objects.filter(uuid__in=states, opened=None).select_related("attempt__bidder")
+    for envelope in listed.filter(kind__in=kinds_so_far(session)).order_by("pk"):
         state = states[str(envelope.uuid)]
         reason = REASONS.get(state, "")
-        other = rejected.get((envelope.attempt.bidder_id, envelope.lot))
-        if state == COUNTS and other is not None:
-            reason = f"{other} rejetée par la commission : ce pli reste scellé"
+        if state == COUNTS and envelope.kind not in session.kinds:
+            reason = "enregistré après l'ouverture de ces enveloppes : la commission n'a pas pu en décider"
+        elif state == COUNTS and session.phase:
+            reason = sealed_because(decided, bidder=str(envelope.attempt.bidder.uuid), lot=envelope.lot)
         OpenedEnvelope.objects.get_or_create(
             envelope=envelope,
             defaults={

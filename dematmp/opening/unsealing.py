@@ -186,10 +186,13 @@ def _halves(session: OpeningSession) -> dict[str, Halves]:
 
 
 def _back_to_waiting(session: OpeningSession, message: str) -> ShareRefused:
-    """Nothing was opened: the session waits for shares again."""
-    OpeningSession.objects.filter(pk=session.pk).update(
-        released_at=None, released_by=None, problem=message, releases=session.releases[:-1]
-    )
+    """Nothing was opened: this phase of the session waits for shares again. A stale run changes nothing."""
+    with transaction.atomic():
+        locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
+        if locked.phase == session.phase and locked.state == "released":
+            locked.released_at = locked.released_by = None
+            locked.problem, locked.releases = message, locked.releases[:-1]
+            locked.save(update_fields=["released_at", "released_by", "problem", "releases"])
     return ShareRefused(message)
 
 
@@ -197,7 +200,7 @@ def _false_share(session: OpeningSession, index: int) -> ShareRefused:
     """Put the session back to waiting for that holder, and name him."""
     message = f"La part du détenteur n° {index} est fausse ; les autres sont conservées."
     with transaction.atomic():
-        session.shares.filter(holder__index=index).delete()
+        session.shares.filter(holder__index=index, kind__in=session.kinds).delete()
         _back_to_waiting(session, message)
         append(
             "share-refused",

@@ -2,6 +2,7 @@
 
 import base64
 import uuid
+from collections.abc import Iterable
 
 from django.conf import settings
 from django.contrib import messages
@@ -25,6 +26,7 @@ from dematmp.opening.models import (
     OpenedEnvelope,
     OpenedFile,
     OpeningSession,
+    Protector,
     SealedShare,
 )
 from dematmp.opening.protectors import lose_protector
@@ -130,25 +132,31 @@ def _opening(request: MemberRequest, consultation: Consultation) -> dict[str, ob
     }
 
 
+def shown(protectors: Iterable[Protector]) -> list[dict[str, object]]:
+    """Protectors as the forms that unlock one need them."""
+    return [
+        {
+            "uuid": each.uuid,
+            "kind": each.kind,
+            "label": each.label,
+            "wrapped_text": base64.b64encode(bytes(each.wrapped)).decode()
+            if each.wrapped and each.kind == "passkey"
+            else "",
+        }
+        for each in protectors
+    ]
+
+
 def protectors_of(user: User, ceremony: Ceremony) -> dict[str, object]:
     """Those that keep this person's shares of a ceremony, and those that do not yet."""
     shares = SealedShare.objects.filter(holder__ceremony=ceremony, holder__user=user)
     keeping = set(shares.order_by("pk").values_list("protector", flat=True))
-    mine, unused = [], []
-    for each in user.protectors.kept():
-        if each.pk in keeping:
-            mine.append(
-                {
-                    "uuid": each.uuid,
-                    "kind": each.kind,
-                    "label": each.label,
-                    "wrapped_text": base64.b64encode(bytes(each.wrapped)).decode()
-                    if each.wrapped and each.kind == "passkey"
-                    else "",
-                }
-            )
-        else:
-            unused.append({"uuid": each.uuid, "again": f"Garder aussi ma part avec « {each.label} »"})
+    kept = user.protectors.kept()
+    mine = shown(kept.filter(pk__in=keeping))
+    unused = [
+        {"uuid": each.uuid, "again": f"Garder aussi ma part avec « {each.label} »"}
+        for each in kept.exclude(pk__in=keeping)
+    ]
     return {"my_protectors": mine, "unused": unused if keeping else []}
 
 

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from dematmp.opening import renewals
 from dematmp.opening.models import Ceremony
 from dematmp.web.access import MemberRequest, holds
-from dematmp.web.committee import program, protectors_of
+from dematmp.web.committee import program, protectors_of, shown
 
 
 @require_safe
@@ -46,6 +46,7 @@ def renewal(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         "lenders": lenders,
         "lent": former is not None and former.index in lenders,
         "enough": len(lenders) >= found.renews.threshold,
+        "new_protectors": shown(new.protectors.kept()) if new else [],
         **protectors_of(request.user, of),
         **program(request),
     }

@@ -194,9 +194,7 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
     elif path.startswith("tile/entries/"):
         data = entries_bundle(
             path,
-            withheld=lambda of: (
-                Consultation.objects.withheld(now=timezone.now()).filter(uuid__in=of).exists()
-            ),
+            withheld=lambda of: Consultation.every.withheld(now=timezone.now()).filter(uuid__in=of).exists(),
         )
     else:
         data = tile_hashes(path)

@@ -4,6 +4,7 @@ import { combine, split } from "shamir-secret-sharing";
 import { ascii, base64, concat, equal, hex, random, sha256, unbase64, unhex, uuidBytes } from "../sealing/bytes.js";
 import { Refused } from "../sealing/cobblestone.js";
 import { keyHash, newSeed, openWith, publicKey, sealTo } from "../sealing/keys.js";
+import { parseRecord } from "../sealing/record.js";
 
 export const PASSPHRASE_CHARS = 12;
 const COST = { memory: 256 * 1024, passes: 3, lanes: 4 };
@@ -77,7 +78,8 @@ export async function unlock(data, passphrase) {
   const wrong = () => new Refused("protector.refused", "Phrase secrète fausse : vérifiez les majuscules et recommencez.");
   const said = JSON.parse(new TextDecoder().decode(data));
   const { memory, passes, lanes } = said;
-  const sane = said.v === "protector/1" && memory <= 1024 ** 2 && passes <= 10 && lanes <= 16;
+  const within = (value, low, high) => Number.isInteger(value) && value >= low && value <= high;
+  const sane = said.v === "protector/1" && within(memory, 1024, 1024 ** 2) && within(passes, 1, 10) && within(lanes, 1, 16);
   if (!sane) throw new Refused("protector.refused", "Version de protecteur inconnue.");
   const key = unbase64(said.public);
   const wrapping = await wrappingKey(passphrase, unbase64(said.salt), { memory, passes, lanes });
@@ -171,18 +173,11 @@ export async function deal(said, { code, now, seeds, epoch = 1, previous = "" })
   return { record: base64(new TextEncoder().encode(JSON.stringify(record))), shares };
 }
 
-const RECORDS = new Set(["ceremony/1", "ceremony/2"]);
-
-export function parseRecord(bytes) {
-  const record = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  if (!RECORDS.has(record.v)) throw new Refused("ceremony.refused", "Version de cérémonie inconnue.");
-  return record;
-}
 
 export async function recordOf(said) {
   if (!said.record) throw new Refused("ceremony.refused", "Les parts ne sont pas encore réparties.");
   const bytes = unbase64(said.record);
-  const record = parseRecord(bytes);
+  const record = await parseRecord(bytes);
   if (record.ceremony !== said.ceremony || record.consultation !== said.consultation) {
     throw new Refused("ceremony.refused", "Le compte rendu n'est pas celui de cette consultation.");
   }
@@ -202,6 +197,20 @@ export async function myShares(record, rows, seed) {
   }
   if (!mine.length) throw new Refused("share.refused", "Vous n'avez aucune part dans cette cérémonie.");
   return mine;
+}
+
+// The fingerprint that people compare: 16 hex digits in groups of four.
+export const fingerprint = (sha256) => sha256.slice(0, 16).toUpperCase().match(/.{4}/g).join(" ");
+
+// Refuses what is sealed to a protector that is not mine: the platform could add one of its own, and only I can tell.
+// `recognised` are hashes that this browser made or that I have compared with what I wrote down.
+export function checkOwn(hashes, recognised) {
+  const foreign = hashes.filter((sha256) => !recognised.has(sha256));
+  if (!foreign.length) return;
+  const refused = new Refused("protector.unknown", "Ce poste ne connaît pas un des protecteurs de votre part.");
+  refused.next = "Comparez son empreinte avec celle que vous avez notée, puis dites si c'est bien le vôtre.";
+  refused.unknown = foreign.map((sha256) => ({ sha256, fingerprint: fingerprint(sha256) }));
+  throw refused;
 }
 
 // My shares sealed to another protector of mine, whose key is this one.

@@ -84,7 +84,8 @@ function watchWords(form) {
   });
 }
 
-function showSheet(form, { words }) {
+function showSheet(form, { words, sha256 }) {
+  form.querySelector("[data-print-of]").textContent = sha256.slice(0, 16).toUpperCase().match(/.{4}/g).join(" ");
   const sheet = form.querySelector("[data-sheet]");
   const list = sheet.querySelector("ol");
   list.replaceChildren(
@@ -133,6 +134,34 @@ async function newSheet(form) {
   return task(form, "paper", { key: made.result.public, label: form.elements.label.value });
 }
 
+// Fingerprints of protectors made in this browser, or recognised by their owner: what the platform cannot make up.
+const KNOWN = "dematmp.protectors";
+const recognised = () => {
+  try {
+    return JSON.parse(localStorage.getItem(KNOWN) ?? "[]");
+  } catch {
+    return [];
+  }
+};
+const recognise = (...hashes) => localStorage.setItem(KNOWN, JSON.stringify([...new Set([...recognised(), ...hashes])]));
+
+// « Is this one yours? »: a box for each protector that this browser does not know.
+function askOwn(form, unknown) {
+  const box = form.querySelector("[data-own]");
+  const list = unknown.map(({ sha256, fingerprint }, at) => {
+    const input = Object.assign(document.createElement("input"), { type: "checkbox", id: `own-${form.dataset.member}-${at}` });
+    input.dataset.sha256 = sha256;
+    const label = Object.assign(document.createElement("label"), { htmlFor: input.id });
+    const code = Object.assign(document.createElement("strong"), { className: "mono", textContent: fingerprint });
+    label.append(input, "Empreinte ", code, " : c'est l'un de mes protecteurs");
+    const line = document.createElement("div");
+    line.append(label);
+    return line;
+  });
+  box.querySelector("[data-list]").replaceChildren(...list);
+  box.hidden = false;
+}
+
 // What only the page can ask for, then the worker's task.
 async function act(form, values) {
   const { member } = form.dataset;
@@ -143,7 +172,8 @@ async function act(form, values) {
   }
   const protector = chosen(form);
   const secret = protector?.dataset.kind === "passkey" ? await usePasskey(protector.dataset.wrapped) : undefined;
-  return task(form, member, { ...values, protector: protector?.value, secret });
+  recognise(...[...form.querySelectorAll("[data-own] input:checked")].map((input) => input.dataset.sha256));
+  return task(form, member, { ...values, protector: protector?.value, secret, recognised: recognised() });
 }
 
 // The code that the dealer reads aloud, from the key of this machine.
@@ -190,11 +220,17 @@ for (const form of document.querySelectorAll("[data-member]")) {
     running = false;
     button.disabled = false;
     button.textContent = idle;
+    if (said.done && said.result?.sha256) recognise(said.result.sha256);
+    if (said.unknown) askOwn(form, said.unknown);
     if (!said.done) {
       say(form, "bad", said.message, `${said.next} (code : ${said.code})`.trim());
       return;
     }
     for (const input of form.querySelectorAll("input[name^=passphrase], textarea[name=words]")) input.value = "";
+    if (said.result?.code) {
+      say(form, "good", "Dictez ce code, de vive voix, à la personne qui répartit :", said.result.code);
+      return;
+    }
     if (said.result?.file) {
       say(form, "good", success, "Téléchargez une copie de secours et gardez la phrase à l'abri, ailleurs.");
       const link = form.querySelector("[data-file]");

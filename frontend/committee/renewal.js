@@ -3,14 +3,25 @@ import { combine } from "shamir-secret-sharing";
 import { ascii, base64, concat, equal, hex, random, sha256, unbase64, unhex, uuidBytes } from "../sealing/bytes.js";
 import { Refused } from "../sealing/cobblestone.js";
 import { keyHash, newSeed, openWith, publicKey, sealTo } from "../sealing/keys.js";
-import { commitment, deal, parseRecord } from "./keys.js";
+import { parseRecord } from "../sealing/record.js";
+import { commitment, deal, fingerprint } from "./keys.js";
 
 const refuse = (text) => new Refused("ceremony.refused", text);
 const dealerInfo = (ceremony, kind, index) =>
   concat(ascii("pli/1 share-to-dealer"), Uint8Array.of(0), uuidBytes(ceremony), ascii(kind), Uint8Array.of(0, index));
 
 // 16 hex digits of the hash of the key, in groups of four: what is read aloud.
-export const dealerCode = async (key) => (await keyHash(key)).slice(0, 16).toUpperCase().match(/.{4}/g).join(" ");
+export const dealerCode = async (key) => fingerprint(await keyHash(key));
+
+// What every new holder and the dealer compare aloud: the new holders, and all that is sealed to them.
+export async function listCode(said) {
+  const lines = [];
+  for (const { member, protectors } of said.members) {
+    for (const { public_key: key } of protectors) lines.push(`${member} ${await keyHash(unbase64(key))}`);
+  }
+  const text = ["pli/1 new holders", said.ceremony, said.threshold, ...lines.sort()].join("\n");
+  return fingerprint(hex(await sha256(new TextEncoder().encode(text))));
+}
 
 function database() {
   return new Promise((resolve, reject) => {
@@ -73,12 +84,17 @@ export async function lend(said, mine, code) {
 }
 
 // The dealer's second step: every share compared with its commitment, the key compared with the committee's, dealt again.
-export async function dealAgain(said, rows, { code, now }) {
+export async function dealAgain(said, rows, { code, now, listed }) {
+  if (listed.toUpperCase().replace(/[^0-9A-F]/g, "") !== (await listCode(said)).replaceAll(" ", "")) {
+    throw refuse(
+      "Ce code n'est pas celui de la liste que la plateforme présente : ne répartissez rien. Demandez de nouveau son code à chaque nouveau détenteur, de vive voix.",
+    );
+  }
   const { wrapping, nonce, sealed, key } = await dealerKey(said.ceremony);
   if (!said.dealer || said.dealer.public_key !== base64(key)) throw refuse("Cette clé n'est pas celle de cette répartition : recommencez.");
   const seed = new Uint8Array(await crypto.subtle.decrypt({ name: "AES-GCM", iv: nonce }, wrapping, sealed));
   const former = unbase64(said.former);
-  const record = parseRecord(former);
+  const record = await parseRecord(former);
   const seeds = {};
   for (const [kind, keys] of Object.entries(record.keys)) {
     const shares = [];
@@ -107,7 +123,7 @@ export async function dealAgain(said, rows, { code, now }) {
 export async function newRecord(said) {
   if (!said.record) throw refuse("Les parts ne sont pas encore réparties de nouveau.");
   const [bytes, former] = [unbase64(said.record), unbase64(said.former)];
-  const [record, before] = [parseRecord(bytes), parseRecord(former)];
+  const [record, before] = [await parseRecord(bytes), await parseRecord(former)];
   const same = Object.keys(before.keys).every((kind) => before.keys[kind].committee_public === record.keys[kind]?.committee_public);
   if (!same || record.ceremony !== said.ceremony || record.previous !== hex(await sha256(former))) {
     throw refuse("Cette répartition n'est pas celle des mêmes clés : ne confirmez pas.");

@@ -2,6 +2,7 @@
 import { base64, unbase64 } from "../sealing/bytes.js";
 import { Refused } from "../sealing/cobblestone.js";
 import {
+  checkOwn,
   createProtector,
   deal,
   myShares,
@@ -12,7 +13,8 @@ import {
   unlockPasskey,
   wrapForPasskey,
 } from "./keys.js";
-import { dealAgain, dealerCode, dealerKey, forgetDealerKey, keepDealerKey, lend, newRecord } from "./renewal.js";
+import { dealAgain, dealerCode, dealerKey, forgetDealerKey, keepDealerKey, lend, listCode, newRecord } from "./renewal.js";
+import { keyHash, publicKey } from "../sealing/keys.js";
 import { createPaper, PAPER_WORDS, readWords, unlockPaper } from "./paper.js";
 
 async function call({ organisation, csrf }, method, path, json) {
@@ -65,28 +67,39 @@ async function mine(session, consultation, protector, seed) {
   return { said, record, sha256, shares };
 }
 
+// What is sealed beside my name, in a record or in a list, is mine: the one that I have just opened, and those recognised.
+async function ownRow(row, seed, recognised) {
+  const hashes = [];
+  for (const { sha256, protector_sha256: first, public_key: key } of row.protectors ?? [row]) {
+    hashes.push(sha256 ?? first ?? (await keyHash(unbase64(key))));
+  }
+  checkOwn(hashes, new Set([...(recognised ?? []), await keyHash(publicKey(seed))]));
+}
+
+const rowOf = (record, shares) => record.members.find(({ index }) => index === shares[0].index);
+
 async function enrol(session, { label, kind, made }) {
   const body = { label, kind, public_key: base64(made.public), ...(made.data ? { wrapped: base64(made.data) } : {}) };
-  return call(session, "POST", "/committee/protectors", body);
+  await call(session, "POST", "/committee/protectors", body);
+  return keyHash(made.public);
 }
 
 const work = {
   async passphrase({ session, passphrase, label }) {
     const made = await createProtector(passphrase);
-    await enrol(session, { label, kind: "passphrase", made });
-    return { file: made.data };
+    return { file: made.data, sha256: await enrol(session, { label, kind: "passphrase", made }) };
   },
   async passkey({ session, label, credential, salt, secret }) {
-    await enrol(session, { label, kind: "passkey", made: await wrapForPasskey({ credential, salt, secret }) });
-    return {};
+    const made = await wrapForPasskey({ credential, salt, secret });
+    return { sha256: await enrol(session, { label, kind: "passkey", made }) };
   },
   // The sheet is shown, printed, proved readable by a few of its words; its key is enrolled only then.
   async sheet() {
-    return createPaper();
+    const made = createPaper();
+    return { ...made, sha256: await keyHash(made.public) };
   },
   async paper({ session, label, key }) {
-    await enrol(session, { label, kind: "paper", made: { public: key } });
-    return {};
+    return { sha256: await enrol(session, { label, kind: "paper", made: { public: key } }) };
   },
   async read({ words }) {
     return { read: readWords(words), wanted: PAPER_WORDS };
@@ -101,12 +114,14 @@ const work = {
     }
     return {};
   },
-  async confirm({ session, consultation, protector, ...given }) {
+  async confirm({ session, consultation, protector, recognised, ...given }) {
     const seed = await unlocked(session, { protector, ...given });
-    const { said, sha256 } = await mine(session, consultation, protector, seed);
+    const { said, record, sha256, shares } = await mine(session, consultation, protector, seed);
+    await ownRow(rowOf(record, shares), seed, recognised);
     const done = await call(session, "POST", `/consultations/${consultation}/ceremony/confirm`, { sha256, protector });
     if (said.twin) {
       const twin = await mine(session, said.twin, protector, seed);
+      await ownRow(rowOf(twin.record, twin.shares), seed, recognised);
       await call(session, "POST", `/consultations/${said.twin}/ceremony/confirm`, { sha256: twin.sha256, protector });
     }
     return done;
@@ -116,12 +131,13 @@ const work = {
     const { sha256 } = await mine(session, consultation, protector, seed);
     return call(session, "POST", `/consultations/${consultation}/ceremony/rehearsal`, { sha256, protector });
   },
-  async again({ session, consultation, protector, other, ...given }) {
+  async again({ session, consultation, protector, other, recognised, ...given }) {
     const seed = await unlocked(session, { protector, ...given });
     const { record, sha256, shares } = await mine(session, consultation, protector, seed);
     const protectors = await call(session, "GET", "/committee/protectors");
     const target = protectors.find((each) => each.protector === other);
     if (!target) throw new Refused("protector.refused", "Choisissez l'autre protecteur.");
+    await ownRow({ protectors: [target] }, seed, recognised);
     const body = { sha256, shares: await sealAgain(record, shares, target) };
     return call(session, "POST", `/consultations/${consultation}/shares/mine`, body);
   },
@@ -140,21 +156,35 @@ const work = {
     const { shares } = await mine(session, said.consultation, protector, seed);
     return call(session, "POST", `/renewals/${renewal}/lent`, await lend(said, shares, typed));
   },
-  async renewDeal({ session, renewal, code }) {
+  // A new holder sees that only its own protectors stand beside its name; the code tells the dealer which list that was.
+  async renewList({ session, renewal, protector, recognised, ...given }) {
+    const said = await call(session, "GET", `/renewals/${renewal}`);
+    const seed = await unlocked(session, { protector, ...given });
+    const own = await keyHash(publicKey(seed));
+    for (const row of said.members) {
+      const hashes = await Promise.all(row.protectors.map(({ public_key: key }) => keyHash(unbase64(key))));
+      if (!hashes.includes(own)) continue;
+      await ownRow(row, seed, recognised);
+      return { code: await listCode(said) };
+    }
+    throw new Refused("protector.refused", "Ce protecteur n'est pas dans la nouvelle liste : utilisez-en un autre.");
+  },
+  async renewDeal({ session, renewal, code, listed }) {
     const said = await call(session, "GET", `/renewals/${renewal}`);
     const rows = await call(session, "GET", `/renewals/${renewal}/lent`);
     const now = new Date().toISOString().replace("Z", "+00:00");
-    const made = await dealAgain(said, rows, { code, now });
+    const made = await dealAgain(said, rows, { code, now, listed });
     await call(session, "POST", `/renewals/${renewal}/ceremony`, made);
     await forgetDealerKey(renewal);
     return {};
   },
-  async renewConfirm({ session, renewal, protector, ...given }) {
+  async renewConfirm({ session, renewal, protector, recognised, ...given }) {
     const said = await call(session, "GET", `/renewals/${renewal}`);
     const { record, sha256 } = await newRecord(said);
     const seed = await unlocked(session, { protector, ...given });
     const rows = await call(session, "GET", `/renewals/${renewal}/shares/mine`);
-    await myShares(record, rows.filter((row) => row.protector === protector), seed);
+    const shares = await myShares(record, rows.filter((row) => row.protector === protector), seed);
+    await ownRow(rowOf(record, shares), seed, recognised);
     return call(session, "POST", `/renewals/${renewal}/confirm`, { sha256, protector });
   },
   async share({ session, consultation, protector, deadline, ...given }) {
@@ -182,6 +212,7 @@ addEventListener("message", async ({ data: { type, ...data } }) => {
       code: known ? error.code : "client.fault",
       message: known ? error.message : `Erreur inattendue : ${error.message}`,
       next: error.next ?? "",
+      unknown: error.unknown,
     });
   }
 });

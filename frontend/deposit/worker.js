@@ -1,5 +1,6 @@
 // Seal and send in one pass, in constant memory: while a part is sent, the next is sealed.
 import { createSHA256 } from "hash-wasm";
+import { parseRecord } from "../sealing/record.js";
 import { base64, concat, hex, sha256, unbase64 } from "../sealing/bytes.js";
 import { Refused, closingBytes, newEnvelope, partBytes, sealer } from "../sealing/envelope.js";
 import { keyHash } from "../sealing/keys.js";
@@ -22,8 +23,8 @@ export async function trustedKeys(consultation) {
   if (hex(await sha256(record)) !== consultation.ceremony.sha256) {
     throw new Refused("ceremony.refused", "Le compte rendu de la cérémonie des clés n'a pas l'empreinte annoncée.");
   }
-  const said = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(record));
-  if (!["ceremony/1", "ceremony/2"].includes(said.v) || said.consultation !== consultation.uuid) {
+  const said = await parseRecord(record);
+  if (said.consultation !== consultation.uuid) {
     throw new Refused("ceremony.refused", "La cérémonie des clés n'est pas celle de cette consultation.");
   }
   const keys = {};

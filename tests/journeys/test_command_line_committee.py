@@ -33,6 +33,7 @@ class Desk:
         folder.mkdir()
         self.server, self.folder = server.url, folder
         (folder / "token").write_text(issue_token(user, world.buyer, label="essai", now=timezone.now()))
+        self.also = [word for each in world.fingerprints(user) for word in ("--also", each)]
         (folder / "words").write_text(paper_words(world.sheets[user.pk]))
 
     def run(self, verb: str, *arguments: str, code: int = 0) -> dict[str, object]:
@@ -93,10 +94,14 @@ def test_everything_by_the_command_line(
     assert "n'allez pas plus loin" in str(wrong["error"])
     for desk in (first, second):
         desk.mine("renew-lend", str(made.uuid), "--code", code)
-    third.run("renew-deal", str(made.uuid), *key)
+    codes = {
+        str(desk.mine("renew-list", str(made.uuid), *desk.also)["code"]) for desk in (first, second, third)
+    }
+    assert len(codes) == 1
+    third.run("renew-deal", str(made.uuid), *key, "--list-code", codes.pop())
     assert not (tmp_path / "ephemeral").exists()
     for desk in (first, second, third):
-        desk.mine("renew-confirm", str(made.uuid))
+        desk.mine("renew-confirm", str(made.uuid), *desk.also)
     consultation.refresh_from_db()
     assert consultation.ceremony.epoch == 2
 

@@ -104,7 +104,7 @@ def test_the_other_envelope_of_a_rejected_company_stays_sealed(
     assert session.state == "done"
     kept, opened = envelope(closed, world.rival, second), envelope(closed, world.company, second)
     assert (kept.state, kept.ek) == ("unopened", "")
-    assert kept.reason.startswith(f"{first} rejetée")
+    assert kept.reason.startswith("rejetée par la commission")
     assert (opened.state, len(opened.ek)) == ("opened", 64)
     assert not OpenedFile.objects.filter(opened=kept).exists()
     said = json.loads(bytes(session.minutes or b""))

@@ -23,7 +23,7 @@ from dematmp.opening.tasks import prepare_twin, sweep
 from dematmp.opening.unsealing import unseal_all
 from signing.ceremony import parse_record
 from signing.client import ServerRefused
-from signing.errors import ShareRefused
+from signing.errors import ProtectorRefused, ShareRefused
 from signing.keys import new_seed, public_key, seal_to
 from signing.protectors import create_paper, unlock_paper
 from signing.sharing import check_share, member_info, session_info
@@ -251,3 +251,43 @@ def test_a_lost_protector_is_not_a_lost_share(world: World) -> None:
     ):
         with pytest.raises(ServerRefused):
             speaker.post(path, bad)
+
+
+def test_a_protector_slipped_in_by_the_platform_is_refused_by_its_holder(world: World) -> None:
+    consultation = world.draft()
+    for user in world.members:
+        world.protectors(user)
+    made = start_ceremony(
+        consultation, members=world.members, threshold=2, by=world.agent, now=timezone.now()
+    )
+    user = world.members[0]
+    written = world.fingerprints(user)
+    foreign = Protector.objects.create(
+        user=user, kind="paper", label="x", public_key=public_key(new_seed()), created_at=timezone.now()
+    )
+    made.holders.get(index=1).protectors.add(foreign)
+    client(user, world.buyer).deal(str(consultation.uuid))
+    with pytest.raises(ProtectorRefused, match="que vous n'avez pas nommé"):
+        client(user, world.buyer).confirm(str(consultation.uuid), world.seeds[user.pk], also=written)
+
+
+def test_a_protector_that_alone_keeps_a_share_is_not_lost(world: World, made: Consultation) -> None:
+    user = world.members[0]
+    add_protector(user, label="neuf", kind="passphrase", public=public_key(new_seed()), now=timezone.now())
+    old = list(user.protectors.kept())[:2]
+    lose_protector(old[0], now=timezone.now())
+    with pytest.raises(CeremonyRefused, match="ne garde votre part"):
+        lose_protector(old[1], now=timezone.now())
+    assert made.ceremony.able == 3
+
+
+def test_a_protector_is_enrolled_once_and_eight_are_the_most(world: World) -> None:
+    user, key = world.members[0], public_key(new_seed())
+    add_protector(user, label="un", kind="paper", public=key, now=timezone.now())
+    for somebody in (user, world.members[1]):
+        with pytest.raises(CeremonyRefused, match="déjà enregistré"):
+            add_protector(somebody, label="deux", kind="paper", public=key, now=timezone.now())
+    for _ in range(7):
+        add_protector(user, label="x", kind="paper", public=public_key(new_seed()), now=timezone.now())
+    with pytest.raises(CeremonyRefused, match="8 protecteurs"):
+        add_protector(user, label="x", kind="paper", public=public_key(new_seed()), now=timezone.now())

@@ -14,12 +14,12 @@ from dematmp.consultations.errors import WrongStep
 from dematmp.consultations.models import Consultation
 from dematmp.opening import keys, renewals
 from dematmp.opening.errors import CeremonyRefused as Refused
-from dematmp.opening.models import Ceremony, LentShare, OpenedEnvelope, OpeningSession
+from dematmp.opening.models import Ceremony, LentShare, OpenedEnvelope, OpeningSession, Protector
 from dematmp.opening.unsealing import unseal_all
 from signing import renewal
 from signing.ceremony import parse_record, record_hash
 from signing.client import ServerRefused
-from signing.errors import CeremonyRefused, ShareRefused, StanzaRefused
+from signing.errors import CeremonyRefused, ProtectorRefused, ShareRefused, StanzaRefused
 from signing.keys import key_hash, new_seed, open_with, public_key, seal_to
 from signing.sharing import check_share, dealer_info
 from tests.world import World, client, person
@@ -47,15 +47,28 @@ def started(world: World, consultation: Consultation) -> Ceremony:
     return renewals.start(consultation, members=members, threshold=2, by=world.agent, now=timezone.now())
 
 
+def listed(world: World, uuid: str) -> str:
+    """The code that every new holder reads, once they checked what stands beside their name."""
+    codes = {
+        renewal.check_list(
+            client(user, world.buyer), uuid, world.seeds[user.pk], also=world.fingerprints(user)
+        )
+        for user in (world.members[0], world.members[1], world.members[3])
+    }
+    (code,) = codes
+    return code
+
+
 def renewed(world: World, consultation: Consultation) -> Ceremony:
     made = started(world, consultation)
     ephemeral, uuid = new_seed(), str(made.uuid)
     code = renewal.offer(client(world.members[3], world.buyer), uuid, ephemeral)
     for user in world.members[:2]:
         renewal.lend(client(user, world.buyer), uuid, world.seeds[user.pk], code.lower())
-    renewal.deal(client(world.members[3], world.buyer), uuid, ephemeral)
+    renewal.deal(client(world.members[3], world.buyer), uuid, ephemeral, code=listed(world, uuid))
     for user in (world.members[0], world.members[1], world.members[3]):
-        renewal.confirm(client(user, world.buyer), uuid, world.seeds[user.pk])
+        also = world.fingerprints(user)
+        renewal.confirm(client(user, world.buyer), uuid, world.seeds[user.pk], also=also)
     consultation.refresh_from_db()
     made.refresh_from_db()
     return made
@@ -121,7 +134,7 @@ def test_shares_lent_are_sealed_to_the_dealer_alone(world: World, published: Con
         client(world.members[0], world.buyer).get(f"/renewals/{uuid}/lent")
     assert error.value.status == 404
     with pytest.raises(CeremonyRefused):
-        renewal.deal(dealer, uuid, new_seed())
+        renewal.deal(dealer, uuid, new_seed(), code=listed(world, uuid))
     row = LentShare.objects.first()
     assert row is not None
     with pytest.raises(StanzaRefused):
@@ -129,7 +142,7 @@ def test_shares_lent_are_sealed_to_the_dealer_alone(world: World, published: Con
     # Fewer than the quorum deal nothing.
     LentShare.objects.filter(holder__index=2).delete()
     with pytest.raises(ShareRefused, match="Quorum"):
-        renewal.deal(dealer, uuid, ephemeral)
+        renewal.deal(dealer, uuid, ephemeral, code=listed(world, uuid))
 
 
 def test_a_false_share_is_named_by_the_dealer(world: World, published: Consultation) -> None:
@@ -152,7 +165,7 @@ def test_a_false_share_is_named_by_the_dealer(world: World, published: Consultat
     body = {"dealer": key_hash(public), "shares": false}
     client(world.members[1], world.buyer).post(f"/renewals/{uuid}/lent", body)
     with pytest.raises(ShareRefused, match="n° 2"):
-        renewal.deal(dealer, uuid, ephemeral)
+        renewal.deal(dealer, uuid, ephemeral, code=listed(world, uuid))
 
 
 def test_other_keys_under_the_same_name_are_refused(world: World, published: Consultation) -> None:
@@ -171,9 +184,10 @@ def test_once_the_opening_began_the_holders_do_not_change(world: World, publishe
     code = renewal.offer(client(world.members[3], world.buyer), uuid, ephemeral)
     for user in world.members[:2]:
         renewal.lend(client(user, world.buyer), uuid, world.seeds[user.pk], code)
-    renewal.deal(client(world.members[3], world.buyer), uuid, ephemeral)
+    renewal.deal(client(world.members[3], world.buyer), uuid, ephemeral, code=listed(world, uuid))
     for user in (world.members[0], world.members[1]):
-        renewal.confirm(client(user, world.buyer), uuid, world.seeds[user.pk])
+        also = world.fingerprints(user)
+        renewal.confirm(client(user, world.buyer), uuid, world.seeds[user.pk], also=also)
     assert published.deadline is not None
     with time_machine.travel(published.deadline + timedelta(seconds=1), tick=True):
         client(world.members[0], world.buyer).start_opening(str(published.uuid))
@@ -202,3 +216,42 @@ def test_a_sharing_started_again_or_abandoned_confirms_nothing(world: World, pub
     assert renewals.pending(published) is None
     published.refresh_from_db()
     assert published.ceremony.epoch == 1
+
+
+def test_only_who_gathered_a_quorum_deals_again(world: World, published: Consultation) -> None:
+    """A leaver, or the dealer alone, would deal shares of another secret under the same public keys."""
+    made = started(world, published)
+    uuid, previous = str(made.uuid), published.ceremony_sha256
+    leaver, dealer = client(world.members[2], world.buyer), client(world.members[3], world.buyer)
+    renewal.offer(dealer, uuid, new_seed())
+    for user in (leaver, dealer):
+        said = user.get(f"/renewals/{uuid}")
+        with pytest.raises(ServerRefused, match="quorum"):
+            user.deal_one(said, path=f"/renewals/{uuid}", epoch=2, previous=previous)
+    assert Ceremony.objects.get(pk=made.pk).record is None
+
+
+def test_a_protector_slipped_in_is_seen_before_anything_is_dealt(
+    world: World, published: Consultation
+) -> None:
+    made = started(world, published)
+    ephemeral, uuid = new_seed(), str(made.uuid)
+    code = renewal.offer(client(world.members[3], world.buyer), uuid, ephemeral)
+    honest = listed(world, uuid)
+    for user in world.members[:2]:
+        renewal.lend(client(user, world.buyer), uuid, world.seeds[user.pk], code)
+    # Whoever runs the platform adds a protector of its own beside a holder's name.
+    foreign = Protector.objects.create(
+        user=world.members[0],
+        kind="paper",
+        label="Feuille",
+        public_key=public_key(new_seed()),
+        created_at=timezone.now(),
+    )
+    written = world.fingerprints(world.members[0])[:2]
+    made.holders.get(index=1).protectors.add(foreign)
+    with pytest.raises(CeremonyRefused, match="ne répartissez rien"):
+        renewal.deal(client(world.members[3], world.buyer), uuid, ephemeral, code=honest)
+    with pytest.raises(ProtectorRefused, match="que vous n'avez pas nommé"):
+        speaker = client(world.members[0], world.buyer)
+        renewal.check_list(speaker, uuid, world.seeds[world.members[0].pk], also=written)

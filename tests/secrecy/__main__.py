@@ -67,6 +67,7 @@ def play(state: Path, address: str, behind: Sequence[Service] = ()) -> dict[str,
     from signing.client import Client, EnvelopePlan
     from signing.committee import Committee
     from signing.envelope import Source
+    from signing.keys import key_hash, public_key
     from signing.protectors import unlock_paper, unlock_protector
     from signing.sharing import combine
     from tests.secrecy import crawl
@@ -119,12 +120,12 @@ def play(state: Path, address: str, behind: Sequence[Service] = ()) -> dict[str,
     ]
     shares: dict[str, list[bytes]] = {}
     for slug in COMMITTEE:
-        clients[slug].confirm(uuid, seeds[slug])
+        sheet = unlock_paper((private / "tokens" / f"{slug}.words").read_text())
+        clients[slug].confirm(uuid, seeds[slug], also=[key_hash(public_key(sheet))])
         needles += [Needle(f"phrase {slug}", phrases[slug].encode()), Needle(f"graine {slug}", seeds[slug])]
         said = clients[slug].get(f"/consultations/{uuid}/ceremony")
         record = parse_record(base64.b64decode(str(said["record"])))
         words = (private / "tokens" / f"{slug}.words").read_text()
-        sheet = unlock_paper(words)
         needles += [Needle(f"feuille {slug}", sheet), Needle(f"mots {slug}", paper_needle(words))]
         for kind, (_, share) in (
             clients[slug].my_shares(f"/consultations/{uuid}", record, seeds[slug])[1].items()

@@ -33,6 +33,8 @@ _NAMES = (
 )
 _PIECES = ("record", "receipt.json", "receipt.pdf", "token.tst", "proof", "minutes.json", "minutes.pdf")
 # A POST that a GET never reaches, the sign-out, and pages that answer for their own libraries.
+# The web process closes an idle connection whenever it likes: under load, just as it is used again.
+_NO_KEEP_ALIVE = httpx.Limits(max_keepalive_connections=0)
 _SKIPPED = re.compile(
     r"compte/(?:logout|confirm-email|password/reset/key)|jsi18n|autocomplete|admin/r/|api/docs"
 )
@@ -116,7 +118,7 @@ def sign_in(
     name: str, server: str, *, email: str = "", password: str = "", organisation: str = ""
 ) -> Visitor:
     """By the site's own form."""
-    client = httpx.Client(base_url=server, timeout=60)
+    client = httpx.Client(limits=_NO_KEEP_ALIVE, base_url=server, timeout=60)
     if email:
         page = client.get("/compte/login/")
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)

@@ -23,6 +23,7 @@ class Command(BaseCommand):
         found = OpeningSession.objects.get(uuid=session)
         try:
             with FileLock(Path(settings.STATE_DIR) / f"unseal-{found.uuid}.lock", timeout=0):
+                found.refresh_from_db()
                 unseal_all(found, workers=settings.OPENING_WORKERS)
         except Timeout:
             self.stdout.write("Une autre ouverture de cette séance est en cours.")
