@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from deploy.install import node
-from signing.keys import open_with
-from signing.sharing import combine
+from signing.ceremony import Holder, KindKeys, Record, build_record, parse_record
+from signing.errors import CeremonyRefused
+from signing.keys import key_hash, new_seed, open_with, public_key
+from signing.sharing import combine, deal
 from tests.conftest import ROOT
+
+CEREMONY = "55555555-5555-4555-8555-555555555555"
 
 
 def _run(*arguments: str) -> tuple[dict[str, object], str]:
@@ -46,3 +50,44 @@ def test_javascript_agrees_with_wycheproof(shared: Path) -> None:
     vectors = shared / "wycheproof" / "c2sp_chunked_encryption_aes_256_gcm_test.json"
     _, checks = _run(str(vectors))
     assert int(checks.split()[0]) >= json.loads(vectors.read_text())["numberOfTests"]
+
+
+def _reads(data: bytes) -> bool:
+    """Whether the browser's parser takes these bytes for a ceremony record."""
+    program = (
+        'import { parseRecord } from "./frontend/sealing/record.js";'
+        f'parseRecord(Buffer.from("{data.hex()}", "hex"))'
+        '.then(() => console.log("yes"), () => console.log("no"));'
+    )
+    command = [node()[0], "--input-type=module", "-e", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip() == "yes"
+
+
+def test_javascript_refuses_the_records_that_python_refuses() -> None:
+    seed = new_seed()
+    dealt = deal(seed, ceremony=CEREMONY, holders=2, threshold=2)
+    commitments = {each.index: (each.salt, each.commitment) for each in dealt}
+    keys = {"offre": KindKeys(public_key(seed), public_key(new_seed()), commitments)}
+    holders = [Holder(index, f"Élise n° {index}", CEREMONY, [(CEREMONY, "0" * 64)]) for index in (1, 2)]
+    good = build_record(Record(CEREMONY, CEREMONY, 2, holders, keys, "essai", "2026-11-24T12:00:00+00:00"))
+    assert _reads(good)
+    said = json.loads(good)
+    other = key_hash(public_key(new_seed()))
+
+    def changed(**more: object) -> bytes:
+        return json.dumps({**said, **more}, ensure_ascii=False, separators=(",", ":")).encode()
+
+    slipped = {"offre": {**said["keys"]["offre"], "committee": other}}
+    for bad in (
+        changed(keys=slipped),
+        changed(v="ceremony/3"),
+        changed(more=1),
+        changed(keys={}),
+        good.replace(b'"threshold":2', b'"threshold":2,"threshold":2'),
+        good.replace(b'":', b'": ', 1),
+    ):
+        assert not _reads(bad)
+    for bad in (changed(keys=slipped), changed(v="ceremony/3"), changed(more=1), changed(keys={})):
+        with pytest.raises(CeremonyRefused):
+            parse_record(bad)

@@ -1,8 +1,10 @@
 """Candidatures first, or offers first: what is rejected leaves the other envelope sealed."""
 
+import base64
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,16 +13,23 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from dematmp.accounts.models import User
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
+from dematmp.awards.services import AwardRefused, award
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.rules import opening_phases
+from dematmp.opening import unsealing
 from dematmp.opening.decisions import decide, next_phase
 from dematmp.opening.errors import DecisionRefused, OpeningError
 from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
+from dematmp.opening.rules import sealed_because
 from dematmp.opening.tasks import sweep
 from dematmp.opening.unsealing import unseal_all
-from signing.client import ServerRefused
+from signing.client import EnvelopePlan, ServerRefused
+from signing.envelope import Source
+from signing.keys import seal_to
+from signing.sharing import session_info
 from tests.world import World, client
 
 ORDERS = [("candidature", "offre"), ("offre", "candidature")]
@@ -178,3 +187,132 @@ def test_the_first_phase_key_opens_nothing_of_the_second(
     with pytest.raises(ServerRefused) as error:
         client(world.members[0], world.buyer).post(f"/openings/{session.uuid}/open")
     assert error.value.reason == "opening.quorum-missing"
+
+
+@pytest.mark.parametrize(
+    ("decided", "expected"),
+    [
+        ({("a", "1"): "admitted"}, ""),
+        ({("a", "1"): "rejected"}, "rejetée"),
+        ({}, "aucune autre enveloppe"),
+        ({("b", "1"): "admitted"}, "aucune autre enveloppe"),
+        ({("a", "2"): "admitted"}, ""),  # one candidature for several lots
+        ({("a", "2"): "admitted", ("a", "3"): "rejected"}, "aucune autre enveloppe"),
+        ({("a", "1"): "admitted", ("a", "2"): "rejected"}, ""),
+        ({("a", "1"): "rejected", ("a", "2"): "admitted"}, "rejetée"),
+    ],
+)
+def test_what_is_opened_after_the_first_phase(decided: dict[tuple[str, str], str], expected: str) -> None:
+    said = sealed_because(decided, bidder="a", lot="1")
+    assert said.startswith(expected) if expected else said == ""
+
+
+def one_kind(world: World, consultation: Consultation, folder: Path, kind: str) -> None:
+    """The rival deposits one kind of envelope only."""
+    speaker = client(world.rival_bidder, world.rival)
+    folder.mkdir()
+    (folder / "f").write_bytes(b"seul")
+    plan = EnvelopePlan("2", kind, [Source(folder / "f", "seul.txt")])
+    speaker.seal_draft(str(consultation.uuid), [plan], folder / "draft")
+    speaker.finalise(folder / "draft", str(speaker.upload(folder / "draft")["attempt"]))
+
+
+def admit_all(session: OpeningSession, by: User) -> None:
+    rows = OpenedEnvelope.objects.filter(session=session, decision="").exclude(state="unopened")
+    said = {str(row.envelope.uuid): ("admitted", "") for row in rows.select_related("envelope")}
+    decide(session, said, by=by, now=timezone.now())
+
+
+def test_an_envelope_that_nothing_admits_stays_sealed(world: World, tmp_path: Path) -> None:
+    consultation = world.publish(world.draft(opening_order="candidature"), closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path / "a")
+    one_kind(world, consultation, tmp_path / "b", "offre")
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1), tick=True):
+        admit_all(open_phase(world, consultation), world.members[0])
+        next_phase(OpeningSession.objects.get(), by=world.members[0], now=timezone.now())
+        open_phase(world, consultation)
+    alone = OpenedEnvelope.objects.get(envelope__attempt__bidder=world.rival)
+    assert (alone.state, alone.ek) == ("unopened", "")
+    assert alone.reason.startswith("aucune autre enveloppe admise")
+
+
+def test_what_was_received_in_time_and_recorded_since_is_opened_with_its_phase(
+    world: World, closed: Consultation, order: tuple[str, str], tmp_path: Path
+) -> None:
+    from dematmp.bids.models import Attempt
+    from dematmp.bids.services import complete
+
+    speaker, draft = world.seal(closed, tmp_path / "c", rival=True, lot="2")
+    attempt = str(speaker.upload(draft)["attempt"])
+    admit_all(open_phase(world, closed), world.members[0])
+    # Its finalisation was received in time, and a stalled process records it only now.
+    Attempt.objects.filter(uuid=attempt).update(finalised_at=closed.deadline, finalised_by=world.rival_bidder)
+    complete(Attempt.objects.get(uuid=attempt), now=timezone.now())
+    session = OpeningSession.objects.get()
+    next_phase(session, by=world.members[0], now=timezone.now())
+    session.refresh_from_db()
+    assert (session.phase, session.state) == (0, "waiting")
+    session = open_phase(world, closed)
+    assert (session.phase, session.state) == (0, "deciding")
+    assert OpenedEnvelope.objects.filter(envelope__kind=order[0], state="opened").count() == 3
+    admit_all(session, world.members[0])
+    next_phase(session, by=world.members[0], now=timezone.now())
+    assert open_phase(world, closed).state == "done"
+    assert OpenedEnvelope.objects.filter(state="opened").count() == 6
+
+
+def test_a_company_that_the_committee_rejected_is_awarded_nothing(world: World, tmp_path: Path) -> None:
+    consultation = world.publish(world.draft(opening_order="offre"), closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path / "a")
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1), tick=True):
+        session = open_phase(world, consultation)
+        row = OpenedEnvelope.objects.get()
+        said = {str(row.envelope.uuid): ("rejected", "Offre irrégulière.")}
+        decide(session, said, by=world.members[0], now=timezone.now())
+        next_phase(session, by=world.members[0], now=timezone.now())
+        open_phase(world, consultation)
+        with pytest.raises(AwardRefused, match="a rejeté"):
+            award(
+                consultation.lots.get(number="1"),
+                company=world.company,
+                amount=Decimal(1),
+                reasons="x",
+                by=world.validator,
+                now=timezone.now(),
+            )
+
+
+def test_a_false_share_of_the_second_phase_leaves_the_first_in_the_minutes(
+    world: World, closed: Consultation, order: tuple[str, str]
+) -> None:
+    session = open_phase(world, closed)
+    admit_all(session, world.members[0])
+    next_phase(session, by=world.members[0], now=timezone.now())
+    session.refresh_from_db()
+    false = seal_to(
+        bytes(session.public_key), bytes(32) + b"\x02", session_info(str(session.uuid), order[1], 2)
+    )
+    world.share(closed, 0)
+    shares = [{"kind": order[1], "index": 2, "sealed": base64.b64encode(false).decode()}]
+    client(world.members[1], world.buyer).post(f"/openings/{session.uuid}/shares", {"shares": shares})
+    client(world.members[0], world.buyer).post(f"/openings/{session.uuid}/open")
+    session.refresh_from_db()
+    with pytest.raises(OpeningError, match="n° 2"):
+        unseal_all(session)
+    assert session.shares.filter(holder__index=2, kind=order[0]).exists()
+    assert not session.shares.filter(holder__index=2, kind=order[1]).exists()
+    session = open_phase(world, closed)
+    assert (session.state, len(session.releases)) == ("done", 2)
+
+
+def test_a_run_that_comes_late_changes_nothing(world: World, closed: Consultation) -> None:
+    stale = open_phase(world, closed)
+    admit_all(stale, world.members[0])
+    next_phase(stale, by=world.members[0], now=timezone.now())
+    session = open_phase(world, closed)
+    unsealing._back_to_waiting(stale, "trop tard")
+    unsealing._back_to_waiting(session, "trop tard")
+    session.refresh_from_db()
+    assert (session.state, len(session.releases), session.problem) == ("done", 2, "")

@@ -104,6 +104,13 @@ def test_only_the_committee_sees_the_twin(world: World, made: Consultation) -> N
     assert "Répétition :" not in buyer.get(reverse("buyer")).content.decode()
 
 
+def test_the_entries_of_a_twin_wait_as_long_as_those_of_its_consultation(
+    world: World, made: Consultation
+) -> None:
+    withheld = Consultation.every.withheld(now=timezone.now())
+    assert {made.pk, twin_of(made).pk} <= set(withheld.values_list("pk", flat=True))
+
+
 def test_a_share_of_the_twin_opens_nothing_else(world: World, made: Consultation) -> None:
     twin, seed = twin_of(made), world.seeds[world.members[0].pk]
     mine = client(world.members[0], world.buyer)

@@ -191,6 +191,8 @@ def test_once_the_opening_began_the_holders_do_not_change(world: World, publishe
     assert published.deadline is not None
     with time_machine.travel(published.deadline + timedelta(seconds=1), tick=True):
         client(world.members[0], world.buyer).start_opening(str(published.uuid))
+        with pytest.raises(ServerRefused, match="ouverture"):
+            renewal.offer(client(world.members[3], world.buyer), uuid, new_seed())
         made.refresh_from_db()
         sha256 = record_hash(bytes(made.record or b""))
         with pytest.raises(WrongStep):
