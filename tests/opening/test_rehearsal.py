@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from dematmp.accounts.models import User
 from dematmp.bids.models import Attempt, Bid
 from dematmp.consultations import services
 from dematmp.consultations.errors import NotReady
@@ -298,3 +299,29 @@ def test_a_protector_is_enrolled_once_and_eight_are_the_most(world: World) -> No
         add_protector(user, label="x", kind="paper", public=public_key(new_seed()), now=timezone.now())
     with pytest.raises(CeremonyRefused, match="8 protecteurs"):
         add_protector(user, label="x", kind="paper", public=public_key(new_seed()), now=timezone.now())
+
+
+def test_nobody_registers_as_the_robot_and_stops_the_rehearsals(world: World, made: Consultation) -> None:
+    robot = Attempt.objects.get(consultation=twin_of(made)).bidder
+    visitor = Client()
+    answer = visitor.post(
+        reverse("account_signup"),
+        {
+            "email": User.objects.get(uuid=robot.uuid).email.replace("repetition", "repetition2"),
+            "first_name": "A",
+            "last_name": "B",
+            "password1": "phrase de passe 42",
+            "password2": "phrase de passe 42",
+        },
+    )
+    assert "ne peut pas recevoir de courriel" in answer.content.decode()
+    owner = Client()
+    owner.force_login(world.agent)
+    squat = {"name": "x", "siret": "", "country": robot.country, "foreign_number": robot.foreign_number}
+    assert owner.post(reverse("new-company"), squat).status_code == 302
+    again = world.draft("2026-99")
+    world.keys(again, rehearsed=False)
+    prepare_twin(twin_of(again).pk)
+    assert Bid.objects.filter(consultation=twin_of(again)).get().bidder == robot
+    zeros = owner.post(reverse("new-company"), {"name": "y", "siret": "00000000000000", "country": "FR"})
+    assert zeros.status_code == 400
