@@ -119,6 +119,8 @@ def test_members_sign_with_their_certificate(world: World, session: OpeningSessi
     made = closing.sign(done, sha256=sha256, by=world.members[1], now=now, pdf=signed)
     assert made.report is not None
     assert "membre2 Essai" in json.dumps(made.report, ensure_ascii=False)
+    with pytest.raises(DecisionRefused, match="signature d'un autre membre"):
+        closing.sign(done, sha256=sha256, by=world.members[0], now=now, pdf=signed)
 
 
 def test_the_whole_is_done_on_the_pages(world: World, session: OpeningSession) -> None:
