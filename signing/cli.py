@@ -61,7 +61,8 @@ def _sources(paths: Sequence[str]) -> list[Source]:
 def _missing(said: Mapping[str, object], plans: Sequence[api.EnvelopePlan]) -> Iterator[str]:
     """What the consultation asks for and these envelopes do not seem to bring: advice, never a refusal."""
     kinds = {plan.kind for plan in plans}
-    for kind in said["kinds"] if isinstance(said.get("kinds"), list) else []:  # type: ignore[attr-defined]
+    asked = said.get("kinds")
+    for kind in asked if isinstance(asked, list) else []:
         if kind not in kinds:
             yield f"la consultation demande aussi « {kind} »."
     for plan in plans:

@@ -11,9 +11,6 @@ from dematmp.accounts.models import Organisation, User
 if TYPE_CHECKING:
     from dematmp.consultations.models import Consultation  # noqa: F401
 
-if TYPE_CHECKING:
-    pass
-
 
 class ConsultationQuerySet(models.QuerySet["Consultation"]):
     def public(self) -> Self:

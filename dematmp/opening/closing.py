@@ -120,15 +120,16 @@ def close(session: OpeningSession, *, by: User, now: datetime) -> None:
 
     Twice is harmless. Raises DecisionRefused while a kept file is not decided.
     """
-    if OpeningSession.objects.filter(pk=session.pk, closed_at__isnull=False).exists():
-        return
-    if missing := undecided(session):
-        raise DecisionRefused(
-            f"La commission n'a pas décidé de {len(missing)} fichier(s) gardé(s) par l'antivirus.",
-            "Décidez de chacun, puis closez le procès-verbal.",
-        )
     with transaction.atomic():
-        locked = _open(session)
+        locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
+        if locked.closed_at is not None:
+            return
+        _open(locked)
+        if missing := undecided(locked):
+            raise DecisionRefused(
+                f"La commission n'a pas décidé de {len(missing)} fichier(s) gardé(s) par l'antivirus.",
+                "Décidez de chacun, puis clôturez le procès-verbal.",
+            )
         said = annex(locked, by=by, now=now)
         data = json.dumps(said, ensure_ascii=False, indent=1).encode()
         locked.annex, locked.closed_by, locked.closed_at = data, by, now

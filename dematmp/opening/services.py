@@ -205,8 +205,9 @@ def unlisted(session: OpeningSession) -> bool:
 def list_envelopes(session: OpeningSession) -> None:
     """One row for each deposited envelope of this phase: to open, or unopened with its reason.
 
-    After the first phase an envelope is opened only where the other one was admitted (`may_open`). Called
-    again until the minutes are written: what was received meanwhile is listed too.
+    After the first phase an envelope is opened only where the other one was admitted
+    (`rules.sealed_because`). Called again until the minutes are written: what was received meanwhile is
+    listed too.
     """
     states = envelope_states(session.consultation)
     decided = {

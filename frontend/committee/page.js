@@ -136,6 +136,7 @@ async function newSheet(form) {
 
 // Fingerprints of protectors made in this browser, or recognised by their owner: what the platform cannot make up.
 const KNOWN = "dematmp.protectors";
+const MAKES = new Set(["passphrase", "passkey", "paper"]);
 const recognised = () => {
   try {
     return JSON.parse(localStorage.getItem(KNOWN) ?? "[]");
@@ -220,18 +221,20 @@ for (const form of document.querySelectorAll("[data-member]")) {
     running = false;
     button.disabled = false;
     button.textContent = idle;
-    if (said.done && said.result?.sha256) recognise(said.result.sha256);
+    // Only what this machine computed: elsewhere the result is the platform's answer, which may say anything.
+    const { member } = form.dataset;
+    if (said.done && MAKES.has(member)) recognise(said.result.sha256);
     if (said.unknown) askOwn(form, said.unknown);
     if (!said.done) {
       say(form, "bad", said.message, `${said.next} (code : ${said.code})`.trim());
       return;
     }
     for (const input of form.querySelectorAll("input[name^=passphrase], textarea[name=words]")) input.value = "";
-    if (said.result?.code) {
+    if (member === "renewList") {
       say(form, "good", "Dictez ce code, de vive voix, à la personne qui répartit :", said.result.code);
       return;
     }
-    if (said.result?.file) {
+    if (member === "passphrase") {
       say(form, "good", success, "Téléchargez une copie de secours et gardez la phrase à l'abri, ailleurs.");
       const link = form.querySelector("[data-file]");
       link.href = URL.createObjectURL(new Blob([said.result.file], { type: "application/json" }));

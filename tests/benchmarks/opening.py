@@ -71,7 +71,6 @@ for number in range(BIDS):
             (out / each.name).unlink()
     finalise(attempt, digests=digests, by=world.bidder, now=timezone.now())
 Deadline.objects.filter(consultation=consultation).update(at=timezone.now())
-time.sleep(0.01)
 for index in (0, 2, 4):
     session = world.share(consultation, index)
 from dematmp.opening.tasks import unseal_session

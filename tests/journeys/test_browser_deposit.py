@@ -181,10 +181,8 @@ def test_two_tabs_give_one_deposit_and_one_receipt(
         # The first tab stops in the middle, its parts on their way; the second resumes the same draft.
         first.route("**/parts/*", lambda route: held.append(route) if len(held) < 2 else route.continue_())
         _choose(first, consultation, candidature, offre)
-        first.get_by_role("button", name="Sceller et déposer").click()
-        first.get_by_role("heading", name="Scellement et envoi").wait_for()
-        while len(held) < 1:
-            first.wait_for_timeout(50)
+        with first.expect_request("**/parts/*", timeout=WAIT):
+            first.get_by_role("button", name="Sceller et déposer").click()
         second.goto(reverse("new-deposit", kwargs={"consultation": consultation.uuid}))
         second.get_by_role("heading", name="Un envoi n'est pas terminé").wait_for()
         second.get_by_label("Les mêmes fichiers").set_input_files([*candidature, *offre])
