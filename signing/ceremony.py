@@ -1,6 +1,7 @@
 """The ceremony record: which keys, which quorum, whose commitments. Its hash is in every header.
 
-`ceremony/2` is written; `ceremony/1` (one protector a member, no epoch) is still read.
+`ceremony/3` is written. `ceremony/2` (neither dealer nor twin) and `ceremony/1` (one protector a member, no
+epoch either) are still read.
 """
 
 import base64
@@ -8,16 +9,21 @@ import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from signing.errors import CeremonyRefused
-from signing.header import KINDS
+from signing.header import KINDS, LOT
 from signing.keys import key_hash
 from signing.sharing import MAX_HOLDERS
 from signing.strict import dump_object, hex64, integer, load_object, text, uuid_text
 
-VERSION, FIRST_VERSION = "ceremony/2", "ceremony/1"
-RECORD_LIMIT = 256 * 1024  # bytes
+VERSION, SECOND_VERSION, FIRST_VERSION = "ceremony/3", "ceremony/2", "ceremony/1"
+RECORD_LIMIT = 512 * 1024  # bytes
 MAX_PROTECTORS = 8
+MAX_KEYS = 50
+
+
+Keys = TypeVar("Keys")
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class KindKeys:
-    """Public keys of one kind of envelope, and (salt, commitment) of each share by index."""
+    """Public keys of one kind of envelope (of one lot, if so chosen); (salt, commitment) of each share."""
 
     committee: bytes
     platform: bytes
@@ -45,6 +51,8 @@ class KindKeys:
 
 @dataclass(frozen=True)
 class Record:
+    """`keys` by name: `key_name`. `twin` is the consultation of the rehearsal, empty in the twin's own."""
+
     ceremony: str
     consultation: str
     threshold: int
@@ -54,6 +62,18 @@ class Record:
     date: str
     epoch: int = 1
     previous: str = ""  # hash of the record of the epoch before, empty for the first
+    dealer: str = ""  # the member on whose machine the keys were made; empty before ceremony/3
+    twin: str = ""
+
+
+def key_name(kind: str, lot: str = "") -> str:
+    """How keys are named in a record and beside a share: `offre`, or `offre/2` where each lot has its own."""
+    return f"{kind}/{lot}" if lot else kind
+
+
+def keys_for(keys: Mapping[str, Keys], kind: str, lot: str) -> Keys | None:
+    """Among keys by name, those to which this envelope of this lot is sealed."""
+    return keys.get(key_name(kind, lot)) or keys.get(kind)
 
 
 def record_hash(data: bytes) -> str:
@@ -75,6 +95,8 @@ def build_record(record: Record) -> bytes:
             "consultation": record.consultation,
             "epoch": record.epoch,
             "previous": record.previous,
+            "dealer": record.dealer,
+            "twin": record.twin,
             "threshold": record.threshold,
             "members": [
                 {
@@ -109,7 +131,9 @@ def build_record(record: Record) -> bytes:
 
 
 _FIRST_KEYS = frozenset({"v", "ceremony", "consultation", "threshold", "members", "keys", "code", "date"})
-_KEYS = _FIRST_KEYS | {"epoch", "previous"}
+_SECOND_KEYS = _FIRST_KEYS | {"epoch", "previous"}
+_KEYS = _SECOND_KEYS | {"dealer", "twin"}
+_FIELDS = {FIRST_VERSION: _FIRST_KEYS, SECOND_VERSION: _SECOND_KEYS, VERSION: _KEYS}
 
 
 def _fields(value: object, names: set[str], what: str) -> dict[str, object]:
@@ -174,31 +198,48 @@ def _kind_keys(value: object, holders: int) -> KindKeys:
     )
 
 
+def _names(value: object, version: str) -> dict[str, object]:
+    """The keys by name: one for each kind, or one for each kind of each lot (ceremony/3), never both."""
+    keys = value if isinstance(value, dict) else {}
+    split = [name.partition("/") for name in keys]
+    per_lot = {bool(slash) for _, slash, _ in split}
+    known = all(kind in KINDS and (not slash or LOT.fullmatch(lot)) for kind, slash, lot in split)
+    if not 1 <= len(keys) <= MAX_KEYS or not known or len(per_lot) != 1:
+        raise CeremonyRefused("Les clés ne sont pas celles d'enveloppes connues.")
+    if per_lot == {True} and version != VERSION:
+        raise CeremonyRefused("Cette version de cérémonie n'a pas de clé par lot.")
+    return keys
+
+
 def parse_record(data: bytes) -> Record:
     """The record in these bytes, strictly. Raises CeremonyRefused, KeyRefused."""
     value = load_object(
         data, limit=RECORD_LIMIT, keys=_KEYS, optional=_KEYS - _FIRST_KEYS, refuse=CeremonyRefused
     )
-    first = value["v"] == FIRST_VERSION
-    if value["v"] not in (VERSION, FIRST_VERSION) or first != (set(value) == _FIRST_KEYS):
+    version = value["v"]
+    if not isinstance(version, str) or version not in _FIELDS or set(value) != _FIELDS[version]:
         raise CeremonyRefused("Version de cérémonie inconnue.")
+    first = version == FIRST_VERSION
     members = _rows(value["members"], "Membres")
     holders = [_holder(row, expected, first=first) for expected, row in enumerate(members, start=1)]
-    keys = value["keys"]
-    if not isinstance(keys, dict) or not keys or not set(keys) <= set(KINDS):
-        raise CeremonyRefused("Les clés ne sont pas celles d'enveloppes connues.")
+    keys = _names(value["keys"], version)
     epoch = 1 if first else integer(value["epoch"], CeremonyRefused, "epoch", low=1, high=1000)
     previous = value.get("previous", "")
     if (epoch == 1) != (previous == ""):
         raise CeremonyRefused("Une nouvelle répartition nomme celle qu'elle remplace, la première aucune.")
+    dealer, twin = value.get("dealer", ""), value.get("twin", "")
+    if version == VERSION and dealer not in {holder.member for holder in holders}:
+        raise CeremonyRefused("Qui a réparti les parts n'est pas l'un des détenteurs.")
     return Record(
         uuid_text(value["ceremony"], CeremonyRefused, "ceremony"),
         uuid_text(value["consultation"], CeremonyRefused, "consultation"),
         integer(value["threshold"], CeremonyRefused, "threshold", low=2, high=len(holders)),
         holders,
-        {kind: _kind_keys(each, len(holders)) for kind, each in keys.items()},
+        {name: _kind_keys(each, len(holders)) for name, each in keys.items()},
         text(value["code"], CeremonyRefused, "code"),
         text(value["date"], CeremonyRefused, "date"),
         epoch,
         hex64(previous, CeremonyRefused, "previous") if previous else "",
+        str(dealer),
+        uuid_text(twin, CeremonyRefused, "twin") if twin else "",
     )

@@ -96,8 +96,9 @@ def _seed(options: argparse.Namespace) -> bytes:
 
 def confirm(options: argparse.Namespace) -> dict[str, object]:
     """A member's part of the ceremony."""
-    sha256 = client_of(options).confirm(options.consultation, _seed(options), also=options.also)
-    return {"sha256": sha256}
+    client = client_of(options)
+    sha256 = client.confirm(options.consultation, _seed(options), also=options.also)
+    return {"sha256": sha256, "dealer": client.dealer(options.consultation)}
 
 
 def check(options: argparse.Namespace) -> dict[str, object]:

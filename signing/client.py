@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from signing.ceremony import parse_record, record_hash
+from signing.ceremony import keys_for, parse_record, record_hash
 from signing.digests import CompositeDigest, part_bytes_for
 from signing.envelope import Ids, Source, seal
 from signing.errors import CeremonyRefused, SigningError
@@ -161,11 +161,12 @@ class Client:
         draft.mkdir(parents=True, exist_ok=True, mode=0o700)
         envelopes = []
         for plan in plans:
-            if plan.kind not in keys:
+            pair = keys_for(keys, plan.kind, plan.lot)
+            if pair is None:
                 raise CeremonyRefused(f"Cette consultation ne demande pas d'enveloppe « {plan.kind} ».")
             envelope = str(uuid.uuid4())
             ids = Ids(str(said["uuid"]), plan.lot, str(organisation["uuid"]), plan.kind, deposit, envelope)
-            committee, platform, ceremony = keys[plan.kind]
+            committee, platform, ceremony = pair
             sealed = seal(
                 plan.files,
                 ids=ids,
@@ -258,7 +259,7 @@ def rows_of(value: object) -> list[dict[str, object]]:
 
 
 def trusted_keys(said: Mapping[str, object]) -> dict[str, tuple[bytes, bytes, str]]:
-    """kind → (committee's key, platform's key, ceremony hash), refused unless the record carries them."""
+    """Keys' name → (committee's, platform's, ceremony's hash), refused unless the record carries them."""
     ceremony, keys = said["ceremony"], said["keys"]
     if not isinstance(ceremony, dict) or not isinstance(keys, dict):
         raise CeremonyRefused("Réponse inattendue du serveur.")
@@ -267,14 +268,14 @@ def trusted_keys(said: Mapping[str, object]) -> dict[str, tuple[bytes, bytes, st
     if record_hash(data) != ceremony["sha256"] or record.consultation != said["uuid"]:
         raise CeremonyRefused("Le compte rendu de la cérémonie n'est pas celui de cette consultation.")
     result = {}
-    for kind, pair in keys.items():
+    for name, pair in keys.items():
         committee, platform = base64.b64decode(pair["committee"]), base64.b64decode(pair["platform"])
-        carried = record.keys.get(kind)
+        carried = record.keys.get(name)
         if carried is None or (carried.committee, carried.platform) != (committee, platform):
             raise CeremonyRefused(
                 "Une clé proposée n'est pas celle de la cérémonie : ne déposez pas, prévenez l'acheteur."
             )
-        result[kind] = (committee, platform, record_hash(data))
+        result[name] = (committee, platform, record_hash(data))
     return result
 
 

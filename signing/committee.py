@@ -53,7 +53,8 @@ class Committee(Client):
         holder, send the record. Run again, it goes on where it stopped.
         """
         said = self.get(f"/consultations/{consultation}/ceremony")
-        record = base64.b64decode(str(said["record"])) if said["record"] else self.deal_one(said)
+        twin = str(said["twin"] or "")
+        record = base64.b64decode(str(said["record"])) if said["record"] else self.deal_one(said, twin=twin)
         if said["twin"] and not self.get(f"/consultations/{said['twin']}/ceremony")["record"]:
             self.deal_one(self.get(f"/consultations/{said['twin']}/ceremony"))
         return record
@@ -66,6 +67,7 @@ class Committee(Client):
         seeds: Mapping[str, bytes] | None = None,
         epoch: int = 1,
         previous: str = "",
+        twin: str = "",
     ) -> bytes:
         """Deal new seeds, or these ones again to the holders of a later epoch."""
         members, ceremony = rows_of(said["members"]), str(said["ceremony"])
@@ -116,6 +118,8 @@ class Committee(Client):
                 datetime.now(UTC).isoformat(timespec="seconds"),
                 epoch,
                 previous,
+                str(self.get("/me")["uuid"]),
+                twin,
             )
         )
         path = path or f"/consultations/{said['consultation']}"
@@ -130,12 +134,22 @@ class Committee(Client):
         Raises ProtectorRefused for a protector that is not told.
         """
         said = self.get(f"/consultations/{consultation}/ceremony")
-        sha256 = self._confirm_one(said, protector_seed, also)
-        if said["twin"]:
-            self._confirm_one(self.get(f"/consultations/{said['twin']}/ceremony"), protector_seed, also)
+        sha256, twin = self._confirm_one(said, protector_seed, also)
+        if twin:
+            again = self.get(f"/consultations/{twin}/ceremony")
+            if again["consultation"] != twin:
+                raise CeremonyRefused("La répétition n'est pas celle que nomme le compte rendu.")
+            self._confirm_one(again, protector_seed, also)
         return sha256
 
-    def _confirm_one(self, said: Mapping[str, object], seed: bytes, also: Collection[str]) -> str:
+    def dealer(self, consultation: str) -> str:
+        """The name of who dealt the keys, as the record says it; empty for a record before ceremony/3."""
+        said = self.get(f"/consultations/{consultation}/ceremony")
+        record = parse_record(base64.b64decode(str(said["record"] or "")))
+        return next((holder.name for holder in record.holders if holder.member == record.dealer), "")
+
+    def _confirm_one(self, said: Mapping[str, object], seed: bytes, also: Collection[str]) -> tuple[str, str]:
+        """The hash of the record, and the twin that it names (before ceremony/3, that the platform names)."""
         data = base64.b64decode(str(said["record"] or ""))
         consultation, record = str(said["consultation"]), parse_record(data)
         protector, mine = self.my_shares(f"/consultations/{consultation}", record, seed)
@@ -144,7 +158,7 @@ class Committee(Client):
         sha256 = record_hash(data)
         body = {"sha256": sha256, "protector": protector}
         self.post(f"/consultations/{consultation}/ceremony/confirm", body)
-        return sha256
+        return sha256, record.twin if record.dealer else str(said["twin"] or "")
 
     def rehearse(self, consultation: str, protector_seed: bytes) -> str:
         """Say that one's shares open and match: nothing of them leaves this machine."""

@@ -16,7 +16,7 @@ VERSION = "pli/1"
 HEADER_LIMIT = 64 * 1024  # bytes
 MAX_FILES = 100_000
 KINDS = ("candidature", "offre")
-_LOT = re.compile(r"[A-Za-z0-9._-]{1,16}")
+LOT = re.compile(r"[A-Za-z0-9._-]{1,16}")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def parse_header(data: bytes) -> Header:
     if value["v"] != VERSION:
         raise HeaderRefused("Version de pli inconnue.")
     lot = text(value["lot"], HeaderRefused, "Le lot")
-    if not _LOT.fullmatch(lot):
+    if not LOT.fullmatch(lot):
         raise HeaderRefused("Le numéro de lot n'est pas valide.")
     kind = text(value["kind"], HeaderRefused, "La nature")
     if kind not in KINDS:

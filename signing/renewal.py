@@ -128,6 +128,7 @@ def deal(client: Committee, renewal: str, seed: bytes, *, code: str) -> str:
         seeds=seeds,
         epoch=int(str(said["epoch"])),
         previous=record_hash(former),
+        twin=record.twin,
     )
     return record_hash(made)
 

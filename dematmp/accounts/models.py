@@ -184,6 +184,7 @@ class Commission(models.Model):
     buyer = models.ForeignKey(Organisation, models.CASCADE, related_name="commissions")
     name = models.CharField("nom", max_length=120)
     threshold = models.PositiveSmallIntegerField("quorum", default=2)
+    president = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     changed_by = models.ForeignKey(User, models.PROTECT, related_name="+")
     changed_at = models.DateTimeField("modifiée le")
 

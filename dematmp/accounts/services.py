@@ -178,6 +178,7 @@ def keep_commission(
     threshold: int,
     by: User,
     now: datetime,
+    president: User | None = None,
     commission: Commission | None = None,
 ) -> Commission:
     """Make a commission, or change it: the consultations that have keys already keep their holders.
@@ -191,7 +192,10 @@ def keep_commission(
     for user in (*members, *deputies):
         if not user.has_role("member", buyer):
             raise AccountError(f"{user} n'est pas membre de la commission de {buyer}.")
+    if president is not None and president not in (*members, *deputies):
+        raise AccountError("La présidente ou le président est l'un des titulaires ou des suppléants.")
     made = commission or Commission(buyer=buyer)
+    made.president = president
     made.name, made.threshold = clean_text(name), threshold
     made.changed_by, made.changed_at = by, now
     try:

@@ -139,7 +139,7 @@ def _checked(consultation: Consultation, bidder: Organisation, offer: EnvelopeOf
         header = parse_header(offer.header)
     except SigningError as refused:
         raise EnvelopeRefused(f"L'en-tête du pli n'est pas valide : {refused}") from refused
-    keys = consultation.envelope_keys.filter(kind=header.kind).first()
+    keys = consultation.envelope_keys.filter(kind=consultation.key_name(header.kind, header.lot)).first()
     expected = {
         "consultation": (header.consultation, str(consultation.uuid), "une autre consultation"),
         "bidder": (header.bidder, str(bidder.uuid), "une autre entreprise"),

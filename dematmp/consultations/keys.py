@@ -17,14 +17,14 @@ def record_ceremony(
 ) -> None:
     """The opening room says that the keys are ready.
 
-    Kind → (committee's, platform's). Refused once published.
+    Key's name → (committee's, platform's). Refused once published.
     """
     locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
     if locked.published_at:
         raise WrongStep("Les clés d'une consultation publiée ne changent pas.")
-    if set(keys) != set(locked.kinds):
+    if set(keys) != set(locked.key_names(locked.kinds)):
         raise WrongStep(
-            "Les enveloppes demandées ont changé depuis que les détenteurs ont été désignés.",
+            "Les enveloppes demandées ou les lots ont changé depuis que les détenteurs ont été désignés.",
             "Désignez de nouveau les détenteurs, puis refaites la cérémonie.",
         )
     locked.envelope_keys.all().delete()

@@ -3,6 +3,7 @@ registers.
 """
 
 import uuid
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.db import models
 from dematmp.accounts.models import Organisation, User
 from dematmp.consultations.queries import ConsultationQuerySet, RealOnly
 from dematmp.consultations.rules import DOCUMENT_KINDS, OPENING_ORDERS, PROCEDURES, is_open, opening_phases
+from signing.ceremony import key_name
 
 KINDS = {"candidature": "candidature", "offre": "offre"}
 VERDICTS = {
@@ -58,6 +60,7 @@ class Consultation(models.Model):
         "valeur estimée (€ HT, jamais publiée)", max_digits=14, decimal_places=2, null=True, blank=True
     )
     kinds = models.JSONField("enveloppes demandées", default=default_kinds)
+    keys_per_lot = models.BooleanField("une clé par lot", default=False)
     opening_order = models.CharField(
         "ordre d'ouverture", max_length=12, choices=list(OPENING_ORDERS.items()), default="together"
     )
@@ -139,6 +142,19 @@ class Consultation(models.Model):
     def is_open(self, *, now: datetime) -> bool:
         return self.published_at is not None and is_open(self.deadline, now=now)
 
+    def key_name(self, kind: str, lot: str) -> str:
+        """The name, in the ceremony record, of the keys of this envelope of this lot."""
+        return key_name(kind, lot if self.keys_per_lot else "")
+
+    def key_names(self, kinds: Iterable[str], *, without: Collection[str] = ()) -> list[str]:
+        """The names of all the keys of these kinds of envelope, but those of the lots `without`."""
+        if not self.keys_per_lot:
+            return list(kinds)
+        lots = [
+            lot for lot in self.lots.order_by("pk").values_list("number", flat=True) if lot not in without
+        ]
+        return [key_name(kind, lot) for kind in kinds for lot in lots]
+
     @property
     def opening_phases(self) -> list[list[str]]:
         """The kinds of envelope opened at each phase of the session."""
@@ -208,13 +224,13 @@ class Lot(models.Model):
 
 
 class EnvelopeKeys(models.Model):
-    """The two public keys to which one kind of envelope is sealed.
+    """The two public keys to which one kind of envelope is sealed; `kind` is their name in the record.
 
     The ceremony record carries their hashes.
     """
 
     consultation = models.ForeignKey(Consultation, models.CASCADE, related_name="envelope_keys")
-    kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
+    kind = models.CharField("enveloppe", max_length=32)
     committee = models.BinaryField("clé publique de la commission")
     platform = models.BinaryField("clé publique de la plateforme")
 

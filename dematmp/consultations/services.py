@@ -59,6 +59,7 @@ class Announced(TypedDict, total=False):
     estimated_value: Decimal | None
     deposit_rules: str
     kinds: Iterable[str]
+    keys_per_lot: bool
     opening_order: str
     required_pieces: Iterable[Mapping[str, str]]
 
@@ -82,12 +83,13 @@ def correct_consultation(consultation: Consultation, **said: Unpack[Announced]) 
             "Cette consultation n'est plus en préparation.",
             "Demandez au valideur de la renvoyer en préparation, puis corrigez-la.",
         )
-    if locked.ceremony_sha256 and set(said.get("kinds", default_kinds())) != set(locked.kinds):
-        raise WrongStep(
-            "Les clés de la commission sont faites pour les enveloppes choisies.",
-            "Gardez les mêmes enveloppes, ou préparez une autre consultation.",
-        )
+    before = set(locked.key_names(locked.kinds))
     _write(locked, said)
+    if locked.ceremony_sha256 and set(locked.key_names(locked.kinds)) != before:
+        raise WrongStep(
+            "Les clés de la commission sont faites pour les enveloppes et les lots choisis.",
+            "Gardez les mêmes, ou préparez une autre consultation.",
+        )
 
 
 def _write(consultation: Consultation, said: Announced) -> None:
@@ -95,6 +97,7 @@ def _write(consultation: Consultation, said: Announced) -> None:
     consultation.object = clean_text(said["object"], lines=True)
     consultation.procedure, consultation.cpv = said["procedure"], known_cpv(said["cpv"])
     consultation.kinds = list(said.get("kinds", default_kinds()))
+    consultation.keys_per_lot = said.get("keys_per_lot", False)
     consultation.estimated_value = said.get("estimated_value")
     consultation.opening_order = said.get("opening_order", "together")
     consultation.required_pieces = [
@@ -271,7 +274,7 @@ def publish(consultation: Consultation, *, by: User, now: datetime) -> None:
     if locked.step != "validated":
         raise WrongStep("Une consultation se publie une fois validée par une seconde personne.")
     missing = missing_to_submit(locked)
-    if set(locked.envelope_keys.values_list("kind", flat=True)) != set(locked.kinds):
+    if set(locked.envelope_keys.values_list("kind", flat=True)) != set(locked.key_names(locked.kinds)):
         missing.append("la cérémonie des clés de la commission, confirmée par tous ses membres")
     elif locked.rehearsed_at is None:
         missing.append("la répétition de l'ouverture par la commission, sur un pli d'essai")

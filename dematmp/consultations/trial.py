@@ -119,7 +119,8 @@ def _keys(made: Consultation, robots: list[User], *, now: datetime) -> None:
         for index, user in enumerate(robots, start=1)
     ]
     code, date = "platform, seeds forgotten", now.isoformat(timespec="seconds")
-    record = build_record(Record(ceremony, str(made.uuid), 2, holders, keys, code, date))
+    dealer = str(robots[0].uuid)
+    record = build_record(Record(ceremony, str(made.uuid), 2, holders, keys, code, date, dealer=dealer))
     record_ceremony(
         made,
         record=record,

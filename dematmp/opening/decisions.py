@@ -11,8 +11,8 @@ from django.db import transaction
 from dematmp.accounts.models import User
 from dematmp.accounts.rules import clean_text
 from dematmp.audit.keys import wrap
-from dematmp.audit.services import append
-from dematmp.opening.errors import DecisionRefused
+from dematmp.audit.services import append, utc_text
+from dematmp.opening.errors import AlreadyReleased, DecisionRefused
 from dematmp.opening.models import ENVELOPE_DECISIONS, OpenedEnvelope, OpeningSession
 from dematmp.opening.services import unlisted
 from signing.keys import new_seed, public_key
@@ -112,6 +112,62 @@ def next_phase(session: OpeningSession, *, by: User, now: datetime) -> None:
             "public_key": bytes(locked.public_key).hex(),
             "by": str(by.uuid),
         },
+        consultation=locked.consultation.uuid,
+        now=now,
+    )
+
+
+@transaction.atomic
+def leave_sealed(session: OpeningSession, *, lot: str, reason: str, by: User, now: datetime) -> None:
+    """The committee leaves a lot sealed, for a reason that the minutes bear, before this phase is opened.
+
+    Where each lot has its own keys nothing can open it any more; else the platform does not. Shares already
+    brought for it are deleted. Raises DecisionRefused, AlreadyReleased.
+    """
+    locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
+    reason = clean_text(reason, lines=True)[:200]
+    lots = set(locked.consultation.lots.values_list("number", flat=True))
+    if lot not in lots - set(locked.left_sealed):
+        raise DecisionRefused("Ce lot n'est pas de ceux qui restent à ouvrir.")
+    if lots == {*locked.left_sealed, lot}:
+        raise DecisionRefused(
+            "Il faut au moins un lot à ouvrir.", "Si rien ne doit être ouvert, n'apportez pas vos parts."
+        )
+    if not reason:
+        raise DecisionRefused("Laisser un lot scellé a un motif.", "Écrivez-le en une phrase.")
+    if locked.state == "released":
+        raise AlreadyReleased("L'ouverture a commencé.")
+    if locked.finished_at is not None:
+        raise DecisionRefused("La séance est achevée.")
+    said = {"lot": lot, "reason": reason, "by": str(by), "at": utc_text(now)}
+    locked.sealed_lots = [*locked.sealed_lots, said]
+    locked.save(update_fields=["sealed_lots"])
+    if locked.consultation.keys_per_lot:
+        locked.shares.filter(kind__endswith=f"/{lot}").exclude(kind__in=locked.key_names).delete()
+    append(
+        "lot-left-sealed",
+        {"session": str(locked.uuid), "lot": lot, "reason": reason, "by": str(by.uuid)},
+        consultation=locked.consultation.uuid,
+        now=now,
+    )
+
+
+@transaction.atomic
+def take_back(session: OpeningSession, *, lot: str, by: User, now: datetime) -> None:
+    """The committee opens this lot after all, in a phase that is not opened yet: its shares are needed."""
+    locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
+    if locked.state not in ("waiting", "deciding"):
+        raise AlreadyReleased("L'ouverture a commencé.")
+    if locked.envelopes.filter(envelope__lot=lot).exists():
+        raise DecisionRefused("Des plis de ce lot sont déjà écrits comme non ouverts.")
+    kept = [row for row in locked.sealed_lots if row["lot"] != lot]
+    if len(kept) == len(locked.sealed_lots):
+        return
+    locked.sealed_lots = kept
+    locked.save(update_fields=["sealed_lots"])
+    append(
+        "lot-left-sealed",
+        {"session": str(locked.uuid), "lot": lot, "taken_back": True, "by": str(by.uuid)},
         consultation=locked.consultation.uuid,
         now=now,
     )

@@ -23,7 +23,7 @@ from dematmp.mails.services import store as store_mail
 from dematmp.mails.words import instant
 from dematmp.opening.errors import CeremonyRefused
 from dematmp.opening.models import Ceremony, KeyHolder, PlatformKey, SealedShare
-from signing.ceremony import Holder, Record, parse_record, record_hash
+from signing.ceremony import MAX_KEYS, Holder, Record, parse_record, record_hash
 from signing.errors import SigningError
 from signing.keys import OVERHEAD_BYTES, key_hash, new_seed, public_key
 from signing.sharing import MAX_HOLDERS, SHARE_BYTES
@@ -50,12 +50,26 @@ def check_members(consultation: Consultation, members: Sequence[User], threshold
 
 @transaction.atomic
 def start_ceremony(
-    consultation: Consultation, *, members: Sequence[User], threshold: int, by: User, now: datetime
+    consultation: Consultation,
+    *,
+    members: Sequence[User],
+    threshold: int,
+    by: User,
+    now: datetime,
+    dealer: User | None = None,
 ) -> Ceremony:
     """Name the members, make the platform's halves, and the same again for the twin of the rehearsal.
 
-    Until the publication it may be done again: the former keys are set aside. Raises CeremonyRefused.
+    `dealer` is the member on whose machine the keys are made (the first one, unless said). Until the
+    publication it may be done again: the former keys are set aside. Raises CeremonyRefused.
     """
+    if dealer is not None and dealer not in members:
+        raise CeremonyRefused("La personne qui répartit les parts est l'un des détenteurs.")
+    if len(consultation.key_names(consultation.kinds)) > MAX_KEYS:
+        raise CeremonyRefused(
+            f"Une cérémonie fait {MAX_KEYS} clés au plus : il y a trop de lots pour une clé par lot.",
+            "Décochez « une clé par lot » dans la consultation, puis recommencez.",
+        )
     if consultation.published_at:
         raise CeremonyRefused("La consultation est publiée : ses clés ne changent plus.")
     check_members(consultation, members, threshold)
@@ -65,8 +79,11 @@ def start_ceremony(
         PlatformKey.objects.filter(ceremony=former).delete()
         Ceremony.objects.filter(pk=former.pk).update(consultation=None, former_of=consultation)
     twin = make_twin(consultation, by=by, now=now)
-    _make(twin, members=members, threshold=threshold, by=by, now=now)
-    ceremony = _make(consultation, members=members, threshold=threshold, by=by, now=now, twin=twin)
+    named = dealer or members[0]
+    _make(twin, members=members, threshold=threshold, dealer=named, by=by, now=now)
+    ceremony = _make(
+        consultation, members=members, threshold=threshold, dealer=named, by=by, now=now, twin=twin
+    )
     text = f"Vous détenez une part des clés de la consultation « {consultation.title} » : venez la vérifier."
     call(consultation, members, text, now=now, page="commission")
     return ceremony
@@ -77,17 +94,23 @@ def _make(
     *,
     members: Sequence[User],
     threshold: int,
+    dealer: User,
     by: User,
     now: datetime,
     twin: Consultation | None = None,
 ) -> Ceremony:
     ceremony = Ceremony.objects.create(
-        consultation=consultation, threshold=threshold, started_by=by, started_at=now, twin=twin
+        consultation=consultation,
+        threshold=threshold,
+        dealer=dealer,
+        started_by=by,
+        started_at=now,
+        twin=twin,
     )
     for index, user in enumerate(members, start=1):
         holder = KeyHolder.objects.create(ceremony=ceremony, index=index, user=user)
         holder.protectors.set(user.protectors.kept())
-    for kind in consultation.kinds:
+    for kind in consultation.key_names(consultation.kinds):
         seed = new_seed()
         PlatformKey.objects.create(
             ceremony=ceremony,
@@ -105,6 +128,7 @@ def _make(
                 key.kind: key_hash(bytes(key.public_key)) for key in ceremony.platform_keys.order_by("kind")
             },
             "twin": str(twin.uuid) if twin else None,
+            "dealer": str(dealer.uuid),
             "by": str(by.uuid),
         },
         consultation=consultation.uuid,
@@ -136,8 +160,14 @@ def consultation_of(ceremony: Ceremony) -> Consultation:
 
 
 def _check_dealer(ceremony: Ceremony, by: User) -> None:
-    """Only who gathered the shares of a quorum deals the same keys again. Raises CeremonyRefused."""
+    """The member named for it deals; again, only who gathered a quorum's shares. Raises CeremonyRefused."""
     if ceremony.renews is None:
+        # Ceremonies begun before dealers were named have none.
+        if ceremony.dealer is not None and ceremony.dealer != by:
+            raise CeremonyRefused(
+                f"{ceremony.dealer} répartit les parts de cette consultation.",
+                "Un agent de l'acheteur peut désigner une autre personne.",
+            )
         return
     lent = set(ceremony.lent.values_list("holder", flat=True))
     if ceremony.dealer != by or len(lent) < ceremony.renews.threshold:
@@ -150,6 +180,9 @@ def _check_dealer(ceremony: Ceremony, by: User) -> None:
 def _follows(ceremony: Ceremony, parsed: Record) -> bool:
     """Whether a record is of this epoch: the first, or the same committee's keys dealt again."""
     former = bytes(ceremony.renews.record or b"") if ceremony.renews else b""
+    twin = parse_record(former).twin if former else str(ceremony.twin.uuid) if ceremony.twin else ""
+    if parsed.twin != twin:
+        return False
     if parsed.epoch != ceremony.epoch or parsed.previous != (record_hash(former) if former else ""):
         return False
     if not former:
@@ -165,7 +198,7 @@ def record(
 ) -> None:
     """Keep the record and the sealed shares, once they match the platform's own rows.
 
-    (kind, index, protector's uuid) → sealed share. Raises CeremonyRefused.
+    (key's name, index, protector's uuid) → sealed share. Raises CeremonyRefused.
     """
     consultation = consultation_of(ceremony)
     _check_dealer(ceremony, by)
@@ -174,9 +207,9 @@ def record(
     except SigningError as refused:
         raise CeremonyRefused(str(refused)) from refused
     platform = {key.kind: bytes(key.public_key) for key in ceremony.platform_keys.order_by("kind")}
-    if set(platform) != set(consultation.kinds):
+    if set(platform) != set(consultation.key_names(consultation.kinds)):
         raise CeremonyRefused(
-            "Les enveloppes demandées ont changé depuis que les détenteurs ont été désignés."
+            "Les enveloppes demandées ou les lots ont changé depuis que les détenteurs ont été désignés."
         )
     holders = holders_of(ceremony)
     wanted = {
@@ -189,6 +222,7 @@ def record(
         (parsed.ceremony, parsed.consultation, parsed.threshold)
         != (str(ceremony.uuid), str(consultation.uuid), ceremony.threshold)
         or list(parsed.holders) != holders
+        or parsed.dealer != str(by.uuid)
         or not _follows(ceremony, parsed)
         or {kind: keys.platform for kind, keys in parsed.keys.items()} != platform
         or set(shares) != wanted

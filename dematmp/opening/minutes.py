@@ -47,6 +47,7 @@ def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
         "threshold": consultation.ceremony.threshold,
         "order": consultation.opening_order,
         "releases": session.releases,
+        "sealed_lots": session.sealed_lots,
         "members": [
             {
                 "index": holder.index,
@@ -127,9 +128,9 @@ def issue_pdf(session: OpeningSession, *, now: datetime) -> None:
 
 def sealed_pdf(session: OpeningSession, *, annex: dict[str, object] | None, now: datetime) -> bytes:
     """The minutes as a PDF sealed by the platform, with what came after them once they are closed."""
-    said = {"releases": [], **json.loads(bytes(session.minutes or b""))}
+    said = {"releases": [], "sealed_lots": [], **json.loads(bytes(session.minutes or b""))}
     after = json.loads(json.dumps(annex)) if annex else None
-    rows = [*said["envelopes"], *said["members"], *said["releases"]]
+    rows = [*said["envelopes"], *said["members"], *said["releases"], *said["sealed_lots"]]
     if after:
         rows += [after, *after["files"], *after["observations"]]
     for row in rows:

@@ -7,7 +7,7 @@ from django.db import models
 
 from dematmp.accounts.models import User
 from dematmp.bids.models import Envelope
-from dematmp.consultations.models import KINDS, SERVED, VERDICTS, Consultation
+from dematmp.consultations.models import SERVED, VERDICTS, Consultation
 from signing.ceremony import fingerprint
 from signing.keys import key_hash
 
@@ -129,10 +129,10 @@ class Ceremony(models.Model):
 
 
 class PlatformKey(models.Model):
-    """The platform's half for one kind of envelope; its seed is wrapped by the key-encryption key."""
+    """The platform's half of the keys of this name in the record; its seed is wrapped."""
 
     ceremony = models.ForeignKey(Ceremony, models.CASCADE, related_name="platform_keys")
-    kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
+    kind = models.CharField("enveloppe", max_length=32)
     public_key = models.BinaryField()
     wrapped_seed = models.BinaryField()
 
@@ -148,7 +148,7 @@ class LentShare(models.Model):
 
     ceremony = models.ForeignKey(Ceremony, models.CASCADE, related_name="lent")
     holder = models.ForeignKey("KeyHolder", models.PROTECT, related_name="+")
-    kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
+    kind = models.CharField("enveloppe", max_length=32)
     sealed = models.BinaryField()
     at = models.DateTimeField("prêtée le")
 
@@ -186,7 +186,7 @@ class SealedShare(models.Model):
 
     holder = models.ForeignKey(KeyHolder, models.CASCADE, related_name="shares")
     protector = models.ForeignKey(Protector, models.PROTECT, related_name="shares")
-    kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
+    kind = models.CharField("enveloppe", max_length=32)
     sealed = models.BinaryField()
     checked_at = models.DateTimeField("ouverte par son détenteur le", null=True, blank=True)
 
@@ -224,6 +224,7 @@ class OpeningSession(models.Model):
     released_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     released_at = models.DateTimeField("clé de la plateforme libérée le", null=True, blank=True)
     finished_at = models.DateTimeField("achevée le", null=True, blank=True)
+    sealed_lots = models.JSONField("lots laissés scellés", default=list, blank=True)
     problem = models.CharField("incident", max_length=300, blank=True, default="")
     minutes = models.BinaryField("procès-verbal (JSON)", null=True, blank=True)
     minutes_pdf = models.BinaryField("procès-verbal (PDF scellé)", null=True, blank=True)
@@ -254,6 +255,16 @@ class OpeningSession(models.Model):
         return self.consultation.opening_phases[self.phase]
 
     @property
+    def left_sealed(self) -> dict[str, str]:
+        """Lot → why the committee leaves it sealed."""
+        return {row["lot"]: row["reason"] for row in self.sealed_lots}
+
+    @property
+    def key_names(self) -> list[str]:
+        """The names of the keys that this phase needs: a lot left sealed needs none of its own."""
+        return self.consultation.key_names(self.kinds, without=self.left_sealed)
+
+    @property
     def is_last_phase(self) -> bool:
         return self.phase + 1 >= len(self.consultation.opening_phases)
 
@@ -263,7 +274,7 @@ class SessionShare(models.Model):
 
     session = models.ForeignKey(OpeningSession, models.CASCADE, related_name="shares")
     holder = models.ForeignKey(KeyHolder, models.PROTECT, related_name="+")
-    kind = models.CharField("enveloppe", max_length=12, choices=list(KINDS.items()))
+    kind = models.CharField("enveloppe", max_length=32)
     sealed = models.BinaryField()
     received_at = models.DateTimeField("reçue le")
 

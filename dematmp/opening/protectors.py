@@ -88,7 +88,7 @@ def seal_again(
 ) -> None:
     """A member's shares, opened with one protector in their browser and sealed there to another of theirs.
 
-    (kind, protector's uuid) → sealed share. A lost protector is thus not a lost share. Raises
+    (key's name, protector's uuid) → sealed share. A lost protector is thus not a lost share. Raises
     CeremonyRefused.
     """
     check_record(ceremony, sha256)
@@ -98,9 +98,10 @@ def seal_again(
     consultation = consultation_of(ceremony)
     mine = {str(each.uuid): each for each in by.protectors.kept()}
     protectors = {protector for _, protector in shares}
+    names = consultation.key_names(consultation.kinds)
     if (
         not protectors <= set(mine)
-        or set(shares) != {(kind, protector) for kind in consultation.kinds for protector in protectors}
+        or set(shares) != {(kind, protector) for kind in names for protector in protectors}
         or any(len(sealed) != SHARE_BYTES + OVERHEAD_BYTES for sealed in shares.values())
     ):
         raise CeremonyRefused("Il faut une part par enveloppe, scellée à l'un de vos protecteurs.")

@@ -87,17 +87,20 @@ def start_session(consultation: Consultation, *, by: User, now: datetime) -> Ope
 def give_share(session: OpeningSession, *, by: User, shares: Mapping[str, bytes], now: datetime) -> None:
     """A member brings its shares, sealed to the session's key.
 
-    Kind → sealed share. Giving them again replaces them.
+    Key's name → sealed share. Giving them again replaces them.
     """
     holder = KeyHolder.objects.filter(ceremony__consultation=session.consultation, user=by).first()
     if holder is None:
         raise ShareRefused("Vous n'êtes pas détenteur d'une part de cette consultation.")
     with transaction.atomic():
         locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
-        if set(shares) != set(locked.kinds) or any(
+        if set(shares) != set(locked.key_names) or any(
             len(sealed) != SHARE_BYTES + OVERHEAD_BYTES for sealed in shares.values()
         ):
-            raise ShareRefused("Il faut une part par enveloppe à ouvrir, scellée à la clé de la séance.")
+            raise ShareRefused(
+                "Il faut une part par enveloppe à ouvrir, scellée à la clé de la séance.",
+                "Rechargez la page de la séance, puis apportez de nouveau votre part.",
+            )
         if locked.released_at is not None:
             raise AlreadyReleased("Le quorum est déjà réuni et l'ouverture a commencé.")
         for kind, sealed in shares.items():
@@ -106,7 +109,7 @@ def give_share(session: OpeningSession, *, by: User, shares: Mapping[str, bytes]
             )
         append(
             "share-received",
-            {"session": str(session.uuid), "holder": holder.index, "kinds": locked.kinds},
+            {"session": str(session.uuid), "holder": holder.index, "kinds": locked.key_names},
             consultation=session.consultation.uuid,
             now=now,
         )
@@ -114,12 +117,12 @@ def give_share(session: OpeningSession, *, by: User, shares: Mapping[str, bytes]
 
 def present(session: OpeningSession) -> list[int]:
     """Numbers of the holders whose shares for this phase are all there."""
-    kinds = session.kinds
+    names = session.key_names
     counts: dict[int, int] = {}
-    here = session.shares.filter(kind__in=kinds)
+    here = session.shares.filter(kind__in=names)
     for index in here.order_by("pk").values_list("holder__index", flat=True):
         counts[index] = counts.get(index, 0) + 1
-    return sorted(index for index, count in counts.items() if count == len(kinds))
+    return sorted(index for index, count in counts.items() if count == len(names))
 
 
 def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSession:
@@ -157,7 +160,7 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
             locked.released_by, locked.released_at, locked.problem = by, now, ""
             locked.releases = [
                 *locked.releases,
-                {"kinds": locked.kinds, "at": utc_text(now), "by": str(by), "holders": indices},
+                {"kinds": locked.key_names, "at": utc_text(now), "by": str(by), "holders": indices},
             ]
             locked.save(update_fields=["released_by", "released_at", "problem", "releases"])
             list_envelopes(locked)
@@ -165,7 +168,7 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
                 "platform-release",
                 {
                     "session": str(session.uuid),
-                    "kinds": locked.kinds,
+                    "kinds": locked.key_names,
                     "holders": indices,
                     "deadline": utc_text(deadline) if deadline else None,
                     "authority_time": utc_text(stamped[0].token.gen_time) if stamped else None,
@@ -199,7 +202,8 @@ def unlisted(session: OpeningSession) -> bool:
     """Whether an envelope of this phase counts and was not opened with the others: recorded since."""
     states = envelope_states(session.consultation)
     counting = [uuid for uuid, state in states.items() if state == COUNTS]
-    return Envelope.objects.filter(uuid__in=counting, kind__in=session.kinds, opened=None).exists()
+    these = Envelope.objects.filter(uuid__in=counting, kind__in=session.kinds, opened=None)
+    return these.exclude(lot__in=session.left_sealed).exists()
 
 
 def list_envelopes(session: OpeningSession) -> None:
@@ -222,7 +226,9 @@ def list_envelopes(session: OpeningSession) -> None:
     for envelope in listed.filter(kind__in=kinds_so_far(session)).order_by("pk"):
         state = states[str(envelope.uuid)]
         reason = REASONS.get(state, "")
-        if state == COUNTS and envelope.kind not in session.kinds:
+        if state == COUNTS and envelope.lot in session.left_sealed:
+            reason = f"lot laissé scellé par la commission : {session.left_sealed[envelope.lot]}"[:300]
+        elif state == COUNTS and envelope.kind not in session.kinds:
             reason = "enregistré après l'ouverture de ces enveloppes : la commission n'a pas pu en décider"
         elif state == COUNTS and session.phase:
             reason = sealed_because(decided, bidder=str(envelope.attempt.bidder.uuid), lot=envelope.lot)

@@ -47,7 +47,7 @@ MAX_TRIES = 40  # one each quarter of a minute: ten minutes
 
 @dataclass(frozen=True)
 class Halves:
-    """For one kind of envelope: the committee's seed, recombined, and the platform's, unwrapped."""
+    """For the keys of one name: the committee's seed, recombined, and the platform's, unwrapped."""
 
     committee: bytes
     platform: bytes
@@ -79,7 +79,7 @@ def unseal_all(session: OpeningSession, *, workers: int = 1) -> None:
     while waiting := list(
         session.envelopes.filter(state="waiting")
         .exclude(pk__in=tried)
-        .select_related("envelope__attempt__bidder")
+        .select_related("envelope__attempt__bidder", "session__consultation")
         .order_by("pk")
     ):
         tried.update(row.pk for row in waiting)
@@ -101,12 +101,12 @@ def _open_each(
 ) -> None:
     if workers <= 1:
         for row in rows:
-            _open_or_note(session, row, halves[row.envelope.kind])
+            _open_or_note(session, row, _halves_of(row, halves))
         return
 
     def work(row: OpenedEnvelope) -> None:
         try:
-            _open_or_note(session, row, halves[row.envelope.kind])
+            _open_or_note(session, row, _halves_of(row, halves))
         finally:
             connection.close()
 
@@ -150,12 +150,17 @@ def _ek(row: OpenedEnvelope, halves: Halves) -> bytes:
     )
 
 
+def _halves_of(row: OpenedEnvelope, halves: dict[str, Halves]) -> Halves:
+    """Those of the keys to which this envelope was sealed."""
+    return halves[row.session.consultation.key_name(row.envelope.kind, row.envelope.lot)]
+
+
 def _halves(session: OpeningSession) -> dict[str, Halves]:
     consultation = session.consultation
     record = parse_record(bytes(consultation.ceremony_record or b""))
     seed = unwrap(bytes(session.wrapped_seed or b""), context=f"session {session.uuid}")
     result = {}
-    for key in consultation.ceremony.platform_keys.filter(kind__in=session.kinds).order_by("kind"):
+    for key in consultation.ceremony.platform_keys.filter(kind__in=session.key_names).order_by("kind"):
         shares = {}
         for given in session.shares.filter(kind=key.kind).select_related("holder").order_by("holder__index"):
             index = given.holder.index
@@ -200,7 +205,7 @@ def _false_share(session: OpeningSession, index: int) -> ShareRefused:
     """Put the session back to waiting for that holder, and name him."""
     message = f"La part du détenteur n° {index} est fausse ; les autres sont conservées."
     with transaction.atomic():
-        session.shares.filter(holder__index=index, kind__in=session.kinds).delete()
+        session.shares.filter(holder__index=index, kind__in=session.key_names).delete()
         _back_to_waiting(session, message)
         append(
             "share-refused",

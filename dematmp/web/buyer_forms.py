@@ -16,6 +16,7 @@ from dematmp.consultations.errors import CpvUnknown
 from dematmp.consultations.models import KINDS, Consultation, Deadline, Lot
 from dematmp.consultations.rules import DOCUMENT_KINDS, OPENING_ORDERS, PROCEDURES
 from dematmp.consultations.services import known_cpv
+from signing.ceremony import MAX_KEYS
 
 _MAX_LOTS = 3000
 _MAX_PIECES = 100
@@ -91,6 +92,14 @@ class ConsultationForm(forms.Form):
         choices=list(OPENING_ORDERS.items()),
         required=False,
         help_text="Une offre dont la candidature est rejetée reste scellée, et inversement.",
+    )
+    keys_per_lot = forms.BooleanField(
+        label="Une clé par lot",
+        required=False,
+        help_text=(
+            "La commission pourra laisser un lot scellé à l'ouverture (lot sans suite, par exemple) : rien "
+            f"ne l'ouvrira plus. Jusqu'à {MAX_KEYS // 2} lots à deux enveloppes."
+        ),
     )
     required_pieces = forms.CharField(
         label="Pièces attendues",
@@ -172,7 +181,7 @@ class ConsultationForm(forms.Form):
 
 def draft_values(consultation: Consultation) -> dict[str, object]:
     """What `ConsultationForm` shows of a draft, lots and criteria as they are typed."""
-    names = ("reference", "title", "object", "procedure", "cpv", "kinds", "opening_order")
+    names = ("reference", "title", "object", "procedure", "cpv", "kinds", "opening_order", "keys_per_lot")
     values: dict[str, object] = {name: getattr(consultation, name) for name in names}
     values["estimated_value"], values["deposit_rules"] = (
         consultation.estimated_value,
@@ -260,9 +269,18 @@ class CommissionForm(forms.Form):
         help_text="Nombre de parts qui ouvrent : 2 sur 4, 3 sur 5. Jamais une seule personne.",
     )
 
+    president = forms.ModelChoiceField(
+        label="Présidente ou président",
+        required=False,
+        queryset=User.objects.none(),
+        to_field_name="uuid",
+        empty_label="Personne en particulier",
+        help_text="Proposée pour fabriquer les clés de chaque consultation.",
+    )
+
     def __init__(self, *args: Any, members: QuerySet[User], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in ("members", "deputies"):
+        for name in ("members", "deputies", "president"):
             self.fields[name].queryset = members  # type: ignore[attr-defined]
 
 
@@ -282,10 +300,23 @@ class CeremonyForm(forms.Form):
         initial=2,
         help_text="Nombre de parts qui ouvrent. Jamais une seule personne.",
     )
+    dealer = forms.ModelChoiceField(
+        label="Qui fabrique les clés",
+        queryset=User.objects.none(),
+        to_field_name="uuid",
+        help_text=(
+            "L'un des détenteurs, en général la présidente ou le président : ses clés sont fabriquées et "
+            "réparties dans son navigateur. Choisissez quelqu'un de confiance : un programme malveillant sur "
+            "ce poste pourrait rendre les plis impossibles à ouvrir."
+        ),
+    )
 
-    def __init__(self, *args: Any, members: QuerySet[User], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, members: QuerySet[User], renewing: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["members"].queryset = members  # type: ignore[attr-defined]
+        for name in ("members", "dealer"):
+            self.fields[name].queryset = members  # type: ignore[attr-defined]
+        if renewing:
+            del self.fields["dealer"]  # who deals again says so, and gives its code
 
 
 class AnswerForm(forms.Form):

@@ -56,7 +56,8 @@ def _from_commission(
     if found is None:
         return None, {}
     people = [seat.user.uuid for seat in found.seats.all() if not seat.deputy]
-    return found.uuid, {"members": people, "threshold": found.threshold}
+    president = found.president.uuid if found.president else None
+    return found.uuid, {"members": people, "threshold": found.threshold, "dealer": president}
 
 
 def _warn(request: MemberRequest, chosen: list[User], threshold: int) -> None:
@@ -78,9 +79,13 @@ def ceremony(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
 
     def act(now: datetime) -> str:
         chosen, threshold = list(form.cleaned_data["members"]), form.cleaned_data["threshold"]
-        start_ceremony(found, members=chosen, threshold=threshold, by=request.user, now=now)
+        dealer = form.cleaned_data["dealer"]
+        start_ceremony(found, members=chosen, threshold=threshold, dealer=dealer, by=request.user, now=now)
         _warn(request, chosen, threshold)
-        return "Les détenteurs sont désignés et prévenus. Chacun doit maintenant confirmer sa part."
+        return (
+            f"Les détenteurs sont désignés et prévenus. {dealer} fabrique maintenant les clés, puis chacun "
+            "confirme sa part."
+        )
 
     return form_page(
         request,
@@ -104,7 +109,7 @@ def renew(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         raise Http404
     present = [holder.user.uuid for holder in found.ceremony.holders.select_related("user").order_by("index")]
     initial = {"members": present, "threshold": found.ceremony.threshold}
-    form = CeremonyForm(request.POST or None, members=_members(found.buyer), initial=initial)
+    form = CeremonyForm(request.POST or None, members=_members(found.buyer), initial=initial, renewing=True)
 
     def act(now: datetime) -> str:
         chosen, threshold = list(form.cleaned_data["members"]), form.cleaned_data["threshold"]

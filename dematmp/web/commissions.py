@@ -65,6 +65,7 @@ def _initial(known: Commission | None) -> dict[str, object]:
     return {
         "name": known.name,
         "threshold": known.threshold,
+        "president": known.president.uuid if known.president else None,
         "members": [seat.user.uuid for seat in seats if not seat.deputy],
         "deputies": [seat.user.uuid for seat in seats if seat.deputy],
     }

@@ -15,7 +15,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.accounts.models import Organisation, User
-from dematmp.consultations.models import Consultation
+from dematmp.consultations.models import Consultation, Lot
 from dematmp.consultations.queries import ConsultationQuerySet
 from dematmp.opening import rehearsals, renewals
 from dematmp.opening.closing import undecided
@@ -117,10 +117,12 @@ def _opening(request: MemberRequest, consultation: Consultation) -> dict[str, ob
     opened = OpeningSession.objects.filter(consultation=consultation).first()
     holders = list(consultation.ceremony.holders.select_related("user").order_by("index"))
     here = present(opened) if opened else []
+    passed = consultation.published_at is not None and not consultation.is_open(now=timezone.now())
     return {
         "consultation": consultation,
         "deadline": consultation.current_deadline,
-        "passed": consultation.published_at is not None and not consultation.is_open(now=timezone.now()),
+        "passed": passed,
+        "lots": _lots(consultation, opened) if passed else [],
         "session": opened,
         "holders": [(holder, holder.index in here) for holder in holders],
         "present": len(here),
@@ -130,6 +132,15 @@ def _opening(request: MemberRequest, consultation: Consultation) -> dict[str, ob
         "kinds_now": opened.kinds if opened else consultation.opening_phases[0],
         "several_phases": len(consultation.opening_phases) > 1,
     }
+
+
+def _lots(consultation: Consultation, opened: OpeningSession | None) -> list[tuple[Lot, str]]:
+    """Each lot and why it is left sealed, while the committee may still say so; one lot is not a choice."""
+    if opened is not None and opened.state not in ("waiting", "deciding"):
+        return []
+    lots = list(consultation.lots.order_by("pk"))
+    sealed = opened.left_sealed if opened else {}
+    return [(lot, sealed.get(lot.number, "")) for lot in lots] if len(lots) > 1 else []
 
 
 def shown(protectors: Iterable[Protector]) -> list[dict[str, object]]:

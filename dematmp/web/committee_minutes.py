@@ -9,12 +9,12 @@ from django import forms
 from django.contrib import messages
 from django.forms import BaseForm
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.consultations.models import Consultation
-from dematmp.opening import closing, decisions
+from dematmp.opening import closing, decisions, services
 from dematmp.opening.errors import DecisionRefused, OpeningError
 from dematmp.opening.models import ENVELOPE_DECISIONS, FILE_DECISIONS, OpenedFile, OpeningSession
 from dematmp.web.access import MemberRequest, holds
@@ -33,6 +33,15 @@ class FileDecisionForm(forms.Form):
         max_length=1000,
         widget=forms.Textarea({"rows": 3}),
         help_text="Inscrit au procès-verbal.",
+    )
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        label="Motif",
+        max_length=200,
+        widget=forms.Textarea({"rows": 2}),
+        help_text="Inscrit au procès-verbal. Par exemple « lot déclaré sans suite ».",
     )
 
 
@@ -89,6 +98,48 @@ def _form_page(
             return redirect("session", consultation=found.uuid)
     context = {"consultation": found, "form": form, "title": title, "action": action, **more}
     return render(request, "committee/form.html", context, status=400 if form.errors else 200)
+
+
+@require_http_methods(["GET", "POST"])
+@holds("member")
+def leave_sealed(request: MemberRequest, consultation: uuid.UUID, lot: str) -> HttpResponse:
+    """After the deadline and before the opening: the committee leaves a lot sealed."""
+    found = Consultation.objects.held_by(request.user).filter(uuid=consultation).first()
+    if found is None or found.published_at is None or found.is_open(now=timezone.now()):
+        raise Http404
+    chosen = get_object_or_404(found.lots, number=lot)
+    form = ReasonForm(request.POST or None)
+
+    def act(now: datetime) -> str:
+        session = services.start_session(found, by=request.user, now=now)
+        decisions.leave_sealed(session, lot=lot, reason=form.cleaned_data["reason"], by=request.user, now=now)
+        return f"Le lot {lot} reste scellé ; c'est inscrit au journal."
+
+    advice = f"{chosen}. Ses plis ne seront pas ouverts ; le procès-verbal le dira, avec ce motif."
+    return _form_page(
+        request,
+        found,
+        form,
+        title="Laisser un lot scellé",
+        action="Laisser ce lot scellé",
+        act=act,
+        advice=advice,
+    )
+
+
+@require_POST
+@holds("member")
+def take_back(request: MemberRequest, consultation: uuid.UUID, lot: str) -> HttpResponse:
+    """The committee opens this lot after all."""
+    held = Consultation.objects.held_by(request.user).filter(uuid=consultation)
+    session = get_object_or_404(OpeningSession, consultation__in=held)
+    try:
+        decisions.take_back(session, lot=lot, by=request.user, now=timezone.now())
+    except OpeningError as refused:
+        messages.error(request, f"{refused} {refused.next}")
+    else:
+        messages.success(request, f"Le lot {lot} sera ouvert : chacun apporte de nouveau sa part.")
+    return redirect("session", consultation=consultation)
 
 
 @require_http_methods(["GET", "POST"])

@@ -112,8 +112,8 @@ function* quorums(items, size, from = 0) {
 }
 
 // The president's part: seeds, split, commitments, every quorum recombined, each share sealed to its holder.
-// `seeds` are dealt again for a later epoch; without them new ones are made.
-export async function deal(said, { code, now, seeds, epoch = 1, previous = "" }) {
+// `seeds` are dealt again for a later epoch; without them new ones are made. `dealer` is the member who does it.
+export async function deal(said, { code, now, dealer, seeds, epoch = 1, previous = "", twin = "" }) {
   const keys = {};
   const shares = [];
   for (const [kind, encoded] of Object.entries(said.platform)) {
@@ -159,11 +159,13 @@ export async function deal(said, { code, now, seeds, epoch = 1, previous = "" })
     members.push({ index, name, member, protectors: hashed });
   }
   const record = {
-    v: "ceremony/2",
+    v: "ceremony/3",
     ceremony: said.ceremony,
     consultation: said.consultation,
     epoch,
     previous,
+    dealer,
+    twin,
     threshold: said.threshold,
     members,
     keys,

@@ -31,7 +31,7 @@ function say(form, kind, title, text) {
 
 // One task of the worker; { done, result } or { done: false, code, message, next }.
 function task(form, type, given = {}) {
-  const { worker: url, organisation, consultation, renewal, closes, code, csrfCookie } = form.dataset;
+  const { worker: url, organisation, consultation, renewal, closes, code, rehearsal, csrfCookie } = form.dataset;
   return new Promise((resolve) => {
     const worker = new Worker(url);
     const end = (said) => {
@@ -48,7 +48,7 @@ function task(form, type, given = {}) {
       }),
     );
     const session = { organisation, csrf: cookie(csrfCookie) };
-    worker.postMessage({ type, session, consultation, renewal, deadline: closes, code, ...given });
+    worker.postMessage({ type, session, consultation, renewal, deadline: closes, code, rehearsal, ...given });
   });
 }
 

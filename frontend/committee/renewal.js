@@ -84,7 +84,7 @@ export async function lend(said, mine, code) {
 }
 
 // The dealer's second step: every share compared with its commitment, the key compared with the committee's, dealt again.
-export async function dealAgain(said, rows, { code, now, listed }) {
+export async function dealAgain(said, rows, { code, now, dealer, listed }) {
   if (listed.toUpperCase().replace(/[^0-9A-F]/g, "") !== (await listCode(said)).replaceAll(" ", "")) {
     throw refuse(
       "Ce code n'est pas celui de la liste que la plateforme présente : ne répartissez rien. Demandez de nouveau son code à chaque nouveau détenteur, de vive voix.",
@@ -116,7 +116,8 @@ export async function dealAgain(said, rows, { code, now, listed }) {
     }
   }
   seed.fill(0);
-  return deal(said, { code, now, seeds, epoch: said.epoch, previous: hex(await sha256(former)) });
+  const previous = hex(await sha256(former));
+  return deal(said, { code, now, dealer, seeds, epoch: said.epoch, previous, twin: record.twin ?? "" });
 }
 
 // The new record, refused unless it deals the very keys of the former one.

@@ -106,11 +106,14 @@ const work = {
   },
   async deal({ session, consultation, code }) {
     const said = await call(session, "GET", `/consultations/${consultation}/ceremony`);
+    const { uuid: dealer } = await call(session, "GET", "/me");
     for (const each of [consultation, said.twin].filter(Boolean)) {
       const path = `/consultations/${each}/ceremony`;
       const here = each === consultation ? said : await call(session, "GET", path);
       if (here.record) continue;
-      await call(session, "POST", path, await deal(here, { code, now: new Date().toISOString().replace("Z", "+00:00") }));
+      const now = new Date().toISOString().replace("Z", "+00:00");
+      const twin = each === consultation ? (said.twin ?? "") : "";
+      await call(session, "POST", path, await deal(here, { code, now, dealer, twin }));
     }
     return {};
   },
@@ -119,10 +122,13 @@ const work = {
     const { said, record, sha256, shares } = await mine(session, consultation, protector, seed);
     await ownRow(rowOf(record, shares), seed, recognised);
     const done = await call(session, "POST", `/consultations/${consultation}/ceremony/confirm`, { sha256, protector });
-    if (said.twin) {
-      const twin = await mine(session, said.twin, protector, seed);
+    // The rehearsal is that of the record which was just confirmed, not another that the platform would choose.
+    const named = record.twin ?? said.twin;
+    if (named) {
+      const twin = await mine(session, named, protector, seed);
+      if (twin.record.consultation !== named) throw new Refused("ceremony.refused", "La répétition n'est pas celle que nomme le compte rendu.");
       await ownRow(rowOf(twin.record, twin.shares), seed, recognised);
-      await call(session, "POST", `/consultations/${said.twin}/ceremony/confirm`, { sha256: twin.sha256, protector });
+      await call(session, "POST", `/consultations/${named}/ceremony/confirm`, { sha256: twin.sha256, protector });
     }
     return done;
   },
@@ -173,7 +179,8 @@ const work = {
     const said = await call(session, "GET", `/renewals/${renewal}`);
     const rows = await call(session, "GET", `/renewals/${renewal}/lent`);
     const now = new Date().toISOString().replace("Z", "+00:00");
-    const made = await dealAgain(said, rows, { code, now, listed });
+    const { uuid: dealer } = await call(session, "GET", "/me");
+    const made = await dealAgain(said, rows, { code, now, dealer, listed });
     await call(session, "POST", `/renewals/${renewal}/ceremony`, made);
     await forgetDealerKey(renewal);
     return {};
@@ -187,12 +194,13 @@ const work = {
     await ownRow(rowOf(record, shares), seed, recognised);
     return call(session, "POST", `/renewals/${renewal}/confirm`, { sha256, protector });
   },
-  async share({ session, consultation, protector, deadline, ...given }) {
+  async share({ session, consultation, protector, deadline, rehearsal, ...given }) {
     if (Date.now() <= Date.parse(deadline)) {
       throw new Refused("share.before-deadline", "D'après l'horloge de ce poste, la date limite n'est pas passée.");
     }
     const seed = await unlocked(session, { protector, ...given });
-    const { shares } = await mine(session, consultation, protector, seed);
+    const { shares, record } = await mine(session, consultation, protector, seed);
+    if (rehearsal && record.twin) throw new Refused("ceremony.refused", "Ces clés sont celles des vrais plis, pas celles de la répétition.");
     const opening = await call(session, "POST", `/consultations/${consultation}/opening`, {});
     return call(session, "POST", `/openings/${opening.session}/shares`, await sharesForSession(opening, shares));
   },

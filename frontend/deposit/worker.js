@@ -1,6 +1,6 @@
 // Seal and send in one pass, in constant memory: while a part is sent, the next is sealed.
 import { createSHA256 } from "hash-wasm";
-import { parseRecord } from "../sealing/record.js";
+import { keysFor, parseRecord } from "../sealing/record.js";
 import { base64, concat, hex, sha256, unbase64 } from "../sealing/bytes.js";
 import { Refused, closingBytes, newEnvelope, partBytes, sealer } from "../sealing/envelope.js";
 import { keyHash } from "../sealing/keys.js";
@@ -44,7 +44,8 @@ async function newDraft({ consultation, organisation, envelopes }) {
   const deposit = crypto.randomUUID();
   const made = [];
   for (const { lot, kind, files, preflight } of envelopes) {
-    if (!keys[kind]) throw new Refused("deposit.envelope-refused", `Aucune enveloppe « ${kind} » n'est demandée.`);
+    const pair = keysFor(keys, kind, lot);
+    if (!pair) throw new Refused("deposit.envelope-refused", `Aucune enveloppe « ${kind} » n'est demandée.`);
     const ids = {
       consultation: consultation.uuid,
       lot,
@@ -60,7 +61,7 @@ async function newDraft({ consultation, organisation, envelopes }) {
       original: name,
       modified: file.lastModified,
     }));
-    const envelope = await newEnvelope({ ids, entries, ...keys[kind], ceremony: consultation.ceremony.sha256 });
+    const envelope = await newEnvelope({ ids, entries, ...pair, ceremony: consultation.ceremony.sha256 });
     made.push({ ...envelope, preflight });
   }
   return { deposit, consultation: consultation.uuid, organisation, begun: Date.now(), envelopes: made };

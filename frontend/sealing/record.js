@@ -3,9 +3,11 @@ import { hex, sha256, unbase64 } from "./bytes.js";
 import { Refused } from "./cobblestone.js";
 
 const FIRST = ["v", "ceremony", "consultation", "threshold", "members", "keys", "code", "date"];
-const FIELDS = { "ceremony/1": FIRST, "ceremony/2": [...FIRST, "epoch", "previous"] };
+const SECOND = [...FIRST, "epoch", "previous"];
+const FIELDS = { "ceremony/1": FIRST, "ceremony/2": SECOND, "ceremony/3": [...SECOND, "dealer", "twin"] };
 const KEYS = ["committee", "platform", "committee_public", "platform_public", "commitments"];
-const KINDS = new Set(["candidature", "offre"]);
+const NAME = /^(candidature|offre)(\/[A-Za-z0-9._-]{1,16})?$/;
+const MAX_KEYS = 50;
 const PUBLIC_BYTES = 1216;
 
 const refuse = (text) => new Refused("ceremony.refused", text);
@@ -20,8 +22,15 @@ export async function parseRecord(bytes) {
   // Programs that write records write them without spaces: written again, the same bytes, or a field was there twice.
   if (JSON.stringify(record) !== text) throw refuse("Le compte rendu de la cérémonie n'est pas écrit comme il doit l'être.");
   if (!exactly(record, FIELDS[record.v])) throw refuse("Les champs du compte rendu ne sont pas ceux de la spécification.");
-  const kinds = Object.keys(record.keys ?? {});
-  if (!kinds.length || !kinds.every((kind) => KINDS.has(kind))) throw refuse("Les clés ne sont pas celles d'enveloppes connues.");
+  const names = Object.keys(record.keys ?? {});
+  const perLot = names.filter((name) => name.includes("/")).length;
+  const whole = perLot === 0 || (perLot === names.length && record.v === "ceremony/3");
+  if (!names.length || names.length > MAX_KEYS || !whole || !names.every((name) => NAME.test(name))) {
+    throw refuse("Les clés ne sont pas celles d'enveloppes connues.");
+  }
+  if (record.v === "ceremony/3" && !record.members.some(({ member }) => member === record.dealer)) {
+    throw refuse("Qui a réparti les parts n'est pas l'un des détenteurs.");
+  }
   for (const keys of Object.values(record.keys)) {
     if (!exactly(keys, KEYS)) throw refuse("Les champs des clés ne sont pas ceux de la spécification.");
     for (const who of ["committee", "platform"]) {
@@ -33,3 +42,6 @@ export async function parseRecord(bytes) {
   }
   return record;
 }
+
+// The keys to which this envelope of this lot is sealed: its lot's own, or those of all the lots.
+export const keysFor = (keys, kind, lot) => keys[`${kind}/${lot}`] ?? keys[kind];

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -70,24 +71,44 @@ def test_javascript_refuses_the_records_that_python_refuses() -> None:
     commitments = {each.index: (each.salt, each.commitment) for each in dealt}
     keys = {"offre": KindKeys(public_key(seed), public_key(new_seed()), commitments)}
     holders = [Holder(index, f"Élise n° {index}", CEREMONY, [(CEREMONY, "0" * 64)]) for index in (1, 2)]
-    good = build_record(Record(CEREMONY, CEREMONY, 2, holders, keys, "essai", "2026-11-24T12:00:00+00:00"))
+    record = Record(
+        CEREMONY, CEREMONY, 2, holders, keys, "essai", "2026-11-24T12:00:00+00:00", dealer=CEREMONY
+    )
+    good = build_record(record)
+    by_lot = build_record(replace(record, keys={"offre/1": keys["offre"], "offre/2": keys["offre"]}))
     assert _reads(good)
+    assert _reads(by_lot)
     said = json.loads(good)
     other = key_hash(public_key(new_seed()))
 
     def changed(**more: object) -> bytes:
         return json.dumps({**said, **more}, ensure_ascii=False, separators=(",", ":")).encode()
 
+    mixed = {"offre/1": said["keys"]["offre"], "offre": said["keys"]["offre"]}
+    stranger = "00000000-0000-4000-8000-000000000000"
     slipped = {"offre": {**said["keys"]["offre"], "committee": other}}
     for bad in (
         changed(keys=slipped),
-        changed(v="ceremony/3"),
+        changed(v="ceremony/4"),
+        changed(v="ceremony/2"),
+        changed(dealer=stranger),
         changed(more=1),
         changed(keys={}),
+        changed(keys=mixed),
+        changed(keys={"offre/": said["keys"]["offre"]}),
         good.replace(b'"threshold":2', b'"threshold":2,"threshold":2'),
         good.replace(b'":', b'": ', 1),
     ):
         assert not _reads(bad)
-    for bad in (changed(keys=slipped), changed(v="ceremony/3"), changed(more=1), changed(keys={})):
+    for bad in (
+        changed(keys=slipped),
+        changed(v="ceremony/4"),
+        changed(v="ceremony/2"),
+        changed(dealer=stranger),
+        changed(more=1),
+        changed(keys={}),
+        changed(keys=mixed),
+        changed(keys={"offre/": said["keys"]["offre"]}),
+    ):
         with pytest.raises(CeremonyRefused):
             parse_record(bad)

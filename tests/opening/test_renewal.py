@@ -226,10 +226,13 @@ def test_only_who_gathered_a_quorum_deals_again(world: World, published: Consult
     uuid, previous = str(made.uuid), published.ceremony_sha256
     leaver, dealer = client(world.members[2], world.buyer), client(world.members[3], world.buyer)
     renewal.offer(dealer, uuid, new_seed())
-    for user in (leaver, dealer):
-        said = user.get(f"/renewals/{uuid}")
-        with pytest.raises(ServerRefused, match="quorum"):
-            user.deal_one(said, path=f"/renewals/{uuid}", epoch=2, previous=previous)
+    said = dealer.get(f"/renewals/{uuid}")
+    with pytest.raises(ServerRefused, match="quorum"):
+        dealer.deal_one(said, path=f"/renewals/{uuid}", epoch=2, previous=previous)
+    with pytest.raises(CeremonyRefused, match="l'un des détenteurs"):
+        leaver.deal_one(said, path=f"/renewals/{uuid}", epoch=2, previous=previous)
+    with pytest.raises(ServerRefused, match="quorum"):
+        leaver.post(f"/renewals/{uuid}/ceremony", {"record": "e30=", "shares": []})
     assert Ceremony.objects.get(pk=made.pk).record is None
 
 
