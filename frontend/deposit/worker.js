@@ -1,13 +1,13 @@
 // Seal and send in one pass, in constant memory: while a part is sent, the next is sealed.
-import { createSHA256 } from "hash-wasm";
 import { keysFor, parseRecord } from "../sealing/record.js";
-import { base64, concat, hex, sha256, unbase64 } from "../sealing/bytes.js";
+import { base64, concat, hex, sha256, unbase64, unhex } from "../sealing/bytes.js";
 import { Refused, closingBytes, newEnvelope, partBytes, sealer } from "../sealing/envelope.js";
 import { keyHash } from "../sealing/keys.js";
 import { Api } from "./api.js";
 import { find, forget, keep } from "./drafts.js";
+import { FileDigest, isDigestThread, sealedParts, serveDigests } from "./pipeline.js";
 
-const IN_FLIGHT_BYTES = 16 * 1024 ** 2; // two parts: one being sent, one being sealed
+const IN_FLIGHT_BYTES = 16 * 1024 ** 2; // two parts being sent while another is sealed
 const IN_FLIGHT = 6; // requests, for many small files
 const TELL_EVERY = 200; // milliseconds
 const KEEP_EVERY = 2000;
@@ -148,7 +148,7 @@ async function send(draft, files) {
   const preflight = draft.envelopes
     .filter((each) => each.preflight)
     .map(({ envelope, preflight: { checked, codes } }) => ({ envelope, checked, codes }));
-  const json = { objects: await Promise.all(digests), preflight };
+  const json = { objects: await Promise.all(digests.map((composite) => composite())), preflight };
   const receipt = await api.call("POST", `/attempts/${state.attempt}/finalise`, { json });
   return finish(draft, receipt);
 }
@@ -187,34 +187,36 @@ async function sendObject({ draft, envelope, object, held, progress, sending, at
     progress.advance(object.sealed, false, label);
   } else {
     if (isFile && !source.file) throw new Refused("deposit.file-missing", `Il manque le fichier « ${label} ».`);
-    const hash = isFile ? await hasher() : null;
+    const plainDigest = isFile ? new FileDigest(object.size) : null;
     const read = isFile ? reader(source.file, label) : source.read;
     const made = await sealer(envelope, object);
-    for (let at = 0; at < count; at += 1) {
-      const [start, end] = [at * size, Math.min(object.sealed, (at + 1) * size)];
-      const bytes = await made.sealRange(start, end, object.size, read, hash?.add);
-      const digest = hex(await sha256(bytes));
-      if (parts[at] && parts[at] !== digest) throw changed(label);
-      if (parts[at]) {
-        progress.advance(bytes.length, false, label);
-        continue;
-      }
-      parts[at] = digest;
+    for await (const { start, bytes, digest } of sealedParts(made, object, { part: size, read, plainDigest })) {
+      const at = start / size;
       await sending.add(bytes.length, async () => {
+        const sha256 = await digest;
+        const fresh = !parts[at];
+        if (!fresh && parts[at] !== sha256) throw changed(label);
+        parts[at] = sha256;
         // A Blob: as fast as the array itself, and thirty times faster where a debugger watches the network.
-        const body = new Blob([bytes]);
-        await api.call("PUT", `${path}/${at + 1}`, { body, headers: { "X-Part-SHA256": digest } });
-        progress.advance(bytes.length, true, label);
+        if (fresh) {
+          const body = new Blob([bytes]);
+          await api.call("PUT", `${path}/${at + 1}`, { body, headers: { "X-Part-SHA256": sha256 } });
+        }
+        progress.advance(bytes.length, fresh, label);
       });
     }
     if (isFile) {
       // Kept even if its last parts are still on their way: a resume asks the store what it has.
-      envelope.digests[object.index] = hash.digest();
+      envelope.digests[object.index] = await plainDigest.end();
       await keepNowAndThen(draft);
     }
   }
-  const digests = parts.map((digest) => Uint8Array.from(digest.match(/../g), (pair) => Number.parseInt(pair, 16)));
-  return { envelope: envelope.envelope, name: object.name, sha256: hex(await sha256(concat(...digests))) };
+  // Once every part is sent.
+  return async () => ({
+    envelope: envelope.envelope,
+    name: object.name,
+    sha256: hex(await sha256(concat(...parts.map(unhex)))),
+  });
 }
 
 let kept = 0;
@@ -222,20 +224,6 @@ async function keepNowAndThen(draft) {
   if (performance.now() - kept < KEEP_EVERY) return;
   await keep(draft);
   kept = performance.now();
-}
-
-// Hashes each byte of a file once, although neighbouring parts share a chunk.
-async function hasher() {
-  const hash = (await createSHA256()).init();
-  let upTo = 0;
-  return {
-    add(plain, from, to) {
-      if (to <= upTo) return;
-      hash.update(plain.subarray(upTo - from));
-      upTo = to;
-    },
-    digest: () => hash.digest("hex"),
-  };
 }
 
 function reader(file, label) {
@@ -291,7 +279,7 @@ const work = {
   },
 };
 
-addEventListener("message", async ({ data: { type, ...data } }) => {
+async function perform({ data: { type, ...data } }) {
   try {
     await work[type](data);
   } catch (error) {
@@ -302,4 +290,7 @@ addEventListener("message", async ({ data: { type, ...data } }) => {
       next: error.next ?? "Ce qui est déjà reçu est conservé : vous pouvez recommencer.",
     });
   }
-});
+}
+
+if (isDigestThread()) serveDigests();
+else addEventListener("message", perform);

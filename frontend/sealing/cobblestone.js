@@ -54,33 +54,40 @@ export class Cobblestone {
     return nonce;
   }
 
-  // Sealed bytes start to end of an object of `size` bytes; `read(from, to)` gives plaintext, and
-  // `meanwhile(plain, from, to)` is called while WebCrypto works on its own thread.
-  async sealRange(start, end, size, read, meanwhile = () => {}) {
-    const out = new Uint8Array(end - start);
-    if (start < PREFIX) out.set(this.prefix.subarray(start, Math.min(end, PREFIX)), 0);
-    if (end <= PREFIX) return out;
+  // Which plaintext the sealed bytes start to end of an object of `size` bytes are made from.
+  plainRange(start, end, size) {
+    if (end <= PREFIX) return { from: 0, to: 0 };
     const first = Math.max(0, Math.floor((start - PREFIX) / SEALED_CHUNK));
     const last = Math.floor((end - 1 - PREFIX) / SEALED_CHUNK);
-    const from = first * CHUNK;
-    const to = Math.min(size, (last + 1) * CHUNK);
-    const plain = await read(from, to);
+    return { from: first * CHUNK, to: Math.min(size, (last + 1) * CHUNK) };
+  }
+
+  // Sealed bytes start to end, from their plaintext (`plainRange`), which may be given away as soon as this returns.
+  async sealPlain(start, end, plain, from) {
+    const out = new Uint8Array(end - start);
+    if (start < PREFIX) out.set(this.prefix.subarray(start, Math.min(end, PREFIX)), 0);
+    const last = Math.floor((end - 1 - PREFIX) / SEALED_CHUNK);
     const work = [];
-    for (let chunk = first; chunk <= last; chunk += 1) {
+    for (let chunk = from / CHUNK; end > PREFIX && chunk <= last; chunk += 1) {
       const at = chunk * CHUNK - from;
+      const place = PREFIX + chunk * SEALED_CHUNK;
       work.push(
         crypto.subtle
           .encrypt({ name: "AES-GCM", iv: this.nonceOf(chunk) }, this.key, plain.subarray(at, at + CHUNK))
           .then((sealed) => {
-            const place = PREFIX + chunk * SEALED_CHUNK;
             const skip = Math.max(0, start - place);
             out.set(new Uint8Array(sealed).subarray(skip, Math.max(skip, end - place)), Math.max(place, start) - start);
           }),
       );
     }
-    meanwhile(plain, from, to);
     await Promise.all(work);
     return out;
+  }
+
+  // The same, from what `read(from, to)` gives.
+  async sealRange(start, end, size, read) {
+    const { from, to } = this.plainRange(start, end, size);
+    return this.sealPlain(start, end, await read(from, to), from);
   }
 }
 

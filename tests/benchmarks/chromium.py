@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from playwright.sync_api import Page, sync_playwright
 
 from deploy.install import node
 from deploy.services.process import Service
-from tests.benchmarks.figures import Figure, workplace
+from tests.benchmarks.figures import GB, Figure, workplace
 from tests.benchmarks.sealing import random_file
+from tests.web.processes import PROC, processes
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 512 * 1024**2
@@ -66,24 +68,53 @@ def figures() -> Iterator[Figure]:
     if program is None:
         sys.stderr.write("chromium non mesuré : il manque chromium\n")
         return
-    with workplace(2 * SIZE) as folder:
-        file = random_file(folder / "plain.bin", SIZE)
-        _Server.script = _bundle(folder)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        flags = ["--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-        try:
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=str(program), args=flags)
-                page = browser.new_page()
-                page.set_default_timeout(120_000)
-                page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
-                page.set_input_files("input", file)
-                yield from _measured(page)
-                browser.close()
-        finally:
-            server.shutdown()
+    with workplace(2 * SIZE) as folder, _page(program, folder, SIZE) as page:
+        yield from _measured(page)
+
+
+@contextmanager
+def _page(program: Path, folder: Path, size: int) -> Iterator[Page]:
+    """A page of a new browser, that has chosen a random file of this size (bytes)."""
+    file = random_file(folder / "plain.bin", size)
+    _Server.script = _bundle(folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    flags = ["--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    flags += ["--no-sandbox"] if os.geteuid() == 0 else []
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=str(program), args=flags)
+            page = browser.new_page()
+            page.set_default_timeout(600_000)
+            page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
+            page.set_input_files("input", file)
+            yield page
+            browser.close()
+    finally:
+        server.shutdown()
+
+
+def memory_figures() -> Iterator[Figure]:
+    """The deposit's worker, sealing and sending: peak of the renderer that has it, at 1 GB and 4 GB."""
+    if (program := Service.find("chromium")) is None:
+        sys.stderr.write("mémoire de chromium non mesurée : il manque chromium\n")
+        return
+    peaks: dict[int, float] = {}
+    for size in (16 * 1024**2, GB, 4 * GB):
+        with workplace(size + GB) as folder, _page(program, folder, size) as page:
+            page.evaluate(_MEASURE, "sealput")
+            peaks[size] = max(_peak(pid) for pid in processes())
+    for size in (GB, 4 * GB):
+        name = f"memory.chromium.{size // GB}GB"
+        yield Figure(name, peaks[size], "MiB", "same page, 16 MB", peaks[16 * 1024**2])
+
+
+def _peak(pid: int) -> float:
+    """MiB, of a renderer; 0 for the other processes of the browser."""
+    if b"--type=renderer" not in (PROC / str(pid) / "cmdline").read_bytes():
+        return 0.0
+    lines = (PROC / str(pid) / "status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def _measured(page: Page) -> Iterator[Figure]:

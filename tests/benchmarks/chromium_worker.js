@@ -1,6 +1,6 @@
 // What the deposit's worker does to one file, measured: read, seal, hash, send. Bundled by chromium.py.
-import { createSHA256 } from "hash-wasm";
-import { random, sha256 } from "../../frontend/sealing/bytes.js";
+import { FileDigest, isDigestThread, sealedParts, serveDigests } from "../../frontend/deposit/pipeline.js";
+import { random } from "../../frontend/sealing/bytes.js";
 import { Cobblestone, sealedSize } from "../../frontend/sealing/cobblestone.js";
 
 const PART = 8 * 1024 ** 2;
@@ -11,11 +11,15 @@ async function seconds(work) {
   return (performance.now() - started) / 1000;
 }
 
-async function parts(file, each) {
+// The deposit's own pipeline; `each` part is given and waited for.
+async function parts(file, plainDigest, each) {
   const made = await Cobblestone.with(random(32), random(8), random(24));
-  const sealed = sealedSize(file.size);
   const read = async (from, to) => new Uint8Array(await file.slice(from, to).arrayBuffer());
-  for (let start = 0; start < sealed; start += PART) await each(made, start, Math.min(sealed, start + PART), read);
+  const object = { size: file.size, sealed: sealedSize(file.size) };
+  for await (const { bytes, digest } of sealedParts(made, object, { part: PART, read, plainDigest })) {
+    await each(bytes, digest);
+  }
+  return plainDigest?.end();
 }
 
 const put = (bytes) => fetch("/put", { method: "PUT", body: new Blob([bytes]) });
@@ -25,19 +29,12 @@ const work = {
     for (let at = 0; at < file.size; at += PART) await file.slice(at, at + PART).arrayBuffer();
   },
   async cipher(file) {
-    await parts(file, (made, start, end, read) => made.sealRange(start, end, file.size, read));
+    await parts(file, null, () => {});
   },
   async seal(file) {
-    const hash = (await createSHA256()).init();
-    let upTo = 0;
-    await parts(file, async (made, start, end, read) => {
-      const bytes = await made.sealRange(start, end, file.size, read, (plain, from, to) => {
-        hash.update(plain.subarray(upTo - from));
-        upTo = to;
-      });
-      await sha256(bytes);
-    });
-    hash.digest("hex");
+    const digests = [];
+    await parts(file, new FileDigest(file.size), (_, digest) => digests.push(digest));
+    await Promise.all(digests);
   },
   async put(file) {
     for (let at = 0; at < file.size; at += PART) {
@@ -45,20 +42,14 @@ const work = {
     }
   },
   async sealput(file) {
-    const hash = (await createSHA256()).init();
-    let upTo = 0;
     let sending = Promise.resolve();
-    await parts(file, async (made, start, end, read) => {
-      const bytes = await made.sealRange(start, end, file.size, read, (plain, from, to) => {
-        hash.update(plain.subarray(upTo - from));
-        upTo = to;
-      });
-      await sha256(bytes);
+    await parts(file, new FileDigest(file.size), async (bytes, digest) => {
       await sending;
-      sending = put(bytes);
+      sending = digest.then(() => put(bytes));
     });
     await sending;
   },
 };
 
-addEventListener("message", async ({ data: { name, file } }) => postMessage(await seconds(() => work[name](file))));
+if (isDigestThread()) serveDigests();
+else addEventListener("message", async ({ data: { name, file } }) => postMessage(await seconds(() => work[name](file))));

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.benchmarks import chromium
 from tests.benchmarks.figures import GB, Figure, workplace
 from tests.benchmarks.sealing import random_file, sealed
 
@@ -49,6 +50,7 @@ def figures() -> Iterator[Figure]:
             for name, peak in peaks.items():
                 yield Figure(f"memory.{name}.{label}", peak, "MiB", "same process, 16 MB", idle[name])
             _clear(folder)
+    yield from chromium.memory_figures()
 
 
 def _clear(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,13 +13,14 @@ from django.urls import reverse
 from playwright.sync_api import Page, Route
 from pytest_django.live_server_helper import LiveServer
 
-from dematmp.bids.models import Attempt, Bid
+from dematmp.bids.models import Attempt, Bid, Part
 from dematmp.consultations.models import Consultation
 from dematmp.opening.models import OpenedFile
 from dematmp.opening.tasks import unseal_session
 from storage.stores import object_store
 from tests.opening.test_opening import opened
 from tests.web.chromium import chromium_browser, signed_in
+from tests.web.processes import asleep, processes
 from tests.world import World, make_world, pdf
 
 pytestmark = [pytest.mark.browser, pytest.mark.journey, pytest.mark.django_db(transaction=True)]
@@ -165,6 +167,31 @@ def test_an_expired_session_loses_nothing(
         page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
         context.close()
     assert Bid.objects.filter(consultation__twin_of=None).count() == 1
+
+
+def test_a_machine_that_sleeps_in_the_middle_goes_on_when_it_wakes(
+    live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
+) -> None:
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
+    offre = _files(tmp_path / "offre", 2, 200 * MIB)
+    candidature = [tmp_path / "DC1.txt"]
+    candidature[0].write_bytes(b"candidature")
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.bidder)
+        page = context.new_page()
+        _choose(page, consultation, candidature, offre)
+        page.get_by_role("button", name="Sceller et déposer").click()
+        page.wait_for_function("document.querySelector('[aria-labelledby=envoi]').value > 0.2", timeout=WAIT)
+        assert len(processes()) > 2
+        with asleep():
+            before = Part.objects.received().count()
+            time.sleep(8)  # what is measured: nothing moves while the machine sleeps
+            assert Part.objects.received().count() <= before + 4  # what was already in the pipes
+            assert not Bid.objects.filter(consultation__twin_of=None).exists()
+        page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
+        context.close()
+    assert Attempt.objects.filter(consultation__twin_of=None).count() == 1
+    _opened_as_deposited(live_world, consultation, [*candidature, *offre])
 
 
 def test_two_tabs_give_one_deposit_and_one_receipt(
