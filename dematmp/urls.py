@@ -1,5 +1,6 @@
 """Where every address leads: pages by visitor, the JSON API, the timestamp authority, the read-only admin."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
@@ -9,6 +10,8 @@ handler400 = "dematmp.web.errors.bad_request"
 handler403 = "dematmp.web.errors.forbidden"
 handler404 = "dematmp.web.errors.not_found"
 handler500 = "dematmp.web.errors.server_error"
+
+admin.site.site_header = admin.site.site_title = f"{settings.SITE_NAME}, administration"
 
 urlpatterns = [
     path("api/", api.urls),

@@ -84,8 +84,14 @@ def start_ceremony(
     ceremony = _make(
         consultation, members=members, threshold=threshold, dealer=named, by=by, now=now, twin=twin
     )
-    text = f"Vous détenez une part des clés de la consultation « {consultation.title} » : venez la vérifier."
-    call(consultation, members, text, now=now, page="commission")
+    text = f"C'est vous qui fabriquez les clés de la consultation « {consultation.title} »."
+    call(consultation, [named], text, now=now, page="commission")
+    others = [user for user in members if user != named]
+    text = (
+        f"Vous détiendrez une part des clés de la consultation « {consultation.title} » : {named} les "
+        "fabrique, puis un message vous dira de venir vérifier la vôtre."
+    )
+    call(consultation, others, text, now=now, page="commission")
     return ceremony
 
 
@@ -248,6 +254,10 @@ def record(
             consultation=consultation.uuid,
             now=now,
         )
+        if consultation.twin_of is None:
+            users = [holder.user for holder in locked.holders.select_related("user").order_by("index")]
+            text = f"Votre part des clés de « {consultation.title} » est prête : venez la vérifier."
+            call(consultation, users, text, now=now, page="commission")
 
 
 def lock(consultation: Consultation) -> Consultation:
