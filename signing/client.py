@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from signing.ceremony import keys_for, parse_record, record_hash
+from signing.delivery import Sealed, Sender
 from signing.digests import CompositeDigest, part_bytes_for
 from signing.envelope import Ids, Source, seal
 from signing.errors import CeremonyRefused, SigningError
@@ -76,7 +77,7 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def _send(
+    def send(
         self,
         method: str,
         path: str,
@@ -93,10 +94,10 @@ class Client:
                     raise ServerUnreachable(
                         "Le serveur ne répond pas ; relancez la même commande, elle reprendra."
                     ) from failed
-                self._wait(tried)
+                self.wait(tried)
                 continue
             if answer.status_code >= 500 and tried < _TRIES - 1:
-                self._wait(tried)
+                self.wait(tried)
                 continue
             if answer.is_success:
                 return answer
@@ -104,7 +105,7 @@ class Client:
         raise ServerUnreachable("Le serveur ne répond pas.")
 
     @staticmethod
-    def _wait(tried: int) -> None:
+    def wait(tried: int) -> None:
         time.sleep(min(8.0, 0.25 * 2**tried) * random.uniform(0.5, 1.5))  # noqa: S311  (jitter, not a secret)
 
     @staticmethod
@@ -120,19 +121,19 @@ class Client:
         return ServerRefused(answer.status_code, code, str(message), str(facts.get("next", "")), facts)
 
     def get(self, path: str) -> dict[str, object]:
-        value = self._send("GET", path).json()
+        value = self.send("GET", path).json()
         return value if isinstance(value, dict) else {"rows": value}
 
     def rows(self, path: str) -> list[dict[str, object]]:
-        value = self._send("GET", path).json()
+        value = self.send("GET", path).json()
         return value if isinstance(value, list) else []
 
     def post(self, path: str, body: object = None) -> dict[str, object]:
-        value = self._send("POST", path, body if body is not None else {}).json()
+        value = self.send("POST", path, body if body is not None else {}).json()
         return value if isinstance(value, dict) else {}
 
     def fetch(self, path: str) -> bytes:
-        return self._send("GET", path).content
+        return self.send("GET", path).content
 
     # Bidder
 
@@ -193,20 +194,20 @@ class Client:
         """Open the attempt, or resume it where the server says it stopped; returns the attempt's state."""
         state = load_draft(draft)
         attempt = self.post("/attempts", attempt_body(draft, state))
-        for each in rows_of(attempt["objects"]):
-            held = {int(str(part["number"])): part["sha256"] for part in rows_of(each["parts"])}
-            self._upload_object(str(attempt["attempt"]), draft, each, held, progress)
+        with Sender(self, str(attempt["attempt"]), direct=bool(attempt.get("direct"))) as sender:
+            for each in rows_of(attempt["objects"]):
+                self._upload_object(sender, draft, each, progress)
         return attempt
 
     def _upload_object(
         self,
-        attempt: str,
+        sender: Sender,
         draft: Path,
         each: Mapping[str, object],
-        held: Mapping[int, object],
         progress: Callable[[int], None] | None,
     ) -> None:
         envelope, name, size = str(each["envelope"]), str(each["name"]), int(str(each["size"]))
+        held = {int(str(part["number"])): part["sha256"] for part in rows_of(each["parts"])}
         part_bytes = part_bytes_for(size)
         with (draft / envelope / name).open("rb") as file:
             number = 0
@@ -214,8 +215,7 @@ class Client:
                 number += 1
                 digest = hashlib.sha256(block).hexdigest()
                 if held.get(number) != digest:
-                    path = f"/attempts/{attempt}/envelopes/{envelope}/objects/{name}/parts/{number}"
-                    self._send("PUT", path, content=block, headers={"X-Part-SHA256": digest})
+                    sender.send(Sealed(envelope, name, number, digest), block)
                 if progress:
                     progress(len(block))
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated
-from storage.objects import BLOCK_BYTES, Part, StoredObject, check_key, verified
+from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated, StoreUnavailable
+from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, check_key, verified
 
 
 def _sync_directory(path: Path) -> None:
@@ -22,6 +22,8 @@ def _sync_directory(path: Path) -> None:
 
 class FolderStore:
     """Objects under `root/objects`, parts under `root/uploads`; every write is temporary + fsync + rename."""
+
+    direct = ""  # parts come through the platform
 
     def __init__(self, root: Path) -> None:
         self._objects, self._uploads = root / "objects", root / "uploads"
@@ -117,6 +119,16 @@ class FolderStore:
         self._write(
             self._uploads / check_key(upload_id) / str(number), verified(stream, size=size, sha256=sha256)
         )
+
+    def target(self, key: str, upload_id: str, number: int, *, size: int, sha256: str) -> Target:
+        raise StoreUnavailable("Un dossier ne reçoit rien directement.")
+
+    def held(self, key: str, upload_id: str, number: int) -> int | None:
+        """Bytes of a part that is there, or None."""
+        try:
+            return (self._uploads / check_key(upload_id) / str(number)).stat().st_size
+        except FileNotFoundError:
+            return None
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
         """Join the parts into the object; does nothing when that was done before, by anybody."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -29,8 +29,20 @@ class Part:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Target:
+    """Where a client itself sends one part: an address, and headers that sign these very bytes."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
 class ObjectStore(Protocol):
-    """S3 or a folder. Every method may raise StoreUnavailable; keys never hold people's or files' names."""
+    """S3 or a folder. `direct` is the origin to which clients send parts themselves, empty when they do not.
+
+    Every method may raise StoreUnavailable; keys never hold people's or files' names."""
+
+    direct: str
 
     def put(self, key: str, data: bytes) -> None: ...
 
@@ -61,6 +73,10 @@ class ObjectStore(Protocol):
         part_bytes: int,
         sha256: str,
     ) -> None: ...
+
+    def target(self, key: str, upload_id: str, number: int, *, size: int, sha256: str) -> Target: ...
+
+    def held(self, key: str, upload_id: str, number: int) -> int | None: ...
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None: ...
 

@@ -1,30 +1,66 @@
-"""Objects in S3 (Ceph RGW and others) through boto3, with the checksums that break RGW over TLS switched
-off."""
+"""Objects in S3 (Ceph RGW and others) through boto3, with the checksums that break RGW over TLS switched off.
+
+Clients send their parts themselves, to addresses signed for the SHA-256 and the size of these very bytes
+(AWS Signature Version 4, `x-amz-content-sha256`): the store refuses any other body.
+"""
 
 import base64
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
+from urllib.parse import quote, urlencode
 
 import boto3
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
+from storage.breaker import Breaker
 from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated, StoreUnavailable
-from storage.objects import BLOCK_BYTES, Part, StoredObject, check_key, verified
+from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, check_key, verified
 
 _STREAM_PART_BYTES = 8 * 1024**2
-_MISSING = {"404", "NoSuchKey", "NotFound"}
+_MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchUpload"}
+LOCKED = "sealed/"  # keys of the deposits' own bucket
+
+
+class _KnownPayload(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
+    """A signature over a body that somebody else will send."""
+
+    def __init__(self, credentials: Credentials, region: str, sha256: str) -> None:
+        super().__init__(credentials, "s3", region)
+        self._sha256 = sha256
+
+    def payload(self, request: AWSRequest) -> str:
+        return self._sha256
 
 
 class S3Store:
-    """One bucket. Content-MD5 binds each body; timeouts and retries on every call."""
+    """A bucket, and another one, locked, for deposits. Content-MD5 binds each body that passes here.
+
+    `public` is the origin that clients reach, the endpoint itself unless said; `direct` is false where they
+    reach none. Timeouts, retries with jitter and a circuit breaker on every call.
+    """
 
     def __init__(
-        self, *, endpoint: str, bucket: str, access_key: str, secret_key: str, region: str = "us-east-1"
+        self,
+        *,
+        endpoint: str,
+        bucket: str,
+        access_key: str,
+        secret_key: str,
+        region: str = "us-east-1",
+        deposits: str = "",
+        public: str = "",
+        direct: bool = True,
     ) -> None:
-        self._bucket = bucket
+        self.bucket, self.deposits = bucket, deposits or bucket
+        self.direct = (public or endpoint).rstrip("/") if direct else ""
+        self._credentials, self._region = Credentials(access_key, secret_key), region
+        self._breaker = Breaker()
         self._client = boto3.client(
             "s3",
             endpoint_url=endpoint,
@@ -42,30 +78,36 @@ class S3Store:
             ),
         )
 
-    def _call(self, operation: str, **arguments: object) -> dict[str, object]:
+    def bucket_of(self, key: str) -> str:
+        """The bucket of a key: sealed objects have their own."""
+        return self.deposits if key.startswith(LOCKED) else self.bucket
+
+    def call(self, operation: str, *, bucket: str, **arguments: object) -> dict[str, object]:
+        """One operation of boto3 on a bucket. Raises ObjectMissing, StoreUnavailable."""
+        self._breaker.check()
         try:
-            result: dict[str, object] = getattr(self._client, operation)(Bucket=self._bucket, **arguments)
+            result: dict[str, object] = getattr(self._client, operation)(Bucket=bucket, **arguments)
         except ClientError as refused:
+            status = refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+            (self._breaker.failed if status >= 500 else self._breaker.succeeded)()
             if refused.response.get("Error", {}).get("Code") in _MISSING:
                 raise ObjectMissing("Cet objet n'existe pas.") from refused
             raise StoreUnavailable(f"Le stockage a refusé {operation}.") from refused
         except BotoCoreError as failed:
+            self._breaker.failed()
             raise StoreUnavailable(f"Le stockage ne répond pas ({operation}).") from failed
+        self._breaker.succeeded()
         return result
 
-    def create_bucket(self) -> None:
-        """Create the bucket if it is absent."""
-        try:
-            self._call("head_bucket")
-        except (ObjectMissing, StoreUnavailable):
-            self._call("create_bucket")
+    def _call(self, operation: str, *, Key: str, **arguments: object) -> dict[str, object]:
+        return self.call(operation, bucket=self.bucket_of(Key), Key=check_key(Key), **arguments)
 
     @staticmethod
     def _md5(data: bytes) -> str:
         return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
     def put(self, key: str, data: bytes) -> None:
-        self._call("put_object", Key=check_key(key), Body=data, ContentMD5=self._md5(data))
+        self._call("put_object", Key=key, Body=data, ContentMD5=self._md5(data))
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> StoredObject:
         """Multipart in parts of 8 MiB; aborted when the stream raises."""
@@ -113,7 +155,7 @@ class S3Store:
         extra: dict[str, object] = {}
         if start or length is not None:
             extra["Range"] = f"bytes={start}-" + ("" if length is None else str(start + length - 1))
-        body = self._call("get_object", Key=check_key(key), **extra)["Body"]
+        body = self._call("get_object", Key=key, **extra)["Body"]
         return self._blocks(body)
 
     @staticmethod
@@ -131,7 +173,7 @@ class S3Store:
         return b"".join(self.open(key))
 
     def size(self, key: str) -> int:
-        return int(str(self._call("head_object", Key=check_key(key))["ContentLength"]))
+        return int(str(self._call("head_object", Key=key)["ContentLength"]))
 
     def exists(self, key: str) -> bool:
         try:
@@ -143,7 +185,8 @@ class S3Store:
     def list(self, prefix: str) -> Iterator[str]:
         token: dict[str, object] = {}
         while True:
-            answer = self._call("list_objects_v2", Prefix=check_key(prefix.rstrip("/")) + "/", **token)
+            start = check_key(prefix.rstrip("/")) + "/"
+            answer = self.call("list_objects_v2", bucket=self.bucket_of(start), Prefix=start, **token)
             contents = answer.get("Contents", [])
             if isinstance(contents, list):
                 yield from (row["Key"] for row in contents)
@@ -152,10 +195,10 @@ class S3Store:
             token = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def delete(self, key: str) -> None:
-        self._call("delete_object", Key=check_key(key))
+        self._call("delete_object", Key=key)
 
     def begin(self, key: str) -> str:
-        return str(self._call("create_multipart_upload", Key=check_key(key))["UploadId"])
+        return str(self._call("create_multipart_upload", Key=key)["UploadId"])
 
     def put_part(
         self,
@@ -172,12 +215,29 @@ class S3Store:
         body = io.BytesIO(b"".join(verified(stream, size=size, sha256=sha256))).getvalue()
         self._call(
             "upload_part",
-            Key=check_key(key),
+            Key=key,
             UploadId=upload_id,
             PartNumber=number,
             Body=body,
             ContentMD5=self._md5(body),
         )
+
+    def target(self, key: str, upload_id: str, number: int, *, size: int, sha256: str) -> Target:
+        """The signed request that a client makes itself, within a quarter of an hour."""
+        query = urlencode({"partNumber": number, "uploadId": upload_id})
+        url = f"{self.direct}/{self.bucket_of(key)}/{quote(check_key(key))}?{query}"
+        request = AWSRequest("PUT", url, headers={"Content-Length": str(size)})
+        _KnownPayload(self._credentials, self._region, sha256).add_auth(request)
+        # A browser says the length itself, and it is signed: no header may be added to these.
+        headers = {name: value for name, value in request.headers.items() if name != "Content-Length"}
+        return Target(url, headers)
+
+    def held(self, key: str, upload_id: str, number: int) -> int | None:
+        """Bytes of a part that is there, or None."""
+        found: dict[str, object] = {"PartNumberMarker": number - 1, "MaxParts": 1}
+        rows = self._call("list_parts", Key=key, UploadId=upload_id, **found).get("Parts", [])
+        first = rows[0] if isinstance(rows, list) and rows else {}
+        return int(first["Size"]) if first.get("PartNumber") == number else None
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
         """Complete the upload; does nothing when that was done before, by anybody."""
@@ -191,7 +251,7 @@ class S3Store:
         listed: dict[int, object] = {}
         marker: dict[str, object] = {}
         while True:
-            answer = self._call("list_parts", Key=check_key(key), UploadId=upload_id, **marker)
+            answer = self._call("list_parts", Key=key, UploadId=upload_id, **marker)
             rows = answer.get("Parts", [])
             if isinstance(rows, list):
                 listed.update({row["PartNumber"]: row["ETag"] for row in rows})
@@ -207,6 +267,6 @@ class S3Store:
 
     def abort(self, key: str, upload_id: str) -> None:
         try:
-            self._call("abort_multipart_upload", Key=check_key(key), UploadId=upload_id)
+            self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
         except ObjectMissing:
             return

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -12,9 +13,10 @@ from storage.s3 import S3Store
 
 
 def parse_object_store(url: str) -> dict[str, str]:
-    """Settings from folder:///path or s3://key:secret@host:port/bucket?tls=0&region=….
+    """Settings from folder:///path or s3://key:secret@host:port/bucket?tls=0&region=…&deposits=…&public=….
 
-    Raises StorageError.
+    `deposits` is the locked bucket of sealed objects, `public` the origin that clients reach, `direct=0` says
+    that they reach none. Raises StorageError.
     """
     parts = urlsplit(url)
     if parts.scheme == "folder":
@@ -30,6 +32,9 @@ def parse_object_store(url: str) -> dict[str, str]:
             "access_key": unquote(parts.username or ""),
             "secret_key": unquote(parts.password or ""),
             "region": options.get("region", ["us-east-1"])[0],
+            "deposits": options.get("deposits", [""])[0],
+            "public": options.get("public", [""])[0],
+            "direct": options.get("direct", ["1"])[0],
         }
     raise StorageError(
         "DEMATMP_OBJECT_STORE s'écrit folder:///chemin ou s3://clé:secret@hôte:port/compartiment."
@@ -39,8 +44,15 @@ def parse_object_store(url: str) -> dict[str, str]:
 @functools.lru_cache(maxsize=8)
 def _build(text: str) -> ObjectStore:
     options = json.loads(text)
-    kind = options.pop("kind")
-    return FolderStore(Path(options["root"])) if kind == "folder" else S3Store(**options)
+    if options.pop("kind") == "folder":
+        return FolderStore(Path(options["root"]))
+    return s3_store(options)
+
+
+def s3_store(options: Mapping[str, str]) -> S3Store:
+    """A store from parsed settings, without their kind."""
+    named = {name: value for name, value in options.items() if name not in ("kind", "direct")}
+    return S3Store(**named, direct=options.get("direct", "1") != "0")
 
 
 def object_store() -> ObjectStore:

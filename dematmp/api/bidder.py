@@ -14,11 +14,12 @@ from pydantic import Field, StringConstraints
 from dematmp.api.access import bearer, doors, published
 from dematmp.api.public import b64
 from dematmp.audit.services import utc_text
-from dematmp.bids import attempts, services
+from dematmp.bids import attempts, direct, services
 from dematmp.bids.errors import EnvelopeRefused, PartTruncated
 from dematmp.bids.models import Attempt, Bid, SealedObject
 from dematmp.bids.preflight import Said
 from dematmp.bids.receipts import receipt
+from storage.stores import object_store
 
 router = Router(tags=["dépôt"], auth=doors("bidder", "administrator"))
 
@@ -60,6 +61,20 @@ class PreflightIn(Schema):
     codes: Annotated[
         dict[CheckCode, Annotated[int, Field(strict=True, ge=1, le=10**6)]], Field(max_length=64)
     ]
+
+
+class PartIn(Schema):
+    envelope: uuid.UUID
+    name: ObjectName
+    number: Annotated[int, Field(ge=1, le=10_000)]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+    def wanted(self) -> direct.Wanted:
+        return direct.Wanted(self.envelope, self.name, self.number, self.sha256)
+
+
+class PartsIn(Schema):
+    parts: Annotated[list[PartIn], Field(min_length=1, max_length=100)]
 
 
 class FinaliseIn(Schema):
@@ -111,6 +126,7 @@ def _state(attempt: Attempt) -> dict[str, object]:
         "state": "deposited" if Bid.objects.filter(attempt=attempt).exists() else "open",
         "deadline": utc_text(deadline) if deadline else None,
         "now": utc_text(timezone.now()),
+        "direct": bool(object_store().direct),
         "objects": [
             {
                 "envelope": str(each.envelope.uuid),
@@ -176,6 +192,24 @@ def put_part(
         now=now,
     )
     return {"number": part.number, "sha256": part.sha256, "received_at": utc_text(part.received_at or now)}
+
+
+@router.post("/attempts/{attempt}/parts", summary="Où envoyer des parties, directement au stockage")
+def part_targets(request: HttpRequest, attempt: uuid.UUID, body: PartsIn) -> dict[str, object]:
+    found = direct.targets(_attempt(request, attempt), [each.wanted() for each in body.parts])
+    return {"parts": [{"url": each.url, "headers": dict(each.headers)} if each else None for each in found]}
+
+
+@router.post("/attempts/{attempt}/parts/received", summary="Dire que des parties sont au stockage")
+def parts_received(request: HttpRequest, attempt: uuid.UUID, body: PartsIn) -> dict[str, object]:
+    sent = [each.wanted() for each in body.parts]
+    received = direct.acknowledge(_attempt(request, attempt), sent, now=timezone.now())
+    times = [utc_text(part.received_at) if part.received_at else None for part in received]
+    return {
+        "parts": [
+            {"number": part.number, "received_at": at} for part, at in zip(received, times, strict=True)
+        ]
+    }
 
 
 @router.post("/attempts/{attempt}/finalise", summary="Finaliser : le dépôt est fait à l'heure de réception")

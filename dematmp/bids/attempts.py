@@ -183,6 +183,62 @@ def _check_objects(header: Header, offer: EnvelopeOffer) -> None:
         raise LimitExceeded(f"Ce pli dépasse la limite de {limits['envelope_bytes']} octets.")
 
 
+def find_part(attempt: Attempt, envelope: uuid.UUID, name: str, number: int) -> SealedObject:
+    """The object of which this is a part. Raises PartRefused."""
+    sealed = (
+        SealedObject.objects.select_related("envelope__attempt__consultation")
+        .filter(envelope__attempt=attempt, envelope__uuid=envelope, name=name)
+        .first()
+    )
+    if sealed is None or not 1 <= number <= sealed.part_count:
+        raise PartRefused("Cette partie n'est pas de celles que la tentative a annoncées.")
+    return sealed
+
+
+def reserve_part(attempt: Attempt, sealed: SealedObject, number: int, sha256: str) -> Part:
+    """Announce the digest of a part before its bytes: two different contents never race for one part.
+
+    It comes back received when it was. Raises PartRefused, AlreadyDeposited.
+    """
+    final = Attempt.objects.filter(pk=attempt.pk, finalised_at__isnull=False).exists()
+    if final or sealed.completed_at is not None:
+        known = sealed.parts.received().filter(number=number, sha256=sha256).first()
+        if known is not None:
+            return known
+        raise AlreadyDeposited("Ce dépôt est en cours de finalisation ou déjà final.")
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise PartRefused("L'empreinte de la partie n'est pas un SHA-256 en hexadécimal.")
+    part, _ = Part.objects.get_or_create(object=sealed, number=number, defaults={"sha256": sha256})
+    if part.sha256 != sha256:
+        raise PartRefused(f"La partie {number} a déjà été reçue, ou est en train de l'être, autrement.")
+    return part
+
+
+def open_upload(sealed: SealedObject) -> None:
+    """The upload of this object is begun in the store, once."""
+    if sealed.upload_id:
+        return
+    store = object_store()
+    fresh = store.begin(sealed.key)
+    if not SealedObject.objects.filter(pk=sealed.pk, upload_id="").update(upload_id=fresh):
+        store.abort(sealed.key, fresh)
+    sealed.refresh_from_db(fields=["upload_id"])
+
+
+def mark_received(part: Part, *, now: datetime) -> Part:
+    """The bytes are safe in the store: a crash before this only costs sending the part again."""
+    if not Part.objects.filter(pk=part.pk, received_at=None).update(received_at=now):
+        # Another request for the same part received it first, or was cut and gave the reservation up.
+        sealed, number, sha256 = part.object, part.number, part.sha256
+        part, _ = Part.objects.get_or_create(
+            object=sealed, number=number, defaults={"sha256": sha256, "received_at": now}
+        )
+        if part.sha256 != sha256:
+            raise PartRefused(f"La partie {number} a déjà été reçue, ou est en train de l'être, autrement.")
+    part.refresh_from_db()
+    return part
+
+
 def receive_part(
     attempt: Attempt,
     *,
@@ -194,38 +250,19 @@ def receive_part(
     sha256: str,
     now: datetime,
 ) -> Part:
-    """Store one part, then acknowledge it. A part sent again is stored again, with the same result.
+    """Store one part, then acknowledge it. A part sent again gives the same result.
 
     Raises PartRefused, PartTruncated, PartCorrupt (nothing kept), AlreadyDeposited.
     """
-    sealed = (
-        SealedObject.objects.select_related("envelope__attempt__consultation")
-        .filter(envelope__attempt=attempt, envelope__uuid=envelope, name=name)
-        .first()
-    )
-    if sealed is None or not 1 <= number <= sealed.part_count:
-        raise PartRefused("Cette partie n'est pas de celles que la tentative a annoncées.")
-    final = Attempt.objects.filter(pk=attempt.pk, finalised_at__isnull=False).exists()
-    if final or sealed.completed_at is not None:
-        known = sealed.parts.received().filter(number=number, sha256=sha256).first()
-        if known is not None:
-            return known
-        raise AlreadyDeposited("Ce dépôt est en cours de finalisation ou déjà final.")
+    sealed = find_part(attempt, envelope, name, number)
     size = sealed.part_size(number)
     if length != size:
         raise PartTruncated(f"La partie {number} annonce {length} octets au lieu de {size}.")
-    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise PartRefused("L'empreinte de la partie (X-Part-SHA256) n'est pas un SHA-256 en hexadécimal.")
-    # The announced digest is reserved first: two different contents never race for one part.
-    part, _ = Part.objects.get_or_create(object=sealed, number=number, defaults={"sha256": sha256})
-    if part.sha256 != sha256:
-        raise PartRefused(f"La partie {number} a déjà été reçue, ou est en train de l'être, autrement.")
+    part = reserve_part(attempt, sealed, number, sha256)
+    if part.received_at:
+        return part
+    open_upload(sealed)
     store = object_store()
-    if not sealed.upload_id:
-        fresh = store.begin(sealed.key)
-        if not SealedObject.objects.filter(pk=sealed.pk, upload_id="").update(upload_id=fresh):
-            store.abort(sealed.key, fresh)
-        sealed.refresh_from_db(fields=["upload_id"])
     try:
         store.put_part(
             sealed.key,
@@ -242,13 +279,4 @@ def receive_part(
     except storage_errors.PartCorrupt as wrong:
         part.give_up()
         raise PartCorrupt(f"La partie {number} est arrivée altérée ; rien n'en a été gardé.") from wrong
-    # The bytes are safe in the store: a crash before the next line only costs sending this part again.
-    if not Part.objects.filter(pk=part.pk, received_at=None).update(received_at=now):
-        # Another request for the same part received it first, or was cut and gave the reservation up.
-        part, _ = Part.objects.get_or_create(
-            object=sealed, number=number, defaults={"sha256": sha256, "received_at": now}
-        )
-        if part.sha256 != sha256:
-            raise PartRefused(f"La partie {number} a déjà été reçue, ou est en train de l'être, autrement.")
-    part.refresh_from_db()
-    return part
+    return mark_received(part, now=now)

@@ -75,8 +75,12 @@ class Envelope(models.Model):
 
     @property
     def prefix(self) -> str:
-        """Where its objects live in the store; never a name of a person or a file."""
-        return f"sealed/{self.attempt.consultation.uuid}/{self.uuid}"
+        """Where its objects live in the store; never a name of a person or a file.
+
+        Sealed bids are locked there for years; what is only tried or rehearsed is not, and can be destroyed.
+        """
+        of = self.attempt.consultation
+        return f"{'trial' if of.trial or of.twin_of_id else 'sealed'}/{of.uuid}/{self.uuid}"
 
 
 class SealedObject(models.Model):

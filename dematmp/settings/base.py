@@ -169,6 +169,8 @@ DEPOSIT_LIMITS = {
     "files": env.int("DEMATMP_LIMIT_FILES", default=5000),
     "name_chars": 255,
 }
+# The lock of each sealed object in S3 (days): ten years, as the files of a contract are kept. 0 for none.
+DEPOSIT_RETENTION_DAYS = env.int("DEMATMP_DEPOSIT_RETENTION_DAYS", default=3650)
 # Envelopes opened at a time by the process of an opening, each scanned by its own stream to the antivirus.
 OPENING_WORKERS = env.int("DEMATMP_OPENING_WORKERS", default=min(4, os.cpu_count() or 1))
 DOCUMENT_BYTES = env.int("DEMATMP_LIMIT_DOCUMENT_BYTES", default=2 * 1024**3)

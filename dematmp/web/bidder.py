@@ -23,6 +23,7 @@ from dematmp.web.access import MemberRequest, holds, signed_in
 from dematmp.web.pages import document, page_of, published
 from dematmp.web.templatetags.assets import sha256_of
 from signing.ceremony import fingerprint, parse_record
+from storage.stores import object_store
 
 _ROLES = ("administrator", "bidder")
 # What runs in the workers of the deposit page.
@@ -132,7 +133,11 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "done_url": reverse("deposit", kwargs={"deposit": uuid.UUID(int=0)}),
     }
-    return render(request, "bidder/new_deposit.html", context)
+    response = render(request, "bidder/new_deposit.html", context)
+    if direct := object_store().direct:
+        # Sealed parts go straight to the store, from this page only.
+        response._csp_update = {"connect-src": direct}  # type: ignore[attr-defined]
+    return response
 
 
 def _missing_kinds(attempt: Attempt) -> list[str]:

@@ -6,6 +6,7 @@ import { keyHash } from "../sealing/keys.js";
 import { Api } from "./api.js";
 import { find, forget, keep } from "./drafts.js";
 import { FileDigest, isDigestThread, sealedParts, serveDigests } from "./pipeline.js";
+import { Transfer } from "./transfer.js";
 
 const IN_FLIGHT_BYTES = 16 * 1024 ** 2; // two parts being sent while another is sealed
 const IN_FLIGHT = 6; // requests, for many small files
@@ -135,12 +136,13 @@ async function send(draft, files) {
   const total = draft.envelopes.flatMap(({ objects }) => objects).reduce((sum, { sealed }) => sum + sealed, 0);
   const progress = new Progress(total);
   const sending = new Sending();
+  const transfer = new Transfer(api, state);
   const digests = [];
   for (const envelope of draft.envelopes) {
     for (const object of envelope.objects) {
       const context = { draft, envelope, object, held: held.get(`${envelope.envelope}/${object.name}`), progress, sending };
       const source = await sourceOf(context, files);
-      digests.push(await sendObject({ ...context, attempt: state.attempt, source }));
+      digests.push(await sendObject({ ...context, transfer, source }));
     }
   }
   await sending.end();
@@ -175,14 +177,13 @@ const inMemory = (bytes) => ({ read: async (from, to) => bytes.subarray(from, to
 const changed = (name) =>
   new Refused("envelope.file-changed", `Le fichier « ${name} » n'est plus celui qui a été choisi : recommencez le dépôt.`);
 
-async function sendObject({ draft, envelope, object, held, progress, sending, attempt, source }) {
+async function sendObject({ draft, envelope, object, held, progress, sending, transfer, source }) {
   const size = partBytes(object.sealed);
   const count = Math.ceil(object.sealed / size);
   const parts = Array.from({ length: count }, (_, at) => held.get(at + 1) ?? null);
   const isFile = source.index !== undefined;
   const complete = parts.every(Boolean) && (!isFile || envelope.digests[object.index]);
   const label = isFile ? envelope.entries[object.index - 1].name : "";
-  const path = `/attempts/${attempt}/envelopes/${envelope.envelope}/objects/${object.name}/parts`;
   if (complete) {
     progress.advance(object.sealed, false, label);
   } else {
@@ -197,11 +198,8 @@ async function sendObject({ draft, envelope, object, held, progress, sending, at
         const fresh = !parts[at];
         if (!fresh && parts[at] !== sha256) throw changed(label);
         parts[at] = sha256;
-        // A Blob: as fast as the array itself, and thirty times faster where a debugger watches the network.
-        if (fresh) {
-          const body = new Blob([bytes]);
-          await api.call("PUT", `${path}/${at + 1}`, { body, headers: { "X-Part-SHA256": sha256 } });
-        }
+        const part = { envelope: envelope.envelope, name: object.name, number: at + 1, sha256 };
+        if (fresh) await transfer.send(part, bytes);
         progress.advance(bytes.length, fresh, label);
       });
     }

@@ -46,7 +46,7 @@ def test_a_truncated_part_is_refused_and_the_deposit_resumes(world: World, tmp_p
     whole = (draft / envelope / "1.cob").read_bytes()
     path = f"/attempts/{state['attempt']}/envelopes/{envelope}/objects/1.cob/parts/1"
     with refused("deposit.part-truncated"):
-        speaker._send(
+        speaker.send(
             "PUT", path, content=whole[:-1], headers={"X-Part-SHA256": hashlib.sha256(whole).hexdigest()}
         )
     assert not Part.objects.exists()

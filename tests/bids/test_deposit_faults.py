@@ -32,7 +32,7 @@ def test_a_part_never_has_two_contents(world: World, tmp_path: Path) -> None:
     path = f"/attempts/{state['attempt']}/envelopes/{envelope}/objects/1.cob/parts/1"
 
     def put(data: bytes) -> None:
-        speaker._send("PUT", path, content=data, headers={"X-Part-SHA256": hashlib.sha256(data).hexdigest()})
+        speaker.send("PUT", path, content=data, headers={"X-Part-SHA256": hashlib.sha256(data).hexdigest()})
 
     put(whole)
     with refused("deposit.part-refused"):
@@ -50,7 +50,7 @@ def test_a_part_that_arrived_broken_may_be_sent_again(world: World, tmp_path: Pa
     whole = (draft / envelope / "1.cob").read_bytes()
     path = f"/attempts/{state['attempt']}/envelopes/{envelope}/objects/1.cob/parts/1"
     with refused("deposit.part-corrupt"):
-        speaker._send("PUT", path, content=whole, headers={"X-Part-SHA256": "0" * 64})
+        speaker.send("PUT", path, content=whole, headers={"X-Part-SHA256": "0" * 64})
     assert not Part.objects.exists()
     assert speaker.finalise(draft, str(speaker.upload(draft)["attempt"]))["state"] == "in-time"
 
@@ -178,7 +178,7 @@ def test_an_object_name_that_is_none_of_ours_is_refused(world: World, tmp_path: 
     envelope = next(path.name for path in draft.iterdir() if path.is_dir())
     path = f"/attempts/{state['attempt']}/envelopes/{envelope}/objects/%00/parts/1"
     with pytest.raises(ServerRefused) as error:
-        speaker._send("PUT", path, content=b"x", headers={"X-Part-SHA256": "0" * 64})
+        speaker.send("PUT", path, content=b"x", headers={"X-Part-SHA256": "0" * 64})
     assert 400 <= error.value.status < 500
 
 

@@ -1,6 +1,7 @@
 """A bid deposited in a real Chromium, cut, resumed, then opened by the committee: byte for byte."""
 
 import hashlib
+import io
 import os
 import time
 from datetime import timedelta
@@ -9,15 +10,18 @@ from pathlib import Path
 import pytest
 import time_machine
 from axe_playwright_python.sync_playwright import Axe
+from django.core.management import call_command
 from django.urls import reverse
 from playwright.sync_api import Page, Route
+from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.bids.models import Attempt, Bid, Part
 from dematmp.consultations.models import Consultation
 from dematmp.opening.models import OpenedFile
 from dematmp.opening.tasks import unseal_session
-from storage.stores import object_store
+from deploy.services.ceph import Ceph
+from storage.stores import object_store, parse_object_store
 from tests.opening.test_opening import opened
 from tests.web.chromium import chromium_browser, signed_in
 from tests.web.processes import asleep, processes
@@ -96,6 +100,56 @@ def test_a_bid_sealed_in_chromium_is_opened_by_the_committee(
         context.close()
     bid = Bid.objects.get(consultation__twin_of=None)
     assert not bid.late
+    _opened_as_deposited(live_world, consultation, [*candidature, *offre])
+
+
+def test_parts_go_from_chromium_straight_to_a_locked_bucket(
+    live_world: World, live_server: LiveServer, chromium: str, ceph: Ceph, settings: Settings, tmp_path: Path
+) -> None:
+    """The store refuses the first request, whose bytes were changed; the network, the next two."""
+    settings.SITE_URL, settings.DEPOSIT_RETENTION_DAYS = live_server.url, 1
+    settings.OBJECT_STORE = parse_object_store(f"{ceph.store_url('chromium')}&deposits=chromium-plis")
+    call_command("storage", "setup", stdout=io.StringIO())
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
+    offre = _files(tmp_path / "offre", 3, 40 * MIB)
+    candidature = [tmp_path / "DC1.txt"]
+    candidature[0].write_bytes(b"candidature")
+    direct, through, cut = [], [], []
+
+    def spoilt(route: Route) -> None:
+        if not cut:
+            cut.append(route.request.url)
+            route.continue_(post_data=b"x" * len(route.request.post_data_buffer or b""))
+        elif len(cut) < 3:
+            cut.append(route.request.url)
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.bidder)
+        page = context.new_page()
+        page.on(
+            "request",
+            lambda request: (
+                direct
+                if request.url.startswith(ceph.endpoint)
+                else through
+                if request.method == "PUT"
+                else []
+            ).append(request.url),
+        )
+        context.route(f"{ceph.endpoint}/**", spoilt)
+        _choose(page, consultation, candidature, offre)
+        page.get_by_role("button", name="Sceller et déposer").click()
+        page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
+        context.close()
+    assert len(cut) == 3
+    assert (
+        len(direct) == Part.objects.filter(object__envelope__attempt__consultation=consultation).count() + 3
+    )
+    assert through == []
+    call_command("storage", "fsck", "--digests", stdout=io.StringIO())
     _opened_as_deposited(live_world, consultation, [*candidature, *offre])
 
 

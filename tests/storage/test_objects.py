@@ -18,7 +18,7 @@ from storage.errors import KeyRefused, ObjectMissing, PartCorrupt, PartTruncated
 from storage.folder import FolderStore
 from storage.objects import ObjectStore, Part
 from storage.s3 import S3Store
-from storage.stores import parse_object_store
+from storage.stores import parse_object_store, s3_store
 
 MIB = 1024 * 1024
 
@@ -28,9 +28,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "folder":
         return FolderStore(tmp_path)
     ceph: Ceph = request.getfixturevalue("ceph")
-    options = parse_object_store(ceph.url)
-    options.pop("kind")
-    return S3Store(**options)
+    return s3_store(parse_object_store(ceph.url))
 
 
 @pytest.fixture

@@ -1,0 +1,61 @@
+"""`manage.py storage setup | check | fsck`: the object store made, looked at, compared with the database."""
+
+from argparse import ArgumentParser
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from dematmp.opening.reconciliation import reconcile
+from storage import buckets
+from storage.errors import StorageError
+from storage.s3 import S3Store
+from storage.stores import object_store
+
+_WORDS = {"missing": "MANQUE", "different": "DIFFÈRE", "orphan": "ORPHELIN"}
+
+
+class Command(BaseCommand):
+    help = "Prépare le stockage des objets, le vérifie, le compare à la base. Ne répare jamais rien."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs.add_parser("setup", help="crée les compartiments, verrou, versions, origine des pages")
+        verbs.add_parser("check", help="vérifie ce que le stockage fait vraiment")
+        fsck = verbs.add_parser("fsck", help="compare la base et le stockage, dans les deux sens")
+        fsck.add_argument("--digests", action="store_true", help="relit chaque octet des plis et des pièces")
+
+    def handle(self, *args: object, verb: str, digests: bool = False, **options: object) -> None:
+        try:
+            if verb == "fsck":
+                self._fsck(digests=digests)
+            else:
+                self._buckets(verb)
+        except StorageError as failed:
+            raise CommandError(f"{failed} (code : {failed.code})") from failed
+
+    def _buckets(self, verb: str) -> None:
+        store, site = object_store(), settings.SITE_URL
+        if not isinstance(store, S3Store):
+            self.stdout.write("Les objets sont dans un dossier : rien à préparer.")
+            return
+        days = settings.DEPOSIT_RETENTION_DAYS
+        if verb == "setup":
+            for line in buckets.setup(store, site=site, retention_days=days):
+                self.stdout.write(line)
+            return
+        bad = 0
+        for finding in buckets.check(store, site=site, retention_days=days):
+            bad += not finding.good
+            advice = "" if finding.good else f" → {finding.advice}"
+            self.stdout.write(f"{'oui' if finding.good else 'NON'} : {finding.what}{advice}")
+        if bad:
+            raise CommandError(f"{bad} point(s) à corriger.")
+
+    def _fsck(self, *, digests: bool) -> None:
+        count = 0
+        for found in reconcile(digests=digests):
+            count += 1
+            self.stdout.write(f"{_WORDS[found.kind]} {found.key} {found.detail}".rstrip())
+        if count:
+            raise CommandError(f"{count} différence(s) entre la base et le stockage. Rien n'a été touché.")
+        self.stdout.write("La base et le stockage disent la même chose.")

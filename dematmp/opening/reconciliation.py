@@ -1,0 +1,99 @@
+"""The database and the object store compared both ways: what is missing, what differs, what nobody knows.
+
+Nothing is repaired: whoever operates the platform decides, with the journal in hand.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.db.models import Q
+
+from dematmp.bids.models import Envelope, SealedObject
+from dematmp.consultations.models import DocumentVersion
+from dematmp.opening.models import OpenedFile
+from signing.digests import CompositeDigest
+from storage.errors import ObjectMissing
+from storage.stores import object_store
+
+PREFIXES = ("sealed", "trial", "opened", "documents")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`missing`: a row without its object; `different`: not its bytes; `orphan`: an object without a row."""
+
+    kind: str
+    key: str
+    detail: str = ""
+
+
+def reconcile(*, digests: bool = False) -> Iterator[Difference]:
+    """Compare sizes; with `digests`, every byte of sealed objects and documents. Raises StoreUnavailable."""
+    known: set[str] = set()
+    yield from _sealed(known, digests=digests)
+    yield from _documents(known, digests=digests)
+    for file in OpenedFile.objects.order_by("pk").iterator():
+        known.add(file.key)
+        if file.done_at is not None:
+            yield from _size(file.key, file.size)
+    yield from _orphans(known)
+
+
+def _size(key: str, expected: int) -> Iterator[Difference]:
+    try:
+        size = object_store().size(key)
+    except ObjectMissing:
+        yield Difference("missing", key, f"{expected} octets attendus")
+        return
+    if size != expected:
+        yield Difference("different", key, f"{size} octets au lieu de {expected}")
+
+
+def _sealed(known: set[str], *, digests: bool) -> Iterator[Difference]:
+    rows = SealedObject.objects.filter(completed_at__isnull=False, envelope__attempt__destroyed_at=None)
+    for each in rows.select_related("envelope__attempt__consultation").order_by("pk").iterator():
+        known.add(each.key)
+        found = list(_size(each.key, each.size))
+        if digests and not found:
+            digest = CompositeDigest(each.part_bytes)
+            for block in object_store().open(each.key):
+                digest.update(block)
+            if digest.hexdigest() != each.sha256:
+                found = [Difference("different", each.key, "l'empreinte n'est pas celle de l'accusé")]
+        yield from found
+    made = Envelope.objects.filter(attempt__bid__isnull=False, attempt__destroyed_at=None)
+    for envelope in made.select_related("attempt__consultation").order_by("pk").iterator():
+        for name, data in (("header.json", bytes(envelope.header)), ("keys.bin", bytes(envelope.keys))):
+            key = f"{envelope.prefix}/{name}"
+            known.add(key)
+            found = list(_size(key, len(data)))
+            if not found and object_store().read(key) != data:
+                found = [Difference("different", key, "ce n'est pas l'en-tête reçu")]
+            yield from found
+
+
+def _documents(known: set[str], *, digests: bool) -> Iterator[Difference]:
+    for version in DocumentVersion.objects.order_by("pk").iterator():
+        known.add(version.key)
+        found = list(_size(version.key, version.size))
+        if digests and not found:
+            sha256 = hashlib.sha256()
+            for block in object_store().open(version.key):
+                sha256.update(block)
+            if sha256.hexdigest() != version.sha256:
+                found = [Difference("different", version.key, "l'empreinte n'est pas celle de la pièce")]
+        yield from found
+
+
+def _orphans(known: set[str]) -> Iterator[Difference]:
+    """Objects of no row; those of a deposit being recorded are not known yet, and are not orphans."""
+    recording = Envelope.objects.filter(
+        Q(attempt__finalised_at__isnull=False, attempt__bid=None) | Q(attempt__destroyed_at__isnull=False)
+    )
+    being = {envelope.prefix for envelope in recording.select_related("attempt__consultation").order_by("pk")}
+    for prefix in PREFIXES:
+        for key in object_store().list(prefix):
+            folder = key.rpartition("/")[0]
+            if key not in known and folder not in being and not key.startswith("sealed/probe/"):
+                yield Difference("orphan", key)

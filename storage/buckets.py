@@ -1,0 +1,186 @@
+"""The buckets of an S3 store: made, and looked at. What a store says is read back, never assumed.
+
+The deposits' bucket is versioned and locked (object lock, COMPLIANCE, default retention). Both take parts
+from the pages of the site only, and abort an upload that nobody finishes after a while.
+"""
+
+import hashlib
+import io
+import os
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from storage.errors import ObjectMissing, StorageError, StoreUnavailable
+from storage.objects import Part
+from storage.s3 import LOCKED, S3Store
+
+ABORT_DAYS = 90  # longer than a consultation usually receives bids
+_LIFECYCLE = {
+    "Rules": [
+        {
+            "ID": "abandoned-uploads",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS},
+        }
+    ]
+}
+_PROBE = LOCKED + "probe"  # of the deposits' bucket: kept under its lock, a few bytes
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what, whether it is as it should be, and what to do when it is not."""
+
+    what: str
+    good: bool
+    advice: str = ""
+
+
+def setup(store: S3Store, *, site: str, retention_days: int) -> list[str]:
+    """Make what is absent, set what is not; sentences that say what was done. May run twice.
+
+    `site` is the origin of the pages; the lock's retention is never shortened. Raises StoreUnavailable: a
+    bucket that was made without object lock cannot be given one.
+    """
+    done = []
+    locks = store.deposits != store.bucket and retention_days > 0
+    for bucket in dict.fromkeys([store.bucket, store.deposits]):
+        locked = locks and bucket == store.deposits
+        if not _exists(store, bucket):
+            lock = {"ObjectLockEnabledForBucket": True} if locked else {}
+            store.call("create_bucket", bucket=bucket, **lock)
+            done.append(f"{bucket} : créé{', avec verrou' if locked else ''}.")
+        if not locked:  # a lock comes with versions
+            versions = {"Status": "Enabled"}
+            store.call("put_bucket_versioning", bucket=bucket, VersioningConfiguration=versions)
+        store.call("put_bucket_lifecycle_configuration", bucket=bucket, LifecycleConfiguration=_LIFECYCLE)
+        done.append(f"{bucket} : versions gardées, envois abandonnés effacés après {ABORT_DAYS} jours.")
+        if store.direct:
+            cors = {
+                "AllowedOrigins": [site],
+                "AllowedMethods": ["PUT"],
+                "AllowedHeaders": ["*"],
+                "MaxAgeSeconds": 3600,
+            }
+            store.call("put_bucket_cors", bucket=bucket, CORSConfiguration={"CORSRules": [cors]})
+            done.append(f"{bucket} : envois acceptés depuis {site} seulement.")
+    if locks:
+        days = max(retention_days, _retention(store) or 0)
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": days}}
+        lock_rule = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+        store.call("put_object_lock_configuration", bucket=store.deposits, ObjectLockConfiguration=lock_rule)
+        done.append(f"{store.deposits} : verrou COMPLIANCE de {days} jours sur chaque objet.")
+    return done
+
+
+def check(store: S3Store, *, site: str, retention_days: int) -> Iterator[Finding]:
+    """What the store really does. Writes one small object, which its lock then keeps."""
+    for bucket in dict.fromkeys([store.bucket, store.deposits]):
+        there = _exists(store, bucket)
+        yield Finding(f"{bucket} existe", there, "manage.py storage setup")
+        if not there:
+            return
+        status = store.call("get_bucket_versioning", bucket=bucket).get("Status")
+        yield Finding(f"{bucket} garde les versions", status == "Enabled", "manage.py storage setup")
+    if store.direct:
+        yield from _direct(store, site)
+    yield from _locked(store, retention_days)
+
+
+def _exists(store: S3Store, bucket: str) -> bool:
+    try:
+        store.call("head_bucket", bucket=bucket)
+    except ObjectMissing:
+        return False
+    return True
+
+
+def _retention(store: S3Store) -> int | None:
+    """Days of the default retention, None without one."""
+    try:
+        said = store.call("get_object_lock_configuration", bucket=store.deposits)
+    except (ObjectMissing, StoreUnavailable):
+        return None
+    rule = said.get("ObjectLockConfiguration")
+    default = rule.get("Rule", {}).get("DefaultRetention", {}) if isinstance(rule, dict) else {}
+    if default.get("Mode") != "COMPLIANCE":
+        return None
+    return int(default.get("Days") or 365 * int(default.get("Years") or 0)) or None
+
+
+def _direct(store: S3Store, site: str) -> Iterator[Finding]:
+    for bucket in dict.fromkeys([store.bucket, store.deposits]):
+        origins = _origins(store, bucket)
+        what = f"{bucket} accepte les pages de {site} et elles seules"
+        yield Finding(what, origins == {site}, "manage.py storage setup")
+    key = f"{_PROBE}/{uuid.uuid4()}"
+    upload = store.begin(key)
+    try:
+        good, other = os.urandom(64), os.urandom(64)
+        target = store.target(key, upload, 1, size=64, sha256=hashlib.sha256(good).hexdigest())
+        refused = _put(target.url, dict(target.headers), other)
+        yield Finding(
+            "le stockage refuse des octets qui n'ont pas l'empreinte signée",
+            400 <= refused < 500,
+            "Ce stockage ne vérifie pas x-amz-content-sha256 : ajoutez direct=0 à DEMATMP_OBJECT_STORE.",
+        )
+        accepted = _put(target.url, dict(target.headers), good)
+        yield Finding(
+            f"le stockage reçoit une partie envoyée directement ({store.direct})",
+            accepted == 200,
+            f"Réponse {accepted or 'aucune'} : vérifiez public=… et l'heure du serveur, ou direct=0.",
+        )
+    finally:
+        store.abort(key, upload)
+
+
+def _origins(store: S3Store, bucket: str) -> set[str]:
+    """Whose pages may send to this bucket."""
+    try:
+        rules = store.call("get_bucket_cors", bucket=bucket).get("CORSRules", [])
+    except (ObjectMissing, StoreUnavailable):
+        return set()
+    return (
+        {origin for rule in rules for origin in rule["AllowedOrigins"]} if isinstance(rules, list) else set()
+    )
+
+
+def _put(url: str, headers: dict[str, str], body: bytes) -> int:
+    """The status of the answer; 0 without one."""
+    request = urllib.request.Request(url, data=body, headers=headers, method="PUT")  # noqa: S310  (our own store)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
+    except OSError:
+        return 0
+
+
+def _locked(store: S3Store, retention_days: int) -> Iterator[Finding]:
+    """The lock of an object sent in parts, as bids are: read back from the object itself."""
+    advice = "Un compartiment à part, deposits=… dans DEMATMP_OBJECT_STORE, puis manage.py storage setup."
+    if store.deposits == store.bucket or not retention_days:
+        yield Finding("les plis sont verrouillés", good=False, advice=advice)
+        return
+    key = f"{_PROBE}/{uuid.uuid4()}"
+    upload, data = store.begin(key), b"probe"
+    sha256 = hashlib.sha256(data).hexdigest()
+    store.put_part(key, upload, 1, io.BytesIO(data), size=len(data), part_bytes=len(data), sha256=sha256)
+    store.complete(key, upload, [Part(1, len(data), sha256)])
+    said = store.call("head_object", bucket=store.deposits, Key=key)
+    until = said.get("ObjectLockRetainUntilDate")
+    days = (until - datetime.now(UTC)).total_seconds() / 86400 if isinstance(until, datetime) else 0.0
+    good = said.get("ObjectLockMode") == "COMPLIANCE" and days > retention_days - 1
+    yield Finding(f"un pli est verrouillé {retention_days} jours (lu sur l'objet : {days:.1f})", good, advice)
+    try:
+        store.call("delete_object", bucket=store.deposits, Key=key, VersionId=said.get("VersionId"))
+    except StorageError:
+        yield Finding("un pli verrouillé ne s'efface pas", good=True)
+    else:
+        yield Finding("un pli verrouillé ne s'efface pas", good=False, advice=advice)

@@ -1,0 +1,206 @@
+"""Parts that clients send to S3 (real Ceph) themselves: nothing of a bid crosses the platform."""
+
+import hashlib
+import io
+import shutil
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
+from pytest_django.fixtures import Settings
+
+from dematmp.api import bidder as door
+from dematmp.bids.models import Attempt, Bid, Part, SealedObject
+from dematmp.opening.reconciliation import reconcile
+from deploy.services.ceph import Ceph
+from signing.client import ServerRefused, attempt_body, load_draft
+from storage.objects import Target
+from storage.s3 import S3Store
+from storage.stores import object_store, parse_object_store
+from tests.bids.test_deposit import refused
+from tests.world import World
+
+
+def no_byte(*_: object, **__: object) -> Part:
+    pytest.fail("a byte of a bid crossed the platform")
+
+
+@pytest.fixture
+def store(ceph: Ceph, settings: Settings) -> S3Store:
+    """Two new buckets, the second one locked for a day."""
+    name = uuid.uuid4().hex[:12]
+    settings.DEPOSIT_RETENTION_DAYS = 1
+    settings.OBJECT_STORE = parse_object_store(f"{ceph.store_url(name)}&deposits={name}-plis")
+    call_command("storage", "setup", stdout=io.StringIO())
+    made = object_store()
+    assert isinstance(made, S3Store)
+    return made
+
+
+def send(target: Target | dict[str, object], data: bytes) -> int:
+    url, headers = (
+        (target.url, target.headers) if isinstance(target, Target) else (target["url"], target["headers"])
+    )
+    return httpx.put(str(url), content=data, headers=dict(headers)).status_code  # type: ignore[call-overload]
+
+
+def test_a_bid_goes_straight_to_its_locked_bucket(
+    world: World, store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door.attempts, "receive_part", no_byte)
+    consultation = world.publish()
+    files = {"grand.bin": b"0123456789abcdef" * 1024 * 600, "petit.txt": b"x"}  # two parts, then one
+    world.deposit(consultation, tmp_path, files=files)
+    bid = Bid.objects.get(consultation=consultation)
+    for each in SealedObject.objects.filter(envelope__attempt=bid.attempt):
+        assert store.size(each.key) == each.size
+        said = store.call("head_object", bucket=store.deposits, Key=each.key)
+        assert said["ObjectLockMode"] == "COMPLIANCE"
+        assert said["ObjectLockRetainUntilDate"] > datetime.now(UTC)  # type: ignore[operator]
+    assert Part.objects.received().filter(object__envelope__attempt=bid.attempt).count() == 9
+    call_command("storage", "fsck", "--digests", stdout=io.StringIO())
+
+
+def test_the_store_takes_the_announced_bytes_and_no_others(store: S3Store) -> None:
+    key, good = f"sealed/{uuid.uuid4()}/0.cob", b"the announced bytes"
+    upload = store.begin(key)
+    target = store.target(key, upload, 1, size=len(good), sha256=hashlib.sha256(good).hexdigest())
+    assert send(target, b"other bytes, alike!") == 400
+    assert send(target, good + b"longer") == 403
+    assert store.held(key, upload, 1) is None
+    assert send(target, good) == 200
+    assert store.held(key, upload, 1) == len(good)
+    # Signed for one part of one upload: neither another number nor another object.
+    elsewhere = Target(target.url.replace("partNumber=1", "partNumber=2"), target.headers)
+    assert send(elsewhere, good) == 403
+    assert send(Target(target.url.replace("0.cob", "1.cob"), target.headers), good) == 403
+
+
+def test_what_the_store_does_not_hold_is_not_received(world: World, store: S3Store, tmp_path: Path) -> None:
+    speaker, draft = world.seal(world.publish(), tmp_path)
+    state = speaker.post("/attempts", attempt_body(draft, load_draft(draft)))
+    assert state["direct"] is True
+    envelope = next(path.name for path in draft.iterdir() if path.is_dir())
+    data = (draft / envelope / "1.cob").read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    part = {"envelope": envelope, "name": "1.cob", "number": 1, "sha256": digest}
+    path = f"/attempts/{state['attempt']}/parts"
+    with refused("deposit.part-refused"):
+        speaker.post(f"{path}/received", {"parts": [part]})  # never announced
+    where = speaker.post(path, {"parts": [part]})["parts"]
+    assert isinstance(where, list)
+    with refused("deposit.part-truncated"):
+        speaker.post(f"{path}/received", {"parts": [part]})  # announced, not sent
+    with refused("deposit.part-refused"):
+        speaker.post(path, {"parts": [{**part, "sha256": "0" * 64}]})  # other bytes under the same number
+    assert not Part.objects.received().exists()
+    assert send(where[0], data) == 200
+    for _ in range(2):
+        speaker.post(f"{path}/received", {"parts": [part]})
+    assert Part.objects.received().count() == 1
+    assert speaker.post(path, {"parts": [part]})["parts"] == [None]
+    rival, _ = world.seal(world.publish(world.draft("2026-02")), tmp_path / "rival", rival=True)
+    with pytest.raises(ServerRefused) as error:
+        rival.post(path, {"parts": [part]})
+    assert error.value.status == 404
+
+
+def test_a_client_that_cannot_reach_the_store_goes_through_the_platform(
+    world: World, store: S3Store, settings: Settings, tmp_path: Path
+) -> None:
+    settings.OBJECT_STORE = {**settings.OBJECT_STORE, "public": "http://127.0.0.1:9"}
+    consultation = world.publish()
+    world.deposit(consultation, tmp_path)
+    assert Bid.objects.filter(consultation=consultation).exists()
+    call_command("storage", "fsck", "--digests", stdout=io.StringIO())
+
+
+def test_a_part_that_the_store_aborted_is_asked_for_again(
+    world: World, store: S3Store, tmp_path: Path
+) -> None:
+    consultation = world.publish()
+    speaker, draft = world.seal(consultation, tmp_path)
+    attempt = str(speaker.upload(draft)["attempt"])
+    sealed = SealedObject.objects.filter(name="1.cob").first()
+    assert sealed is not None
+    store.abort(sealed.key, sealed.upload_id)
+    with refused("deposit.incomplete"):
+        speaker.finalise(draft, attempt)
+    speaker.upload(draft)
+    assert speaker.finalise(draft, attempt)["state"] == "in-time"
+
+
+def test_the_deposit_page_alone_may_speak_to_the_store(world: World, store: S3Store) -> None:
+    consultation, browser = world.publish(), Client()
+    browser.force_login(world.bidder)
+    page = browser.get(reverse("new-deposit", args=[consultation.uuid]))
+    assert store.direct in page["Content-Security-Policy"]
+    other = browser.get(reverse("consultation", args=[consultation.uuid]))
+    assert store.direct not in other["Content-Security-Policy"]
+
+
+def test_check_says_what_the_store_really_does(store: S3Store, settings: Settings, ceph: Ceph) -> None:
+    said = io.StringIO()
+    call_command("storage", "check", stdout=said)
+    assert "NON" not in said.getvalue()
+    assert "lu sur l'objet : 1.0" in said.getvalue()
+    # A bucket made without its lock, for another site: each point is told, with what to do.
+    bare = uuid.uuid4().hex[:12]
+    ceph.create_bucket(bare)
+    settings.OBJECT_STORE = parse_object_store(ceph.store_url(bare))
+    said = io.StringIO()
+    with pytest.raises(CommandError, match="à corriger"):
+        call_command("storage", "check", stdout=said)
+    assert "NON : les plis sont verrouillés" in said.getvalue()
+    assert f"NON : {bare} garde les versions" in said.getvalue()
+    settings.OBJECT_STORE = {**settings.OBJECT_STORE, "public": "http://127.0.0.1:9"}
+    said = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("storage", "check", stdout=said)
+    assert "Réponse aucune" in said.getvalue()
+
+
+def test_setup_runs_twice_and_never_shortens_a_lock(store: S3Store, settings: Settings) -> None:
+    settings.DEPOSIT_RETENTION_DAYS = 3
+    call_command("storage", "setup", stdout=io.StringIO())
+    settings.DEPOSIT_RETENTION_DAYS = 1
+    said = io.StringIO()
+    call_command("storage", "setup", stdout=said)
+    assert "verrou COMPLIANCE de 3 jours" in said.getvalue()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def either(request: pytest.FixtureRequest) -> None:
+    if request.param == "s3":
+        request.getfixturevalue("store")
+
+
+@pytest.mark.usefixtures("either")
+def test_fsck_names_what_is_missing_different_and_unknown(
+    world: World, tmp_path: Path, settings: Settings
+) -> None:
+    if settings.OBJECT_STORE["kind"] == "folder":
+        shutil.rmtree(Path(settings.OBJECT_STORE["root"]), ignore_errors=True)  # of earlier tests
+    consultation = world.publish()
+    world.deposit(consultation, tmp_path, files={"a.txt": b"a" * 100, "b.txt": b"b" * 100})
+    assert list(reconcile(digests=True)) == []
+    first, second, third = SealedObject.objects.filter(name__in=("1.cob", "2.cob")).order_by("pk")[:3]
+    where = object_store()
+    where.delete(first.key)
+    where.put(second.key, b"short")
+    where.put(third.key, bytes(third.size))
+    where.put(f"sealed/{consultation.uuid}/{uuid.uuid4()}/0.cob", b"unknown")
+    found = {(each.kind, each.key) for each in reconcile()}
+    assert ("missing", first.key) in found
+    assert ("different", second.key) in found
+    assert [kind for kind, _ in found].count("orphan") == 1
+    assert ("different", third.key) not in found
+    assert ("different", third.key) in {(each.kind, each.key) for each in reconcile(digests=True)}
+    with pytest.raises(CommandError, match="3 différence"):
+        call_command("storage", "fsck", stdout=io.StringIO())
+    assert Attempt.objects.filter(consultation=consultation).exists()
