@@ -17,6 +17,7 @@ _SETTINGS: dict[type[Service], tuple[str, str]] = {
     Ceph: ("DEMATMP_OBJECT_STORE", "fichiers dans un dossier local"),
     RabbitMQ: ("DEMATMP_BROKER_URL", "tâches par un dossier local"),
 }
+_MORE: dict[type[Service], str] = {Ceph: "&deposits=dematmp-plis"}  # the locked bucket
 
 
 @contextlib.contextmanager
@@ -28,7 +29,7 @@ def backing(state: Path, *, services: bool, say: Callable[[str], None]) -> Itera
     with contextlib.ExitStack() as stack:
         for service, (setting, absence) in _SETTINGS.items():
             if service in wanted and service.missing() is None:
-                extra[setting] = stack.enter_context(service()).url
+                extra[setting] = stack.enter_context(service()).url + _MORE.get(service, "")
                 running.append(service.name)
             else:
                 without.append(f"sans {service.name} : {absence}")

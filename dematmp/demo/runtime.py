@@ -121,6 +121,7 @@ def _prepare() -> None:
     django.setup()
     call_command("migrate", verbosity=0, skip_checks=True)
     call_command("platform_keys", skip_checks=True, stdout=io.StringIO())
+    call_command("storage", "setup", skip_checks=True, stdout=io.StringIO())
     call_command("trial_consultation", skip_checks=True, stdout=io.StringIO())
 
 
