@@ -16,6 +16,7 @@ from dematmp.api.public import b64
 from dematmp.audit.services import utc_text
 from dematmp.bids import attempts, direct, services
 from dematmp.bids.errors import EnvelopeRefused, PartTruncated
+from dematmp.bids.evidence import evidence
 from dematmp.bids.models import Attempt, Bid, SealedObject
 from dematmp.bids.preflight import Said
 from dematmp.bids.receipts import receipt
@@ -102,6 +103,7 @@ def _attempt(request: HttpRequest, attempt: uuid.UUID) -> Attempt:
     found = Attempt.objects.of(bearer(request).organisation).filter(uuid=attempt).first()
     if found is None:
         raise Http404("Tentative inconnue.")
+    request.attempt = found  # type: ignore[attr-defined]  # what it is refused is kept as evidence
     return found
 
 
@@ -223,6 +225,12 @@ def finalise(request: HttpRequest, attempt: uuid.UUID, body: FinaliseIn) -> dict
         now=now,
     )
     return receipt(bid)
+
+
+@router.get("/attempts/{attempt}/evidence.json", summary="Le dossier de preuve d'une tentative")
+def attempt_evidence(request: HttpRequest, attempt: uuid.UUID) -> JsonResponse:
+    said = evidence(_attempt(request, attempt), now=timezone.now())
+    return JsonResponse(said, json_dumps_params={"ensure_ascii": False, "indent": 1})
 
 
 @router.get("/deposits/{deposit}", summary="Un dépôt et son accusé")

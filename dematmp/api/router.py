@@ -1,6 +1,7 @@
 """The JSON door: who may enter, fetch through what they may see, call a verb, answer in French."""
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import timezone
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
@@ -11,6 +12,7 @@ from dematmp.api.public import router as public
 from dematmp.api.renewals import router as renewals
 from dematmp.audit.errors import AuditError
 from dematmp.bids.errors import BidError
+from dematmp.bids.evidence import note_refusal
 from dematmp.consultations.errors import ConsultationError
 from dematmp.opening.errors import OpeningError
 from storage.errors import StorageError
@@ -20,6 +22,12 @@ api.add_router("/v1", public)
 api.add_router("/v1", bidder)
 api.add_router("/v1", committee)
 api.add_router("/v1", renewals)
+
+
+def _keep(request: HttpRequest, code: str, message: str) -> None:
+    """What an attempt is refused is evidence of what its company met."""
+    if (attempt := getattr(request, "attempt", None)) is not None:
+        note_refusal(attempt, code=code, message=message, now=timezone.now())
 
 
 def _answer(
@@ -32,6 +40,7 @@ def _answer(
 
 @api.exception_handler(BidError)
 def bid_refused(request: HttpRequest, error: BidError) -> HttpResponse:
+    _keep(request, error.code, str(error))
     return _answer(request, error.status, error.code, str(error), error.next, **error.facts)
 
 
@@ -52,6 +61,7 @@ def account_refused(request: HttpRequest, error: AccountError) -> HttpResponse:
 
 @api.exception_handler(StorageError)
 def storage_failed(request: HttpRequest, error: StorageError) -> HttpResponse:
+    _keep(request, error.code, str(error))
     return _answer(
         request,
         503,

@@ -118,6 +118,14 @@ def checkpoint() -> str:
     return head.note if head else ""
 
 
+def prove(index: int) -> str:
+    """The inclusion of an entry in the latest checkpoint (C2SP tlog-proof). Raises JournalBroken."""
+    head = Head.objects.filter(pk=1).first()
+    if head is None or not 0 <= index < head.size:
+        raise JournalBroken(f"L'entrée {index} n'est pas au journal.")
+    return tlog.format_proof(index, tlog.inclusion_proof(index, head.size, stored_tile), head.note)
+
+
 def verify() -> int:
     """Rebuild everything from the entries and compare; returns the size, raises JournalBroken."""
     head = Head.objects.filter(pk=1).first()

@@ -49,6 +49,21 @@ class Attempt(models.Model):
         return str(self.uuid)
 
 
+class AttemptRefusal(models.Model):
+    """What an attempt was refused, and when: evidence of what its company met."""
+
+    attempt = models.ForeignKey(Attempt, models.CASCADE, related_name="refusals")
+    at = models.DateTimeField("le")
+    code = models.CharField(max_length=60)
+    message = models.CharField("message", max_length=300)
+
+    class Meta:
+        ordering = ["at", "pk"]
+
+    def __str__(self) -> str:
+        return self.code
+
+
 class Envelope(models.Model):
     """One sealed envelope (pli/1): one consultation, lot, bidder, kind and deposit."""
 

@@ -15,6 +15,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.accounts.models import Organisation
+from dematmp.bids.evidence import evidence, evidence_pdf
 from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.receipts import checks, receipt
 from dematmp.bids.services import bid_state, withdraw
@@ -173,6 +174,21 @@ def withdraw_deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse
         messages.success(request, "Le dépôt est retiré.")
         return redirect("deposit", deposit=bid.uuid)
     return render(request, "bidder/withdraw.html", {"bid": bid})
+
+
+@require_safe
+@holds(*_ROLES)
+def attempt_evidence(request: MemberRequest, deposit: uuid.UUID, form: str) -> HttpResponse:
+    """Of any attempt, deposited or not: what arrived, when, and what was refused."""
+    found = Attempt.objects.filter(deposit=deposit, bidder__in=_companies(request)).first()
+    if found is None:
+        raise Http404
+    now = timezone.now()
+    if form == "pdf":
+        data = evidence_pdf(found, now=now)
+    else:
+        data = json.dumps(evidence(found, now=now), ensure_ascii=False, indent=1).encode()
+    return document(data, name=f"dossier-de-preuve.{form}", content_type=f"application/{form}")
 
 
 @require_safe

@@ -1,0 +1,187 @@
+"""The evidence of an attempt, even when nothing was deposited: what a company may have to show a judge.
+
+R2151-6 and annexe 8: a candidate who proves that it began in time and that the failure is not its own.
+"""
+
+import base64
+import itertools
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.utils import timezone
+
+from dematmp.audit.documents import render
+from dematmp.audit.keys import journal_signer, seal_material
+from dematmp.audit.models import Entry
+from dematmp.audit.services import checkpoint, prove, utc_text
+from dematmp.bids.models import Attempt, AttemptRefusal, SealedObject
+from signing.header import header_hash
+from signing.pdf import seal_pdf
+
+MAX_REFUSALS = 500  # rows kept for one attempt
+_PDF_REFUSALS = 60
+
+
+def note_refusal(attempt: Attempt, *, code: str, message: str, now: datetime) -> None:
+    """Keep what this attempt was refused. Never raises for its own sake: it is called from a refusal."""
+    if AttemptRefusal.objects.filter(attempt=attempt).count() < MAX_REFUSALS:
+        AttemptRefusal.objects.create(attempt=attempt, at=now, code=code[:60], message=message[:300])
+
+
+def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
+    """Plain values: the attempt minute by minute, and its entries in the journal with their proofs."""
+    consultation, bid = attempt.consultation, getattr(attempt, "bid", None)
+    objects = list(
+        SealedObject.objects.filter(envelope__attempt=attempt)
+        .select_related("envelope")
+        .prefetch_related("parts")
+        .order_by("pk")
+    )
+    received = sorted(
+        (part.received_at, each.part_size(part.number))
+        for each in objects
+        for part in each.parts.all()
+        if part.received_at
+    )
+    return {
+        "v": "evidence/1",
+        "operator": settings.OPERATOR_NAME,
+        "issued": utc_text(now),
+        "buyer": {"name": consultation.buyer.name, "siret": consultation.buyer.siret},
+        "consultation": {
+            "uuid": str(consultation.uuid),
+            "reference": consultation.reference,
+            "title": consultation.title,
+            "deadlines": [
+                {"at": utc_text(each.at), "decided": utc_text(each.decided_at), "reason": each.reason}
+                for each in consultation.announced_deadlines()
+            ],
+        },
+        "bidder": {"name": attempt.bidder.name, "siret": attempt.bidder.siret},
+        "attempt": str(attempt.uuid),
+        "deposit": str(attempt.deposit),
+        "started": utc_text(attempt.started_at),
+        "client_clock": utc_text(attempt.client_clock) if attempt.client_clock else None,
+        "finalised": utc_text(attempt.finalised_at) if attempt.finalised_at else None,
+        "receipt": {"number": bid.number, "received": utc_text(bid.received_at), "late": bid.late}
+        if bid
+        else None,
+        "announced": {"bytes": attempt.announced_bytes, "parts": sum(each.part_count for each in objects)},
+        "received": {
+            "bytes": sum(size for _, size in received),
+            "parts": len(received),
+            "first": utc_text(received[0][0]) if received else None,
+            "last": utc_text(received[-1][0]) if received else None,
+            "longest_silence_seconds": _longest([at for at, _ in received]),
+        },
+        "envelopes": [
+            {
+                "envelope": str(envelope.uuid),
+                "lot": envelope.lot,
+                "kind": envelope.kind,
+                "header": header_hash(bytes(envelope.header)).hex(),
+                "objects": [_object(each) for each in objects if each.envelope.pk == envelope.pk],
+            }
+            for envelope in attempt.envelopes.order_by("pk")
+        ],
+        "refusals": [
+            {"at": utc_text(each.at), "code": each.code, "message": each.message}
+            for each in AttemptRefusal.objects.filter(attempt=attempt).order_by("at", "pk")
+        ],
+        "journal": {
+            "key": journal_signer().verifier_key,
+            "checkpoint": checkpoint(),
+            "entries": [
+                {
+                    "index": entry.index,
+                    "type": entry.kind,
+                    "time": utc_text(entry.at),
+                    "record": base64.b64encode(bytes(entry.record)).decode(),
+                    "nonce": bytes(entry.nonce).hex(),
+                    "proof": prove(entry.index),
+                }
+                for entry in Entry.objects.filter(subject__in=[attempt.uuid, attempt.deposit]).order_by(
+                    "index"
+                )
+            ],
+        },
+    }
+
+
+def _object(sealed: SealedObject) -> dict[str, object]:
+    return {
+        "name": sealed.name,
+        "size": sealed.size,
+        "part_bytes": sealed.part_bytes,
+        "parts_expected": sealed.part_count,
+        "parts": [
+            {"number": part.number, "sha256": part.sha256, "received": utc_text(part.received_at)}
+            for part in sorted(sealed.parts.all(), key=lambda part: part.number)
+            if part.received_at
+        ],
+    }
+
+
+def _longest(times: list[datetime]) -> float | None:
+    """Seconds of the longest time between two parts received."""
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    return max(gaps, default=timedelta()).total_seconds() if len(times) > 1 else None
+
+
+def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
+    """The same for people, sealed by the platform (PAdES)."""
+    said = evidence(attempt, now=now)
+    zone = ZoneInfo(settings.TIME_ZONE)
+
+    def local(text: object) -> str:
+        if not text:
+            return "–"
+        return timezone.localtime(datetime.fromisoformat(str(text)), zone).strftime("%d/%m/%Y à %H:%M:%S")
+
+    def rows(value: object) -> list[dict[str, object]]:
+        return [dict(row) for row in value] if isinstance(value, list) else []
+
+    received, journal, consultation = said["received"], said["journal"], said["consultation"]
+    if not (isinstance(received, dict) and isinstance(journal, dict) and isinstance(consultation, dict)):
+        raise TypeError("evidence")
+    refusals, receipt = rows(said["refusals"]), said["receipt"]
+    data = {
+        **said,
+        "zone": settings.TIME_ZONE,
+        "times": {
+            **{name: local(said[name]) for name in ("started", "client_clock", "finalised", "issued")},
+            **{name: local(received[name]) for name in ("first", "last")},
+            "deposited": local(receipt["received"]) if isinstance(receipt, dict) else "–",
+        },
+        "deadlines": [
+            {"at": local(each["at"]), "decided": local(each["decided"]), "reason": each["reason"]}
+            for each in rows(consultation["deadlines"])
+        ],
+        "refusals": [{**each, "at": local(each["at"])} for each in refusals[-_PDF_REFUSALS:]],
+        "refusals_count": len(refusals),
+        "entries": [
+            {"index": each["index"], "type": each["type"], "time": local(each["time"])}
+            for each in rows(journal["entries"])
+        ],
+        "objects": [
+            {
+                "name": f"{envelope['kind']}, lot {envelope['lot']} : {each['name']}",
+                "size": each["size"],
+                "parts": f"{len(rows(each['parts']))} sur {each['parts_expected']}",
+                "last": local(max((str(part["received"]) for part in rows(each["parts"])), default="")),
+            }
+            for envelope in rows(said["envelopes"])
+            for each in rows(envelope["objects"])
+        ],
+    }
+    material = seal_material()
+    title = "Dossier de preuve d'une tentative de dépôt"
+    return seal_pdf(
+        render("evidence", data, title=title),
+        certificate_pem=material.certificate,
+        key_pem=material.key,
+        ca_pem=material.authority,
+        reason=title,
+        now=now,
+    )

@@ -1,0 +1,114 @@
+"""The evidence of an attempt: what a company shows when nothing was deposited."""
+
+import base64
+import hashlib
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from dematmp.audit.errors import JournalBroken
+from dematmp.audit.services import canonical, prove
+from dematmp.bids.evidence import MAX_REFUSALS, evidence, evidence_pdf, note_refusal
+from dematmp.bids.models import Attempt, AttemptRefusal
+from signing.client import attempt_body, load_draft
+from signing.tlog import verify_proof
+from tests.bids.test_deposit import refused
+from tests.world import World
+
+
+def begun(world: World, folder: Path) -> tuple[Attempt, str]:
+    """An attempt whose first part was refused once and received, and nothing else of it."""
+    speaker, draft = world.seal(world.publish(), folder)
+    state = speaker.post("/attempts", attempt_body(draft, load_draft(draft)))
+    envelope = next(path.name for path in draft.iterdir() if path.is_dir())
+    data = (draft / envelope / "1.cob").read_bytes()
+    path = f"/attempts/{state['attempt']}/envelopes/{envelope}/objects/1.cob/parts/1"
+    with refused("deposit.part-corrupt"):
+        speaker.send("PUT", path, content=data, headers={"X-Part-SHA256": "0" * 64})
+    speaker.send("PUT", path, content=data, headers={"X-Part-SHA256": hashlib.sha256(data).hexdigest()})
+    with refused("deposit.incomplete"):
+        speaker.finalise(draft, str(state["attempt"]))
+    return Attempt.objects.get(), str(state["attempt"])
+
+
+def test_an_attempt_that_deposited_nothing_is_told_part_by_part(world: World, tmp_path: Path) -> None:
+    attempt, _ = begun(world, tmp_path)
+    said = json.loads(json.dumps(evidence(attempt, now=timezone.now())))
+    assert said["receipt"] is None
+    assert said["received"]["parts"] == 1
+    assert said["announced"]["parts"] == 6
+    assert said["received"]["first"] == said["received"]["last"]
+    assert [row["code"] for row in said["refusals"]] == ["deposit.part-corrupt", "deposit.incomplete"]
+    (entry,) = said["journal"]["entries"]
+    assert entry["type"] == "attempt"
+    # A stranger rebuilds the leaf from the record and the nonce, and finds it under the signed checkpoint.
+    record, nonce = base64.b64decode(entry["record"]), bytes.fromhex(entry["nonce"])
+    leaf = canonical(
+        {
+            "consultation": said["consultation"]["uuid"],
+            "digest": hashlib.sha256(nonce + record).hexdigest(),
+            "time": entry["time"],
+            "type": "attempt",
+        }
+    )
+    assert verify_proof(entry["proof"], leaf, said["journal"]["key"])[0] == entry["index"]
+    assert json.loads(record)["bytes"] == attempt.announced_bytes
+
+
+def test_a_deposit_tells_its_receipt_and_its_lateness(world: World, tmp_path: Path) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    speaker, draft = world.seal(consultation, tmp_path)
+    attempt = str(speaker.upload(draft)["attempt"])
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
+        speaker.finalise(draft, attempt)
+    said = evidence(Attempt.objects.get(), now=timezone.now())
+    assert said["receipt"] == {**said["receipt"], "late": True}  # type: ignore[dict-item]
+    assert said["received"]["longest_silence_seconds"] is not None  # type: ignore[index]
+    assert {row["type"] for row in said["journal"]["entries"]} >= {"attempt", "deposit"}  # type: ignore[index]
+
+
+def test_the_pdf_is_sealed_and_drawn_whatever_happened(world: World, tmp_path: Path) -> None:
+    attempt, _ = begun(world, tmp_path)
+    for number in range(3):
+        note_refusal(attempt, code="deposit.part-refused", message=f"№ {number} 𝄞", now=timezone.now())
+    pdf = evidence_pdf(attempt, now=timezone.now())
+    assert pdf[:5] == b"%PDF-"
+    assert b"/ByteRange" in pdf
+
+
+def test_refusals_kept_are_bounded(world: World, tmp_path: Path) -> None:
+    attempt, _ = begun(world, tmp_path)
+    AttemptRefusal.objects.bulk_create(
+        AttemptRefusal(attempt=attempt, at=timezone.now(), code="x") for _ in range(MAX_REFUSALS)
+    )
+    note_refusal(attempt, code="y", message="", now=timezone.now())
+    assert not AttemptRefusal.objects.filter(code="y").exists()
+
+
+def test_only_the_company_reads_its_evidence(world: World, tmp_path: Path) -> None:
+    attempt, _ = begun(world, tmp_path)
+    mine, theirs, buyer = Client(), Client(), Client()
+    mine.force_login(world.bidder)
+    theirs.force_login(world.rival_bidder)
+    buyer.force_login(world.agent)
+    for form in ("json", "pdf"):
+        url = reverse("evidence", args=[attempt.deposit, form])
+        answer = mine.get(url)
+        assert answer.status_code == 200
+        assert "attachment" in answer["Content-Disposition"]
+        assert theirs.get(url).status_code == 404
+        assert buyer.get(url).status_code in (403, 404)
+    page = mine.get(reverse("deposit", args=[attempt.deposit])).content.decode()
+    assert "Dossier de preuve (PDF)" in page
+
+
+def test_an_entry_that_does_not_exist_has_no_proof(world: World) -> None:
+    with pytest.raises(JournalBroken):
+        prove(10**6)
