@@ -15,6 +15,7 @@ from dematmp.api.access import bearer, doors, published
 from dematmp.api.public import b64
 from dematmp.audit.services import utc_text
 from dematmp.bids import attempts, direct, services
+from dematmp.bids.clock import received
 from dematmp.bids.errors import EnvelopeRefused, PartTruncated
 from dematmp.bids.evidence import evidence
 from dematmp.bids.models import Attempt, Bid, SealedObject
@@ -216,7 +217,7 @@ def parts_received(request: HttpRequest, attempt: uuid.UUID, body: PartsIn) -> d
 
 @router.post("/attempts/{attempt}/finalise", summary="Finaliser : le dépôt est fait à l'heure de réception")
 def finalise(request: HttpRequest, attempt: uuid.UUID, body: FinaliseIn) -> dict[str, object]:
-    now = timezone.now()  # the server's receive time, before anything else
+    now = received(request.arrived)  # type: ignore[attr-defined]  # the server's receive time
     bid = services.finalise(
         _attempt(request, attempt),
         digests={(each.envelope, each.name): each.sha256 for each in body.objects},

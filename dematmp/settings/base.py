@@ -49,6 +49,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "dematmp.bids.clock.Arrival",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -169,6 +170,8 @@ DEPOSIT_LIMITS = {
     "files": env.int("DEMATMP_LIMIT_FILES", default=5000),
     "name_chars": 255,
 }
+# Lateness is decided by the database's clock where it has one: web nodes may disagree by some milliseconds.
+DATABASE_CLOCK = env.bool("DEMATMP_DATABASE_CLOCK", default=True)
 # The lock of each sealed object in S3 (days): ten years, as the files of a contract are kept. 0 for none.
 DEPOSIT_RETENTION_DAYS = env.int("DEMATMP_DEPOSIT_RETENTION_DAYS", default=3650)
 # Envelopes opened at a time by the process of an opening, each scanned by its own stream to the antivirus.
