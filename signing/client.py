@@ -197,6 +197,7 @@ class Client:
         with Sender(self, str(attempt["attempt"]), direct=bool(attempt.get("direct"))) as sender:
             for each in rows_of(attempt["objects"]):
                 self._upload_object(sender, draft, each, progress)
+            sender.finish()
         return attempt
 
     def _upload_object(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from signing.client import Client
 
 _TRIES = 3  # straight to the store; then everything goes through the platform
+_IN_FLIGHT = 3  # parts on their way to the store while the next is read, hashed and announced
+_TOLD_AT_ONCE = 20
 
 
 @dataclass(frozen=True)
@@ -24,44 +28,92 @@ class Sealed:
 
 
 class Sender:
-    """Sends the parts of one attempt; a context manager. A part may be sent again, with the same result."""
+    """Sends the parts of one attempt; a context manager, then `finish` once all are given.
+
+    A part may be sent again, with the same result. The platform is only spoken to by the caller's thread.
+    """
 
     def __init__(self, client: Client, attempt: str, *, direct: bool, timeout: float = 60.0) -> None:
-        self._client, self._attempt = client, attempt
+        self._client, self._path = client, f"/attempts/{attempt}"
         # Without the bearer token: the store has no business with it.
         self._store = httpx.Client(timeout=timeout) if direct else None
+        self._threads = ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="part") if direct else None
+        self._straight = direct
+        self._sent: deque[tuple[Sealed, bytes, Future[bool]]] = deque()
+        self._arrived: list[Sealed] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(wait=True, cancel_futures=True)
         if self._store is not None:
             self._store.close()
 
     def send(self, part: Sealed, data: bytes) -> None:
-        """Raises what `Client.send` raises."""
-        if self._store is not None and self._straight(self._store, part, data):
-            return
-        path = f"/attempts/{self._attempt}/envelopes/{part.envelope}/objects/{part.name}/parts/{part.number}"
+        """Give one part; at most a few are kept in memory. Raises what `Client.send` raises."""
+        while len(self._sent) >= _IN_FLIGHT:
+            self._settle()
+        if not self._straight or self._threads is None or self._store is None:
+            self._through(part, data)
+        elif (target := self._target(part)) is not None:
+            self._sent.append((part, data, self._threads.submit(_put, self._store, target, data)))
+
+    def finish(self) -> None:
+        """Every part given has arrived, and the platform knows it. Raises what `Client.send` raises."""
+        while self._sent:
+            self._settle()
+        self._tell()
+
+    def _through(self, part: Sealed, data: bytes) -> None:
+        path = f"{self._path}/envelopes/{part.envelope}/objects/{part.name}/parts/{part.number}"
         self._client.send("PUT", path, content=data, headers={"X-Part-SHA256": part.sha256})
 
-    def _straight(self, store: httpx.Client, part: Sealed, data: bytes) -> bool:
-        """True once the platform says that the store holds it; False when the store cannot be reached."""
-        path, said = f"/attempts/{self._attempt}/parts", {"parts": [asdict(part)]}
-        for tried in range(_TRIES):
-            # A new address each time: the former one may have expired while the network was away.
-            where = self._client.post(path, said)["parts"]
-            if not isinstance(where, list) or where[0] is None:
-                return True
-            try:
-                answer = store.put(where[0]["url"], content=data, headers=where[0]["headers"])
-            except httpx.TransportError:
-                self._client.wait(tried)
-                continue
-            if answer.is_success:
-                self._client.post(f"{path}/received", said)
-                return True
+    def _target(self, part: Sealed) -> dict[str, object] | None:
+        """Address and headers of this part; None when it was received already."""
+        where = self._client.post(f"{self._path}/parts", {"parts": [asdict(part)]})["parts"]
+        return where[0] if isinstance(where, list) else None
+
+    def _settle(self) -> None:
+        """Wait for the oldest part on its way, and send it again another way if it did not arrive."""
+        part, data, sent = self._sent.popleft()
+        if sent.result() or self._again(part, data):
+            self._arrived.append(part)
+            if len(self._arrived) >= _TOLD_AT_ONCE:
+                self._tell()
+        else:
+            self._through(part, data)
+
+    def _again(self, part: Sealed, data: bytes) -> bool:
+        """Other tries, each at a new address: the former may have expired while the network was away.
+
+        After them the store is left alone: what is still to come goes through the platform.
+        """
+        if self._store is None or not self._straight:
+            return False
+        for tried in range(1, _TRIES):
             self._client.wait(tried)
-        store.close()
-        self._store = None
+            target = self._target(part)
+            if target is None or _put(self._store, target, data):
+                return True
+        self._straight = False
         return False
+
+    def _tell(self) -> None:
+        if self._arrived:
+            parts = [asdict(part) for part in self._arrived]
+            self._client.post(f"{self._path}/parts/received", {"parts": parts})
+            self._arrived.clear()
+
+
+def _put(store: httpx.Client, target: dict[str, object], data: bytes) -> bool:
+    """True when the store took these bytes."""
+    headers = target["headers"]
+    try:
+        answer = store.put(
+            str(target["url"]), content=data, headers=headers if isinstance(headers, dict) else {}
+        )
+    except httpx.TransportError:
+        return False
+    return answer.is_success

@@ -167,7 +167,7 @@ def test_receipt_journal_and_status_agree_whoever_answered(postgres: Postgres, t
         done(racer)
     count, late = json.loads(done(python(_JUDGE, tmp_path)).splitlines()[-1])
     assert count == COUNT
-    assert COUNT * 0.2 < late < COUNT * 0.9  # the race was run on both sides of the deadline
+    assert 20 <= late <= COUNT - 20  # the race was run on both sides of the deadline
 
 
 _SOON = """
