@@ -173,11 +173,11 @@ def _locked(store: S3Store, retention_days: int) -> Iterator[Finding]:
     sha256 = hashlib.sha256(data).hexdigest()
     store.put_part(key, upload, 1, io.BytesIO(data), size=len(data), part_bytes=len(data), sha256=sha256)
     store.complete(key, upload, [Part(1, len(data), sha256)])
-    said = store.call("head_object", bucket=store.deposits, Key=key)
-    until = said.get("ObjectLockRetainUntilDate")
-    days = (until - datetime.now(UTC)).total_seconds() / 86400 if isinstance(until, datetime) else 0.0
-    good = said.get("ObjectLockMode") == "COMPLIANCE" and days > retention_days - 1
+    until = store.locked_until(key)
+    days = (until - datetime.now(UTC)).total_seconds() / 86400 if until else 0.0
+    good = days > retention_days - 1
     yield Finding(f"un pli est verrouillé {retention_days} jours (lu sur l'objet : {days:.1f})", good, advice)
+    said = store.call("head_object", bucket=store.deposits, Key=key)
     try:
         store.call("delete_object", bucket=store.deposits, Key=key, VersionId=said.get("VersionId"))
     except StorageError:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import BinaryIO
 from urllib.parse import quote, urlencode
 
@@ -240,12 +241,25 @@ class S3Store:
         return int(first["Size"]) if first.get("PartNumber") == number else None
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
-        """Complete the upload; does nothing when that was done before, by anybody."""
+        """Complete the upload; does nothing when that was done before, by anybody.
+
+        The store is then asked what it has: its word that it is done is not enough. Raises PartTruncated.
+        """
+        total = sum(part.size for part in parts)
         try:
             self._complete(key, upload_id, parts)
         except (ObjectMissing, StoreUnavailable):
-            if not (self.exists(key) and self.size(key) == sum(part.size for part in parts)):
+            if not (self.exists(key) and self.size(key) == total):
                 raise
+        if not self.exists(key) or self.size(key) != total:
+            raise PartTruncated("Le stockage dit avoir gardé un objet qu'il n'a pas.")
+
+    def locked_until(self, key: str) -> datetime | None:
+        """Until when nobody can delete this object, as its own head says; None when anybody can."""
+        said = self._call("head_object", Key=key)
+        until = said.get("ObjectLockRetainUntilDate")
+        locked = said.get("ObjectLockMode") == "COMPLIANCE"
+        return until if locked and isinstance(until, datetime) else None
 
     def _complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
         listed: dict[int, object] = {}

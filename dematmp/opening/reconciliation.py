@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.db.models import Q
+from django.utils import timezone
 
 from dematmp.bids.models import Envelope, SealedObject
 from dematmp.consultations.models import DocumentVersion
 from dematmp.opening.models import OpenedFile
 from signing.digests import CompositeDigest
 from storage.errors import ObjectMissing
+from storage.s3 import LOCKED, S3Store
 from storage.stores import object_store
 
 PREFIXES = ("sealed", "trial", "opened", "documents")
@@ -21,7 +23,8 @@ PREFIXES = ("sealed", "trial", "opened", "documents")
 
 @dataclass(frozen=True)
 class Difference:
-    """`missing`: a row without its object; `different`: not its bytes; `orphan`: an object without a row."""
+    """`missing`: a row without its object; `different`: not its bytes; `orphan`: an object without a row;
+    `unlocked`: a sealed object that could be deleted."""
 
     kind: str
     key: str
@@ -50,11 +53,20 @@ def _size(key: str, expected: int) -> Iterator[Difference]:
         yield Difference("different", key, f"{size} octets au lieu de {expected}")
 
 
+def _lock(key: str) -> Iterator[Difference]:
+    """Where bids have a locked bucket, the lock is read on the object itself."""
+    store = object_store()
+    if isinstance(store, S3Store) and store.deposits != store.bucket and key.startswith(LOCKED):
+        until = store.locked_until(key)
+        if until is None or until < timezone.now():
+            yield Difference("unlocked", key, "aucun verrou ne le protège")
+
+
 def _sealed(known: set[str], *, digests: bool) -> Iterator[Difference]:
     rows = SealedObject.objects.filter(completed_at__isnull=False, envelope__attempt__destroyed_at=None)
     for each in rows.select_related("envelope__attempt__consultation").order_by("pk").iterator():
         known.add(each.key)
-        found = list(_size(each.key, each.size))
+        found = list(_size(each.key, each.size)) or list(_lock(each.key))
         if digests and not found:
             digest = CompositeDigest(each.part_bytes)
             for block in object_store().open(each.key):

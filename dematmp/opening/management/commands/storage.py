@@ -11,7 +11,7 @@ from storage.errors import StorageError
 from storage.s3 import S3Store
 from storage.stores import object_store
 
-_WORDS = {"missing": "MANQUE", "different": "DIFFÈRE", "orphan": "ORPHELIN"}
+_WORDS = {"missing": "MANQUE", "different": "DIFFÈRE", "orphan": "ORPHELIN", "unlocked": "NON VERROUILLÉ"}
 
 
 class Command(BaseCommand):
