@@ -88,10 +88,8 @@ function uploads() {
         document.title = answer.title;
         document.body.replaceWith(answer.body);
         if (request.responseURL !== location.href) history.pushState({}, "", request.responseURL);
-        const spoken = document.querySelector("main [role=status], main [role=alert], h1");
-        spoken?.setAttribute("tabindex", "-1");
-        spoken?.focus();
         ready();
+        if (document.activeElement === document.body) focusOn(document.querySelector("h1"));
       });
       request.addEventListener("error", () => {
         words.textContent = "La connexion a été coupée : rien n'a été enregistré. Vous pouvez recommencer.";
@@ -108,8 +106,36 @@ function ready() {
   clock();
   themeSwitch();
   uploads();
-  document.querySelector("[data-errors]")?.focus();
+  focusOn(document.querySelector("main :is([data-errors], [data-said], .errorlist.nonfield, [aria-invalid=true])"));
+}
+
+function focusOn(element) {
+  if (element && element.tabIndex < 0) element.setAttribute("tabindex", "-1");
+  element?.focus();
+}
+
+// A partial refresh takes the focus from nobody: what did not change stays, what is drawn again finds its focus again.
+function refreshes() {
+  const last = new WeakMap();
+  const same = (before) => (after) => after.textContent === before.textContent && after.getAttribute("href") === before.getAttribute("href");
+  let held = null;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { target, serverResponse, xhr } = event.detail;
+    if (xhr.status !== 286 && last.get(target) === serverResponse) event.detail.shouldSwap = false;
+    last.set(target, serverResponse);
+    held = target !== document.activeElement && target.contains(document.activeElement) ? document.activeElement : null;
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    const { target } = event.detail;
+    if (held && !held.isConnected) focusOn([...target.querySelectorAll(held.localName)].find(same(held)) ?? target);
+    held = null;
+    // A live region drawn with its words already in it is not read: its words are copied to one that stays.
+    const said = target.querySelector("[role=status], [role=alert]")?.textContent.replace(/\s+/g, " ").trim() ?? "";
+    const aloud = document.querySelector("[data-aloud]");
+    if (said !== aloud.textContent) aloud.textContent = said;
+  });
 }
 
 ready();
+refreshes();
 document.addEventListener("htmx:afterSettle", countdown);

@@ -122,7 +122,7 @@ def follow_changes(request: HttpRequest, consultation: uuid.UUID) -> HttpRespons
     if not form.is_valid():
         return _consultation_page(request, found, follow_form=form)
     follow(found, email=form.cleaned_data["email"], now=timezone.now())
-    return redirect(f"{request.path.rsplit('/', 2)[0]}/?fait=suivi#suivre")
+    return redirect(f"{request.path.rsplit('/', 2)[0]}/?fait=suivi")
 
 
 @csrf_exempt
@@ -147,7 +147,7 @@ def ask_question(request: HttpRequest, consultation: uuid.UUID) -> HttpResponse:
     if not form.is_valid():
         return _consultation_page(request, found, question_form=form)
     ask(found, text=form.cleaned_data["text"], email=form.cleaned_data["email"], now=timezone.now())
-    return redirect(f"{request.path.rsplit('/', 2)[0]}/?fait=question#questions")
+    return redirect(f"{request.path.rsplit('/', 2)[0]}/?fait=question")
 
 
 @require_safe

@@ -290,6 +290,8 @@ async function offerResume() {
   find("[data-resume-forget]", box).addEventListener("click", async () => {
     await forget(draft.deposit);
     box.hidden = true;
+    showNotice("warn", "Envoi abandonné.", "Rien n'est déposé.");
+    find("[data-notice]").focus();
   });
   show();
 }
@@ -333,6 +335,7 @@ worker.addEventListener("message", ({ data }) => {
     case "cancelled":
       running(false);
       showNotice("warn", "Envoi annulé.", "Rien n'est déposé.");
+      find("[data-notice]").focus();
       return;
     case "refused":
       running(false);
