@@ -65,8 +65,16 @@ class Client:
     """
 
     def __init__(
-        self, server: str, token: str, *, timeout: float = 60.0, transport: httpx.BaseTransport | None = None
+        self,
+        server: str,
+        token: str,
+        *,
+        timeout: float = 60.0,
+        tries: int = 0,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
+        """`tries` is of each call, six unless said; `timeout` in seconds."""
+        self._tries = tries
         self._http = httpx.Client(
             transport=transport,
             base_url=server.rstrip("/") + "/api/v1",
@@ -86,17 +94,18 @@ class Client:
         content: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
-        for tried in range(_TRIES):
+        tries = self._tries or _TRIES
+        for tried in range(tries):
             try:
                 answer = self._http.request(method, path, json=body, content=content, headers=headers)
             except httpx.TransportError as failed:
-                if tried == _TRIES - 1:
+                if tried == tries - 1:
                     raise ServerUnreachable(
                         "Le serveur ne répond pas ; relancez la même commande, elle reprendra."
                     ) from failed
                 self.wait(tried)
                 continue
-            if answer.status_code >= 500 and tried < _TRIES - 1:
+            if answer.status_code >= 500 and tried < tries - 1:
                 self.wait(tried)
                 continue
             if answer.is_success:

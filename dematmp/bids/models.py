@@ -19,6 +19,11 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         """Attempts on the test consultation whose sealed objects are to be destroyed."""
         return self.filter(consultation__trial=True, destroyed_at=None, started_at__lt=instant)
 
+    def abandoned(self, instant: datetime) -> Self:
+        """Never finalised, on consultations that closed before this instant: their parts are not kept."""
+        unfinished = self.filter(finalised_at=None, bid=None, destroyed_at=None)
+        return unfinished.exclude(consultation__deadlines__at__gte=instant)
+
     def being_recorded(self) -> Self:
         """Finalised by their company, every byte received, and not a bid yet: the next run completes them."""
         return self.filter(finalised_at__isnull=False, bid=None)
@@ -154,6 +159,22 @@ class Part(models.Model):
     def give_up(self) -> None:
         """Nothing of it was kept: another content may be announced."""
         Part.objects.filter(pk=self.pk, received_at=None).delete()
+
+
+class Probe(models.Model):
+    """A deposit of a canary by the platform itself: whether a company could have deposited at that time."""
+
+    at = models.DateTimeField("le", db_index=True)
+    succeeded = models.BooleanField("réussi")
+    seconds = models.FloatField("durée (s)")
+    code = models.CharField("code du refus", max_length=60, blank=True, default="")
+
+    class Meta:
+        verbose_name = "sonde"
+        ordering = ["at"]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M} {self.code or 'ok'}"
 
 
 class BidQuerySet(models.QuerySet["Bid"]):

@@ -225,7 +225,7 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
         nonce=appended.entry.nonce,
         proof=appended.proof,
     )
-    if consultation.twin_of_id is None:
+    if not by.email.endswith(".invalid"):  # the platform itself, which rehearses or probes
         store_mail(
             to=by.email,
             subject=f"Accusé de réception {bid.number}" + (" (hors délai)" if late else ""),
@@ -302,8 +302,20 @@ def bid_state(bid: Bid) -> str:
 
 def destroy(attempt: Attempt, *, now: datetime) -> None:
     """Delete the sealed objects of an attempt on the test consultation, never of another. May run twice."""
-    if not attempt.consultation.trial:
-        return
+    if attempt.consultation.trial:
+        _destroy(attempt, why="trial", now=now)
+
+
+def expire(attempt: Attempt, *, now: datetime) -> None:
+    """Delete the parts of an attempt that nobody finalised, long after the deadline. May run twice.
+
+    Its rows stay: what arrived and when is evidence. Never of an attempt whose finalisation was received.
+    """
+    if attempt.finalised_at is None and not Bid.objects.filter(attempt=attempt).exists():
+        _destroy(attempt, why="abandoned", now=now)
+
+
+def _destroy(attempt: Attempt, *, why: str, now: datetime) -> None:
     store = object_store()
     for sealed in _sealed(attempt):
         if sealed.upload_id and sealed.completed_at is None:
@@ -316,7 +328,7 @@ def destroy(attempt: Attempt, *, now: datetime) -> None:
         if Attempt.objects.filter(pk=attempt.pk, destroyed_at=None).update(destroyed_at=now):
             append(
                 "destruction",
-                {"attempt": str(attempt.uuid), "why": "trial"},
+                {"attempt": str(attempt.uuid), "why": why},
                 consultation=attempt.consultation.uuid,
                 subject=attempt.uuid,
                 now=now,

@@ -7,10 +7,12 @@ from django.utils import timezone
 
 from dematmp.audit.rows import each_row
 from dematmp.bids.models import Attempt, Bid
+from dematmp.bids.probe import is_watched, probe
 from dematmp.bids.receipts import receipt_pdf, stamp
-from dematmp.bids.services import complete, destroy
+from dematmp.bids.services import complete, destroy, expire
 
 TRIAL_KEPT = timedelta(days=7)
+ABANDONED_KEPT = timedelta(days=30)
 _STILL_RUNNING = timedelta(seconds=30)  # a finalisation younger than this may still be in its own request
 
 
@@ -40,6 +42,22 @@ def purge_trials() -> None:
     now = timezone.now()
     old = Attempt.objects.trials_before(now - TRIAL_KEPT).order_by("pk")[:200]
     each_row(old, lambda attempt: destroy(attempt, now=now))
+
+
+@shared_task
+def expire_uploads() -> None:
+    """Free what attempts that nobody finalised left in the store, a month after the deadline."""
+    now = timezone.now()
+    old = Attempt.objects.abandoned(now - ABANDONED_KEPT).order_by("pk")[:200]
+    each_row(old, lambda attempt: expire(attempt, now=now))
+
+
+@shared_task
+def watch() -> None:
+    """A canary each minute of the last two hours before any deadline."""
+    now = timezone.now()
+    if is_watched(now=now):
+        probe(now=now)
 
 
 @shared_task

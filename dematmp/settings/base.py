@@ -172,6 +172,8 @@ DEPOSIT_LIMITS = {
 }
 # Lateness is decided by the database's clock where it has one: web nodes may disagree by some milliseconds.
 DATABASE_CLOCK = env.bool("DEMATMP_DATABASE_CLOCK", default=True)
+# The front door that the probe uses, as companies do: what stands behind it (proxy, nodes) is measured too.
+PROBE_URL = env.str("DEMATMP_PROBE_URL", default=SITE_URL)
 # The lock of each sealed object in S3 (days): ten years, as the files of a contract are kept. 0 for none.
 DEPOSIT_RETENTION_DAYS = env.int("DEMATMP_DEPOSIT_RETENTION_DAYS", default=3650)
 # Envelopes opened at a time by the process of an opening, each scanned by its own stream to the antivirus.
@@ -220,6 +222,8 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-documents": {"task": "dematmp.consultations.tasks.sweep", "schedule": schedule(15.0)},
     "pad-journal": {"task": "dematmp.consultations.tasks.pad_journal", "schedule": schedule(15.0)},
     "purge-trials": {"task": "dematmp.bids.tasks.purge_trials", "schedule": schedule(3600.0)},
+    "expire-uploads": {"task": "dematmp.bids.tasks.expire_uploads", "schedule": schedule(3600.0)},
+    "watch-deadlines": {"task": "dematmp.bids.tasks.watch", "schedule": schedule(60.0)},
     "sweep-bids": {"task": "dematmp.bids.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-acts": {
         "task": "dematmp.acts.tasks.sweep",

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from dematmp.accounts.models import Organisation
 from dematmp.awards.models import Award
 from dematmp.bids.models import Bid
+from dematmp.bids.probe import measured, proposed_deadline
 from dematmp.bids.services import bid_state
 from dematmp.consultations import exchanges, services
 from dematmp.consultations.documents import add_version
@@ -25,6 +26,7 @@ from dematmp.opening import renewals
 from dematmp.opening.errors import OpeningError
 from dematmp.opening.renewals import former_holders
 from dematmp.web.access import MemberRequest, holds
+from dematmp.web.availability import reason
 from dematmp.web.buyer_forms import (
     AnswerForm,
     ConsultationForm,
@@ -92,6 +94,7 @@ def consultation(request: MemberRequest, consultation: uuid.UUID) -> HttpRespons
     now = timezone.now()
     ceremony = getattr(found, "ceremony", None)
     closed = found.published_at is not None and not found.is_open(now=now)
+    found_availability = measured(found, now=now)
     context = {
         "consultation": found,
         "deadline": found.current_deadline,
@@ -108,6 +111,10 @@ def consultation(request: MemberRequest, consultation: uuid.UUID) -> HttpRespons
         "withdrawals": found.withdrawals.count(),
         "followers": found.followers.count(),
         "session": getattr(found, "opening_session", None),
+        "availability": found_availability,
+        "proposed": proposed_deadline(found.deadline, found_availability)
+        if found_availability and found.deadline
+        else None,
         "awards": Award.objects.filter(lot__consultation=found)
         .select_related("lot", "company", "act")
         .order_by("lot__number"),
@@ -158,13 +165,23 @@ def form_page(
     return render(request, "buyer/form.html", context, status=400 if form.errors else 200)
 
 
+def _proposal(found: Consultation) -> tuple[datetime, str] | None:
+    """The deadline and the reason that the measured outages propose."""
+    said = measured(found, now=timezone.now())
+    longer = proposed_deadline(found.deadline, said) if said and found.deadline else None
+    return (longer, reason(said)) if said and longer else None
+
+
 @require_http_methods(["GET", "POST"])
 @holds("agent")
 def deadline(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     """Set or extend the deadline: a versioned decision."""
     found = of_buyer(request.user, consultation, "agent")
     form = DeadlineForm(
-        request.POST or None, current=found.current_deadline, published=found.published_at is not None
+        request.POST or None,
+        current=found.current_deadline,
+        published=found.published_at is not None,
+        proposed=_proposal(found) if "proposer" in request.GET else None,
     )
 
     def act(now: datetime) -> str:

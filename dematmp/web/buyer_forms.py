@@ -215,15 +215,25 @@ class DeadlineForm(forms.Form):
         help_text="Il est publié et envoyé à tous ceux qui suivent la consultation.",
     )
 
-    def __init__(self, *args: Any, current: Deadline | None, published: bool, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        current: Deadline | None,
+        published: bool,
+        proposed: tuple[datetime, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         if published:
             self.fields["reason"].required = True
         else:
             del self.fields["reason"]
-        if current is not None:
-            local = current.at.astimezone(ZoneInfo(settings.TIME_ZONE))
+        at = proposed[0] if proposed else current.at if current is not None else None
+        if at is not None:
+            local = at.astimezone(ZoneInfo(settings.TIME_ZONE))
             self.initial = {**self.initial, "date": local.date(), "time": local.time()}
+        if proposed:
+            self.initial["reason"] = proposed[1]
 
     def at(self) -> datetime:
         """The instant chosen; an hour that the change of clocks repeats means its first passage (fold 0)."""

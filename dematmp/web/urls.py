@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 
 from dematmp.web import (
     account,
+    availability,
     bidder,
     buyer,
     buyer_acts,
@@ -83,6 +84,7 @@ urlpatterns = [
     path(_BUYER, buyer.consultation, name="buyer-consultation"),
     path(f"{_BUYER}corriger/", buyer.correct, name="buyer-correct"),
     path(f"{_BUYER}date-limite/", buyer.deadline, name="buyer-deadline"),
+    path(f"{_BUYER}attestation.pdf", availability.attestation, name="attestation"),
     path(f"{_BUYER}pieces/", buyer.add_piece, name="buyer-piece"),
     path(f"{_BUYER}pieces/<int:document>/", buyer.add_piece_version, name="buyer-piece-version"),
     path(f"{_BUYER}cles/", buyer_keys.ceremony, name="buyer-ceremony"),

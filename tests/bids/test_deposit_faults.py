@@ -15,10 +15,11 @@ from pytest_django.fixtures import Settings
 
 from dematmp.bids import tasks
 from dematmp.bids.attempts import receive_part
-from dematmp.bids.models import Attempt, Bid, Part
+from dematmp.bids.models import Attempt, Bid, Part, SealedObject
 from dematmp.consultations import errors, services
 from dematmp.consultations.documents import add_version
 from signing.client import ServerRefused, attempt_body, load_draft
+from storage.stores import object_store
 from tests.bids.test_deposit import refused
 from tests.world import World
 
@@ -203,3 +204,25 @@ def test_the_admin_neither_counts_nor_names_the_bids_of_an_open_consultation(
     with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
         client.force_login(User.objects.get(email="root@example.fr"))
         assert str(receipt["number"]) in client.get(lists[0]).content.decode()
+
+
+def test_what_nobody_finalised_is_freed_a_month_after_the_deadline(world: World, tmp_path: Path) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    speaker, draft = world.seal(consultation, tmp_path / "abandoned")
+    speaker.upload(draft)
+    world.deposit(consultation, tmp_path / "deposited")
+    abandoned = Attempt.objects.get(consultation=consultation, bid=None)
+    uploads = {each.upload_id for each in SealedObject.objects.filter(envelope__attempt=abandoned)}
+    root = Path(object_store()._uploads)  # type: ignore[attr-defined]
+    assert consultation.deadline is not None
+    for days, left in ((29, True), (31, False), (32, False)):
+        with time_machine.travel(consultation.deadline + timedelta(days=days)):
+            tasks.expire_uploads()
+        assert all((root / each).exists() is left for each in uploads)
+    abandoned.refresh_from_db()
+    assert abandoned.destroyed_at is not None
+    assert Part.objects.received().filter(object__envelope__attempt=abandoned).exists()
+    bid = Bid.objects.get(consultation=consultation)
+    assert bid.attempt.destroyed_at is None
+    for each in SealedObject.objects.filter(envelope__attempt=bid.attempt):
+        assert object_store().size(each.key) == each.size

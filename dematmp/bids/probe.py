@@ -1,0 +1,157 @@
+"""A full deposit of a canary each minute of the last two hours before any deadline: availability, measured.
+
+It goes through the front door, as a company's program would, to the permanent test consultation. What it
+finds is in the journal: a buyer who extends a deadline, or is told that the platform was down, has figures.
+"""
+
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+
+from dematmp.accounts.models import Organisation, User
+from dematmp.accounts.services import give_role, issue_token
+from dematmp.audit.services import append, utc_text
+from dematmp.bids.models import Probe
+from dematmp.consultations.models import Consultation
+from signing.client import Client, EnvelopePlan
+from signing.envelope import Source
+from signing.errors import SigningError
+
+WATCHED = timedelta(hours=2)  # before a deadline
+EVERY = timedelta(minutes=1)
+_SILENCE = timedelta(minutes=3)  # between two probes: longer is time that nobody measured
+_ROBOT = uuid.uuid5(uuid.NAMESPACE_URL, "urn:dematmp:probe")  # its ids: nobody can sign up as them
+_TIMEOUT = 20.0  # seconds, of each request
+
+
+@dataclass(frozen=True)
+class Availability:
+    """What was measured between two instants (UTC)."""
+
+    since: datetime
+    until: datetime
+    probes: int
+    succeeded: int
+    slowest: float  # seconds, of those that succeeded
+    outages: Sequence[tuple[datetime, datetime]]
+    unmeasured: timedelta
+
+    @property
+    def down(self) -> timedelta:
+        return sum((end - start for start, end in self.outages), timedelta())
+
+
+def is_watched(*, now: datetime) -> bool:
+    """Whether a real consultation closes within the next two hours."""
+    return Consultation.objects.closing(now=now, within=WATCHED).filter(trial=False).exists()
+
+
+def _robot() -> tuple[User, Organisation]:
+    user, made = User.objects.get_or_create(
+        uuid=_ROBOT,
+        defaults={
+            "email": f"sonde-{_ROBOT.hex}@dematmp.invalid",
+            "first_name": "Plateforme",
+            "last_name": "(sonde)",
+        },
+    )
+    if made:
+        user.set_unusable_password()
+        user.save(update_fields=["password"])
+    company, _ = Organisation.objects.get_or_create(
+        uuid=_ROBOT,
+        defaults={
+            "kind": "company",
+            "country": "ZZ",
+            "foreign_number": "sonde",
+            "name": "Sonde de la plateforme",
+        },
+    )
+    return user, company
+
+
+def deposit_canary(trial: Consultation, *, now: datetime) -> None:
+    """One small deposit on the test consultation, by HTTP. Raises SigningError."""
+    user, company = _robot()
+    if not user.has_role("bidder", company):
+        give_role(user, company, "bidder", now=now)
+    token = issue_token(user, company, label="sonde", now=now)
+    client = Client(settings.PROBE_URL, token, timeout=_TIMEOUT, tries=1)
+    try:
+        with tempfile.TemporaryDirectory(prefix="dematmp-sonde-") as name:
+            folder = Path(name)
+            (folder / "sonde.txt").write_text(f"Sonde du {utc_text(now)}\n")
+            plan = EnvelopePlan("1", "offre", [Source(folder / "sonde.txt", "sonde.txt")])
+            client.seal_draft(str(trial.uuid), [plan], folder / "draft")
+            attempt = client.upload(folder / "draft")
+            client.finalise(folder / "draft", str(attempt["attempt"]))
+    finally:
+        client.close()
+        company.tokens.all().delete()
+
+
+def probe(*, now: datetime) -> Probe | None:
+    """Deposit a canary, write what it gave. None without a test consultation, or twice in half a minute."""
+    trial = Consultation.objects.filter(trial=True).first()
+    if trial is None or Probe.objects.filter(at__gt=now - EVERY / 2).exists():
+        return None
+    started, code = time.monotonic(), ""
+    try:
+        deposit_canary(trial, now=now)
+    except SigningError as refused:
+        code = str(getattr(refused, "reason", "") or refused.code)[:60]
+    seconds = time.monotonic() - started
+    with transaction.atomic():
+        made = Probe.objects.create(at=now, succeeded=not code, seconds=seconds, code=code)
+        append(
+            "probe",
+            {"at": utc_text(now), "succeeded": not code, "milliseconds": round(1000 * seconds), "code": code},
+            now=now,
+        )
+    return made
+
+
+def measured(consultation: Consultation, *, now: datetime) -> Availability | None:
+    """What was measured in the two hours before this deadline, until now. None before them."""
+    deadline = consultation.deadline
+    if deadline is None or consultation.published_at is None or now < deadline - WATCHED:
+        return None
+    since, until = max(deadline - WATCHED, consultation.published_at), min(deadline, now)
+    return availability(list(Probe.objects.filter(at__gte=since, at__lte=until).order_by("at")), since, until)
+
+
+def availability(probes: Sequence[Probe], since: datetime, until: datetime) -> Availability:
+    """An outage goes from its first failure to the next success; a silence is told apart, it is not one."""
+    outages: list[tuple[datetime, datetime]] = []
+    begun: datetime | None = None
+    unmeasured, last = timedelta(), since
+    for each in probes:
+        if each.at - last > _SILENCE:
+            unmeasured += each.at - last
+        last = each.at
+        if not each.succeeded and begun is None:
+            begun = each.at
+        elif each.succeeded and begun is not None:
+            outages.append((begun, each.at))
+            begun = None
+    if begun is not None:
+        outages.append((begun, min(until, last + EVERY)))
+    if until - last > _SILENCE:
+        unmeasured += until - last
+    good = [each.seconds for each in probes if each.succeeded]
+    return Availability(since, until, len(probes), len(good), max(good, default=0.0), outages, unmeasured)
+
+
+def proposed_deadline(deadline: datetime, found: Availability) -> datetime | None:
+    """What the buyer may decide in one click: twice the time lost, two hours at least, at a round quarter."""
+    if not found.outages:
+        return None
+    longer = deadline + max(timedelta(hours=2), 2 * found.down)
+    return longer + (datetime.min.replace(tzinfo=longer.tzinfo) - longer) % timedelta(minutes=15)

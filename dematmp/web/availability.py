@@ -1,0 +1,68 @@
+"""What the platform's probe measured before a deadline, for the buyer: figures, proposal, attestation."""
+
+import uuid
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.http import Http404, HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from dematmp.audit.documents import render
+from dematmp.audit.keys import seal_material
+from dematmp.bids.probe import Availability, measured
+from dematmp.web.access import MemberRequest, holds
+from dematmp.web.pages import document, of_buyer
+from signing.pdf import seal_pdf
+
+
+def local(moment: datetime) -> str:
+    return timezone.localtime(moment, ZoneInfo(settings.TIME_ZONE)).strftime("%d/%m/%Y à %H:%M:%S")
+
+
+def minutes(length: timedelta) -> int:
+    """Whole minutes, one at least for anything."""
+    return -(-int(length.total_seconds()) // 60)
+
+
+def reason(found: Availability) -> str:
+    """The motive of an extension, in the words that the public will read."""
+    times = [(timezone.localtime(start), timezone.localtime(end)) for start, end in found.outages[:3]]
+    spans = ", ".join(f"de {start:%H:%M} à {end:%H:%M}" for start, end in times)
+    return f"Indisponibilité de la plateforme, mesurée {spans}."
+
+
+@require_safe
+@holds("agent", "validator", "member")
+def attestation(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    """The sealed PDF of what was measured, once the deadline has passed."""
+    found = of_buyer(request.user, consultation, "agent", "validator", "member")
+    now = timezone.now()
+    said = None if found.is_open(now=now) else measured(found, now=now)
+    if said is None or found.deadline is None:
+        raise Http404
+    data = {
+        "operator": settings.OPERATOR_NAME,
+        "buyer": {"name": found.buyer.name, "siret": found.buyer.siret},
+        "consultation": {"reference": found.reference, "title": found.title},
+        "deadline": local(found.deadline),
+        "zone": settings.TIME_ZONE,
+        "since": local(said.since),
+        "until": local(said.until),
+        "probes": said.probes,
+        "succeeded": said.succeeded,
+        "slowest": f"{said.slowest:.1f}".replace(".", ","),
+        "unmeasured": minutes(said.unmeasured),
+        "outages": [[local(start), local(end)] for start, end in said.outages],
+    }
+    material, title = seal_material(), "Attestation de fonctionnement"
+    pdf = seal_pdf(
+        render("availability", data, title=title),
+        certificate_pem=material.certificate,
+        key_pem=material.key,
+        ca_pem=material.authority,
+        reason=title,
+        now=now,
+    )
+    return document(pdf, name="attestation-de-fonctionnement.pdf", content_type="application/pdf")

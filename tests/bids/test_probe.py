@@ -1,0 +1,147 @@
+"""A canary deposited each minute before a deadline: what it finds, what the buyer sees and may decide."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+from pytest_django.live_server_helper import LiveServer
+
+from dematmp.audit.models import Entry
+from dematmp.bids.models import Bid, Probe
+from dematmp.bids.probe import availability, is_watched, measured, probe, proposed_deadline
+from dematmp.bids.tasks import watch
+from dematmp.consultations import trial
+from dematmp.consultations.models import Consultation
+from dematmp.mails.models import Mail
+from tests.world import World, make_world
+
+T = datetime(2026, 12, 1, 11, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def row(minute: float, *, good: bool = True) -> Probe:
+    return Probe(at=T + minute * MINUTE, succeeded=good, seconds=0.5)
+
+
+def test_an_outage_goes_from_its_first_failure_to_the_next_success() -> None:
+    rows = [row(n, good=n not in (3, 4, 9)) for n in range(10)]
+    found = availability(rows, T, T + 10 * MINUTE)
+    assert found.outages == [(T + 3 * MINUTE, T + 5 * MINUTE), (T + 9 * MINUTE, T + 10 * MINUTE)]
+    assert (found.probes, found.succeeded) == (10, 7)
+    assert found.down == 3 * MINUTE
+    assert found.unmeasured == timedelta()
+
+
+def test_a_silence_is_told_apart_from_an_outage() -> None:
+    found = availability([row(0), row(1), row(20), row(21)], T, T + 40 * MINUTE)
+    assert found.outages == []
+    assert found.unmeasured == 19 * MINUTE + 19 * MINUTE
+    nothing = availability([], T, T + 40 * MINUTE)
+    assert nothing.unmeasured == 40 * MINUTE
+
+
+def test_the_proposal_gives_back_the_time_lost() -> None:
+    deadline = T + timedelta(minutes=7)
+    short = availability([row(0), row(1, good=False), row(2)], T, deadline)
+    assert proposed_deadline(deadline, short) == T + timedelta(hours=2, minutes=15)
+    long = availability([row(0, good=False), row(119, good=False)], T, T + timedelta(hours=2))
+    assert proposed_deadline(T + timedelta(hours=2), long) == T + timedelta(hours=6)
+    assert proposed_deadline(deadline, availability([row(0)], T, deadline)) is None
+
+
+@pytest.fixture
+def live_world(transactional_db: None, settings: Settings, live_server: LiveServer) -> World:
+    settings.PROBE_URL = live_server.url
+    made = make_world()
+    trial.ensure(now=timezone.now())
+    return made
+
+
+def test_the_canary_is_deposited_by_http_and_told_in_the_journal(live_world: World) -> None:
+    live_world.publish(closes_in=timedelta(hours=1))
+    assert is_watched(now=timezone.now())
+    mails = Mail.objects.count()
+    watch()
+    watch()  # at once: the second changes nothing
+    (found,) = Probe.objects.all()
+    assert found.succeeded, found.code
+    assert Bid.objects.filter(consultation__trial=True).count() == 1
+    assert Mail.objects.count() == mails
+    assert Entry.objects.filter(kind="probe").count() == 1
+    probe(now=timezone.now() + MINUTE)
+    assert Probe.objects.filter(succeeded=True).count() == 2
+
+
+def test_a_platform_that_does_not_answer_is_told_so(live_world: World, settings: Settings) -> None:
+    settings.PROBE_URL = "http://127.0.0.1:9"
+    found = probe(now=timezone.now())
+    assert found is not None
+    assert (found.succeeded, found.code) == (False, "client.server-unreachable")
+
+
+def test_nothing_is_probed_far_from_a_deadline(world: World) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=5))
+    watch()
+    assert not Probe.objects.exists()
+    assert measured(consultation, now=timezone.now()) is None
+
+
+def test_without_a_test_consultation_nothing_is_probed(world: World) -> None:
+    world.publish(closes_in=timedelta(hours=1))
+    watch()
+    assert not Probe.objects.exists()
+
+
+@pytest.fixture
+def troubled(world: World) -> Consultation:
+    """Closes in an hour; the last ten minutes had an outage of two."""
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    now = timezone.now()
+    Consultation.objects.filter(pk=consultation.pk).update(published_at=now - timedelta(days=1))
+    for ago in range(12, 0, -1):
+        Probe.objects.create(at=now - ago * MINUTE, succeeded=ago not in (5, 6), seconds=0.4)
+    consultation.refresh_from_db()
+    return consultation
+
+
+def test_the_buyer_extends_in_one_click(world: World, troubled: Consultation) -> None:
+    browser = Client()
+    browser.force_login(world.agent)
+    page = browser.get(reverse("buyer-consultation", args=[troubled.uuid])).content.decode()
+    assert "10 dépôts d'essai réussis sur 12" in page
+    assert "?proposer=1" in page
+    url = reverse("buyer-deadline", args=[troubled.uuid]) + "?proposer=1"
+    form = browser.get(url).context["form"]
+    assert "Indisponibilité de la plateforme, mesurée de " in form.initial["reason"]
+    values = {
+        "date": form.initial["date"].isoformat(),
+        "time": form.initial["time"].isoformat(),
+        "reason": form.initial["reason"],
+    }
+    assert browser.post(url, values).status_code == 302
+    before, after = troubled.deadlines.order_by("version")
+    assert after.at >= before.at + timedelta(hours=2)
+    assert after.reason.startswith("Indisponibilité")
+
+
+def test_the_attestation_comes_after_the_deadline(world: World, troubled: Consultation) -> None:
+    browser, stranger = Client(), Client()
+    browser.force_login(world.agent)
+    stranger.force_login(world.bidder)
+    url = reverse("attestation", args=[troubled.uuid])
+    assert browser.get(url).status_code == 404
+    assert troubled.deadline is not None
+    with time_machine.travel(troubled.deadline + timedelta(minutes=5)):
+        browser.force_login(world.agent)
+        answer = browser.get(url)
+        assert answer.status_code == 200
+        assert answer.content[:5] == b"%PDF-"
+        page = browser.get(reverse("buyer-consultation", args=[troubled.uuid])).content.decode()
+        assert "Attestation (PDF)" in page
+        assert "Une partie de cette période n'a pas été mesurée" in page
+        stranger.force_login(world.bidder)
+        assert stranger.get(url).status_code in (403, 404)
