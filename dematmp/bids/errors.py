@@ -77,6 +77,19 @@ class PreflightRefused(BidError):
     next = "Rechargez la page et reprenez l'envoi ; la ligne de commande finalise sans ce résumé."
 
 
+class CopyRefused(BidError):
+    """What the register of backup copies does not allow."""
+
+    code = "copy.refused"
+    status = 409
+    next = "Corrigez puis recommencez."
+
+    def __init__(self, message: str, next_step: str = "", **facts: object) -> None:
+        super().__init__(message, **facts)
+        if next_step:
+            self.next = next_step
+
+
 class AlreadyDeposited(BidError):
     """The attempt is final; its receipt stands."""
 

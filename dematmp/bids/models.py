@@ -9,6 +9,14 @@ from django.db import models
 from dematmp.accounts.models import Organisation, User
 from dematmp.consultations.models import KINDS, Consultation
 
+COPY_MEDIA = {"paper": "papier", "medium": "support électronique (clé USB, disque)"}
+# The cases of annexe 6, article 2, in which a backup copy may be opened.
+COPY_REASONS = {
+    "malware": "un programme informatique malveillant est détecté dans l'offre électronique",
+    "late": "l'offre électronique, commencée avant la date limite, est arrivée hors délai ou incomplète",
+    "unreadable": "l'offre électronique n'a pas pu être ouverte",
+}
+
 
 class AttemptQuerySet(models.QuerySet["Attempt"]):
     def of(self, company: Organisation) -> Self:
@@ -159,6 +167,33 @@ class Part(models.Model):
     def give_up(self) -> None:
         """Nothing of it was kept: another content may be announced."""
         Part.objects.filter(pk=self.pk, received_at=None).delete()
+
+
+class BackupCopy(models.Model):
+    """A backup copy on paper or on a medium: the platform only keeps the register of what became of it."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    consultation = models.ForeignKey(Consultation, models.PROTECT, related_name="backup_copies")
+    company = models.CharField("entreprise", max_length=200)
+    siret = models.CharField("SIRET", max_length=14, blank=True, default="")
+    medium = models.CharField("support", max_length=10, choices=list(COPY_MEDIA.items()))
+    lots = models.CharField("lots", max_length=200, blank=True, default="")
+    received_at = models.DateTimeField("arrivée le")
+    recorded_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    recorded_at = models.DateTimeField("inscrite le")
+    opened_at = models.DateTimeField("ouverte le", null=True, blank=True)
+    opened_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    open_reason = models.CharField("motif", max_length=12, choices=list(COPY_REASONS.items()), blank=True)
+    open_words = models.CharField("précisions", max_length=500, blank=True, default="")
+    destroyed_at = models.DateTimeField("détruite le", null=True, blank=True)
+    destroyed_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+
+    class Meta:
+        verbose_name = "copie de sauvegarde"
+        ordering = ["received_at", "pk"]
+
+    def __str__(self) -> str:
+        return f"{self.company} {self.received_at:%Y-%m-%d %H:%M}"
 
 
 class Probe(models.Model):

@@ -23,6 +23,41 @@ def is_late(received: datetime, deadline: datetime) -> bool:
 
 
 @dataclass(frozen=True)
+class LatePath:
+    """What the law lets a buyer do of a bid that ended after the deadline: code, sentence, article."""
+
+    code: str
+    words: str
+    source: str
+
+
+def late_path(
+    *, started: datetime, received: datetime, deadline: datetime, copy_in_time: bool, incident: bool
+) -> list[LatePath]:
+    """The branches open for a late bid, the first one first; empty for a bid in time.
+
+    `copy_in_time`: a backup copy of this company arrived before the deadline. `incident`: the platform
+    measured itself down between the beginning of the attempt and the deadline.
+    """
+    if not is_late(received, deadline):
+        return []
+    paths = []
+    if copy_in_time and started <= deadline:
+        words = "Sa copie de sauvegarde, arrivée dans les délais, peut être ouverte : l'envoi avait commencé."
+        paths.append(LatePath("backup-copy", words, "annexe 6, article 2, II, 2°"))
+    if incident and started <= deadline:
+        words = (
+            "La plateforme a connu une interruption entre le début de l'envoi et la date limite : demandez à "
+            "l'entreprise son dossier de preuve, et décidez, avec un conseil juridique."
+        )
+        paths.append(LatePath("incident", words, "R2151-5 ; le dysfonctionnement de la plateforme se prouve"))
+    if not paths:
+        words = "Elle est éliminée sans être ouverte, et l'entreprise en reçoit le motif."
+        paths.append(LatePath("eliminated", words, "R2151-5"))
+    return paths
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One envelope as the rule sees it."""
 

@@ -15,8 +15,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from dematmp.accounts.models import Organisation
 from dematmp.awards.models import Award
+from dematmp.bids.errors import CopyRefused
 from dematmp.bids.models import Bid
 from dematmp.bids.probe import measured, proposed_deadline
+from dematmp.bids.rules import LatePath, late_path
 from dematmp.bids.services import bid_state
 from dematmp.consultations import exchanges, services
 from dematmp.consultations.documents import add_version
@@ -139,6 +141,7 @@ def form_page(
     act: Callable[[datetime], str],
     upload: bool = False,
     advice: str = "",
+    after: str = "buyer-consultation",
     **more: object,
 ) -> HttpResponse:
     """One form, one action.
@@ -148,11 +151,11 @@ def form_page(
     if request.method == "POST" and form.is_valid():
         try:
             done = act(timezone.now())
-        except (ConsultationError, OpeningError) as refused:
+        except (ConsultationError, OpeningError, CopyRefused) as refused:
             explain(form, refused)
         else:
             messages.success(request, done)
-            return redirect("buyer-consultation", consultation=found.uuid)
+            return redirect(after, consultation=found.uuid)
     context = {
         "consultation": found,
         "form": form,
@@ -324,9 +327,33 @@ def registers(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     deposits = []
     if closed:
         bids = Bid.objects.filter(consultation=found).select_related("bidder").order_by("received_at", "pk")
-        deposits = [(bid, bid_state(bid)) for bid in bids]
-    context = {"consultation": found, "page": page_of(request, rows), "closed": closed, "deposits": deposits}
+        deposits = [(bid, bid_state(bid), _late_paths(found, bid)) for bid in bids.select_related("attempt")]
+    context = {
+        "consultation": found,
+        "page": page_of(request, rows),
+        "closed": closed,
+        "deposits": deposits,
+        "copies": found.backup_copies.all(),
+        "is_agent": request.user.has_role("agent", found.buyer),
+    }
     return render(request, "buyer/registers.html", context)
+
+
+def _late_paths(found: Consultation, bid: Bid) -> list[LatePath]:
+    """What may be done of a late bid, with the article."""
+    said = measured(found, now=timezone.now())
+    started = bid.attempt.started_at
+    copies = found.backup_copies.filter(received_at__lte=bid.deadline)
+    same = {
+        copy.siret == bid.bidder.siret if copy.siret else copy.company == bid.bidder.name for copy in copies
+    }
+    return late_path(
+        started=started,
+        received=bid.received_at,
+        deadline=bid.deadline,
+        copy_in_time=True in same,
+        incident=said is not None and any(end >= started for _, end in said.outages),
+    )
 
 
 class _Line:

@@ -5,6 +5,7 @@ from django.urls import path, register_converter
 from dematmp.web import (
     account,
     availability,
+    backup_copies,
     bidder,
     buyer,
     buyer_acts,
@@ -98,6 +99,9 @@ urlpatterns = [
     path(f"{_BUYER}questions/<uuid:question>/", buyer.answer, name="buyer-answer"),
     path(f"{_BUYER}registres/", buyer.registers, name="buyer-registers"),
     path(f"{_BUYER}registres/retraits.csv", buyer.register_csv, name="buyer-register-csv"),
+    path(f"{_BUYER}registres/copies/", backup_copies.record, name="record-copy"),
+    path(f"{_BUYER}registres/copies/<uuid:copy>/ouvrir/", backup_copies.open_one, name="open-copy"),
+    path(f"{_BUYER}registres/copies/<uuid:copy>/detruire/", backup_copies.destroy, name="destroy-copy"),
     path(f"{_BUYER}attribuer/", buyer_acts.award, name="buyer-award"),
     path(f"{_BUYER}attributions/<int:award>/transmettre/", buyer_acts.transmit, name="buyer-transmit"),
     path("acheteur/actes/<uuid:act>/", buyer_acts.act, name="buyer-act"),
