@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+
+from storage.daemon import shortcomings
+from storage.errors import StorageError
 
 
 @register()
@@ -33,6 +37,19 @@ def antivirus_named(app_configs: Sequence[AppConfig] | None, **kwargs: object) -
             )
         ]
     return []
+
+
+@register(deploy=True)
+def antivirus_honest(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
+    """The running antivirus is asked, with small files, whether it says what it could not scan."""
+    if settings.ANTIVIRUS_URL in ("", "none"):
+        return []
+    hint = "deploy/clamav/clamd.conf dit ce qu'il faut à clamd."
+    try:
+        found = shortcomings(settings.ANTIVIRUS_URL, now=datetime.now(UTC))
+    except StorageError as silent:
+        return [Warning(f"L'antivirus n'a pas pu être vérifié : {silent}", hint=hint, id="storage.W002")]
+    return [Error(f"Antivirus : {each}.", hint=hint, id="storage.E004") for each in found]
 
 
 @register()

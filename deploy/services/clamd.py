@@ -1,6 +1,7 @@
 """ClamAV's daemon with our own signature of the EICAR test file, and what its engine finds by itself."""
 
 import hashlib
+from pathlib import Path
 
 from deploy.services.process import Service, free_ports, listening
 
@@ -14,35 +15,22 @@ LogFile {folder}/log/clamd.log
 TemporaryDirectory {folder}/tmp
 Foreground yes
 StreamMaxLength {stream}
-MaxScanTime 600000
-MaxScanSize 0
-MaxFileSize 0
-MaxRecursion 17
-MaxFiles 10000
-AlertExceedsMax yes
-AlertEncrypted yes
-AlertEncryptedArchive yes
-AlertEncryptedDoc yes
-AlertOLE2Macros yes
-MaxThreads 8
-ReadTimeout 120
-CommandReadTimeout 30
-SelfCheck 3600
 Bytecode no
 ConcurrentDatabaseReload no
 """
+_SHIPPED = Path(__file__).resolve().parents[1] / "clamav" / "clamd.conf"
 
 
 class Clamd(Service):
-    """`stream` is clamd's StreamMaxLength."""
+    """The settings shipped in deploy/clamav; `stream` is StreamMaxLength, `without` the lines left out."""
 
     name = "ClamAV"
     programs = ("clamd",)
     packages = ("clamav-daemon",)
 
-    def __init__(self, *, stream: str = "2000M") -> None:
+    def __init__(self, *, stream: str = "2000M", without: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self.stream = stream
+        self.stream, self.without = stream, without
 
     def _start(self) -> None:
         for name in ("db", "log", "tmp"):
@@ -52,7 +40,11 @@ class Clamd(Service):
         (self.folder / "db" / "test.ndb").write_text(f"Eicar-Test-Marker:0:*:{EICAR.hex()}\n")
         (port,) = free_ports(1)
         conf = self.folder / "clamd.conf"
-        conf.write_text(_CONF.format(folder=self.folder, port=port, stream=self.stream))
+        shipped = [
+            line for line in _SHIPPED.read_text().splitlines() if line.split(" ")[0] not in self.without
+        ]
+        own = _CONF.format(folder=self.folder, port=port, stream=self.stream)
+        conf.write_text("\n".join([*shipped, own]))
         self.own()
         self.spawn("clamd", "-c", str(conf))
         self.wait(lambda: listening(port))

@@ -1,0 +1,68 @@
+"""What a clamd really does, asked with small files: its configuration cannot be read, only tried."""
+
+import io
+import re
+import zipfile
+from datetime import UTC, datetime, timedelta
+
+from storage.antivirus import ScanSession, State, Verdict, version
+
+MAX_AGE = timedelta(days=3)  # of the signatures
+_DEPTH = 24  # archives in archives, more than clamd follows
+# In two pieces, so that no antivirus takes this source for the test file itself.
+_EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}$" + "EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*").encode()
+
+
+def shortcomings(url: str, *, now: datetime) -> list[str]:
+    """What this daemon does not do and should, in French. Raises AntivirusUnavailable, ScanFailed."""
+    found = []
+    if _scan(url, _EICAR).state is not State.INFECTED:
+        found.append("il ne reconnaît pas le fichier de test EICAR : sa base est vide ou n'est pas chargée")
+    if _scan(url, _locked_zip()).state is not State.UNSCANNABLE:
+        found.append("il dit saine une archive protégée par mot de passe (AlertEncrypted yes)")
+    if _scan(url, _nested_zip()).state is not State.UNSCANNABLE:
+        found.append("il dit sain ce qui dépasse ses limites (AlertExceedsMax yes)")
+    dated = signatures_date(version(url))
+    if dated is not None and now - dated > MAX_AGE:
+        found.append(f"ses signatures datent du {dated:%d/%m/%Y} : freshclam ne tourne plus")
+    return found
+
+
+def signatures_date(engine: str) -> datetime | None:
+    """The date in « ClamAV 1.4.6/27500/Mon Nov 24 09:30:12 2026 »; None for a base without date."""
+    found = re.search(r"/(?:\w{3}) (\w{3} +\d+ \d\d:\d\d:\d\d \d{4})$", engine)
+    try:
+        return datetime.strptime(found[1], "%b %d %H:%M:%S %Y").replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None
+
+
+def _scan(url: str, data: bytes) -> Verdict:
+    session = ScanSession(url)
+    try:
+        session.feed(data)
+        return session.finish()
+    finally:
+        session.close()
+
+
+def _zip(name: str, data: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), data)
+    return out.getvalue()
+
+
+def _locked_zip() -> bytes:
+    """An archive that says that a password closes it: the flag is what an antivirus looks at."""
+    data = bytearray(_zip("a.txt", b"x" * 64))
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(signature) + offset] |= 1
+    return bytes(data)
+
+
+def _nested_zip() -> bytes:
+    data = b"x"
+    for _ in range(_DEPTH):
+        data = _zip("a.zip", data)
+    return data
