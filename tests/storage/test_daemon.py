@@ -1,4 +1,4 @@
-"""The running clamd is tried: with the settings shipped it says what it could not scan; without, it is told."""
+"""The running clamd is tried: with the settings shipped it says what it could not scan; without, not."""
 
 from datetime import UTC, datetime
 
