@@ -217,7 +217,7 @@ def parts_received(request: HttpRequest, attempt: uuid.UUID, body: PartsIn) -> d
 
 @router.post("/attempts/{attempt}/finalise", summary="Finaliser : le dépôt est fait à l'heure de réception")
 def finalise(request: HttpRequest, attempt: uuid.UUID, body: FinaliseIn) -> dict[str, object]:
-    now = received(request.arrived)  # type: ignore[attr-defined]  # the server's receive time
+    now = received(request)  # the server's receive time
     bid = services.finalise(
         _attempt(request, attempt),
         digests={(each.envelope, each.name): each.sha256 for each in body.objects},

@@ -241,7 +241,7 @@ def _services(behind: Sequence[Service]) -> Iterator[tuple[str, bytes]]:
             token: dict[str, object] = {}
             count = 0
             while True:
-                answer = bucket._call("list_objects_v2", **token)
+                answer = bucket.call("list_objects_v2", bucket=bucket.bucket, **token)
                 for row in answer.get("Contents", []):  # type: ignore[attr-defined]
                     count += 1
                     yield f"S3 {row['Key']}", row["Key"].encode() + b"".join(bucket.open(row["Key"]))
