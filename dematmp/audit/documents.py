@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import typst
 
 # What the embedded fonts surely draw: Latin and its signs; everything else is told by its code point.
 _UNDRAWN = re.compile(r"[^\n\t\x20-\x7e\xa0-\xac\xae-\u017f\u2010-\u2015\u2018-\u201e\u2026\u202f\u20ac]")
+_ONE_AT_A_TIME = threading.Lock()
 TEMPLATES = Path(__file__).resolve().parent / "typst"
 
 
@@ -44,7 +46,9 @@ def _drawn(value: object) -> object:
 
 def _compile(path: Path, data: object, title: str) -> bytes:
     inputs = {"data": json.dumps(data, ensure_ascii=False, default=str), "title": title}
-    pdf = _compiler(str(path)).compile(sys_inputs=inputs, format="pdf", pdf_standards=["ua-1"])
+    # A compiler serves one thread at a time: a second one is told that it is already borrowed.
+    with _ONE_AT_A_TIME:
+        pdf = _compiler(str(path)).compile(sys_inputs=inputs, format="pdf", pdf_standards=["ua-1"])
     if not isinstance(pdf, bytes):
         raise TypeError("typst did not give one PDF")
     return pdf
