@@ -225,6 +225,30 @@ def open_upload(sealed: SealedObject) -> None:
     sealed.refresh_from_db(fields=["upload_id"])
 
 
+def forget_upload(sealed: SealedObject, *, now: datetime) -> PartRefused:
+    """The store dropped this unfinished upload (expired, aborted): its parts are to be sent again.
+
+    What was acknowledged and is gone is written in the journal. Gives the refusal to raise.
+    """
+    attempt = sealed.envelope.attempt
+    with transaction.atomic():
+        Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
+        if SealedObject.objects.filter(pk=sealed.pk, completed_at=None, upload_id=sealed.upload_id).update(
+            upload_id=""
+        ):
+            lost = sealed.parts.received().count()
+            sealed.parts.all().delete()
+            if lost:
+                append(
+                    "bytes-lost",
+                    {"attempt": str(attempt.uuid), "objects": [sealed.key], "parts": lost},
+                    consultation=attempt.consultation.uuid,
+                    subject=attempt.uuid,
+                    now=now,
+                )
+    return PartRefused("Le stockage n'a plus le début de cet envoi : reprenez-le, il sera renvoyé en entier.")
+
+
 def mark_received(part: Part, *, now: datetime) -> Part:
     """The bytes are safe in the store: a crash before this only costs sending the part again."""
     if not Part.objects.filter(pk=part.pk, received_at=None).update(received_at=now):
@@ -276,6 +300,8 @@ def receive_part(
     except storage_errors.PartTruncated as short:
         part.give_up()
         raise PartTruncated(f"La partie {number} est arrivée incomplète ; rien n'en a été gardé.") from short
+    except storage_errors.ObjectMissing as gone:
+        raise forget_upload(sealed, now=now) from gone
     except storage_errors.PartCorrupt as wrong:
         part.give_up()
         raise PartCorrupt(f"La partie {number} est arrivée altérée ; rien n'en a été gardé.") from wrong

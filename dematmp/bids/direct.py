@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dematmp.bids.attempts import find_part, mark_received, open_upload, reserve_part
+from dematmp.bids.attempts import find_part, forget_upload, mark_received, open_upload, reserve_part
 from dematmp.bids.errors import PartRefused, PartTruncated
 from dematmp.bids.models import Attempt, Part
+from storage.errors import ObjectMissing
 from storage.objects import Target
 from storage.stores import object_store
 
@@ -59,7 +60,10 @@ def acknowledge(attempt: Attempt, sent: Sequence[Wanted], *, now: datetime) -> l
         if part is None:
             raise PartRefused(f"La partie {each.number} n'a pas été annoncée ainsi.")
         if not part.received_at:
-            held = store.held(sealed.key, sealed.upload_id, each.number)
+            try:
+                held = store.held(sealed.key, sealed.upload_id, each.number)
+            except ObjectMissing as gone:
+                raise forget_upload(sealed, now=now) from gone
             if held != sealed.part_size(each.number):
                 raise PartTruncated(f"Le stockage n'a pas reçu la partie {each.number}.")
             part = mark_received(part, now=now)

@@ -113,7 +113,9 @@ def _lost(attempt: Attempt, sealed: list[SealedObject], *, now: datetime) -> Inc
             subject=attempt.uuid,
             now=now,
         )
-        Attempt.objects.filter(pk=attempt.pk).update(finalised_at=None, finalised_by=None, preflight={})
+        Attempt.objects.filter(pk=attempt.pk).update(
+            finalised_at=None, finalised_by=None, preflight={}, destroyed_at=None
+        )
     return Incomplete(
         f"Offre pas encore déposée : le stockage a perdu {len(gone)} objet(s) qu'il avait reçus. "
         "L'incident est inscrit au journal."

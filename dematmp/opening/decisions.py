@@ -14,7 +14,7 @@ from dematmp.audit.keys import wrap
 from dematmp.audit.services import append, utc_text
 from dematmp.opening.errors import AlreadyReleased, DecisionRefused
 from dematmp.opening.models import ENVELOPE_DECISIONS, OpenedEnvelope, OpeningSession
-from dematmp.opening.services import unlisted
+from dematmp.opening.services import LEFT_SEALED, unlisted
 from signing.keys import new_seed, public_key
 
 
@@ -158,7 +158,7 @@ def take_back(session: OpeningSession, *, lot: str, by: User, now: datetime) -> 
     locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
     if locked.state not in ("waiting", "deciding"):
         raise AlreadyReleased("L'ouverture a commencé.")
-    if locked.envelopes.filter(envelope__lot=lot).exists():
+    if locked.envelopes.filter(envelope__lot=lot, reason__startswith=LEFT_SEALED).exists():
         raise DecisionRefused("Des plis de ce lot sont déjà écrits comme non ouverts.")
     kept = [row for row in locked.sealed_lots if row["lot"] != lot]
     if len(kept) == len(locked.sealed_lots):

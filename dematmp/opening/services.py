@@ -30,6 +30,8 @@ from dematmp.opening.rules import sealed_because
 from signing.keys import OVERHEAD_BYTES, new_seed, public_key
 from signing.sharing import SHARE_BYTES
 
+LEFT_SEALED = "lot laissé scellé par la commission"
+
 
 def _refuse(consultation: Consultation, error: OpeningError, *, by: User, now: datetime) -> None:
     """An attempt to open too early is evidence: it is journalled, then refused."""
@@ -227,7 +229,7 @@ def list_envelopes(session: OpeningSession) -> None:
         state = states[str(envelope.uuid)]
         reason = REASONS.get(state, "")
         if state == COUNTS and envelope.lot in session.left_sealed:
-            reason = f"lot laissé scellé par la commission : {session.left_sealed[envelope.lot]}"[:300]
+            reason = f"{LEFT_SEALED} : {session.left_sealed[envelope.lot]}"[:300]
         elif state == COUNTS and envelope.kind not in session.kinds:
             reason = "enregistré après l'ouverture de ces enveloppes : la commission n'a pas pu en décider"
         elif state == COUNTS and session.phase:

@@ -341,6 +341,8 @@ def registers(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
 
 def _late_paths(found: Consultation, bid: Bid) -> list[LatePath]:
     """What may be done of a late bid, with the article."""
+    if not bid.late:
+        return []
     said = measured(found, now=timezone.now())
     started = bid.attempt.started_at
     copies = found.backup_copies.filter(received_at__lte=bid.deadline)

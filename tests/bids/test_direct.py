@@ -204,3 +204,34 @@ def test_fsck_names_what_is_missing_different_and_unknown(
     with pytest.raises(CommandError, match="3 différence"):
         call_command("storage", "fsck", stdout=io.StringIO())
     assert Attempt.objects.filter(consultation=consultation).exists()
+
+
+def test_an_upload_that_expired_at_the_store_is_sent_again_whole(
+    world: World, store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun, left for months, resumed: one part of the object was received, the other never."""
+    consultation = world.publish()
+    speaker, draft = world.seal(consultation, tmp_path, files={"f": b"0123456789abcdef" * 1024 * 600})
+    state = speaker.post("/attempts", attempt_body(draft, load_draft(draft)))
+    sealed = SealedObject.objects.filter(name="1.cob", envelope__kind="offre").get()
+    envelope = str(sealed.envelope.uuid)
+    data = (draft / envelope / "1.cob").read_bytes()[: 8 * 1024**2]
+    part = {
+        "envelope": envelope,
+        "name": "1.cob",
+        "number": 1,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    path = f"/attempts/{state['attempt']}/parts"
+    where = speaker.post(path, {"parts": [part]})["parts"]
+    assert isinstance(where, list)
+    assert send(where[0], data) == 200
+    speaker.post(f"{path}/received", {"parts": [part]})
+    sealed.refresh_from_db()
+    store.abort(sealed.key, sealed.upload_id)
+    monkeypatch.setattr("signing.client.Client.wait", lambda *_: None)
+    with refused("deposit.part-refused"):
+        speaker.upload(draft)
+    attempt = str(speaker.upload(draft)["attempt"])
+    assert speaker.finalise(draft, attempt)["state"] == "in-time"
+    call_command("storage", "fsck", "--digests", stdout=io.StringIO())

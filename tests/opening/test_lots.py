@@ -145,6 +145,10 @@ def test_between_two_phases_a_lot_is_left_sealed(world: World, tmp_path: Path) -
         choices = {str(row.envelope.uuid): ("admitted", "") for row in to_decide(session)}
         decide(session, choices, by=world.members[0], now=timezone.now())
         leave_sealed(session, lot="2", reason="sans suite", by=world.members[0], now=timezone.now())
+        take_back(session, lot="2", by=world.members[1], now=timezone.now())
+        session.refresh_from_db()
+        assert session.left_sealed == {}
+        leave_sealed(session, lot="2", reason="sans suite", by=world.members[0], now=timezone.now())
         next_phase(session, by=world.members[0], now=timezone.now())
         session = open_phase(world, made)
     assert envelopes(session)["candidature", "2"] == "opened"
