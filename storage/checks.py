@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 
 from storage.daemon import shortcomings
 from storage.errors import StorageError
@@ -48,7 +48,7 @@ def antivirus_honest(app_configs: Sequence[AppConfig] | None, **kwargs: object) 
     try:
         found = shortcomings(settings.ANTIVIRUS_URL, now=datetime.now(UTC))
     except StorageError as silent:
-        return [Warning(f"L'antivirus n'a pas pu être vérifié : {silent}", hint=hint, id="storage.W002")]
+        return [Info(f"L'antivirus n'a pas pu être vérifié : {silent}", hint=hint, id="storage.I001")]
     return [Error(f"Antivirus : {each}.", hint=hint, id="storage.E004") for each in found]
 
 

@@ -29,10 +29,10 @@ def test_a_daemon_that_calls_clean_what_it_cannot_scan_is_found_out(settings: Se
     assert "dépasse ses limites" in said[1]
 
 
-def test_an_antivirus_that_is_down_is_a_warning(settings: Settings) -> None:
+def test_an_antivirus_that_is_down_is_said(settings: Settings) -> None:
     settings.ANTIVIRUS_URL = "tcp://127.0.0.1:9"
     (said,) = antivirus_honest(None)
-    assert said.id == "storage.W002"
+    assert said.id == "storage.I001"
     settings.ANTIVIRUS_URL = "none"
     assert antivirus_honest(None) == []
 
