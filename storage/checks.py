@@ -9,6 +9,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register
 
+from storage.antivirus import panel
+from storage.clamd import base_of, version
 from storage.daemon import shortcomings
 from storage.errors import StorageError
 
@@ -44,12 +46,28 @@ def antivirus_honest(app_configs: Sequence[AppConfig] | None, **kwargs: object) 
     """The running antivirus is asked, with small files, whether it says what it could not scan."""
     if settings.ANTIVIRUS_URL in ("", "none"):
         return []
-    hint = "deploy/clamav/clamd.conf dit ce qu'il faut à clamd."
-    try:
-        found = shortcomings(settings.ANTIVIRUS_URL, now=datetime.now(UTC))
-    except StorageError as silent:
-        return [Info(f"L'antivirus n'a pas pu être vérifié : {silent}", hint=hint, id="storage.I001")]
-    return [Error(f"Antivirus : {each}.", hint=hint, id="storage.E004") for each in found]
+    said: list[CheckMessage] = []
+    asked = panel()
+    bases: set[str] = set()
+    for url in asked.urls if asked else ():
+        hint = f"{url} : deploy/clamav/clamd.conf dit ce qu'il faut à clamd."
+        try:
+            found = shortcomings(url, now=datetime.now(UTC))
+            bases.add(base_of(version(url)))
+        except StorageError as silent:
+            said.append(Info(f"L'antivirus n'a pas pu être vérifié : {silent}", hint=hint, id="storage.I001"))
+            continue
+        said += [Error(f"Antivirus : {each}.", hint=hint, id="storage.E004") for each in found]
+    if asked and len(bases) < asked.agree and not any(each.id == "storage.I001" for each in said):
+        said.append(
+            Error(
+                f"DEMATMP_ANTIVIRUS_AGREE exige {asked.agree} bases de signatures différentes ; "
+                f"les antivirus nommés en ont {len(bases)}.",
+                hint="Nommez dans DEMATMP_ANTIVIRUS_URL des antivirus dont les bases diffèrent.",
+                id="storage.E005",
+            )
+        )
+    return said
 
 
 @register()

@@ -5,7 +5,8 @@ import re
 import zipfile
 from datetime import UTC, datetime, timedelta
 
-from storage.antivirus import ScanSession, State, Verdict, version
+from storage.clamd import version
+from storage.panel import Opinions, Panel, State, Verdict
 
 MAX_AGE = timedelta(days=3)  # of the signatures
 _DEPTH = 24  # archives in archives, more than clamd follows
@@ -30,7 +31,7 @@ def shortcomings(url: str, *, now: datetime) -> list[str]:
 
 def signatures_date(engine: str) -> datetime | None:
     """The date in « ClamAV 1.4.6/27500/Mon Nov 24 09:30:12 2026 »; None for a base without date."""
-    found = re.search(r"/(?:\w{3}) (\w{3} +\d+ \d\d:\d\d:\d\d \d{4})$", engine)
+    found = re.search(r"/(?:\w{3}) (\w{3} +\d+ \d\d:\d\d:\d\d \d{4})(?: #|$)", engine)
     try:
         return datetime.strptime(found[1], "%b %d %H:%M:%S %Y").replace(tzinfo=UTC) if found else None
     except ValueError:
@@ -38,12 +39,13 @@ def signatures_date(engine: str) -> datetime | None:
 
 
 def _scan(url: str, data: bytes) -> Verdict:
-    session = ScanSession(url)
+    """The daemon's own opinion, without what we unpack besides."""
+    opinions = Opinions(Panel([url]))
     try:
-        session.feed(data)
-        return session.finish()
+        opinions.feed(data)
+        return opinions.finish()
     finally:
-        session.close()
+        opinions.close()
 
 
 def _zip(name: str, data: bytes) -> bytes:

@@ -15,7 +15,7 @@ LABELS = {
     "check.unavailable": "non vérifié par la page",
     "file.empty": "fichier vide",
     "file.mismatch": "contenu autre que ce que le nom annonce",
-    "file.over-antivirus": "plus de 2 Go, au-delà de ce que l'antivirus analyse",
+    "file.over-antivirus": "plus de 2 Go, ce que l'antivirus n'analyse qu'archive dépliée",
     "file.over-limit": "plus que la taille permise",
     "file.timeout": "non vérifié dans le temps prévu",
     "file.unreadable": "fichier qui n'a pas pu être lu",

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 from zipstream import ZipStream
 
 from dematmp.accounts.models import User
@@ -21,7 +21,7 @@ from dematmp.consultations.errors import (
     WrongStep,
 )
 from dematmp.consultations.exchanges import tell_followers
-from dematmp.consultations.models import Consultation, Document, DocumentVersion, Withdrawal
+from dematmp.consultations.models import SERVED, Consultation, Document, DocumentVersion, Withdrawal
 from dematmp.consultations.rules import check_not_empty, clean_name
 from dematmp.consultations.services import check_not_frozen
 from dematmp.mails.services import store as store_mail
@@ -101,34 +101,69 @@ def add_version(
     return version
 
 
-def scan_version(version_id: int, *, now: datetime) -> None:
-    """Scan one version and store the verdict, once; from then on it is served, or its sender is told why not.
+def outdated(engines: list[str], *, now: datetime) -> QuerySet[DocumentVersion]:
+    """Versions sent lately, judged by other signatures than those of now."""
+    recent = DocumentVersion.objects.filter(uploaded_at__gte=now - timedelta(days=settings.RESCAN_DAYS))
+    return recent.exclude(verdict="pending").exclude(engine__in=engines)
 
-    May run twice. Raises AntivirusUnavailable, ScanFailed (retried by the sweep).
+
+def scan_version(version_id: int, *, now: datetime) -> None:
+    """Scan one version and store the verdict; it is then served, or its sender is told why not.
+
+    May run twice, and again after an update of the signatures. Raises AntivirusUnavailable, ScanFailed,
+    StoreUnavailable (retried by the sweep): the last verdict stands.
     """
     version = (
         DocumentVersion.objects.select_related("document__consultation", "uploaded_by")
-        .filter(pk=version_id, verdict="pending")
+        .filter(pk=version_id)
         .first()
     )
     if version is None:
         return
+    before = version.verdict
     try:
         verdict = scan(object_store().open(version.key))
     except ScanFailed as failed:
-        if now - version.uploaded_at < _PATIENCE:
+        if before != "pending" or now - version.uploaded_at < _PATIENCE:
             raise
         verdict = Verdict(State.UNSCANNABLE, f"l'antivirus n'a pas pu l'analyser : {failed}")
     with transaction.atomic():
-        changed = DocumentVersion.objects.filter(pk=version_id, verdict="pending").update(
-            verdict=str(verdict.state), verdict_detail=(verdict.name or verdict.engine or "")[:200]
+        changed = DocumentVersion.objects.filter(pk=version_id, verdict=before).update(
+            verdict=str(verdict.state),
+            verdict_detail=(verdict.name or verdict.engine or "")[:200],
+            engine=verdict.engine[:300],
+            scanned_at=now,
         )
-        if changed:
+        if changed and before != str(verdict.state):
             version.refresh_from_db(fields=["verdict", "verdict_detail"])
-            _announce(version, now=now)
+            _announce(version, before=before, now=now)
 
 
-def _announce(version: DocumentVersion, *, now: datetime) -> None:
+def _withdraw(version: DocumentVersion, *, now: datetime) -> None:
+    """A piece that companies could download is found bad by later signatures: journalled, and told to all."""
+    consultation = version.document.consultation
+    append(
+        "document-withdrawn",
+        {
+            "consultation": str(consultation.uuid),
+            "document": str(version.document.uuid),
+            "version": version.number,
+            "sha256": version.sha256,
+            "verdict": version.verdict,
+        },
+        consultation=consultation.uuid,
+        now=now,
+    )
+    tell_followers(
+        consultation,
+        f"La version {version.number} de la pièce « {version.document.title} » n'est plus proposée : "
+        f"analysée de nouveau, elle est jugée {version.get_verdict_display()}. "
+        "Si vous l'avez téléchargée, ne l'ouvrez plus.",
+        now=now,
+    )
+
+
+def _announce(version: DocumentVersion, *, before: str, now: datetime) -> None:
     """Once published, a change is journalled and told to who follows; a refused file to its sender."""
     document = version.document
     consultation = document.consultation
@@ -142,7 +177,9 @@ def _announce(version: DocumentVersion, *, now: datetime) -> None:
             + "\nVérifiez votre poste, puis déposez une version saine.",
             now=now,
         )
-    elif consultation.published_at:
+        if before in SERVED and consultation.published_at:
+            _withdraw(version, now=now)
+    elif before not in SERVED and consultation.published_at:
         append(
             "document-version",
             {

@@ -304,6 +304,8 @@ class DocumentVersion(models.Model):
     key = models.CharField(max_length=200)
     verdict = models.CharField("antivirus", max_length=12, choices=list(VERDICTS.items()), default="pending")
     verdict_detail = models.CharField(max_length=200, blank=True, default="")
+    engine = models.CharField("antivirus et signatures", max_length=300, blank=True, default="")
+    scanned_at = models.DateTimeField("analysée le", null=True, blank=True)
     uploaded_by = models.ForeignKey(User, models.PROTECT, related_name="+")
     uploaded_at = models.DateTimeField("déposée le")
 

@@ -8,8 +8,9 @@ from django.utils import timezone
 
 from dematmp.audit.rows import each_row
 from dematmp.audit.services import pad
-from dematmp.consultations.documents import scan_version
+from dematmp.consultations.documents import outdated, scan_version
 from dematmp.consultations.models import Consultation, DocumentVersion
+from storage.antivirus import current_engines
 from storage.errors import StorageError
 
 _SELDOM, _OFTEN = 10, 60  # chances in a hundred, every fifteen seconds
@@ -36,6 +37,15 @@ def pad_journal() -> None:
     closing = Consultation.objects.real().closing(now=now, within=timedelta(hours=1)).exists()
     if secrets.randbelow(100) < (_OFTEN if closing else _SELDOM):
         pad(now=now)
+
+
+@shared_task
+def rescan() -> None:
+    """After an update of the signatures, what was received lately is scanned again."""
+    now = timezone.now()
+    if engines := current_engines():
+        outdated_versions = outdated(engines, now=now).order_by("pk").values_list("pk", flat=True)
+        each_row(outdated_versions[:500], scan_document)
 
 
 @shared_task

@@ -15,6 +15,7 @@ from django.db import transaction
 from dematmp.accounts.models import User
 from dematmp.accounts.rules import clean_text
 from dematmp.audit.services import append, utc_text
+from dematmp.opening import scanning
 from dematmp.opening.errors import DecisionRefused
 from dematmp.opening.minutes import sealed_pdf
 from dematmp.opening.models import FILE_DECISIONS, MinutesSignature, Observation, OpenedFile, OpeningSession
@@ -84,6 +85,11 @@ def undecided(session: OpeningSession) -> list[OpenedFile]:
     return list(kept.select_related("opened__envelope__attempt__bidder").order_by("pk"))
 
 
+def unscanned(session: OpeningSession) -> int:
+    """How many files of opened envelopes no antivirus has judged."""
+    return scanning.awaiting().filter(opened__session=session).count()
+
+
 def annex(session: OpeningSession, *, by: User, now: datetime) -> dict[str, object]:
     """What came after the minutes, as plain values."""
     files = OpenedFile.objects.filter(opened__session=session).exclude(decision="")
@@ -108,6 +114,24 @@ def annex(session: OpeningSession, *, by: User, now: datetime) -> dict[str, obje
             }
             for file in files.select_related("opened__envelope__attempt__bidder", "decided_by").order_by("pk")
         ],
+        # Judged after the minutes: the antivirus was away, or its signatures changed.
+        "scans": [
+            {
+                "envelope": str(file.opened.envelope.uuid),
+                "bidder": file.opened.envelope.attempt.bidder.name,
+                "index": file.index,
+                "name": file.name,
+                "verdict": file.verdict,
+                "detail": file.verdict_detail,
+                "signature": file.signature,
+                "at": utc_text(file.scanned_at) if file.scanned_at else None,
+            }
+            for file in OpenedFile.objects.filter(
+                opened__session=session, opened__state="opened", scanned_at__gt=session.finished_at
+            )
+            .select_related("opened__envelope__attempt__bidder")
+            .order_by("pk")
+        ],
         "observations": [
             {"by": str(each.user), "text": each.text, "at": utc_text(each.at)}
             for each in session.observations.select_related("user").order_by("at", "pk")
@@ -125,6 +149,11 @@ def close(session: OpeningSession, *, by: User, now: datetime) -> None:
         if locked.closed_at is not None:
             return
         _open(locked)
+        if waiting := unscanned(locked):
+            raise DecisionRefused(
+                f"{waiting} fichier(s) ouvert(s) attendent encore l'antivirus.",
+                "Ils sont analysés dès qu'il répond ; s'il reste muet, prévenez l'exploitant du site.",
+            )
         if missing := undecided(locked):
             raise DecisionRefused(
                 f"La commission n'a pas décidé de {len(missing)} fichier(s) gardé(s) par l'antivirus.",

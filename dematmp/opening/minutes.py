@@ -132,7 +132,7 @@ def sealed_pdf(session: OpeningSession, *, annex: dict[str, object] | None, now:
     after = json.loads(json.dumps(annex)) if annex else None
     rows = [*said["envelopes"], *said["members"], *said["releases"], *said["sealed_lots"]]
     if after:
-        rows += [after, *after["files"], *after["observations"]]
+        rows += [after, *after["files"], *after["scans"], *after["observations"]]
     for row in rows:
         for name in ("received", "share", "at", "closed"):
             if row.get(name):

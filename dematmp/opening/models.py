@@ -334,6 +334,8 @@ class OpenedFile(models.Model):
     key = models.CharField(max_length=200)
     verdict = models.CharField("antivirus", max_length=12, choices=list(VERDICTS.items()), default="pending")
     verdict_detail = models.CharField(max_length=200, blank=True, default="")
+    engine = models.CharField("antivirus et signatures", max_length=300, blank=True, default="")
+    scanned_at = models.DateTimeField("analysé le", null=True, blank=True)
     signature = models.JSONField("signatures", null=True, blank=True)
     decision = models.CharField(
         "décision", max_length=12, choices=list(FILE_DECISIONS.items()), blank=True, default=""
@@ -342,7 +344,6 @@ class OpenedFile(models.Model):
     decided_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     decided_at = models.DateTimeField("décidé le", null=True, blank=True)
     done_at = models.DateTimeField(null=True, blank=True)
-    tries = models.PositiveSmallIntegerField("essais", default=0)
 
     class Meta:
         ordering = ["index"]

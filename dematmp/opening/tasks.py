@@ -11,9 +11,12 @@ from django.utils import timezone
 
 from dematmp.audit.rows import each_row
 from dematmp.consultations.models import Consultation
+from dematmp.opening import scanning
 from dematmp.opening.keys import remind
 from dematmp.opening.models import OpeningSession
 from dematmp.opening.rehearsals import conclude, prepare, unconcluded, unprepared
+from storage.antivirus import current_engines
+from storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +53,27 @@ def prepare_twin(consultation_id: int) -> None:
 def sweep() -> None:
     """Resume the openings and rehearsals that a lost task or a killed process left unfinished."""
     each_row(OpeningSession.objects.unfinished().values_list("pk", flat=True), unseal_session)
+    each_row(scanning.awaiting().order_by("pk").values_list("pk", flat=True)[:50], scan_opened)
     each_row([twin.pk for twin in unprepared()], prepare_twin)
     each_row(unconcluded(), lambda session: conclude(session, now=timezone.now()))
+
+
+@shared_task
+def scan_opened(file_id: int) -> None:
+    """Scan one opened file; an antivirus or a store that does not answer leaves it for the next sweep."""
+    try:
+        scanning.scan_again(file_id, now=timezone.now())
+    except StorageError:
+        return
+
+
+@shared_task
+def rescan() -> None:
+    """After an update of the signatures, what was opened lately is scanned again."""
+    engines = current_engines()
+    if engines:
+        outdated = scanning.outdated(engines, now=timezone.now()).order_by("pk").values_list("pk", flat=True)
+        each_row(outdated[:500], scan_opened)
 
 
 @shared_task

@@ -6,17 +6,12 @@ This module is the only place where a plaintext, a share or an EK exists on the 
 """
 
 import hashlib
-import json
 import logging
 import resource
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -28,6 +23,7 @@ from dematmp.opening.errors import OpeningError, ShareRefused
 from dematmp.opening.minutes import issue_pdf, write_minutes
 from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
 from dematmp.opening.rehearsals import conclude
+from dematmp.opening.scanning import detail, signature_report
 from dematmp.opening.services import list_envelopes
 from signing import errors as signing_errors
 from signing.ceremony import parse_record
@@ -36,7 +32,6 @@ from signing.envelope import Ids, check_ids, open_ek, unseal_blocks, unseal_clos
 from signing.keys import open_with, public_key
 from signing.manifest import FileDigest
 from signing.sharing import quorum_seed, session_info
-from signing.validation import FILE_LIMIT, unreadable, validate_isolated
 from storage.antivirus import ScanSession, State, Verdict, open_session
 from storage.errors import AntivirusUnavailable, ScanFailed, StoreUnavailable
 from storage.stores import object_store
@@ -62,8 +57,8 @@ def unseal_all(session: OpeningSession, *, workers: int = 1) -> None:
     """Open what is to be opened, then write the minutes. May run twice, may be killed anywhere.
 
     `workers` envelopes are opened at a time, each in a thread with its own database connection; with one,
-    in the caller's. Raises ShareRefused (the session then waits for a true share), AntivirusUnavailable,
-    StoreUnavailable (retried).
+    in the caller's. Raises ShareRefused (the session then waits for a true share), StoreUnavailable
+    (retried).
     """
     if session.released_at is None:
         raise OpeningError("La clé de la plateforme n'a pas été libérée.")
@@ -125,11 +120,11 @@ def _open_or_note(session: OpeningSession, row: OpenedEnvelope, halves: Halves) 
     """Open one envelope. A fault of ours never stops the others: it is noted, and tried again.
 
     After MAX_TRIES the envelope is closed with its incident and its EK in the minutes: whoever finds its
-    objects again can still open it. Raises AntivirusUnavailable and StoreUnavailable, which stop everything.
+    objects again can still open it. Raises StoreUnavailable, which stops everything.
     """
     try:
         _open_envelope(session, row, halves)
-    except (AntivirusUnavailable, StoreUnavailable):
+    except StoreUnavailable:
         raise
     except Exception as fault:
         log.exception("pli %s", row.envelope.uuid)
@@ -303,6 +298,31 @@ class _Tee:
             yield block
 
 
+def _plaintext(row: OpenedEnvelope, file: OpenedFile, ek: bytes, header: bytes) -> Iterator[bytes]:
+    sealed = object_store().open(f"{row.envelope.prefix}/{file.index}.cob")
+    return unseal_blocks(ek, header, file.index, sealed)
+
+
+def _stored(file: OpenedFile, plaintext: Callable[[], Iterator[bytes]]) -> tuple[_Tee, Verdict | None]:
+    """The plaintext, scanned while it is stored; no verdict when the antivirus is away: no opening waits."""
+    try:
+        scan = open_session()
+    except AntivirusUnavailable:
+        scan = None
+    if scan is not None:
+        try:
+            tee = _Tee(plaintext(), scan)
+            object_store().put_stream(file.key, tee)
+            return tee, scan.finish()
+        except (ScanFailed, AntivirusUnavailable):
+            pass  # it stopped in the middle: the file is stored anew, and scanned later
+        finally:
+            scan.close()
+    tee = _Tee(plaintext())
+    object_store().put_stream(file.key, tee)
+    return tee, None
+
+
 def _open_file(
     session: OpeningSession,
     row: OpenedEnvelope,
@@ -312,40 +332,26 @@ def _open_file(
     expected: FileDigest,
 ) -> None:
     store = object_store()
-    scan = open_session()
-    try:
-        sealed = store.open(f"{row.envelope.prefix}/{file.index}.cob")
-        tee = _Tee(unseal_blocks(ek, header, file.index, sealed), scan)
-        store.put_stream(file.key, tee)
-        verdict = scan.finish()
-    except ScanFailed as failed:
-        # The antivirus is there and fails on this file: not for ever, and never called clean.
-        file.tries += 1
-        OpenedFile.objects.filter(pk=file.pk).update(tries=file.tries)
-        if file.tries < MAX_TRIES:
-            raise
-        verdict = Verdict(State.UNSCANNABLE, f"l'antivirus n'a pas pu l'analyser : {failed}")
-        tee = _Tee(
-            unseal_blocks(ek, header, file.index, store.open(f"{row.envelope.prefix}/{file.index}.cob"))
-        )
-        store.put_stream(file.key, tee)
-    finally:
-        scan.close()
+    tee, verdict = _stored(file, lambda: _plaintext(row, file, ek, header))
     if (tee.size, tee.digest.hexdigest()) != (expected.size, expected.sha256):
         store.delete(file.key)
         raise signing_errors.ManifestRefused(f"Le fichier {file.index} n'a pas l'empreinte annoncée.")
     # The plaintext is stored but not served: `done_at` is set with its verdict, in one transaction with the
     # journal.
     signature = None
-    if verdict.state in (State.CLEAN, State.NOT_SCANNED) and file.name.lower().endswith(".pdf"):
-        signature = _signatures(session, row, file)
+    if verdict and verdict.state in (State.CLEAN, State.NOT_SCANNED) and file.name.lower().endswith(".pdf"):
+        file.size = tee.size
+        signature = signature_report(file)
+    said = str(verdict.state) if verdict else "pending"
     now = timezone.now()
     with transaction.atomic():
         changed = OpenedFile.objects.filter(pk=file.pk, done_at=None).update(
             size=tee.size,
             sha256=tee.digest.hexdigest(),
-            verdict=str(verdict.state),
-            verdict_detail=(f"{verdict.name} {verdict.engine}").strip()[:200],
+            verdict=said,
+            verdict_detail=detail(verdict) if verdict else "",
+            engine=verdict.engine[:300] if verdict else "",
+            scanned_at=now if verdict else None,
             signature=signature,
             done_at=now,
         )
@@ -356,26 +362,8 @@ def _open_file(
                     "session": str(session.uuid),
                     "envelope": str(row.envelope.uuid),
                     "file": file.index,
-                    "verdict": str(verdict.state),
+                    "verdict": said,
                 },
                 consultation=session.consultation.uuid,
                 now=now,
             )
-
-
-def _signatures(session: OpeningSession, row: OpenedEnvelope, file: OpenedFile) -> dict[str, object]:
-    """The report on a PDF's signatures at the deposit's time, made in a bounded subprocess."""
-    if file.size > FILE_LIMIT:
-        return unreadable("Fichier trop volumineux pour être analysé.").as_dict()
-    bid = row.envelope.attempt.bid
-    at: datetime = bid.token_at or bid.received_at
-    with tempfile.TemporaryDirectory(prefix="dematmp-signature-") as folder:
-        path = Path(folder) / "document.pdf"
-        with path.open("wb") as out:
-            for block in object_store().open(file.key):
-                out.write(block)
-        trust = [Path(each) for each in settings.SIGNATURE_TRUST]
-        report = validate_isolated(path, at=at, trust=trust).as_dict()
-    # PostgreSQL's JSON has no U+0000, which a hostile certificate may bear.
-    said = json.loads(json.dumps(report).replace("\\u0000", "\\ufffd"))
-    return dict(said)

@@ -142,9 +142,13 @@ STORAGES = {
 OBJECT_STORE = parse_object_store(
     env.str("DEMATMP_OBJECT_STORE", default=f"folder://{(STATE_DIR / 'objects').as_posix()}")
 )
-# tcp://host:port, unix:///path, or the explicit word "none": files are then labelled "non analysé", never
-# "sain".
+# tcp://host:port or unix:///path, several with commas (the least busy is asked), or the explicit word "none":
+# files are then labelled "non analysé", never "sain".
 ANTIVIRUS_URL = env.str("DEMATMP_ANTIVIRUS_URL", default="")
+# How many of them, of different signature bases, must agree that a file is clean.
+ANTIVIRUS_AGREE = env.int("DEMATMP_ANTIVIRUS_AGREE", default=1)
+# After each update of the signatures, what was received or opened in these last days is scanned again.
+RESCAN_DAYS = env.int("DEMATMP_RESCAN_DAYS", default=7)
 # Ordered RFC 3161 authorities; "embedded" is this platform's own, never called qualified.
 TSA_URLS = env.list("DEMATMP_TSA_URLS", default=["embedded"])
 # PEM files of the authorities behind the addresses above; the embedded one needs none.
@@ -220,6 +224,8 @@ CELERY_BEAT_SCHEDULE = {
     "journal-client-code": {"task": "dematmp.web.tasks.journal_client_code", "schedule": schedule(60.0)},
     "sweep-mails": {"task": "dematmp.mails.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-documents": {"task": "dematmp.consultations.tasks.sweep", "schedule": schedule(15.0)},
+    "rescan-documents": {"task": "dematmp.consultations.tasks.rescan", "schedule": schedule(3600.0)},
+    "rescan-opened": {"task": "dematmp.opening.tasks.rescan", "schedule": schedule(3600.0)},
     "pad-journal": {"task": "dematmp.consultations.tasks.pad_journal", "schedule": schedule(15.0)},
     "purge-trials": {"task": "dematmp.bids.tasks.purge_trials", "schedule": schedule(3600.0)},
     "expire-uploads": {"task": "dematmp.bids.tasks.expire_uploads", "schedule": schedule(3600.0)},

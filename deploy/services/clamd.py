@@ -22,15 +22,18 @@ _SHIPPED = Path(__file__).resolve().parents[1] / "clamav" / "clamd.conf"
 
 
 class Clamd(Service):
-    """The settings shipped in deploy/clamav; `stream` is StreamMaxLength, `without` the lines left out."""
+    """The settings shipped in deploy/clamav.
+
+    `stream` is StreamMaxLength, `without` the lines left out, `also` bytes that this base knows besides.
+    """
 
     name = "ClamAV"
     programs = ("clamd",)
     packages = ("clamav-daemon",)
 
-    def __init__(self, *, stream: str = "2000M", without: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, stream: str = "2000M", without: tuple[str, ...] = (), also: bytes = b"") -> None:
         super().__init__()
-        self.stream, self.without = stream, without
+        self.stream, self.without, self.also = stream, without, also
 
     def _start(self) -> None:
         for name in ("db", "log", "tmp"):
@@ -38,6 +41,8 @@ class Clamd(Service):
         digest = hashlib.md5(EICAR, usedforsecurity=False).hexdigest()
         (self.folder / "db" / "test.hdb").write_text(f"{digest}:{len(EICAR)}:Eicar-Test-Signature\n")
         (self.folder / "db" / "test.ndb").write_text(f"Eicar-Test-Marker:0:*:{EICAR.hex()}\n")
+        if self.also:
+            (self.folder / "db" / "also.ndb").write_text(f"Test-Also:0:*:{self.also.hex()}\n")
         (port,) = free_ports(1)
         conf = self.folder / "clamd.conf"
         shipped = [

@@ -50,7 +50,7 @@ function inspectName(file, { name, original, kind, limit }) {
     notes.push(warn("name.looks-like-offer", text));
   }
   if (file.size > 2 * 1024 ** 3) {
-    notes.push(warn("file.over-antivirus", "Au-delà de 2 Go, l'antivirus ne peut pas analyser un fichier."));
+    notes.push(warn("file.over-antivirus", "Au-delà de 2 Go, l'antivirus n'analyse pas un fichier, sauf une archive, dont il analyse chaque pièce de moins de 2 Go."));
   }
   return notes;
 }

@@ -12,8 +12,10 @@ from dematmp.audit.models import Entry
 from dematmp.consultations import errors, exchanges, services
 from dematmp.consultations.documents import add_version, read_all, scan_version
 from dematmp.consultations.models import Consultation, Document, Follower
+from dematmp.consultations.tasks import rescan
 from dematmp.mails.models import Mail
 from deploy.services.clamd import EICAR, Clamd
+from storage.stores import object_store
 from tests.world import World
 
 
@@ -132,3 +134,32 @@ def test_the_link_of_a_mail_stops_the_messages_and_a_forged_one_does_not(
 def test_a_page_answers_a_head_request(world: World, client: Client) -> None:
     consultation = world.publish()
     assert client.head(reverse("consultation", kwargs={"consultation": consultation.uuid})).status_code == 200
+
+
+def test_later_signatures_withdraw_a_piece_and_tell_who_follows(
+    world: World, clamd: Clamd, settings: Settings, client: Client
+) -> None:
+    settings.ANTIVIRUS_URL = f"{clamd.url}#hier"
+    consultation = world.publish()
+    exchanges.follow(consultation, email="suit@example.fr", now=timezone.now())
+    piece = Document.objects.filter(consultation=consultation).order_by("pk").first()
+    assert piece is not None
+    version = piece.served
+    assert version is not None
+    address = reverse("piece", args=[consultation.uuid, version.uuid])
+    assert client.get(address).status_code == 200
+    Mail.objects.all().delete()
+    whole = b"".join(object_store().open(version.key))
+    with Clamd(also=whole[:40]) as learned:
+        settings.ANTIVIRUS_URL = f"{learned.url}#demain"
+        rescan()
+    assert client.get(address).status_code == 409
+    assert set(Mail.objects.values_list("to", flat=True)) == {"suit@example.fr", world.agent.email}
+    settings.ANTIVIRUS_URL = f"{clamd.url}#apres-demain"
+    rescan()
+    assert client.get(address).status_code == 200, "it was a false alarm"
+    kinds = Entry.objects.order_by("index").values_list("kind", flat=True)
+    assert [each for each in kinds if each.startswith("document-")][-2:] == [
+        "document-withdrawn",
+        "document-version",
+    ]

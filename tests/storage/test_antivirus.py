@@ -1,15 +1,25 @@
 """What a real clamd says, and an honest word for what it could not scan."""
 
+import bz2
+import gzip
 import io
+import lzma
+import os
 import subprocess
+import tarfile
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from pytest_django.fixtures import Settings
 
 from deploy.services.clamd import EICAR, Clamd
-from storage.antivirus import State, scan
+from storage.antivirus import Panel, State, scan, scan_with
+from storage.checks import antivirus_honest
+from storage.clamd import load
 from storage.errors import AntivirusUnavailable
 
 
@@ -22,6 +32,15 @@ def zipped(data: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.bin", data)
+    return out.getvalue()
+
+
+def tarred(data: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        info = tarfile.TarInfo("a.bin")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
     return out.getvalue()
 
 
@@ -50,10 +69,99 @@ def test_it_is_found_inside_an_archive(antivirus: None) -> None:
     assert scan([zipped(EICAR)]).state is State.INFECTED
 
 
-def test_an_archive_that_the_engine_does_not_unpack_is_not_called_clean(
-    antivirus: None, tmp_path: Path
+def test_what_the_engine_does_not_unpack_is_unpacked_and_scanned(antivirus: None, tmp_path: Path) -> None:
+    verdict = scan([zip64(EICAR * 50, tmp_path)])
+    assert verdict.state is State.INFECTED
+    assert "a.bin" in verdict.name
+    assert scan([zip64(b"bonjour" * 500, tmp_path)]).state is State.CLEAN
+
+
+@pytest.mark.parametrize("wrap", [zipped, gzip.compress, lzma.compress, bz2.compress, tarred])
+def test_it_is_found_in_what_hides_it_from_the_engine(
+    antivirus: None, tmp_path: Path, wrap: Callable[[bytes], bytes]
 ) -> None:
-    assert scan([zip64(EICAR * 50, tmp_path)]).state is State.UNSCANNABLE
+    """A ZIP64 in another archive, whose compression hides its structures from who reads the stream."""
+    assert scan([wrap(wrap(zip64(EICAR * 50, tmp_path)))]).state is State.INFECTED
+    assert scan([wrap(wrap(zip64(b"bonjour" * 500, tmp_path)))]).state is State.CLEAN
+
+
+def test_more_members_than_the_engine_reads_are_scanned_by_us(antivirus: None) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for index in range(10_100):
+            archive.writestr(f"{index}.txt", b"x")
+        archive.writestr("last.bin", EICAR * 50)
+    assert scan([out.getvalue()]).state is State.INFECTED
+
+
+def test_too_many_archives_in_one_another_are_not_called_clean(antivirus: None) -> None:
+    data = b"bonjour"
+    for _ in range(25):
+        data = zipped(data)
+    verdict = scan([data])
+    assert verdict.state is State.UNSCANNABLE
+    assert "les unes dans les autres" in verdict.name
+
+
+def test_a_bomb_stops_at_its_limit(antivirus: None, tmp_path: Path) -> None:
+    """A thousand times its size: unpacked no further than the floor of the ratio, in flat memory."""
+    with (tmp_path / "a.bin").open("wb") as out:
+        out.truncate(2 * 1024**3)
+    subprocess.run(["zip", "-q", "-fz", "a.zip", "a.bin"], cwd=tmp_path, check=True)
+    verdict = scan([(tmp_path / "a.zip").read_bytes()])
+    assert verdict.state is State.UNSCANNABLE
+    assert "sans mesure" in verdict.name
+
+
+def test_a_damaged_archive_of_the_kind_is_not_called_clean(antivirus: None, tmp_path: Path) -> None:
+    data = bytearray(zip64(b"bonjour" * 5000, tmp_path))
+    data[86:100] = bytes(14)
+    assert scan([bytes(data)]).state is State.UNSCANNABLE
+    assert scan([bytes(data[: len(data) // 2])]).state is State.UNSCANNABLE
+
+
+def test_a_locked_member_of_the_kind_is_not_called_clean(antivirus: None, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"secret" * 100)
+    subprocess.run(["zip", "-q", "-fz", "-P", "x", "a.zip", "a.txt"], cwd=tmp_path, check=True)
+    assert scan([(tmp_path / "a.zip").read_bytes()]).state is State.UNSCANNABLE
+
+
+ODD = b"connu de la seconde base seulement"
+
+
+def test_two_bases_must_agree_that_it_is_clean(clamd: Clamd, settings: Settings) -> None:
+    with Clamd(also=ODD) as second:
+        settings.ANTIVIRUS_URL = f"{clamd.url}#une, {second.url}#deux"
+        settings.ANTIVIRUS_AGREE = 2
+        assert scan([b"bonjour"]).state is State.CLEAN
+        verdict = scan([ODD])
+        assert verdict.state is State.INFECTED
+        assert "une autre base ne trouve rien" in verdict.name
+        assert "#une" in verdict.engine
+        assert "#deux" in verdict.engine
+        settings.ANTIVIRUS_URL = f"{clamd.url}#une, {second.url}#une"
+        with pytest.raises(AntivirusUnavailable, match="exigées"):
+            scan([b"bonjour"])
+        assert [each.id for each in antivirus_honest(None)] == ["storage.E005"]
+    settings.ANTIVIRUS_URL = f"{clamd.url}#une, {second.url}#deux"
+    with pytest.raises(AntivirusUnavailable):
+        scan([b"bonjour"])
+
+
+def test_the_least_busy_is_asked_and_a_dead_one_is_passed_over(clamd: Clamd, settings: Settings) -> None:
+    with Clamd(also=ODD) as second:
+        settings.ANTIVIRUS_URL = f"tcp://127.0.0.1:9 {clamd.url} {second.url}"
+        busy = [
+            Thread(target=scan_with, args=(Panel([clamd.url]), [os.urandom(1024**2)] * 150)) for _ in range(3)
+        ]
+        for each in busy:
+            each.start()
+        while load(clamd.url) <= load(second.url) and any(each.is_alive() for each in busy):
+            time.sleep(0.02)  # clamd counts a file once it has received it
+        assert any(each.is_alive() for each in busy)
+        assert scan([ODD]).state is State.INFECTED, "the busy one does not know it"
+        for each in busy:
+            each.join()
 
 
 def test_an_encrypted_archive_is_not_called_clean(antivirus: None, tmp_path: Path) -> None:
