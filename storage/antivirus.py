@@ -28,6 +28,7 @@ class ScanSession:
         self._head = b""
         self._watch = Zip64Watch()
         self._aside: IO[bytes] | None = None
+        self._lost = False
         self._size = 0
         self._opinions = Opinions(panel) if panel else None
 
@@ -57,9 +58,9 @@ class ScanSession:
             if self._size > ARCHIVE_BYTES:
                 raise OSError
             self._aside.write(block)
-        except OSError:  # no room: it is then judged by what the antivirus sees alone
+        except OSError:  # no room: never called clean, for nobody looked inside
             self._aside.close()
-            self._aside = None
+            self._aside, self._lost = None, True
 
     def finish(self) -> Verdict:
         """The verdict. Raises ScanFailed, AntivirusUnavailable."""
@@ -73,6 +74,8 @@ class ScanSession:
             inside = scan_members(self._aside, self._panel, everything=gave_up)
             if inside is not None:
                 return Verdict(inside.state, inside.name, inside.engine or verdict.engine)
+        elif verdict.state is State.CLEAN and self._lost:
+            return Verdict(State.UNSCANNABLE, "archive trop volumineuse pour être dépliée", verdict.engine)
         elif verdict.state is State.CLEAN and self._watch.found:
             return Verdict(State.UNSCANNABLE, "archive ZIP64, que l'antivirus ne déplie pas", verdict.engine)
         return verdict

@@ -57,6 +57,7 @@ class S3Store:
         deposits: str = "",
         public: str = "",
         direct: bool = True,
+        ca: str = "",
     ) -> None:
         self.bucket, self.deposits = bucket, deposits or bucket
         self.direct = (public or endpoint).rstrip("/") if direct else ""
@@ -68,6 +69,7 @@ class S3Store:
             aws_access_key_id=access_key,
             aws_secret_access_key=secret_key,
             region_name=region,
+            verify=ca or None,
             config=Config(
                 signature_version="s3v4",
                 connect_timeout=5,

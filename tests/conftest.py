@@ -56,6 +56,12 @@ def ceph() -> Iterator[Service]:
 
 
 @pytest.fixture(scope="session")
+def ceph_tls() -> Iterator[Service]:
+    """The same engine over TLS, with a certificate of its own: boto3 then writes other requests."""
+    yield from _running(Ceph(tls=True))
+
+
+@pytest.fixture(scope="session")
 def clamd() -> Iterator[Service]:
     yield from _running(Clamd())
 

@@ -197,15 +197,21 @@ def _announce(version: DocumentVersion, *, before: str, now: datetime) -> None:
         tell_followers(consultation, f"La pièce « {document.title} » {what}.", now=now)
 
 
-def read(version: DocumentVersion, *, email: str = "", now: datetime) -> Iterator[bytes]:
-    """The bytes of one version, and a line in the register. Raises DocumentNotServed when it is not clean."""
+def read(
+    version: DocumentVersion, *, email: str = "", now: datetime, start: int = 0, length: int | None = None
+) -> Iterator[bytes]:
+    """The bytes of one version, and a line in the register: none for what goes on with a download.
+
+    Raises DocumentNotServed when it is not clean.
+    """
     if not version.is_served:
         raise DocumentNotServed(
             f"Le fichier « {version.name} » n'est pas servi : {version.get_verdict_display()}."
         )
     consultation = version.document.consultation
-    Withdrawal.objects.create(consultation=consultation, version=version, email=email, at=now)
-    return object_store().open(version.key)
+    if start == 0:
+        Withdrawal.objects.create(consultation=consultation, version=version, email=email, at=now)
+    return object_store().open(version.key, start, length)
 
 
 def read_all(consultation: Consultation, *, email: str = "", now: datetime) -> Iterator[bytes]:

@@ -37,8 +37,9 @@ from dematmp.web.buyer_forms import (
     VersionForm,
     draft_values,
 )
+from dematmp.web.downloads import attachment
 from dematmp.web.errors import explain
-from dematmp.web.pages import attachment, of_buyer, page_of
+from dematmp.web.pages import of_buyer, page_of
 from signing.ceremony import fingerprint
 
 _ROLES = ("agent", "validator")

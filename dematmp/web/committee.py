@@ -2,7 +2,7 @@
 
 import base64
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from django.conf import settings
 from django.contrib import messages
@@ -32,7 +32,8 @@ from dematmp.opening.models import (
 from dematmp.opening.protectors import lose_protector
 from dematmp.opening.services import present
 from dematmp.web.access import MemberRequest, holds
-from dematmp.web.pages import attachment, document, page_of
+from dematmp.web.downloads import resumable
+from dematmp.web.pages import document, page_of
 from dematmp.web.templatetags.assets import sha256_of
 from signing.ceremony import fingerprint
 from storage.stores import object_store
@@ -262,4 +263,9 @@ def opened_file(request: MemberRequest, consultation: uuid.UUID, file: uuid.UUID
     ).first()
     if found is None or not found.is_served:
         raise Http404
-    return attachment(object_store().open(found.key), name=found.name, size=found.size)
+    key = found.key
+
+    def read(start: int, length: int | None) -> Iterator[bytes]:
+        return object_store().open(key, start, length)
+
+    return resumable(request, read, name=found.name, size=found.size, sha256=found.sha256)

@@ -1,12 +1,11 @@
 """Small things that several pages need: what a person may see of a consultation, page numbers, downloads."""
 
 import uuid
-from collections.abc import Iterable
 from typing import TypeVar
 
 from django.core.paginator import Page, Paginator
 from django.db.models import Model, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.http import content_disposition_header
 
 from dematmp.accounts.models import User
@@ -38,17 +37,6 @@ def of_buyer(user: User, consultation: uuid.UUID, *roles: str) -> Consultation:
 def page_of(request: HttpRequest, rows: QuerySet[M], *, per_page: int = PER_PAGE) -> Page[M]:
     """The page asked for; a number out of range gives the nearest one."""
     return Paginator(rows, per_page).get_page(request.GET.get("page"))
-
-
-def attachment(chunks: Iterable[bytes], *, name: str, size: int | None = None) -> StreamingHttpResponse:
-    """A streamed file that the browser saves and never runs."""
-    response = StreamingHttpResponse(chunks, content_type="application/octet-stream")
-    response["Content-Disposition"] = (
-        content_disposition_header(as_attachment=True, filename=name) or "attachment"
-    )
-    if size is not None:
-        response["Content-Length"] = str(size)
-    return response
 
 
 def document(data: bytes, *, name: str, content_type: str) -> HttpResponse:

@@ -1,6 +1,7 @@
 """What anybody sees, without account nor cookie: the list, a consultation, its file, the journal."""
 
 import uuid
+from collections.abc import Iterator
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -16,8 +17,9 @@ from dematmp.consultations import documents
 from dematmp.consultations.exchanges import ask, follow, followed_by, unfollow
 from dematmp.consultations.models import Consultation, DocumentVersion
 from dematmp.web.access import anyone
+from dematmp.web.downloads import attachment, resumable
 from dematmp.web.forms import FollowForm, QuestionForm, SearchForm
-from dematmp.web.pages import attachment, page_of, published
+from dematmp.web.pages import page_of, published
 from signing.ceremony import fingerprint
 
 TIMESTAMP_QUERY = "application/timestamp-query"
@@ -103,13 +105,17 @@ def whole_file(request: HttpRequest, consultation: uuid.UUID) -> HttpResponseBas
 @require_safe
 @anyone
 def piece(request: HttpRequest, consultation: uuid.UUID, version: uuid.UUID) -> HttpResponseBase:
-    """One version of one piece; writes one line in the register of downloads."""
+    """One version of one piece, resumed after a cut; writes one line in the register of downloads."""
     found = DocumentVersion.objects.filter(
         uuid=version, document__consultation=published(consultation)
     ).first()
     if found is None:
         raise Http404
-    return attachment(documents.read(found, now=timezone.now()), name=found.name, size=found.size)
+
+    def read(start: int, length: int | None) -> Iterator[bytes]:
+        return documents.read(found, now=timezone.now(), start=start, length=length)
+
+    return resumable(request, read, name=found.name, size=found.size, sha256=found.sha256)
 
 
 # These two forms carry nobody's authority and set no cookie, hence no CSRF token.

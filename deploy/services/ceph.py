@@ -1,5 +1,6 @@
 """S3 by Ceph RGW: one monitor, one OSD in memory, one gateway; no manager."""
 
+import subprocess
 import uuid
 
 from deploy.services.process import Service, free_ports, listening
@@ -56,7 +57,7 @@ osd crush initial weight = 1
 [client.rgw]
 rgw data = {folder}/rgw
 # Without it each answer that has a body waits 40 ms for an acknowledgement.
-rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
+rgw frontends = beast {listen} tcp_nodelay=1
 rgw dns name = localhost
 rgw thread pool size = 32
 rgw num rados handles = 1
@@ -72,16 +73,16 @@ class Ceph(Service):
     patience = 0.2  # everything is in memory: nothing to save
     key, secret, bucket = "testkey", "testsecret", "dematmp"
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         super().__init__()
-        self.port = 0
+        self.port, self.tls = 0, tls
 
     def _start(self) -> None:
         for name in ("mon", "osd", "rgw", "log", "run"):
             (self.folder / name).mkdir()
         self.port, mon = free_ports(2)
         fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
-        conf = _CONF.format(folder=self.folder, fsid=fsid, osd=osd, mon=mon, port=self.port)
+        conf = _CONF.format(folder=self.folder, fsid=fsid, osd=osd, mon=mon, listen=self._listen())
         (self.folder / "ceph.conf").write_text(conf)
         self.own()
         known = ("-c", str(self.folder / "ceph.conf"))
@@ -102,17 +103,44 @@ class Ceph(Service):
         self.url = self.store_url(self.bucket)
 
     @property
+    def ca(self) -> str:
+        """The PEM file that its certificate is verified with: its own."""
+        return str(self.folder / "tls.pem") if self.tls else ""
+
+    def _listen(self) -> str:
+        if not self.tls:
+            return f"endpoint=127.0.0.1:{self.port}"
+        key = str(self.folder / "tls.key")
+        made = (
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            key,
+            "-out",
+            self.ca,
+        )
+        named = ("-subj", "/CN=rgw", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2")
+        subprocess.run(["openssl", "req", "-x509", *made, *named], check=True, capture_output=True)
+        return f"ssl_endpoint=127.0.0.1:{self.port} ssl_certificate={self.ca} ssl_private_key={key}"
+
+    @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def store_url(self, bucket: str) -> str:
         """The value of DEMATMP_OBJECT_STORE for one bucket."""
-        return f"s3://{self.key}:{self.secret}@127.0.0.1:{self.port}/{bucket}?tls=0"
+        tls = f"?tls=1&ca={self.ca}" if self.tls else "?tls=0"
+        return f"s3://{self.key}:{self.secret}@127.0.0.1:{self.port}/{bucket}{tls}"
 
     def create_bucket(self, name: str) -> None:
         """A new empty bucket."""
         import boto3
 
         access = {"aws_access_key_id": self.key, "aws_secret_access_key": self.secret}
-        client = boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1", **access)
+        client = boto3.client(
+            "s3", endpoint_url=self.endpoint, region_name="us-east-1", verify=self.ca or None, **access
+        )
         client.create_bucket(Bucket=name)

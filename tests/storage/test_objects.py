@@ -23,11 +23,11 @@ from storage.stores import parse_object_store, s3_store
 MIB = 1024 * 1024
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", "s3-tls"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "folder":
         return FolderStore(tmp_path)
-    ceph: Ceph = request.getfixturevalue("ceph")
+    ceph: Ceph = request.getfixturevalue("ceph_tls" if request.param == "s3-tls" else "ceph")
     return s3_store(parse_object_store(ceph.url))
 
 
