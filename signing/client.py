@@ -129,16 +129,24 @@ class Client:
         code = str(facts.get("code") or f"http.{answer.status_code}")
         return ServerRefused(answer.status_code, code, str(message), str(facts.get("next", "")), facts)
 
+    @staticmethod
+    def _json(answer: httpx.Response) -> object:
+        try:
+            return answer.json()
+        except ValueError as other:
+            said = "Le serveur a répondu autre chose que prévu : une page d'entretien, peut-être."
+            raise ServerRefused(answer.status_code, "http.unexpected", said, "", {}) from other
+
     def get(self, path: str) -> dict[str, object]:
-        value = self.send("GET", path).json()
+        value = self._json(self.send("GET", path))
         return value if isinstance(value, dict) else {"rows": value}
 
     def rows(self, path: str) -> list[dict[str, object]]:
-        value = self.send("GET", path).json()
+        value = self._json(self.send("GET", path))
         return value if isinstance(value, list) else []
 
     def post(self, path: str, body: object = None) -> dict[str, object]:
-        value = self.send("POST", path, body if body is not None else {}).json()
+        value = self._json(self.send("POST", path, body if body is not None else {}))
         return value if isinstance(value, dict) else {}
 
     def fetch(self, path: str) -> bytes:

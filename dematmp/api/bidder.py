@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -181,7 +182,7 @@ def put_part(
     request: HttpRequest, attempt: uuid.UUID, envelope: uuid.UUID, name: ObjectName, number: int
 ) -> dict[str, object]:
     length = request.headers.get("Content-Length", "")
-    if not length.isdigit():
+    if not re.fullmatch(r"[0-9]{1,18}", length):
         raise PartTruncated("La taille de la partie n'est pas annoncée (Content-Length).")
     now = timezone.now()
     part = attempts.receive_part(

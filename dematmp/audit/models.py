@@ -9,6 +9,8 @@ class Head(models.Model):
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     size = models.PositiveBigIntegerField("nombre d'entrées", default=0)
     note = models.TextField("point de contrôle signé", default="")
+    published_size = models.PositiveBigIntegerField("nombre d'entrées publiées", default=0)
+    published_note = models.TextField("point de contrôle publié", default="")
 
     class Meta:
         verbose_name = "tête du journal"

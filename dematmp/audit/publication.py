@@ -1,12 +1,15 @@
 """What of the journal anybody may fetch, and when (C2SP tlog-tiles).
 
-Checkpoints and tiles of hashes are public at once. A bundle of entries waits until none of its consultations
-is being prepared or still receives bids: the kinds and times of its leaves would let the public count bids.
+The public sees the checkpoint of the last minute, and no tile beyond it: each growth of the latest one would be
+a deposit. A bundle of entries waits until none of its consultations is being prepared or still receives bids: the
+kinds and times of its leaves would let the public count bids.
 """
 
 import re
 import uuid
 from collections.abc import Callable, Collection
+
+from django.db.models import F
 
 from dematmp.audit.models import Entry, Head, Tile
 from signing.tlog import bundle
@@ -14,6 +17,17 @@ from signing.tlog import bundle
 WIDTH = 256
 _PATH = re.compile(r"tile/([0-9]{1,2}|entries)/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([0-9]{1,3}))?")
 _HASH_BYTES = 32
+
+
+def publish() -> None:
+    """The latest checkpoint becomes the public one: once a minute, whatever was written meanwhile."""
+    Head.objects.filter(pk=1).update(published_size=F("size"), published_note=F("note"))
+
+
+def public_checkpoint() -> tuple[int, str]:
+    """Size and signed checkpoint that the public sees; zero and the empty text before the first ones."""
+    head = Head.objects.filter(pk=1).first()
+    return (head.published_size, head.published_note) if head else (0, "")
 
 
 def _parse(path: str) -> tuple[str, int, int] | None:
@@ -31,6 +45,8 @@ def tile_hashes(path: str) -> bytes | None:
     asked = _parse(path)
     if asked is None or asked[0] == "entries":
         return None
+    if (asked[1] * WIDTH + asked[2]) * WIDTH ** int(asked[0]) > public_checkpoint()[0]:
+        return None
     tile = Tile.objects.filter(level=int(asked[0]), index=asked[1]).first()
     hashes = bytes(tile.hashes) if tile else b""
     wanted = asked[2] * _HASH_BYTES
@@ -45,9 +61,8 @@ def entries_bundle(path: str, *, withheld: Callable[[Collection[uuid.UUID]], boo
     asked = _parse(path)
     if asked is None or asked[0] != "entries":
         return None
-    head = Head.objects.filter(pk=1).first()
     first = asked[1] * WIDTH
-    if head is None or first + asked[2] > head.size:
+    if first + asked[2] > public_checkpoint()[0]:
         return None
     rows = list(Entry.objects.filter(index__gte=first, index__lt=first + asked[2]).order_by("index"))
     if withheld({row.consultation for row in rows if row.consultation}):

@@ -6,6 +6,7 @@ from celery import shared_task
 
 from dematmp.audit.copies import copy
 from dematmp.audit.errors import AuditError
+from dematmp.audit.publication import publish
 from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -13,7 +14,8 @@ log = logging.getLogger(__name__)
 
 @shared_task
 def copy_journal() -> None:
-    """Copy what is new to the object store; what fails is tried again by the next run."""
+    """Publish the latest checkpoint, copy what is new to the store; the next run tries what failed."""
+    publish()
     try:
         copy()
     except (AuditError, StorageError) as failed:

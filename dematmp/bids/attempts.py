@@ -15,8 +15,10 @@ from django.db import IntegrityError, transaction
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.services import append, utc_text
+from dematmp.bids.clock import current
 from dematmp.bids.errors import (
     AlreadyDeposited,
+    BidError,
     EnvelopeRefused,
     LimitExceeded,
     NotOpenYet,
@@ -225,14 +227,16 @@ def open_upload(sealed: SealedObject) -> None:
     sealed.refresh_from_db(fields=["upload_id"])
 
 
-def forget_upload(sealed: SealedObject, *, now: datetime) -> PartRefused:
+def forget_upload(sealed: SealedObject, *, now: datetime) -> BidError:
     """The store dropped this unfinished upload (expired, aborted): its parts are to be sent again.
 
     What was acknowledged and is gone is written in the journal. Gives the refusal to raise.
     """
     attempt = sealed.envelope.attempt
     with transaction.atomic():
-        Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
+        locked = Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
+        if locked.finalised_at is not None:  # completed meanwhile, by the deposit itself: nothing is lost
+            return AlreadyDeposited("Ce dépôt est en cours de finalisation ou déjà final.")
         if SealedObject.objects.filter(pk=sealed.pk, completed_at=None, upload_id=sealed.upload_id).update(
             upload_id=""
         ):
@@ -249,8 +253,21 @@ def forget_upload(sealed: SealedObject, *, now: datetime) -> PartRefused:
     return PartRefused("Le stockage n'a plus le début de cet envoi : reprenez-le, il sera renvoyé en entier.")
 
 
-def mark_received(part: Part, *, now: datetime) -> Part:
-    """The bytes are safe in the store: a crash before this only costs sending the part again."""
+def _give_up(part: Part) -> None:
+    """Nothing of it was kept: another content may be announced, where no address was signed for this one.
+
+    An address signed lives a quarter of an hour: it would replace, in the store, the content acknowledged.
+    """
+    if not object_store().direct:
+        part.give_up()
+
+
+def mark_received(part: Part) -> Part:
+    """The bytes are safe in the store, now: a crash before this only costs sending the part again.
+
+    The instant is not the one at which the request began: its body may have been held back since.
+    """
+    now = current()
     if not Part.objects.filter(pk=part.pk, received_at=None).update(received_at=now):
         # Another request for the same part received it first, or was cut and gave the reservation up.
         sealed, number, sha256 = part.object, part.number, part.sha256
@@ -298,11 +315,11 @@ def receive_part(
             sha256=sha256,
         )
     except storage_errors.PartTruncated as short:
-        part.give_up()
+        _give_up(part)
         raise PartTruncated(f"La partie {number} est arrivée incomplète ; rien n'en a été gardé.") from short
     except storage_errors.ObjectMissing as gone:
         raise forget_upload(sealed, now=now) from gone
     except storage_errors.PartCorrupt as wrong:
-        part.give_up()
+        _give_up(part)
         raise PartCorrupt(f"La partie {number} est arrivée altérée ; rien n'en a été gardé.") from wrong
-    return mark_received(part, now=now)
+    return mark_received(part)

@@ -1,13 +1,15 @@
 """The one clock that decides lateness: the database's, whichever web process answered."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.db import connection
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, UnreadablePostError
 from django.utils import timezone
 
 
@@ -20,14 +22,30 @@ class Arrived:
 
 
 class Arrival:
-    """The first middleware: when a request arrived, before anything is done of it."""
+    """The first middleware: when a request arrived, whole, before anything is done of it.
+
+    A finalisation is made of a head and a body: it arrives when its last byte does, however long it is held.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.endswith("/finalise"):
+            with contextlib.suppress(UnreadablePostError, RequestDataTooBig):  # refused where it is read
+                request.body  # noqa: B018  (read and kept)
         request.arrived = Arrived(time.monotonic(), timezone.now())  # type: ignore[attr-defined]
         return self._get_response(request)
+
+
+def current() -> datetime:
+    """Now (UTC), by the clock that decides lateness."""
+    if not settings.DATABASE_CLOCK or connection.vendor != "postgresql":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
 
 
 def received(request: HttpRequest) -> datetime:
@@ -41,7 +59,4 @@ def received(request: HttpRequest) -> datetime:
     arrived: Arrived = request.arrived  # type: ignore[attr-defined]
     if not settings.DATABASE_CLOCK or connection.vendor != "postgresql":
         return arrived.at
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-    return now - timedelta(seconds=time.monotonic() - arrived.monotonic)
+    return current() - timedelta(seconds=time.monotonic() - arrived.monotonic)

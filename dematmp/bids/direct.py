@@ -66,6 +66,6 @@ def acknowledge(attempt: Attempt, sent: Sequence[Wanted], *, now: datetime) -> l
                 raise forget_upload(sealed, now=now) from gone
             if held != sealed.part_size(each.number):
                 raise PartTruncated(f"Le stockage n'a pas reçu la partie {each.number}.")
-            part = mark_received(part, now=now)
+            part = mark_received(part)
         received.append(part)
     return received

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from dematmp.audit.documents import render
@@ -101,12 +102,20 @@ def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
                     "nonce": bytes(entry.nonce).hex(),
                     "proof": prove(entry.index),
                 }
-                for entry in Entry.objects.filter(subject__in=[attempt.uuid, attempt.deposit]).order_by(
-                    "index"
-                )
+                for entry in _entries(attempt)
             ],
         },
     }
+
+
+def _entries(attempt: Attempt) -> "QuerySet[Entry]":
+    """The journal's entries on this attempt and its bid.
+
+    The deposit's id is the client's choice, hence maybe another thing's: only what is written of bids counts.
+    """
+    of_bid = Q(subject=attempt.deposit, kind__in=("deposit", "withdrawal", "timestamp"))
+    found = Entry.objects.filter(Q(subject=attempt.uuid) | of_bid, consultation=attempt.consultation.uuid)
+    return found.order_by("index")
 
 
 def _object(sealed: SealedObject) -> dict[str, object]:

@@ -28,9 +28,10 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         return self.filter(consultation__trial=True, destroyed_at=None, started_at__lt=instant)
 
     def abandoned(self, instant: datetime) -> Self:
-        """Never finalised, on consultations that closed before this instant: their parts are not kept."""
-        unfinished = self.filter(finalised_at=None, bid=None, destroyed_at=None)
-        return unfinished.exclude(consultation__deadlines__at__gte=instant)
+        """Never finalised, on consultations that closed before this instant, and idle since: not kept."""
+        unfinished = self.filter(finalised_at=None, bid=None, destroyed_at=None, started_at__lt=instant)
+        active = Part.objects.filter(received_at__gte=instant).values("object__envelope__attempt")
+        return unfinished.exclude(consultation__deadlines__at__gte=instant).exclude(pk__in=active)
 
     def being_recorded(self) -> Self:
         """Finalised by their company, every byte received, and not a bid yet: the next run completes them."""

@@ -107,6 +107,8 @@ def probe(*, now: datetime) -> Probe | None:
         deposit_canary(trial, now=now)
     except SigningError as refused:
         code = str(getattr(refused, "reason", "") or refused.code)[:60]
+    except (LookupError, TypeError, ValueError):  # the front answered, and it was not the platform
+        code = "http.unexpected"
     seconds = time.monotonic() - started
     with transaction.atomic():
         made = Probe.objects.create(at=now, succeeded=not code, seconds=seconds, code=code)

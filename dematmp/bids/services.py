@@ -35,9 +35,10 @@ def finalise(
     by: User,
     now: datetime,
 ) -> Bid:
-    """The deposit is made at `now`, the server's receive time.
+    """The deposit is made at `now`, the server's receive time, or when its last part was received if later.
 
-    The same bid comes back when it is called again.
+    A request whose body is held back while the parts arrive is thus no way to be on time. The same bid comes
+    back when it is called again.
 
     `digests` are the composite SHA-256 that the client computed, by (envelope, object name); `preflight` is
     what it said of the files before it sealed them, empty when it checked nothing.
@@ -49,9 +50,12 @@ def finalise(
     _check_complete(sealed)
     _check_digests(sealed, digests)
     said = checks.summary(preflight, files=_files(sealed))
-    Attempt.objects.filter(pk=attempt.pk, finalised_at=None).update(
-        finalised_at=now, finalised_by=by, preflight=said
-    )
+    now = max([now, *(part.received_at for each in sealed for part in each.parts.all() if part.received_at)])
+    open_still = Attempt.objects.filter(pk=attempt.pk, finalised_at=None, destroyed_at=None)
+    if not open_still.update(finalised_at=now, finalised_by=by, preflight=said):
+        attempt.refresh_from_db()
+        if attempt.finalised_at is None:  # its parts were effaced, long after it was abandoned
+            raise _lost(attempt, sealed, now=now)
     # The instant is kept: after a crash from here the sweep makes this deposit, received at that instant.
     return complete(attempt, now=now)
 
@@ -64,8 +68,8 @@ def complete(attempt: Attempt, *, now: datetime) -> Bid:
     sealed = _sealed(attempt)
     try:
         _complete_objects(sealed, now=now)
-    except (storage_errors.PartTruncated, storage_errors.ObjectMissing) as lost:
-        raise _lost(attempt, sealed, now=now) from lost
+    except _ObjectsLost as lost:
+        raise _lost(attempt, lost.sealed, now=now) from lost
     # Every byte is in the store: a crash from here is finished by the next run.
     with transaction.atomic():
         locked = Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
@@ -93,12 +97,23 @@ def _files(sealed: list[SealedObject]) -> dict[uuid.UUID, int]:
     return counts
 
 
-def _lost(attempt: Attempt, sealed: list[SealedObject], *, now: datetime) -> Incomplete:
-    """The store lost bytes that were acknowledged: it is written in the journal, and they are asked for."""
-    store = object_store()
-    gone = [each for each in sealed if each.completed_at is None and not store.exists(each.key)]
+class _ObjectsLost(Exception):
+    """The store no longer has what it acknowledged of these objects."""
+
+    def __init__(self, sealed: list[SealedObject]) -> None:
+        super().__init__(len(sealed))
+        self.sealed = sealed
+
+
+def _lost(attempt: Attempt, gone: list[SealedObject], *, now: datetime) -> Incomplete:
+    """Bytes that were acknowledged are no more in the store: journalled, and asked for again.
+
+    The other objects of the deposit keep their parts.
+    """
     with transaction.atomic():
         locked = Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
+        if Bid.objects.filter(attempt=attempt).exists():
+            return Incomplete("Ce dépôt vient d'être enregistré par ailleurs : finalisez de nouveau.")
         for each in gone:
             each.parts.all().delete()
             SealedObject.objects.filter(pk=each.pk).update(upload_id="")
@@ -117,8 +132,8 @@ def _lost(attempt: Attempt, sealed: list[SealedObject], *, now: datetime) -> Inc
             finalised_at=None, finalised_by=None, preflight={}, destroyed_at=None
         )
     return Incomplete(
-        f"Offre pas encore déposée : le stockage a perdu {len(gone)} objet(s) qu'il avait reçus. "
-        "L'incident est inscrit au journal."
+        f"Offre pas encore déposée : le stockage n'a plus {len(gone)} objet(s) qu'il avait reçu(s). "
+        "L'incident est inscrit au journal ; renvoyez-les, puis finalisez."
     )
 
 
@@ -150,16 +165,20 @@ def _check_digests(sealed: list[SealedObject], digests: Mapping[tuple[uuid.UUID,
 
 def _complete_objects(sealed: list[SealedObject], *, now: datetime) -> None:
     store = object_store()
+    lost: list[SealedObject] = []
     for each in sealed:
         if each.completed_at is None:
             parts, digest = _parts(each)
-            store.complete(
-                each.key,
-                each.upload_id,
-                [StoredPart(part.number, each.part_size(part.number), part.sha256) for part in parts],
-            )
+            stored = [StoredPart(part.number, each.part_size(part.number), part.sha256) for part in parts]
+            try:
+                store.complete(each.key, each.upload_id, stored)
+            except (storage_errors.PartTruncated, storage_errors.ObjectMissing):
+                lost.append(each)
+                continue
             each.sha256, each.completed_at = digest, now
             each.save(update_fields=["sha256", "completed_at"])
+    if lost:
+        raise _ObjectsLost(lost)
     for envelope in {each.envelope.pk: each.envelope for each in sealed}.values():
         store.put(f"{envelope.prefix}/header.json", bytes(envelope.header))
         store.put(f"{envelope.prefix}/keys.bin", bytes(envelope.keys))
@@ -218,7 +237,7 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
         attempt=attempt,
         consultation=attempt.consultation,
         bidder=attempt.bidder,
-        number=f"AR-{now:%Y%m%d}-{attempt.deposit.hex[:10].upper()}",
+        number=_number(attempt.deposit, now),
         received_at=now,
         deadline=deadline,
         late=late,
@@ -240,6 +259,12 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
 
     transaction.on_commit(lambda: stamp_bid.delay(bid.pk), robust=True)
     return bid
+
+
+def _number(deposit: uuid.UUID, now: datetime) -> str:
+    """Ten digits of the deposit's id, or all of them: companies choose ids, and may choose them alike."""
+    short = f"AR-{now:%Y%m%d}-{deposit.hex[:10].upper()}"
+    return f"AR-{now:%Y%m%d}-{deposit.hex.upper()}" if Bid.objects.filter(number=short).exists() else short
 
 
 def withdraw(bid: Bid, *, by: User, now: datetime) -> None:
@@ -311,10 +336,13 @@ def destroy(attempt: Attempt, *, now: datetime) -> None:
 def expire(attempt: Attempt, *, now: datetime) -> None:
     """Delete the parts of an attempt that nobody finalised, long after the deadline. May run twice.
 
-    Its rows stay: what arrived and when is evidence. Never of an attempt whose finalisation was received.
+    Its rows stay: what arrived and when is evidence. Never of an attempt whose finalisation was received; one
+    that comes meanwhile waits for this lock, then asks for the parts again.
     """
-    if attempt.finalised_at is None and not Bid.objects.filter(attempt=attempt).exists():
-        _destroy(attempt, why="abandoned", now=now)
+    with transaction.atomic():
+        idle = Attempt.objects.select_for_update(no_key=True).filter(pk=attempt.pk, finalised_at=None).first()
+        if idle is not None and not Bid.objects.filter(attempt=idle).exists():
+            _destroy(idle, why="abandoned", now=now)
 
 
 def _destroy(attempt: Attempt, *, why: str, now: datetime) -> None:

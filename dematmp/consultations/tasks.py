@@ -29,7 +29,7 @@ def scan_document(version_id: int) -> None:
 def pad_journal() -> None:
     """Dummy entries at random times while bids are received, more of them in the last hour.
 
-    Checkpoints are public at once: without these, each growth would be a deposit.
+    A checkpoint is published each minute: without these, its growth would count the deposits of that minute.
     """
     now = timezone.now()
     if not Consultation.objects.real().receiving(now=now).exists():

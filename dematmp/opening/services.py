@@ -208,6 +208,12 @@ def unlisted(session: OpeningSession) -> bool:
     return these.exclude(lot__in=session.left_sealed).exists()
 
 
+def _left_sealed(session: OpeningSession, lot: str) -> str:
+    """Why the committee leaves this lot sealed; empty when it opens it."""
+    why = session.left_sealed.get(lot)
+    return f"{LEFT_SEALED} : {why}"[:300] if why else ""
+
+
 def list_envelopes(session: OpeningSession) -> None:
     """One row for each deposited envelope of this phase: to open, or unopened with its reason.
 
@@ -221,15 +227,15 @@ def list_envelopes(session: OpeningSession) -> None:
         for row in session.envelopes.exclude(decision="").select_related("envelope__attempt__bidder")
     }
     for row in session.envelopes.filter(state="waiting").select_related("envelope"):
-        state = states[str(row.envelope.uuid)]
-        if state != COUNTS:
-            session.envelopes.filter(pk=row.pk).update(state="unopened", reason=REASONS[state])
+        reason = REASONS.get(states[str(row.envelope.uuid)], "") or _left_sealed(session, row.envelope.lot)
+        if reason:
+            session.envelopes.filter(pk=row.pk).update(state="unopened", reason=reason)
     listed = Envelope.objects.filter(uuid__in=states, opened=None).select_related("attempt__bidder")
     for envelope in listed.filter(kind__in=kinds_so_far(session)).order_by("pk"):
         state = states[str(envelope.uuid)]
         reason = REASONS.get(state, "")
         if state == COUNTS and envelope.lot in session.left_sealed:
-            reason = f"{LEFT_SEALED} : {session.left_sealed[envelope.lot]}"[:300]
+            reason = _left_sealed(session, envelope.lot)
         elif state == COUNTS and envelope.kind not in session.kinds:
             reason = "enregistré après l'ouverture de ces enveloppes : la commission n'a pas pu en décider"
         elif state == COUNTS and session.phase:

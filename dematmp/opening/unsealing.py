@@ -186,13 +186,18 @@ def _halves(session: OpeningSession) -> dict[str, Halves]:
 
 
 def _back_to_waiting(session: OpeningSession, message: str) -> ShareRefused:
-    """Nothing was opened: this phase of the session waits for shares again. A stale run changes nothing."""
+    """Nothing was opened: this phase of the session waits for shares again. A stale run changes nothing.
+
+    Its envelopes are listed anew at the next release: a lot may be left sealed meanwhile, or taken back.
+    """
     with transaction.atomic():
         locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
         if locked.phase == session.phase and locked.state == "released":
             locked.released_at = locked.released_by = None
             locked.problem, locked.releases = message, locked.releases[:-1]
             locked.save(update_fields=["released_at", "released_by", "problem", "releases"])
+            unopened = locked.envelopes.filter(state__in=("waiting", "unopened"), ek="", decision="")
+            unopened.filter(envelope__kind__in=locked.kinds).delete()
     return ShareRefused(message)
 
 

@@ -11,8 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_authority
-from dematmp.audit.publication import entries_bundle, tile_hashes
-from dematmp.audit.services import checkpoint
+from dematmp.audit.publication import entries_bundle, public_checkpoint, tile_hashes
 from dematmp.consultations import documents
 from dematmp.consultations.exchanges import ask, follow, followed_by, unfollow
 from dematmp.consultations.models import Consultation, DocumentVersion
@@ -179,7 +178,7 @@ def accessibility(request: HttpRequest) -> HttpResponse:
 def journal(request: HttpRequest) -> HttpResponse:
     """The journal's latest checkpoint and how to check it."""
     context = {
-        "checkpoint": checkpoint(),
+        "checkpoint": public_checkpoint()[1],
         "key": journal_signer().verifier_key,
         "site_url": settings.SITE_URL,
     }
@@ -192,7 +191,7 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
     """The C2SP tlog-tiles layout: checkpoint, key, ca.pem, tile/L/N[.p/W], tile/entries/N[.p/W]."""
     data: bytes | None
     if path == "checkpoint":
-        data = checkpoint().encode()
+        data = public_checkpoint()[1].encode()
     elif path == "key":
         data = f"{journal_signer().verifier_key}\n".encode()
     elif path == "ca.pem":

@@ -1,5 +1,7 @@
 """A key for each lot: what the committee leaves sealed needs no share and opens with none."""
 
+import base64
+import contextlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,12 +19,15 @@ from dematmp.consultations import services
 from dematmp.consultations.errors import WrongStep
 from dematmp.consultations.models import Consultation
 from dematmp.opening.decisions import decide, leave_sealed, next_phase, take_back, to_decide
-from dematmp.opening.errors import AlreadyReleased, CeremonyRefused, DecisionRefused
+from dematmp.opening.errors import AlreadyReleased, CeremonyRefused, DecisionRefused, ShareRefused
 from dematmp.opening.keys import start_ceremony
 from dematmp.opening.models import OpeningSession, SessionShare
+from dematmp.opening.unsealing import unseal_all
 from signing.ceremony import MAX_KEYS, parse_record
 from signing.client import EnvelopePlan, ServerRefused
 from signing.envelope import Source
+from signing.keys import seal_to
+from signing.sharing import session_info
 from tests.opening.test_phases import open_phase
 from tests.world import World, client
 
@@ -253,3 +258,45 @@ def test_only_the_member_named_for_it_deals(world: World) -> None:
         start_ceremony(
             made, members=world.members, threshold=2, dealer=outsider, by=world.agent, now=timezone.now()
         )
+
+
+@pytest.mark.parametrize("per_lot", [False, True])
+def test_a_lot_left_sealed_after_a_false_share_stays_sealed(
+    world: World, tmp_path: Path, per_lot: bool
+) -> None:
+    """The false share put the session back to waiting, with its envelopes already listed."""
+    made = world.publish(world.draft(keys_per_lot=per_lot), closes_in=timedelta(hours=1))
+    for lot in ("1", "2"):
+        world.deposit(made, tmp_path / lot, lot=lot)
+    assert made.deadline is not None
+    with time_machine.travel(made.deadline + timedelta(seconds=1), tick=True):
+        world.share(made, 0)
+        session = OpeningSession.objects.get()
+        ident, public = str(session.uuid), bytes(session.public_key)
+        false = [
+            {
+                "kind": name,
+                "index": 2,
+                "sealed": base64.b64encode(seal_to(public, bytes(33), session_info(ident, name, 2))).decode(),
+            }
+            for name in session.key_names
+        ]
+        liar = client(world.members[1], world.buyer)
+        liar.post(f"/openings/{ident}/shares", {"shares": false})
+        liar.post(f"/openings/{ident}/open")
+        session = OpeningSession.objects.get()
+        with contextlib.suppress(ShareRefused):
+            unseal_all(session)
+        session = OpeningSession.objects.get()
+        assert session.state == "waiting"
+        leave_sealed(session, lot="2", reason="lot sans suite", by=world.members[0], now=timezone.now())
+        world.share(made, 0)
+        world.share(made, 1)
+        client(world.members[0], world.buyer).post(f"/openings/{ident}/open")
+        session = OpeningSession.objects.get()
+        if session.finished_at is None:
+            unseal_all(session)
+        found = envelopes(session)
+        assert {lot: found["offre", lot] for lot in ("1", "2")} == {"1": "opened", "2": "unopened"}
+        said = json.loads(bytes(OpeningSession.objects.get().minutes or b""))["envelopes"]
+        assert not [each for each in said if each["lot"] == "2" and each.get("ek")]
