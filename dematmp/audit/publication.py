@@ -1,8 +1,8 @@
 """What of the journal anybody may fetch, and when (C2SP tlog-tiles).
 
-The public sees the checkpoint of the last minute, and no tile beyond it: each growth of the latest one would be
-a deposit. A bundle of entries waits until none of its consultations is being prepared or still receives bids: the
-kinds and times of its leaves would let the public count bids.
+The public sees the checkpoint of the last minute, and no tile beyond it: each growth of the latest one would
+be a deposit. A bundle of entries waits until none of its consultations is being prepared or still receives
+bids: the kinds and times of its leaves would let the public count bids.
 """
 
 import re

@@ -237,7 +237,7 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
         attempt=attempt,
         consultation=attempt.consultation,
         bidder=attempt.bidder,
-        number=_number(attempt.deposit, now),
+        number=_number(attempt.deposit, now, entry=appended.entry.index),
         received_at=now,
         deadline=deadline,
         late=late,
@@ -261,10 +261,10 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
     return bid
 
 
-def _number(deposit: uuid.UUID, now: datetime) -> str:
-    """Ten digits of the deposit's id, or all of them: companies choose ids, and may choose them alike."""
+def _number(deposit: uuid.UUID, now: datetime, *, entry: int) -> str:
+    """Ten digits of the deposit's id; companies may choose ids alike: then its entry too."""
     short = f"AR-{now:%Y%m%d}-{deposit.hex[:10].upper()}"
-    return f"AR-{now:%Y%m%d}-{deposit.hex.upper()}" if Bid.objects.filter(number=short).exists() else short
+    return f"{short}-{entry}" if Bid.objects.filter(number=short).exists() else short
 
 
 def withdraw(bid: Bid, *, by: User, now: datetime) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.services
 _FILES = ["tests/bids", "tests/audit", "tests/consultations", "tests/opening"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_same_tests_pass_on_postgresql(postgres: Postgres) -> None:
     environment = {**os.environ, "DEMATMP_DATABASE_URL": postgres.url}
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST", "DEMATMP_STATE_DIR"):
