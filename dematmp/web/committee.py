@@ -18,12 +18,11 @@ from dematmp.accounts.models import Organisation, User
 from dematmp.consultations.models import Consultation, Lot
 from dematmp.consultations.queries import ConsultationQuerySet
 from dematmp.opening import rehearsals, renewals
-from dematmp.opening.closing import undecided
+from dematmp.opening.closing import undecided, unscanned
 from dematmp.opening.decisions import to_decide
 from dematmp.opening.models import (
     Ceremony,
     KeyHolder,
-    OpenedEnvelope,
     OpenedFile,
     OpeningSession,
     Protector,
@@ -38,6 +37,14 @@ from dematmp.web.templatetags.assets import sha256_of
 from signing.ceremony import fingerprint
 from storage.stores import object_store
 
+# Of one envelope, of several.
+_COUNTED = {
+    "waiting": ("à ouvrir", "à ouvrir"),
+    "opened": ("ouvert", "ouverts"),
+    "unopened": ("non ouvert", "non ouverts"),
+    "refused": ("illisible", "illisibles"),
+    "incident": ("incident technique", "incidents techniques"),
+}
 _FORMS = {
     "phrase": ("committee/new_passphrase.html", "Phrase secrète"),
     "feuille": ("committee/new_paper.html", "Feuille de secours"),
@@ -179,6 +186,7 @@ def _after(opened: OpeningSession, holders: object, user: User) -> dict[str, obj
     deciding = opened.state == "deciding"
     return {
         "undecided": len(undecided(opened)) if opened.finished_at and not opened.closed_at else 0,
+        "unscanned": unscanned(opened) if opened.finished_at and not opened.closed_at else 0,
         "undecided_envelopes": sum(1 for row in to_decide(opened) if not row.decision) if deciding else 0,
         "signatures": [(holder, signed.get(holder.user_id)) for holder, _ in rows],
         "signed": user.pk in signed,
@@ -197,10 +205,9 @@ def _envelopes(request: MemberRequest, opened: OpeningSession) -> dict[str, obje
     rows = (to_look_at if only else every).select_related("envelope__attempt__bidder", "decided_by")
     files = OpenedFile.objects.filter(opened__session=opened)
     states = opened.envelopes.order_by("state").values_list("state").annotate(count=Count("pk"))
-    labels = dict(OpenedEnvelope._meta.get_field("state").flatchoices)
     return {
         "rows": page_of(request, rows.prefetch_related("files"), per_page=50),
-        "counts": [(labels[state], count) for state, count in states],
+        "counts": [(_COUNTED[state][count > 1], count) for state, count in states],
         "to_look_at": to_look_at.count(),
         "only": only,
         "query": "voir=examiner" if only else "",
