@@ -25,6 +25,7 @@ from dematmp.bids.errors import (
     PartCorrupt,
     PartRefused,
     PartTruncated,
+    TooManyBegun,
 )
 from dematmp.bids.models import Attempt, Envelope, Part, SealedObject
 from dematmp.consultations.models import Consultation
@@ -62,7 +63,7 @@ def begin(
 ) -> Attempt:
     """Open an attempt, or give back the one that the same deposit already opened.
 
-    Late attempts are opened too (annexe 7). Raises EnvelopeRefused, LimitExceeded, NotOpenYet.
+    Late attempts are opened too (annexe 7). Raises EnvelopeRefused, LimitExceeded, TooManyBegun, NotOpenYet.
     """
     if consultation.published_at is None:
         raise NotOpenYet("Cette consultation n'est pas publiée.")
@@ -73,6 +74,13 @@ def begin(
     deposit = uuid.UUID(deposits.pop())
     if (known := _same_attempt(deposit, bidder, offers)) is not None:
         return known
+    begun = Attempt.objects.filter(consultation=consultation, bidder=bidder, finalised_at=None).count()
+    if begun >= settings.DEPOSIT_LIMITS["attempts"] and not by.email.endswith(
+        ".invalid"
+    ):  # the platform itself
+        raise TooManyBegun(
+            f"Votre entreprise a déjà {begun} dépôts commencés et non finalisés pour cette consultation."
+        )
     announced = sum(sum(offer.sizes.values()) for offer in offers)
     try:
         with transaction.atomic():

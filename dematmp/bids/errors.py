@@ -25,6 +25,14 @@ class EnvelopeRefused(BidError):
     next = "Scellez de nouveau vos fichiers pour cette consultation et ce lot."
 
 
+class TooManyBegun(BidError):
+    """A company begins deposits without end."""
+
+    code = "deposit.too-many-begun"
+    status = 409
+    next = "Reprenez l'un d'eux : aucun des octets reçus n'est perdu."
+
+
 class LimitExceeded(BidError):
     """Over the limits announced on the consultation's page."""
 

@@ -22,6 +22,7 @@ from signing.pdf import seal_pdf
 
 MAX_REFUSALS = 500  # rows kept for one attempt
 _PDF_REFUSALS = 60
+_PDF_OBJECTS = 300  # rows of the PDF; the JSON has them all
 
 
 def note_refusal(attempt: Attempt, *, code: str, message: str, now: datetime) -> None:
@@ -182,7 +183,8 @@ def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
             }
             for envelope in rows(said["envelopes"])
             for each in rows(envelope["objects"])
-        ],
+        ][:_PDF_OBJECTS],
+        "objects_count": sum(len(rows(envelope["objects"])) for envelope in rows(said["envelopes"])),
     }
     material = seal_material()
     title = "Dossier de preuve d'une tentative de dépôt"

@@ -173,6 +173,7 @@ DEPOSIT_LIMITS = {
     "envelope_bytes": env.int("DEMATMP_LIMIT_ENVELOPE_BYTES", default=20 * 1024**3),
     "files": env.int("DEMATMP_LIMIT_FILES", default=5000),
     "name_chars": 255,
+    "attempts": 200,  # begun and not finalised, of one company for one consultation
 }
 # Lateness is decided by the database's clock where it has one: web nodes may disagree by some milliseconds.
 DATABASE_CLOCK = env.bool("DEMATMP_DATABASE_CLOCK", default=True)

@@ -12,6 +12,7 @@ import pytest
 import time_machine
 from django.test import Client as Browser
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from dematmp.accounts.services import issue_token
 from dematmp.audit.models import Entry
@@ -212,3 +213,25 @@ def test_a_length_that_is_no_length_is_a_refusal(world: World, tmp_path: Path, l
     head = {"Authorization": f"Bearer {token}"}
     answer = Browser().generic("PUT", path, b"x", headers=head, CONTENT_LENGTH=length)
     assert 400 <= answer.status_code < 500
+
+
+def test_a_company_has_only_so_many_deposits_begun(
+    world: World, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it may not begin costs it nothing: those begun are resumed, and others begin theirs."""
+    monkeypatch.setitem(settings.DEPOSIT_LIMITS, "attempts", 2)
+    consultation = world.publish()
+    drafts = [world.seal(consultation, tmp_path / str(count)) for count in range(3)]
+    attempts = [
+        str(speaker.post("/attempts", attempt_body(draft, load_draft(draft)))["attempt"])
+        for speaker, draft in drafts[:2]
+    ]
+    speaker, draft = drafts[2]
+    with refused("deposit.too-many-begun"):
+        speaker.upload(draft)
+    rival, theirs = world.seal(consultation, tmp_path / "rival", rival=True)
+    assert rival.upload(theirs)
+    first, begun = drafts[0]
+    assert first.upload(begun)["attempt"] == attempts[0]
+    assert first.finalise(begun, attempts[0])["state"] == "in-time"
+    assert speaker.upload(draft)
