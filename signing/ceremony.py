@@ -9,6 +9,7 @@ import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from signing.errors import CeremonyRefused
@@ -211,6 +212,15 @@ def _names(value: object, version: str) -> dict[str, object]:
     return keys
 
 
+def _date(value: object) -> str:
+    said = text(value, CeremonyRefused, "date")
+    try:
+        datetime.fromisoformat(said)
+    except ValueError as other:
+        raise CeremonyRefused("La date de la cérémonie ne se lit pas.") from other
+    return said
+
+
 def parse_record(data: bytes) -> Record:
     """The record in these bytes, strictly. Raises CeremonyRefused, KeyRefused."""
     value = load_object(
@@ -228,6 +238,9 @@ def parse_record(data: bytes) -> Record:
     if (epoch == 1) != (previous == ""):
         raise CeremonyRefused("Une nouvelle répartition nomme celle qu'elle remplace, la première aucune.")
     dealer, twin = value.get("dealer", ""), value.get("twin", "")
+    kinds = {name: _kind_keys(each, len(holders)) for name, each in keys.items()}
+    if len({each.committee for each in kinds.values()}) != len(kinds):
+        raise CeremonyRefused("Une même clé y porte plusieurs noms : ouvrir l'un ouvrirait l'autre.")
     if version == VERSION and dealer not in {holder.member for holder in holders}:
         raise CeremonyRefused("Qui a réparti les parts n'est pas l'un des détenteurs.")
     return Record(
@@ -235,9 +248,9 @@ def parse_record(data: bytes) -> Record:
         uuid_text(value["consultation"], CeremonyRefused, "consultation"),
         integer(value["threshold"], CeremonyRefused, "threshold", low=2, high=len(holders)),
         holders,
-        {name: _kind_keys(each, len(holders)) for name, each in keys.items()},
+        kinds,
         text(value["code"], CeremonyRefused, "code"),
-        text(value["date"], CeremonyRefused, "date"),
+        _date(value["date"]),
         epoch,
         hex64(previous, CeremonyRefused, "previous") if previous else "",
         str(dealer),

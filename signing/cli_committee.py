@@ -151,7 +151,7 @@ def share(options: argparse.Namespace) -> dict[str, object]:
     client = client_of(options)
     consultation = _opening_of(client, options)
     session = client.start_opening(consultation)
-    return client.give_share(consultation, session, _seed(options))
+    return client.give_share(consultation, session, _seed(options), rehearsal=options.rehearsal)
 
 
 def open_session(options: argparse.Namespace) -> dict[str, object]:

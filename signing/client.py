@@ -74,7 +74,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """`tries` is of each call, six unless said; `timeout` in seconds."""
-        self._tries = tries
+        self._tries, self.timeout = tries, timeout
         self._http = httpx.Client(
             transport=transport,
             base_url=server.rstrip("/") + "/api/v1",
@@ -211,23 +211,25 @@ class Client:
         """Open the attempt, or resume it where the server says it stopped; returns the attempt's state."""
         state = load_draft(draft)
         attempt = self.post("/attempts", attempt_body(draft, state))
-        with Sender(self, str(attempt["attempt"]), direct=bool(attempt.get("direct"))) as sender:
-            for each in rows_of(attempt["objects"]):
-                self._upload_object(sender, draft, each, progress)
+        with Sender(
+            self, str(attempt["attempt"]), direct=bool(attempt.get("direct")), timeout=self.timeout
+        ) as sender:
+            for envelope, each in drafted(state):
+                held = _held(attempt, envelope, str(each["name"]))
+                self._upload_object(sender, draft / envelope / str(each["name"]), envelope, held, progress)
             sender.finish()
         return attempt
 
     def _upload_object(
         self,
         sender: Sender,
-        draft: Path,
-        each: Mapping[str, object],
+        path: Path,
+        envelope: str,
+        held: Mapping[int, object],
         progress: Callable[[int], None] | None,
     ) -> None:
-        envelope, name, size = str(each["envelope"]), str(each["name"]), int(str(each["size"]))
-        held = {int(str(part["number"])): part["sha256"] for part in rows_of(each["parts"])}
-        part_bytes = part_bytes_for(size)
-        with (draft / envelope / name).open("rb") as file:
+        name, part_bytes = path.name, part_bytes_for(path.stat().st_size)
+        with path.open("rb") as file:
             number = 0
             while block := file.read(part_bytes):
                 number += 1
@@ -321,6 +323,25 @@ def attempt_body(draft: Path, state: Mapping[str, object]) -> dict[str, object]:
         )
     clock = datetime.now(UTC).isoformat()
     return {"consultation": state["consultation"], "client_clock": clock, "envelopes": envelopes}
+
+
+def drafted(state: Mapping[str, object]) -> list[tuple[str, dict[str, object]]]:
+    """Envelope and object of each thing to send: what this machine sealed, whatever the server asks for."""
+    return [
+        (str(envelope["envelope"]), each)
+        for envelope in rows_of(state["envelopes"])
+        for each in rows_of(envelope["objects"])
+    ]
+
+
+def _held(attempt: Mapping[str, object], envelope: str, name: str) -> dict[int, object]:
+    """The parts of one object that the server says it has: number, SHA-256."""
+    return {
+        int(str(part["number"])): part["sha256"]
+        for each in rows_of(attempt["objects"])
+        if (each["envelope"], each["name"]) == (envelope, name)
+        for part in rows_of(each["parts"])
+    }
 
 
 def draft_bytes(draft: Path) -> int:

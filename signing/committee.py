@@ -203,10 +203,13 @@ class Committee(Client):
         """Open the session, or join the one that is open; refused before the deadline."""
         return self.post(f"/consultations/{consultation}/opening")
 
-    def give_share(self, consultation: str, session: Mapping[str, object], seed: bytes) -> dict[str, object]:
+    def give_share(
+        self, consultation: str, session: Mapping[str, object], seed: bytes, *, rehearsal: bool = False
+    ) -> dict[str, object]:
         """Check my shares against their commitments, then seal them to this session's key and send them.
 
-        Raises DeadlineNotPassed: this machine's clock is asked too, not only the server.
+        The server may serve one ceremony for another: a rehearsal's keys have no twin of their own.
+        Raises CeremonyRefused, DeadlineNotPassed: this machine's clock is asked too, not only the server.
         """
         said = self.get(f"/consultations/{consultation}/ceremony")
         deadline = datetime.fromisoformat(str(said["deadline"]))
@@ -217,6 +220,10 @@ class Committee(Client):
             )
         path = f"/consultations/{consultation}"
         record = parse_record(base64.b64decode(str(said["record"] or "")))
+        if record.consultation != consultation:
+            raise CeremonyRefused("Ces clés sont celles d'une autre consultation.")
+        if rehearsal and record.twin:
+            raise CeremonyRefused("Ces clés sont celles des vrais plis, pas celles de la répétition.")
         public = base64.b64decode(str(session["public_key"]))
         identifier, asked = str(session["session"]), session["kinds"]
         if not isinstance(asked, list):

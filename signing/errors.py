@@ -85,6 +85,12 @@ class TimestampRefused(SigningError):
     code = "timestamp.refused"
 
 
+class ClockDisagrees(TimestampRefused):
+    """A valid token of an authority whose time is far from this machine's."""
+
+    code = "timestamp.clock"
+
+
 class SignatureRefused(SigningError):
     """A PDF could not be sealed or signed."""
 

@@ -24,7 +24,7 @@ from pyhanko_certvalidator import CertificateValidator, ValidationContext
 from pyhanko_certvalidator.errors import PathError, ValidationError
 
 from signing.authority import HASHES, Authority, Response
-from signing.errors import TimestampRefused
+from signing.errors import ClockDisagrees, TimestampRefused
 
 TOKEN_LIMIT = 1024 * 1024  # bytes of a response
 SKEW = timedelta(seconds=60)
@@ -124,7 +124,7 @@ def _verified(data: bytes, digest: bytes, ca_pem: bytes, nonce: int | None, at: 
     # RFC 5652 §5.4: what is signed is the DER SET OF, not the implicit tag of the field.
     _check_signature(certificate, signer, b"\x31" + signer["signed_attrs"].dump()[1:])
     if at is not None and abs(moment - at) >= SKEW:
-        raise TimestampRefused("L'heure du jeton s'écarte de plus de 60 s de l'horloge.")
+        raise ClockDisagrees("L'heure du jeton s'écarte de plus de 60 s de l'horloge.")
     return Token(
         moment, info["serial_number"].native, info["policy"].native, certificate.subject.rfc4514_string()
     )
@@ -221,11 +221,12 @@ def request_token(
 
     Authorities in order, `timeout` seconds each, the next one asked after `hedge` seconds.
 
-    Raises TimestampRefused when nobody gave a valid one.
+    Raises TimestampRefused when nobody gave a valid one, ClockDisagrees when one of them gave another time.
     """
     nonce = secrets.randbits(63) | 1
     request = make_request(digest, nonce)
     reasons: list[str] = []
+    disagrees = False
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(authorities)))
     waiting: dict[concurrent.futures.Future[bytes], Authority | str] = {}
     queue = list(authorities)
@@ -245,8 +246,10 @@ def request_token(
                     token = verify_token(response, digest=digest, ca_pem=ca_pem, nonce=nonce, at=now)
                 except (TimestampRefused, httpx.HTTPError, OSError, ValueError) as refused:
                     reasons.append(f"{name} : {refused}")
+                    disagrees = disagrees or isinstance(refused, ClockDisagrees)
                     continue
                 return Stamp(request, response, token, name)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    raise TimestampRefused("Aucune autorité d'horodatage n'a répondu. " + " ; ".join(reasons))
+    refusal = ClockDisagrees if disagrees else TimestampRefused
+    raise refusal("Aucune autorité d'horodatage n'a donné de jeton valable. " + " ; ".join(reasons))

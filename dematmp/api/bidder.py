@@ -250,7 +250,7 @@ def deposit(request: HttpRequest, deposit: uuid.UUID) -> dict[str, object]:
 @router.post("/deposits/{deposit}/withdraw", summary="Retirer un dépôt, avant la date limite")
 def withdraw(request: HttpRequest, deposit: uuid.UUID) -> dict[str, object]:
     bid = _bid(request, deposit)
-    services.withdraw(bid, by=bearer(request).user, now=timezone.now())
+    services.withdraw(bid, by=bearer(request).user, now=received(request))
     return {"deposit": str(bid.uuid), "state": services.bid_state(bid)}
 
 

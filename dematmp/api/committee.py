@@ -13,6 +13,7 @@ from pydantic import StringConstraints
 from dematmp.api.access import bearer, doors
 from dematmp.api.public import b64
 from dematmp.audit.services import utc_text
+from dematmp.bids.clock import current
 from dematmp.consultations.models import Consultation
 from dematmp.opening import keys, services
 from dematmp.opening import protectors as protectors_room
@@ -229,9 +230,7 @@ def _session_state(session: OpeningSession) -> dict[str, object]:
 def start(request: HttpRequest, consultation: uuid.UUID) -> Status[dict[str, object]]:
     found = _ceremony(request, consultation)
     fresh = Consultation.every.get(pk=keys.consultation_of(found).pk)
-    return Status(
-        201, _session_state(services.start_session(fresh, by=bearer(request).user, now=timezone.now()))
-    )
+    return Status(201, _session_state(services.start_session(fresh, by=bearer(request).user, now=current())))
 
 
 @router.get("/openings/{session}", summary="Où en est la séance")
@@ -252,7 +251,7 @@ def give(request: HttpRequest, session: uuid.UUID, body: SharesIn) -> dict[str, 
 )
 def release(request: HttpRequest, session: uuid.UUID) -> Status[dict[str, object]]:
     found = _session(request, session)
-    return Status(202, _session_state(services.release(found, by=bearer(request).user, now=timezone.now())))
+    return Status(202, _session_state(services.release(found, by=bearer(request).user, now=current())))
 
 
 @router.get("/openings/{session}/{piece}", summary="Le procès-verbal")

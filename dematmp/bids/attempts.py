@@ -206,7 +206,10 @@ def find_part(attempt: Attempt, envelope: uuid.UUID, name: str, number: int) -> 
 
 
 def reserve_part(attempt: Attempt, sealed: SealedObject, number: int, sha256: str) -> Part:
-    """Announce the digest of a part before its bytes: two different contents never race for one part.
+    """Announce the digest of a part before its bytes, once for all: two contents never race for one part.
+
+    A slow request, or an address signed some minutes ago, can thus only bring these bytes. A draft keeps
+    its ciphertext, and sends the same again.
 
     It comes back received when it was. Raises PartRefused, AlreadyDeposited.
     """
@@ -259,15 +262,6 @@ def forget_upload(sealed: SealedObject, *, now: datetime) -> BidError:
                     now=now,
                 )
     return PartRefused("Le stockage n'a plus le début de cet envoi : reprenez-le, il sera renvoyé en entier.")
-
-
-def _give_up(part: Part) -> None:
-    """Nothing of it was kept: another content may be announced, where no address was signed for this one.
-
-    An address signed lives a quarter of an hour: it would replace, in the store, the content acknowledged.
-    """
-    if not object_store().direct:
-        part.give_up()
 
 
 def mark_received(part: Part) -> Part:
@@ -323,11 +317,9 @@ def receive_part(
             sha256=sha256,
         )
     except storage_errors.PartTruncated as short:
-        _give_up(part)
         raise PartTruncated(f"La partie {number} est arrivée incomplète ; rien n'en a été gardé.") from short
     except storage_errors.ObjectMissing as gone:
         raise forget_upload(sealed, now=now) from gone
     except storage_errors.PartCorrupt as wrong:
-        _give_up(part)
         raise PartCorrupt(f"La partie {number} est arrivée altérée ; rien n'en a été gardé.") from wrong
     return mark_received(part)

@@ -165,10 +165,6 @@ class Part(models.Model):
     def __str__(self) -> str:
         return str(self.number)
 
-    def give_up(self) -> None:
-        """Nothing of it was kept: another content may be announced."""
-        Part.objects.filter(pk=self.pk, received_at=None).delete()
-
 
 class BackupCopy(models.Model):
     """A backup copy on paper or on a medium: the platform only keeps the register of what became of it."""

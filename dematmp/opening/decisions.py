@@ -104,6 +104,8 @@ def next_phase(session: OpeningSession, *, by: User, now: datetime) -> None:
     locked.public_key = public_key(seed)
     locked.wrapped_seed = wrap(seed, context=f"session {locked.uuid}")
     locked.save()
+    # Those of a phase that is opened again were sealed to the former key: nothing opens them any more.
+    locked.shares.filter(kind__in=locked.key_names).delete()
     append(
         "session-key",
         {
@@ -117,12 +119,19 @@ def next_phase(session: OpeningSession, *, by: User, now: datetime) -> None:
     )
 
 
+def _forget_shares(locked: OpeningSession) -> None:
+    """Those brought for the phase to come: a quorum brings them again, knowing which lots it opens."""
+    if locked.state == "waiting":
+        locked.shares.filter(kind__in=locked.key_names).delete()
+
+
 @transaction.atomic
 def leave_sealed(session: OpeningSession, *, lot: str, reason: str, by: User, now: datetime) -> None:
     """The committee leaves a lot sealed, for a reason that the minutes bear, before this phase is opened.
 
     Where each lot has its own keys nothing can open it any more; else the platform does not. Shares already
-    brought for it are deleted. Raises DecisionRefused, AlreadyReleased.
+    brought are deleted: a quorum brings them again, knowing what it opens. Raises DecisionRefused,
+    AlreadyReleased.
     """
     locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
     reason = clean_text(reason, lines=True)[:200]
@@ -140,10 +149,9 @@ def leave_sealed(session: OpeningSession, *, lot: str, reason: str, by: User, no
     if locked.finished_at is not None:
         raise DecisionRefused("La séance est achevée.")
     said = {"lot": lot, "reason": reason, "by": str(by), "at": utc_text(now)}
+    _forget_shares(locked)
     locked.sealed_lots = [*locked.sealed_lots, said]
     locked.save(update_fields=["sealed_lots"])
-    if locked.consultation.keys_per_lot:
-        locked.shares.filter(kind__endswith=f"/{lot}").exclude(kind__in=locked.key_names).delete()
     append(
         "lot-left-sealed",
         {"session": str(locked.uuid), "lot": lot, "reason": reason, "by": str(by.uuid)},
@@ -163,6 +171,7 @@ def take_back(session: OpeningSession, *, lot: str, by: User, now: datetime) -> 
     kept = [row for row in locked.sealed_lots if row["lot"] != lot]
     if len(kept) == len(locked.sealed_lots):
         return
+    _forget_shares(locked)
     locked.sealed_lots = kept
     locked.save(update_fields=["sealed_lots"])
     append(

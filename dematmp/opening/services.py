@@ -12,7 +12,7 @@ from dematmp.accounts.models import User
 from dematmp.audit.keys import wrap
 from dematmp.audit.services import append, utc_text
 from dematmp.bids.models import Envelope
-from dematmp.bids.receipts import obtain_token
+from dematmp.bids.receipts import ask_token
 from dematmp.bids.rules import COUNTS, REASONS
 from dematmp.bids.services import envelope_states
 from dematmp.consultations.models import Consultation
@@ -27,6 +27,7 @@ from dematmp.opening.errors import (
 )
 from dematmp.opening.models import KeyHolder, OpenedEnvelope, OpeningSession, SessionShare
 from dematmp.opening.rules import sealed_because
+from signing.errors import ClockDisagrees, TimestampRefused
 from signing.keys import OVERHEAD_BYTES, new_seed, public_key
 from signing.sharing import SHARE_BYTES
 
@@ -143,8 +144,16 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
         raise DepositsPending(
             "Un dépôt reçu dans les délais est en cours d'enregistrement : il s'ouvrira avec les autres."
         )
-    stamped = obtain_token(bytes(session.public_key), now=now)
     deadline = consultation.deadline
+    try:
+        stamped = ask_token(bytes(session.public_key), now=now)
+    except ClockDisagrees:
+        other = BeforeDeadline(
+            "L'heure d'une autorité d'horodatage s'écarte de plus d'une minute de celle de la plateforme."
+        )
+        _refuse(consultation, other, by=by, now=now)
+    except TimestampRefused:
+        stamped = None  # nobody answered: the deadline passed by our own clock
     if stamped is not None and deadline is not None and stamped[0].token.gen_time <= deadline:
         _refuse(
             consultation,

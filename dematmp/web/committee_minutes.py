@@ -13,6 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from dematmp.bids.clock import current
 from dematmp.consultations.models import Consultation
 from dematmp.opening import closing, decisions, services
 from dematmp.opening.errors import DecisionRefused, OpeningError
@@ -111,7 +112,7 @@ def leave_sealed(request: MemberRequest, consultation: uuid.UUID, lot: str) -> H
     form = ReasonForm(request.POST or None)
 
     def act(now: datetime) -> str:
-        session = services.start_session(found, by=request.user, now=now)
+        session = services.start_session(found, by=request.user, now=current())
         decisions.leave_sealed(session, lot=lot, reason=form.cleaned_data["reason"], by=request.user, now=now)
         return f"Le lot {lot} reste scellé ; c'est inscrit au journal."
 

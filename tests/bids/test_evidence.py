@@ -29,9 +29,10 @@ def begun(world: World, folder: Path) -> tuple[Attempt, str]:
     envelope = next(path.name for path in draft.iterdir() if path.is_dir())
     data = (draft / envelope / "1.cob").read_bytes()
     path = f"/attempts/{state['attempt']}/envelopes/{envelope}/objects/1.cob/parts/1"
+    digest = {"X-Part-SHA256": hashlib.sha256(data).hexdigest()}
     with refused("deposit.part-corrupt"):
-        speaker.send("PUT", path, content=data, headers={"X-Part-SHA256": "0" * 64})
-    speaker.send("PUT", path, content=data, headers={"X-Part-SHA256": hashlib.sha256(data).hexdigest()})
+        speaker.send("PUT", path, content=bytes(len(data)), headers=digest)
+    speaker.send("PUT", path, content=data, headers=digest)
     with refused("deposit.incomplete"):
         speaker.finalise(draft, str(state["attempt"]))
     return Attempt.objects.get(), str(state["attempt"])
