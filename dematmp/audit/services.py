@@ -113,18 +113,20 @@ def _draft(
     )
 
 
-def checkpoint() -> str:
-    """The latest signed checkpoint, or the empty text before the first entry."""
-    head = Head.objects.filter(pk=1).first()
-    return head.note if head else ""
+def prove(index: int) -> str | None:
+    """The inclusion of an entry in the public checkpoint (C2SP tlog-proof), None until it is published.
 
-
-def prove(index: int) -> str:
-    """The inclusion of an entry in the latest checkpoint (C2SP tlog-proof). Raises JournalBroken."""
+    The latest one would tell who asks often how much was written since. Raises JournalBroken.
+    """
     head = Head.objects.filter(pk=1).first()
     if head is None or not 0 <= index < head.size:
         raise JournalBroken(f"L'entrée {index} n'est pas au journal.")
-    return tlog.format_proof(index, tlog.inclusion_proof(index, head.size, stored_tile), head.note)
+    size, note = head.published_size, head.published_note
+    return (
+        tlog.format_proof(index, tlog.inclusion_proof(index, size, stored_tile), note)
+        if index < size
+        else None
+    )
 
 
 def verify() -> int:

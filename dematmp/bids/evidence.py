@@ -15,7 +15,8 @@ from django.utils import timezone
 from dematmp.audit.documents import render
 from dematmp.audit.keys import journal_signer, seal_material
 from dematmp.audit.models import Entry
-from dematmp.audit.services import checkpoint, prove, utc_text
+from dematmp.audit.publication import public_checkpoint
+from dematmp.audit.services import prove, utc_text
 from dematmp.bids.models import Attempt, AttemptRefusal, SealedObject
 from signing.header import header_hash
 from signing.pdf import seal_pdf
@@ -32,7 +33,10 @@ def note_refusal(attempt: Attempt, *, code: str, message: str, now: datetime) ->
 
 
 def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
-    """Plain values: the attempt minute by minute, and its entries in the journal with their proofs."""
+    """Plain values: the attempt minute by minute, and its entries in the journal with their proofs.
+
+    The proof of an entry of this very minute is null: it comes with the next public checkpoint.
+    """
     consultation, bid = attempt.consultation, getattr(attempt, "bid", None)
     objects = list(
         SealedObject.objects.filter(envelope__attempt=attempt)
@@ -93,7 +97,7 @@ def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
         ],
         "journal": {
             "key": journal_signer().verifier_key,
-            "checkpoint": checkpoint(),
+            "checkpoint": public_checkpoint()[1],
             "entries": [
                 {
                     "index": entry.index,

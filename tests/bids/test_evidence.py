@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dematmp.audit.errors import JournalBroken
+from dematmp.audit.publication import publish
 from dematmp.audit.services import canonical, prove
 from dematmp.bids.evidence import MAX_REFUSALS, evidence, evidence_pdf, note_refusal
 from dematmp.bids.models import Attempt, AttemptRefusal
@@ -40,6 +41,9 @@ def begun(world: World, folder: Path) -> tuple[Attempt, str]:
 
 def test_an_attempt_that_deposited_nothing_is_told_part_by_part(world: World, tmp_path: Path) -> None:
     attempt, _ = begun(world, tmp_path)
+    (young,) = json.loads(json.dumps(evidence(attempt, now=timezone.now())))["journal"]["entries"]
+    assert young["proof"] is None, "the latest checkpoint would tell who asks how much was written"
+    publish()
     said = json.loads(json.dumps(evidence(attempt, now=timezone.now())))
     assert said["receipt"] is None
     assert said["received"]["parts"] == 1
