@@ -62,7 +62,7 @@ def test_one_member_alone_excludes_no_lot(world: World, tmp_path: Path, per_lot:
 
 @pytest.mark.parametrize(
     ("field", "value", "words"),
-    [("date", "demain", "date"), ("keys", None, "plusieurs noms")],
+    [("date", "demain", "date")],
 )
 def test_a_record_that_would_harm_later_is_refused_now(
     world: World, field: str, value: object, words: str

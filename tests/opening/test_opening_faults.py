@@ -47,7 +47,7 @@ def test_a_share_taken_away_while_the_authority_is_asked_is_missed(
     def slow(*_: object, **__: object) -> None:
         session.shares.filter(holder__index=3).delete()
 
-    monkeypatch.setattr(services, "obtain_token", slow)
+    monkeypatch.setattr(services, "ask_token", slow)
     with pytest.raises(QuorumMissing):
         services.release(session, by=world.members[0], now=timezone.now())
     session.refresh_from_db()
