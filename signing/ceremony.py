@@ -239,6 +239,8 @@ def parse_record(data: bytes) -> Record:
         raise CeremonyRefused("Une nouvelle répartition nomme celle qu'elle remplace, la première aucune.")
     dealer, twin = value.get("dealer", ""), value.get("twin", "")
     kinds = {name: _kind_keys(each, len(holders)) for name, each in keys.items()}
+    if len({each.committee for each in kinds.values()}) != len(kinds):
+        raise CeremonyRefused("Une même clé y porte plusieurs noms : ouvrir l'un ouvrirait l'autre.")
     if version == VERSION and dealer not in {holder.member for holder in holders}:
         raise CeremonyRefused("Qui a réparti les parts n'est pas l'un des détenteurs.")
     return Record(

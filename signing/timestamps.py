@@ -246,9 +246,8 @@ def request_token(
                     token = verify_token(response, digest=digest, ca_pem=ca_pem, nonce=nonce, at=now)
                 except (TimestampRefused, httpx.HTTPError, OSError, ValueError) as refused:
                     reasons.append(f"{name} : {refused}")
-                    disagrees |= (
-                        isinstance(refused, ClockDisagrees) and name != EMBEDDED
-                    )  # ours proves nothing
+                    # An authority of this very machine contradicts nothing.
+                    disagrees |= isinstance(refused, ClockDisagrees) and name != EMBEDDED
                     continue
                 return Stamp(request, response, token, name)
     finally:

@@ -109,6 +109,15 @@ def current_engines() -> list[str]:
     return asked.engines() if asked else []
 
 
+def answers() -> bool:
+    """Whether a file given now would be scanned, or labelled by who wants no antivirus."""
+    try:
+        asked = panel()
+    except AntivirusUnavailable:
+        return False
+    return asked is None or bool(asked.engines())
+
+
 def open_session() -> ScanSession:
     """A session with the antivirus of the settings. Raises AntivirusUnavailable, also when it is not set."""
     return ScanSession(panel())

@@ -38,6 +38,7 @@ MAX_CPU = 3600  # seconds
 _LOCAL = b"PK\x03\x04"
 _ZIP64_END = b"PK\x06\x06"
 TAR_MAGIC_END = 262  # bytes from the start
+# What the standard library raises for damaged bytes and for methods that it does not know.
 _UNREADABLE = (
     zipfile.BadZipFile,
     tarfile.TarError,

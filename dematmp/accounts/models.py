@@ -98,6 +98,11 @@ class User(AbstractUser):
     def __str__(self) -> str:
         return self.get_full_name() or self.email
 
+    @property
+    def is_robot(self) -> bool:
+        """The platform itself, which rehearses or probes: its addresses are under .invalid (RFC 2606)."""
+        return self.email.endswith(".invalid")
+
     def organisations(self, role: str) -> models.QuerySet[Organisation]:
         """The organisations for which this person holds this role."""
         return Organisation.objects.filter(memberships__user=self, memberships__role=role).distinct()

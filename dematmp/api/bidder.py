@@ -16,7 +16,7 @@ from dematmp.api.access import bearer, doors, published
 from dematmp.api.public import b64
 from dematmp.audit.services import utc_text
 from dematmp.bids import attempts, direct, services
-from dematmp.bids.clock import received
+from dematmp.bids.clock import current, received
 from dematmp.bids.errors import EnvelopeRefused, PartTruncated
 from dematmp.bids.evidence import evidence
 from dematmp.bids.models import Attempt, Bid, SealedObject
@@ -250,7 +250,7 @@ def deposit(request: HttpRequest, deposit: uuid.UUID) -> dict[str, object]:
 @router.post("/deposits/{deposit}/withdraw", summary="Retirer un dépôt, avant la date limite")
 def withdraw(request: HttpRequest, deposit: uuid.UUID) -> dict[str, object]:
     bid = _bid(request, deposit)
-    services.withdraw(bid, by=bearer(request).user, now=received(request))
+    services.withdraw(bid, by=bearer(request).user, now=current())
     return {"deposit": str(bid.uuid), "state": services.bid_state(bid)}
 
 

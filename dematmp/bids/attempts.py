@@ -75,9 +75,7 @@ def begin(
     if (known := _same_attempt(deposit, bidder, offers)) is not None:
         return known
     begun = Attempt.objects.filter(consultation=consultation, bidder=bidder, finalised_at=None).count()
-    if begun >= settings.DEPOSIT_LIMITS["attempts"] and not by.email.endswith(
-        ".invalid"
-    ):  # the platform itself
+    if begun >= settings.DEPOSIT_LIMITS["attempts"] and not by.is_robot:
         raise TooManyBegun(
             f"Votre entreprise a déjà {begun} dépôts commencés et non finalisés pour cette consultation."
         )

@@ -15,8 +15,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 
-from dematmp.accounts.models import Organisation, User
-from dematmp.accounts.services import give_role, issue_token
+from dematmp.accounts.models import ApiToken, Organisation, User
+from dematmp.accounts.services import give_role
 from dematmp.audit.services import append, utc_text
 from dematmp.bids.models import Probe
 from dematmp.consultations.models import Consultation
@@ -82,8 +82,7 @@ def deposit_canary(trial: Consultation, *, now: datetime) -> None:
     user, company = _robot()
     if not user.has_role("bidder", company):
         give_role(user, company, "bidder", now=now)
-    token = issue_token(user, company, label="sonde", now=now)
-    own = company.tokens.order_by("-pk")[:1].get()  # a slower canary has another
+    own, token = ApiToken.issue(user=user, organisation=company, label="sonde", now=now)
     client = Client(settings.PROBE_URL, token, timeout=_TIMEOUT, tries=1)
     try:
         with tempfile.TemporaryDirectory(prefix="dematmp-sonde-") as name:
@@ -95,7 +94,7 @@ def deposit_canary(trial: Consultation, *, now: datetime) -> None:
             client.finalise(folder / "draft", str(attempt["attempt"]))
     finally:
         client.close()
-        own.delete()
+        own.delete()  # a slower canary keeps its own
 
 
 def probe(*, now: datetime) -> Probe | None:

@@ -10,7 +10,7 @@ from dematmp.audit.rows import each_row
 from dematmp.audit.services import pad
 from dematmp.consultations.documents import outdated, scan_version
 from dematmp.consultations.models import Consultation, DocumentVersion
-from storage.antivirus import current_engines
+from storage.antivirus import answers, current_engines
 from storage.errors import StorageError
 
 _SELDOM, _OFTEN = 10, 60  # chances in a hundred, every fifteen seconds
@@ -52,4 +52,5 @@ def rescan() -> None:
 def sweep() -> None:
     """Scan what a lost task or a silent antivirus left pending."""
     waiting = DocumentVersion.objects.filter(verdict="pending").order_by("pk").values_list("pk", flat=True)
-    each_row(waiting[:50], scan_document)
+    if waiting and answers():  # each file would wait for a daemon that is away
+        each_row(waiting[:50], scan_document)

@@ -87,6 +87,7 @@ def settle(file: OpenedFile, verdict: Verdict, *, now: datetime) -> None:
             now=now,
         )
         if before in SERVED and after not in SERVED:
+            file.verdict = after
             _tell_holders(file, verdict, now=now)
 
 
@@ -102,14 +103,11 @@ def _tell_holders(file: OpenedFile, verdict: Verdict, *, now: datetime) -> None:
             to=holder.user.email,
             subject=f"{consultation.reference} : un fichier ouvert n'est plus communiqué",
             body=f"Analysé de nouveau avec des signatures plus récentes, le fichier « {file.name} » de "
-            f"{file.opened.envelope.attempt.bid.bidder.name} est jugé {dict(_LABELS)[str(verdict.state)]} "
+            f"{file.opened.envelope.attempt.bid.bidder.name} est jugé {file.get_verdict_display()} "
             f"({verdict.name}). Il n'est plus communiqué.\nSi vous l'avez téléchargé, ne l'ouvrez plus et "
             "prévenez votre service informatique.",
             now=now,
         )
-
-
-_LABELS = OpenedFile._meta.get_field("verdict").flatchoices
 
 
 def signature_report(file: OpenedFile) -> dict[str, object]:

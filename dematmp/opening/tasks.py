@@ -15,7 +15,7 @@ from dematmp.opening import scanning
 from dematmp.opening.keys import remind
 from dematmp.opening.models import OpeningSession
 from dematmp.opening.rehearsals import conclude, prepare, unconcluded, unprepared
-from storage.antivirus import current_engines
+from storage.antivirus import answers, current_engines
 from storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,9 @@ def prepare_twin(consultation_id: int) -> None:
 def sweep() -> None:
     """Resume the openings and rehearsals that a lost task or a killed process left unfinished."""
     each_row(OpeningSession.objects.unfinished().values_list("pk", flat=True), unseal_session)
-    each_row(scanning.awaiting().order_by("pk").values_list("pk", flat=True)[:50], scan_opened)
+    waiting = scanning.awaiting().order_by("pk").values_list("pk", flat=True)[:50]
+    if waiting and answers():  # each file would wait for a daemon that is away
+        each_row(waiting, scan_opened)
     each_row([twin.pk for twin in unprepared()], prepare_twin)
     each_row(unconcluded(), lambda session: conclude(session, now=timezone.now()))
 

@@ -15,7 +15,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.accounts.models import Organisation
-from dematmp.bids.clock import received
+from dematmp.bids.clock import current
 from dematmp.bids.evidence import evidence, evidence_pdf
 from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.receipts import checks, receipt
@@ -171,7 +171,7 @@ def withdraw_deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse
     """One page, one button: a withdrawal is never a slip of the mouse."""
     bid = _bid(request, deposit)
     if request.method == "POST":
-        withdraw(bid, by=request.user, now=received(request))
+        withdraw(bid, by=request.user, now=current())
         messages.success(request, "Le dépôt est retiré.")
         return redirect("deposit", deposit=bid.uuid)
     return render(request, "bidder/withdraw.html", {"bid": bid})

@@ -10,6 +10,9 @@ const NAME = /^(candidature|offre)(\/[A-Za-z0-9._-]{1,16})?$/;
 const MAX_KEYS = 50;
 const PUBLIC_BYTES = 1216;
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+const isWhole = (value, low, high) => Number.isInteger(value) && value >= low && value <= high;
 const refuse = (text) => new Refused("ceremony.refused", text);
 const exactly = (value, names) =>
   value !== null && typeof value === "object" && Object.keys(value).sort().join() === [...names].sort().join();
@@ -30,6 +33,15 @@ export async function parseRecord(bytes) {
   }
   if (record.v === "ceremony/3" && !record.members.some(({ member }) => member === record.dealer)) {
     throw refuse("Qui a réparti les parts n'est pas l'un des détenteurs.");
+  }
+  if (!isWhole(record.threshold, 2, record.members.length)) throw refuse("Le quorum n'est pas un nombre de détenteurs.");
+  if (record.v !== "ceremony/1" && (!isWhole(record.epoch, 1, 1000) || (record.epoch === 1) !== (record.previous === ""))) {
+    throw refuse("Une nouvelle répartition nomme celle qu'elle remplace, la première aucune.");
+  }
+  if (record.twin && !UUID.test(record.twin)) throw refuse("La consultation jumelle n'a pas d'identifiant.");
+  if (typeof record.date !== "string" || Number.isNaN(Date.parse(record.date))) throw refuse("La date de la cérémonie ne se lit pas.");
+  if (new Set(Object.values(record.keys).map((keys) => keys.committee)).size !== names.length) {
+    throw refuse("Une même clé y porte plusieurs noms : ouvrir l'un ouvrirait l'autre.");
   }
   for (const keys of Object.values(record.keys)) {
     if (!exactly(keys, KEYS)) throw refuse("Les champs des clés ne sont pas ceux de la spécification.");

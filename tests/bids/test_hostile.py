@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 import time_machine
 from django.test import Client as Browser
@@ -29,6 +28,7 @@ from storage.s3 import S3Store
 from storage.stores import object_store
 from tests.bids.test_deposit import refused
 from tests.bids.test_direct import store
+from tests.fronts import answering
 from tests.world import World
 
 __all__ = ["store"]  # a fixture
@@ -191,14 +191,12 @@ def test_a_finalisation_after_the_parts_were_effaced_asks_for_them_again(
 
 
 @pytest.mark.parametrize("body", [b"<html>entretien</html>", b'{"hello": 1}', b"[]"])
-def test_a_maintenance_page_is_an_outage(world: World, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    """A front that answers 200 with something else, by httpx's own transport for tests."""
+def test_a_maintenance_page_is_an_outage(world: World, settings: Settings, body: bytes) -> None:
+    """A front that answers 200 with something else."""
     Consultation.objects.filter(pk=world.publish().pk).update(trial=True)
-    front = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
-    monkeypatch.setattr(
-        probe, "Client", lambda url, token, **more: Client(url, token, transport=front, **more)
-    )
-    made = probe.probe(now=timezone.now())
+    with answering(lambda _: body) as front:
+        settings.PROBE_URL = front
+        made = probe.probe(now=timezone.now())
     assert made is not None
     assert not made.succeeded
 

@@ -75,7 +75,14 @@ def test_javascript_refuses_the_records_that_python_refuses() -> None:
         CEREMONY, CEREMONY, 2, holders, keys, "essai", "2026-11-24T12:00:00+00:00", dealer=CEREMONY
     )
     good = build_record(record)
-    by_lot = build_record(replace(record, keys={"offre/1": keys["offre"], "offre/2": keys["offre"]}))
+    seed_2 = new_seed()
+    dealt_2 = deal(seed_2, ceremony=CEREMONY, holders=2, threshold=2)
+    second = KindKeys(
+        public_key(seed_2),
+        public_key(new_seed()),
+        {each.index: (each.salt, each.commitment) for each in dealt_2},
+    )
+    by_lot = build_record(replace(record, keys={"offre/1": keys["offre"], "offre/2": second}))
     assert _reads(good)
     assert _reads(by_lot)
     said = json.loads(good)
@@ -87,7 +94,8 @@ def test_javascript_refuses_the_records_that_python_refuses() -> None:
     mixed = {"offre/1": said["keys"]["offre"], "offre": said["keys"]["offre"]}
     stranger = "00000000-0000-4000-8000-000000000000"
     slipped = {"offre": {**said["keys"]["offre"], "committee": other}}
-    for bad in (
+    twice = {"offre/1": said["keys"]["offre"], "offre/2": said["keys"]["offre"]}
+    both = (
         changed(keys=slipped),
         changed(v="ceremony/4"),
         changed(v="ceremony/2"),
@@ -95,20 +103,22 @@ def test_javascript_refuses_the_records_that_python_refuses() -> None:
         changed(more=1),
         changed(keys={}),
         changed(keys=mixed),
+        changed(keys=twice),
         changed(keys={"offre/": said["keys"]["offre"]}),
+        changed(threshold=1),
+        changed(threshold=3),
+        changed(threshold="2"),
+        changed(epoch=0),
+        changed(epoch=2),
+        changed(twin="x"),
+        changed(date="demain"),
+    )
+    for bad in (
+        *both,
         good.replace(b'"threshold":2', b'"threshold":2,"threshold":2'),
         good.replace(b'":', b'": ', 1),
     ):
         assert not _reads(bad)
-    for bad in (
-        changed(keys=slipped),
-        changed(v="ceremony/4"),
-        changed(v="ceremony/2"),
-        changed(dealer=stranger),
-        changed(more=1),
-        changed(keys={}),
-        changed(keys=mixed),
-        changed(keys={"offre/": said["keys"]["offre"]}),
-    ):
+    for bad in both:
         with pytest.raises(CeremonyRefused):
             parse_record(bad)

@@ -1,7 +1,7 @@
 """What a clock, a dealer or one member alone may try against an opening."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,31 +12,33 @@ from pytest_django.fixtures import Settings
 from dematmp.audit.keys import timestamp_authority
 from dematmp.opening.decisions import leave_sealed
 from dematmp.opening.models import OpeningSession
-from signing import timestamps
 from signing.ceremony import parse_record
 from signing.client import ServerRefused
 from signing.errors import CeremonyRefused
+from tests.fronts import answering
 from tests.world import World, client
 
 
 @pytest.mark.parametrize("ahead", [30, 3600])
 def test_a_clock_that_an_authority_contradicts_opens_nothing(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, ahead: int
+    world: World, tmp_path: Path, settings: Settings, ahead: int
 ) -> None:
     """This node is ahead by that many seconds; an honest authority elsewhere has the true time."""
     made = world.publish(closes_in=timedelta(hours=2))
     world.deposit(made, tmp_path)
     assert made.deadline is not None
     true = made.deadline + timedelta(seconds=1 - ahead)
-    settings.TSA_URLS = ["http://tsa.example/"]
 
-    def honest(authority: object, request: bytes, now: datetime, timeout: float) -> bytes:
+    def honest(request: bytes) -> bytes:
         return timestamp_authority().respond(request, now=true)
 
-    monkeypatch.setattr(timestamps, "_ask", honest)
-    with time_machine.travel(made.deadline + timedelta(seconds=1), tick=True):
+    with (
+        answering(honest, content_type="application/timestamp-reply") as authority,
+        time_machine.travel(made.deadline + timedelta(seconds=1), tick=True),
+    ):
         session = world.share(made, 0)
         world.share(made, 1)
+        settings.TSA_URLS = [authority]
         with pytest.raises(ServerRefused) as refused:
             client(world.members[0], world.buyer).post(f"/openings/{session['session']}/open")
     assert refused.value.reason == "opening.before-deadline"
@@ -62,7 +64,7 @@ def test_one_member_alone_excludes_no_lot(world: World, tmp_path: Path, per_lot:
 
 @pytest.mark.parametrize(
     ("field", "value", "words"),
-    [("date", "demain", "date")],
+    [("date", "demain", "date"), ("keys", None, "plusieurs noms")],
 )
 def test_a_record_that_would_harm_later_is_refused_now(
     world: World, field: str, value: object, words: str
