@@ -232,6 +232,8 @@ def parse_record(data: bytes) -> Record:
     first = version == FIRST_VERSION
     members = _rows(value["members"], "Membres")
     holders = [_holder(row, expected, first=first) for expected, row in enumerate(members, start=1)]
+    if len({holder.member for holder in holders}) != len(holders):
+        raise CeremonyRefused("Un même membre y figure deux fois.")
     keys = _names(value["keys"], version)
     epoch = 1 if first else integer(value["epoch"], CeremonyRefused, "epoch", low=1, high=1000)
     previous = value.get("previous", "")

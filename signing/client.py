@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from signing.ceremony import keys_for, parse_record, record_hash
+from signing.ceremony import fingerprint, keys_for, parse_record, record_hash
 from signing.delivery import Sealed, Sender
 from signing.digests import CompositeDigest, part_bytes_for
 from signing.envelope import Ids, Source, seal
@@ -71,10 +71,12 @@ class Client:
         *,
         timeout: float = 60.0,
         tries: int = 0,
+        limit: float = 0.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`tries` is of each call, six unless said; `timeout` in seconds."""
-        self._tries, self.timeout = tries, timeout
+        """`tries` of each call, six unless said; `timeout` of each, `limit` of all together, in seconds."""
+        self.tries, self.timeout = tries or _TRIES, timeout
+        self._until = time.monotonic() + limit if limit else float("inf")
         self._http = httpx.Client(
             transport=transport,
             base_url=server.rstrip("/") + "/api/v1",
@@ -94,10 +96,15 @@ class Client:
         content: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
-        tries = self._tries or _TRIES
+        tries = self.tries
         for tried in range(tries):
+            left = self._until - time.monotonic()
+            if left <= 0:
+                raise ServerUnreachable("Le temps accordé est écoulé.")
             try:
-                answer = self._http.request(method, path, json=body, content=content, headers=headers)
+                answer = self._http.request(
+                    method, path, json=body, content=content, headers=headers, timeout=min(self.timeout, left)
+                )
             except httpx.TransportError as failed:
                 if tried == tries - 1:
                     raise ServerUnreachable(
@@ -205,7 +212,8 @@ class Client:
             "envelopes": envelopes,
         }
         (draft / "draft.json").write_text(json.dumps(state, indent=1))
-        return state
+        ceremonies = {fingerprint(ceremony) for _, _, ceremony in keys.values()}
+        return state | {"fingerprint": ", ".join(sorted(ceremonies))}
 
     def upload(self, draft: Path, *, progress: Callable[[int], None] | None = None) -> dict[str, object]:
         """Open the attempt, or resume it where the server says it stopped; returns the attempt's state."""
@@ -248,6 +256,9 @@ class Client:
             for each in rows_of(envelope["objects"])
         ]
         receipt = self.post(f"/attempts/{attempt}/finalise", {"objects": objects})
+        while receipt.get("state") == "recording":  # received; the store puts a very large deposit away
+            self.wait(2)
+            receipt = self.post(f"/attempts/{attempt}/finalise", {"objects": objects})
         (draft / "receipt.json").write_text(json.dumps(receipt, ensure_ascii=False, indent=1))
         return receipt
 

@@ -12,7 +12,7 @@ import httpx
 if TYPE_CHECKING:
     from signing.client import Client
 
-_TRIES = 3  # straight to the store; then everything goes through the platform
+_TRIES = 3  # at most, straight to the store; then everything goes through the platform
 _IN_FLIGHT = 3  # parts on their way to the store while the next is read, hashed and announced
 _TOLD_AT_ONCE = 20
 
@@ -92,7 +92,7 @@ class Sender:
         """
         if self._store is None or not self._straight:
             return False
-        for tried in range(1, _TRIES):
+        for tried in range(1, min(_TRIES, self._client.tries)):
             self._client.wait(tried)
             target = self._target(part)
             if target is None or _put(self._store, target, data):

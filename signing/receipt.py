@@ -10,23 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from signing.errors import ReceiptRefused
+from signing.header import header_hash
 from signing.timestamps import verify_token
 from signing.tlog import verify_proof
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What a verified receipt proves. `stamped` is the token's time in ISO 8601, or the empty string."""
+    """What a verified receipt proves.
+
+    `stamped` is the token's time in ISO 8601, or the empty string. `sealed_here`: what was received is what
+    this machine sealed; false when the folder is not a draft, and nothing was compared.
+    """
 
     deposit: str
     received: str
     late: bool
     index: int
     stamped: str
+    sealed_here: bool
 
 
 def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> Verified:
-    """Verify receipt.json, record, proof.tlog-proof and token.tst of a folder.
+    """Verify receipt.json, record, proof.tlog-proof and token.tst of a folder, and its draft if it is one.
 
     Raises ReceiptRefused, ProofRefused…
 
@@ -41,6 +47,14 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
         nonce = bytes.fromhex(receipt["journal"]["nonce"])
         if base64.b64decode(receipt["record"]) != record_bytes:
             raise ReceiptRefused("L'accusé ne porte pas sur cet enregistrement.")
+        shown = (receipt["deposit"], receipt["received"], receipt["deadline"], receipt["state"] == "late")
+        if shown != (record["deposit"], record["received"], record["deadline"], record["late"]):
+            raise ReceiptRefused("L'accusé ne dit pas ce que dit l'enregistrement.")
+        if receipt["envelopes"] != record["envelopes"] or receipt["bidder"]["uuid"] != record["bidder"]:
+            raise ReceiptRefused("L'accusé ne dit pas ce que dit l'enregistrement.")
+        sealed_here = (folder / "draft.json").exists()
+        if sealed_here:
+            _check_draft(folder, record)
         leaf = {
             "consultation": record["consultation"],
             "digest": hashlib.sha256(nonce + record_bytes).hexdigest(),
@@ -56,4 +70,34 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
     if ca_pem is not None and token.exists():
         digest = hashlib.sha256(record_bytes).digest()
         stamped = verify_token(token.read_bytes(), digest=digest, ca_pem=ca_pem).gen_time.isoformat()
-    return Verified(str(record["deposit"]), str(record["received"]), bool(record["late"]), index, stamped)
+    return Verified(
+        str(record["deposit"]), str(record["received"]), bool(record["late"]), index, stamped, sealed_here
+    )
+
+
+def _check_draft(folder: Path, record: dict[str, object]) -> None:
+    """The envelopes received are those of the draft, to the last digest. Raises ReceiptRefused."""
+    draft = json.loads((folder / "draft.json").read_bytes())
+    sealed = {
+        each["envelope"]: (
+            each["lot"],
+            each["kind"],
+            header_hash((folder / each["envelope"] / "header.json").read_bytes()).hex(),
+            hashlib.sha256((folder / each["envelope"] / "keys.bin").read_bytes()).hexdigest(),
+            {row["name"]: (row["size"], row["sha256"]) for row in each["objects"]},
+        )
+        for each in draft["envelopes"]
+    }
+    envelopes = record["envelopes"]
+    received = {
+        each["envelope"]: (
+            each["lot"],
+            each["kind"],
+            each["header"],
+            each["keys"],
+            {row["name"]: (row["size"], row["sha256"]) for row in each["objects"]},
+        )
+        for each in (envelopes if isinstance(envelopes, list) else [])
+    }
+    if (draft["deposit"], sealed) != (record["deposit"], received):
+        raise ReceiptRefused("Ce qui a été reçu n'est pas ce que ce poste a scellé : prévenez l'acheteur.")

@@ -91,8 +91,9 @@ def quorum_seed(
 ) -> bytes:
     """The seed from checked shares, whose public key is `public`.
 
-    Index → share, index → (salt, commitment). Raises ShareRefused: naming the holder of a false share, or
-    nobody when there are fewer than `threshold` or the seed is not the one of the key.
+    Index → share, index → (salt, commitment). A share may keep its commitment and be unsound: it was dealt
+    so. As many others as the quorum are then enough. Raises ShareRefused: naming the holder of a false share,
+    or nobody when there are fewer than `threshold` or no quorum of them gives the key.
     """
     for index, share in shares.items():
         if index not in commitments:
@@ -101,7 +102,10 @@ def quorum_seed(
         check_share(ceremony, index, salt, share, expected)
     if len(shares) < threshold:
         raise ShareRefused(f"Quorum incomplet : {len(shares)} part(s) sur {threshold}.")
-    seed = combine([shares[index] for index in sorted(shares)])
-    if public_key(seed) != public:
-        raise ShareRefused("Les parts ne reconstituent pas la clé de la commission.")
-    return seed
+    given = [shares[index] for index in sorted(shares)]
+    quorums = itertools.combinations(given, threshold) if len(given) > threshold else ()
+    for quorum in itertools.chain([given], quorums):  # some seconds at the very worst
+        seed = combine(quorum)
+        if public_key(seed) == public:
+            return seed
+    raise ShareRefused("Les parts ne reconstituent pas la clé de la commission.")

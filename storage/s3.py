@@ -243,18 +243,32 @@ class S3Store:
         return int(first["Size"]) if first.get("PartNumber") == number else None
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
-        """Complete the upload; does nothing when that was done before, by anybody.
+        """Complete the upload; does nothing when that was done before, whose bytes are then read again.
 
-        The store is then asked what it has: its word that it is done is not enough. Raises PartTruncated.
+        The store is asked what it has: its word that it is done is not enough. Raises PartTruncated.
         """
-        total = sum(part.size for part in parts)
         try:
             self._complete(key, upload_id, parts)
         except (ObjectMissing, StoreUnavailable):
-            if not (self.exists(key) and self.size(key) == total):
+            if not self._is_made_of(key, parts):
                 raise
-        if not self.exists(key) or self.size(key) != total:
+            return
+        if not self.exists(key) or self.size(key) != sum(part.size for part in parts):
             raise PartTruncated("Le stockage dit avoir gardé un objet qu'il n'a pas.")
+
+    def _is_made_of(self, key: str, parts: Sequence[Part]) -> bool:
+        """Whether this object is these parts, by their digests."""
+        if not self.exists(key) or self.size(key) != sum(part.size for part in parts):
+            return False
+        start = 0
+        for part in parts:
+            digest = hashlib.sha256()
+            for block in self.open(key, start, part.size):
+                digest.update(block)
+            if digest.hexdigest() != part.sha256:
+                return False
+            start += part.size
+        return True
 
     def locked_until(self, key: str) -> datetime | None:
         """Until when nobody can delete this object, as its own head says; None when anybody can."""

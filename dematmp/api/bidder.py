@@ -17,13 +17,14 @@ from dematmp.api.public import b64
 from dematmp.audit.services import utc_text
 from dematmp.bids import attempts, direct, services
 from dematmp.bids.clock import current, received
-from dematmp.bids.errors import EnvelopeRefused, PartTruncated
+from dematmp.bids.errors import BeingRecorded, EnvelopeRefused, PartTruncated
 from dematmp.bids.evidence import evidence
 from dematmp.bids.models import Attempt, Bid, SealedObject
 from dematmp.bids.preflight import Said
 from dematmp.bids.receipts import receipt
 from storage.stores import object_store
 
+_FINALISE_SECONDS = 20.0  # of one answer: shorter than what proxies wait for
 router = Router(tags=["dépôt"], auth=doors("bidder", "administrator"))
 
 
@@ -216,17 +217,26 @@ def parts_received(request: HttpRequest, attempt: uuid.UUID, body: PartsIn) -> d
     }
 
 
-@router.post("/attempts/{attempt}/finalise", summary="Finaliser : le dépôt est fait à l'heure de réception")
-def finalise(request: HttpRequest, attempt: uuid.UUID, body: FinaliseIn) -> dict[str, object]:
+@router.post(
+    "/attempts/{attempt}/finalise",
+    response={200: dict, 202: dict},
+    summary="Finaliser : le dépôt est fait à l'heure de réception (202 : reçue, rangée peu à peu)",
+)
+def finalise(request: HttpRequest, attempt: uuid.UUID, body: FinaliseIn) -> Status[dict[str, object]]:
     now = received(request)  # the server's receive time
-    bid = services.finalise(
-        _attempt(request, attempt),
-        digests={(each.envelope, each.name): each.sha256 for each in body.objects},
-        preflight=[Said(each.envelope, each.checked, each.codes) for each in body.preflight],
-        by=bearer(request).user,
-        now=now,
-    )
-    return receipt(bid)
+    try:
+        bid = services.finalise(
+            _attempt(request, attempt),
+            digests={(each.envelope, each.name): each.sha256 for each in body.objects},
+            preflight=[Said(each.envelope, each.checked, each.codes) for each in body.preflight],
+            by=bearer(request).user,
+            now=now,
+            within=_FINALISE_SECONDS,
+        )
+    except BeingRecorded as going:
+        said = {"state": "recording", "code": going.code, "message": str(going), "next": going.next}
+        return Status(202, {**said, **going.facts})
+    return Status(200, receipt(bid))
 
 
 @router.get("/attempts/{attempt}/evidence.json", summary="Le dossier de preuve d'une tentative")

@@ -98,6 +98,14 @@ class CopyRefused(BidError):
             self.next = next_step
 
 
+class BeingRecorded(BidError):
+    """The finalisation is received, at its instant; the store is still putting a very large deposit away."""
+
+    code = "deposit.being-recorded"
+    status = 202
+    next = "Attendez : l'accusé de réception portera l'heure de réception de la finalisation."
+
+
 class AlreadyDeposited(BidError):
     """The attempt is final; its receipt stands."""
 

@@ -29,6 +29,7 @@ EVERY = timedelta(minutes=1)
 _SILENCE = timedelta(minutes=3)  # between two probes: longer is time that nobody measured
 _ROBOT = uuid.uuid5(uuid.NAMESPACE_URL, "urn:dematmp:probe")  # its ids: nobody can sign up as them
 _TIMEOUT = 20.0  # seconds, of each request
+_LIMIT = 50.0  # seconds, of a whole canary: one that is slower is an outage, and the next one comes
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def deposit_canary(trial: Consultation, *, now: datetime) -> None:
     if not user.has_role("bidder", company):
         give_role(user, company, "bidder", now=now)
     own, token = ApiToken.issue(user=user, organisation=company, label="sonde", now=now)
-    client = Client(settings.PROBE_URL, token, timeout=_TIMEOUT, tries=1)
+    client = Client(settings.PROBE_URL, token, timeout=_TIMEOUT, tries=1, limit=_LIMIT)
     try:
         with tempfile.TemporaryDirectory(prefix="dematmp-sonde-") as name:
             folder = Path(name)

@@ -14,16 +14,14 @@ from django.db import transaction
 from dematmp.accounts.models import User
 from dematmp.audit.services import append, canonical, utc_text
 from dematmp.bids import preflight as checks
-from dematmp.bids.errors import DigestMismatch, Incomplete, TooLate
-from dematmp.bids.models import Attempt, Bid, Part, SealedObject
+from dematmp.bids.assembly import ObjectsLost, Unfinished, complete_objects, parts_of, sealed_objects
+from dematmp.bids.errors import BeingRecorded, DigestMismatch, Incomplete, TooLate
+from dematmp.bids.models import Attempt, Bid, SealedObject
 from dematmp.bids.rules import Candidate, is_late, states
 from dematmp.consultations.models import Consultation
 from dematmp.mails.services import store as store_mail
 from dematmp.mails.words import instant
-from signing.digests import composite_of_parts
 from signing.header import header_hash
-from storage import errors as storage_errors
-from storage.objects import Part as StoredPart
 from storage.stores import object_store
 
 
@@ -34,6 +32,7 @@ def finalise(
     preflight: Sequence[checks.Said] = (),
     by: User,
     now: datetime,
+    within: float | None = None,
 ) -> Bid:
     """The deposit is made at `now`, the server's receive time, or when its last part was received if later.
 
@@ -42,11 +41,12 @@ def finalise(
 
     `digests` are the composite SHA-256 that the client computed, by (envelope, object name); `preflight` is
     what it said of the files before it sealed them, empty when it checked nothing.
-    Raises Incomplete, DigestMismatch, PreflightRefused.
+    Raises Incomplete, DigestMismatch, PreflightRefused; BeingRecorded when the store is not done with its
+    objects `within` so many seconds: called again, or left to the sweep, it goes on, received at `now`.
     """
     if (done := Bid.objects.filter(attempt=attempt).first()) is not None:
         return done
-    sealed = _sealed(attempt)
+    sealed = sealed_objects(attempt)
     _check_complete(sealed)
     _check_digests(sealed, digests)
     said = checks.summary(preflight, files=_files(sealed))
@@ -57,18 +57,27 @@ def finalise(
         if attempt.finalised_at is None:  # its parts were effaced, long after it was abandoned
             raise _lost(attempt, sealed, now=now)
     # The instant is kept: after a crash from here the sweep makes this deposit, received at that instant.
-    return complete(attempt, now=now)
+    return complete(attempt, now=now, within=within)
 
 
-def complete(attempt: Attempt, *, now: datetime) -> Bid:
+def complete(attempt: Attempt, *, now: datetime, within: float | None = None) -> Bid:
     """Make the bid of an attempt whose finalisation was received. May run twice and be killed anywhere.
 
-    Raises Incomplete when the store lost acknowledged bytes: the parts are then asked for again.
+    Raises Incomplete when the store lost acknowledged bytes: the parts are then asked for again;
+    BeingRecorded.
     """
-    sealed = _sealed(attempt)
+    sealed = sealed_objects(attempt)
     try:
-        _complete_objects(sealed, now=now)
-    except _ObjectsLost as lost:
+        complete_objects(sealed, now=now, within=within)
+    except Unfinished as going:
+        attempt.refresh_from_db(fields=["finalised_at"])
+        at = attempt.finalised_at or now
+        raise BeingRecorded(
+            f"Finalisation reçue le {instant(at)} : encore {going.left} objet(s) sur {len(sealed)} à ranger.",
+            left=going.left,
+            received=utc_text(at),
+        ) from going
+    except ObjectsLost as lost:
         raise _lost(attempt, lost.sealed, now=now) from lost
     # Every byte is in the store: a crash from here is finished by the next run.
     with transaction.atomic():
@@ -80,29 +89,12 @@ def complete(attempt: Attempt, *, now: datetime) -> Bid:
         return _record(locked, sealed, by=locked.finalised_by, now=locked.finalised_at)
 
 
-def _sealed(attempt: Attempt) -> list[SealedObject]:
-    return list(
-        SealedObject.objects.filter(envelope__attempt=attempt)
-        .select_related("envelope__attempt__consultation")
-        .prefetch_related("parts")
-        .order_by("pk")
-    )
-
-
 def _files(sealed: list[SealedObject]) -> dict[uuid.UUID, int]:
     """Files of each envelope: its objects but the list (0.cob) and the closing record (t.cob)."""
     counts: dict[uuid.UUID, int] = {}
     for each in sealed:
         counts[each.envelope.uuid] = counts.get(each.envelope.uuid, -2) + 1
     return counts
-
-
-class _ObjectsLost(Exception):
-    """The store no longer has what it acknowledged of these objects."""
-
-    def __init__(self, sealed: list[SealedObject]) -> None:
-        super().__init__(len(sealed))
-        self.sealed = sealed
 
 
 def _lost(attempt: Attempt, gone: list[SealedObject], *, now: datetime) -> Incomplete:
@@ -151,37 +143,10 @@ def _check_complete(sealed: list[SealedObject]) -> None:
         )
 
 
-def _parts(sealed: SealedObject) -> tuple[list[Part], str]:
-    """The parts in order, and the composite digest of the whole."""
-    parts = sorted(sealed.parts.all(), key=lambda part: part.number)
-    return parts, composite_of_parts([bytes.fromhex(part.sha256) for part in parts])
-
-
 def _check_digests(sealed: list[SealedObject], digests: Mapping[tuple[uuid.UUID, str], str]) -> None:
     for each in sealed:
-        if digests.get((each.envelope.uuid, each.name)) != _parts(each)[1]:
+        if digests.get((each.envelope.uuid, each.name)) != parts_of(each)[1]:
             raise DigestMismatch(f"L'objet {each.name} reçu n'est pas celui que votre poste a scellé.")
-
-
-def _complete_objects(sealed: list[SealedObject], *, now: datetime) -> None:
-    store = object_store()
-    lost: list[SealedObject] = []
-    for each in sealed:
-        if each.completed_at is None:
-            parts, digest = _parts(each)
-            stored = [StoredPart(part.number, each.part_size(part.number), part.sha256) for part in parts]
-            try:
-                store.complete(each.key, each.upload_id, stored)
-            except (storage_errors.PartTruncated, storage_errors.ObjectMissing):
-                lost.append(each)
-                continue
-            each.sha256, each.completed_at = digest, now
-            each.save(update_fields=["sha256", "completed_at"])
-    if lost:
-        raise _ObjectsLost(lost)
-    for envelope in {each.envelope.pk: each.envelope for each in sealed}.values():
-        store.put(f"{envelope.prefix}/header.json", bytes(envelope.header))
-        store.put(f"{envelope.prefix}/keys.bin", bytes(envelope.keys))
 
 
 def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: datetime) -> Bid:
@@ -347,7 +312,7 @@ def expire(attempt: Attempt, *, now: datetime) -> None:
 
 def _destroy(attempt: Attempt, *, why: str, now: datetime) -> None:
     store = object_store()
-    for sealed in _sealed(attempt):
+    for sealed in sealed_objects(attempt):
         if sealed.upload_id and sealed.completed_at is None:
             store.abort(sealed.key, sealed.upload_id)
         store.delete(sealed.key)

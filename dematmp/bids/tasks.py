@@ -40,7 +40,7 @@ def stamp_bid(bid_id: int) -> None:
 def purge_trials() -> None:
     """Destroy what was deposited on the test consultation more than a week ago; receipts and journal stay."""
     now = timezone.now()
-    old = Attempt.objects.trials_before(now - TRIAL_KEPT).order_by("pk")[:200]
+    old = Attempt.objects.trials_before(now - TRIAL_KEPT).order_by("?")[:200]
     each_row(old, lambda attempt: destroy(attempt, now=now))
 
 
@@ -48,7 +48,7 @@ def purge_trials() -> None:
 def expire_uploads() -> None:
     """Free what attempts that nobody finalised left in the store, a month after the deadline."""
     now = timezone.now()
-    old = Attempt.objects.abandoned(now - ABANDONED_KEPT).order_by("pk")[:200]
+    old = Attempt.objects.abandoned(now - ABANDONED_KEPT).order_by("?")[:200]
     each_row(old, lambda attempt: expire(attempt, now=now))
 
 
@@ -65,7 +65,7 @@ def sweep() -> None:
     """Make the bids whose finalisation was cut off; stamp what has no token or receipt yet."""
     now = timezone.now()
     cut_off = Attempt.objects.being_recorded().filter(finalised_at__lt=now - _STILL_RUNNING)
-    each_row(cut_off.order_by("pk")[:50], lambda attempt: complete(attempt, now=now))
+    each_row(cut_off.order_by("?")[:50], lambda attempt: complete(attempt, now=now))
     each_row(
-        Bid.objects.filter(receipt_stamped=False).order_by("pk").values_list("pk", flat=True)[:50], stamp_bid
+        Bid.objects.filter(receipt_stamped=False).order_by("?").values_list("pk", flat=True)[:50], stamp_bid
     )

@@ -44,13 +44,13 @@ def rescan() -> None:
     """After an update of the signatures, what was received lately is scanned again."""
     now = timezone.now()
     if engines := current_engines():
-        outdated_versions = outdated(engines, now=now).order_by("pk").values_list("pk", flat=True)
+        outdated_versions = outdated(engines, now=now).order_by("?").values_list("pk", flat=True)
         each_row(outdated_versions[:500], scan_document)
 
 
 @shared_task
 def sweep() -> None:
     """Scan what a lost task or a silent antivirus left pending."""
-    waiting = DocumentVersion.objects.filter(verdict="pending").order_by("pk").values_list("pk", flat=True)
+    waiting = DocumentVersion.objects.filter(verdict="pending").order_by("?").values_list("pk", flat=True)
     if waiting and answers():  # each file would wait for a daemon that is away
         each_row(waiting[:50], scan_document)

@@ -230,6 +230,7 @@ def record(
         or list(parsed.holders) != holders
         or parsed.dealer != str(by.uuid)
         or not _follows(ceremony, parsed)
+        or _committees(parsed) & _committees_of_pair(consultation, ceremony)
         or {kind: keys.platform for kind, keys in parsed.keys.items()} != platform
         or set(shares) != wanted
         or any(len(sealed) != SHARE_BYTES + OVERHEAD_BYTES for sealed in shares.values())
@@ -258,6 +259,17 @@ def record(
             users = [holder.user for holder in locked.holders.select_related("user").order_by("index")]
             text = f"Votre part des clés de « {consultation.title} » est prête : venez la vérifier."
             call(consultation, users, text, now=now, page="commission")
+
+
+def _committees(record: Record) -> set[bytes]:
+    return {keys.committee for keys in record.keys.values()}
+
+
+def _committees_of_pair(consultation: Consultation, ceremony: Ceremony) -> set[bytes]:
+    """Keys of the twin's ceremony, or of the real one: a rehearsal must open nothing real."""
+    pair = ceremony.twin or consultation.twin_of
+    other = Ceremony.objects.filter(consultation=pair).first() if pair else None
+    return _committees(parse_record(bytes(other.record))) if other and other.record else set()
 
 
 def lock(consultation: Consultation) -> Consultation:

@@ -52,8 +52,8 @@ def prepare_twin(consultation_id: int) -> None:
 @shared_task
 def sweep() -> None:
     """Resume the openings and rehearsals that a lost task or a killed process left unfinished."""
-    each_row(OpeningSession.objects.unfinished().values_list("pk", flat=True), unseal_session)
-    waiting = scanning.awaiting().order_by("pk").values_list("pk", flat=True)[:50]
+    each_row(OpeningSession.objects.unfinished().order_by("?").values_list("pk", flat=True), unseal_session)
+    waiting = scanning.awaiting().order_by("?").values_list("pk", flat=True)[:50]
     if waiting and answers():  # each file would wait for a daemon that is away
         each_row(waiting, scan_opened)
     each_row([twin.pk for twin in unprepared()], prepare_twin)
@@ -74,7 +74,7 @@ def rescan() -> None:
     """After an update of the signatures, what was opened lately is scanned again."""
     engines = current_engines()
     if engines:
-        outdated = scanning.outdated(engines, now=timezone.now()).order_by("pk").values_list("pk", flat=True)
+        outdated = scanning.outdated(engines, now=timezone.now()).order_by("?").values_list("pk", flat=True)
         each_row(outdated[:500], scan_opened)
 
 

@@ -230,7 +230,11 @@ CELERY_BEAT_SCHEDULE = {
     "pad-journal": {"task": "dematmp.consultations.tasks.pad_journal", "schedule": schedule(15.0)},
     "purge-trials": {"task": "dematmp.bids.tasks.purge_trials", "schedule": schedule(3600.0)},
     "expire-uploads": {"task": "dematmp.bids.tasks.expire_uploads", "schedule": schedule(3600.0)},
-    "watch-deadlines": {"task": "dematmp.bids.tasks.watch", "schedule": schedule(60.0)},
+    "watch-deadlines": {
+        "task": "dematmp.bids.tasks.watch",
+        "schedule": schedule(60.0),
+        "options": {"expires": 55},  # measured when it was to be, or not at all
+    },
     "sweep-bids": {"task": "dematmp.bids.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-acts": {
         "task": "dematmp.acts.tasks.sweep",

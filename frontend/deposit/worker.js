@@ -151,7 +151,12 @@ async function send(draft, files) {
     .filter((each) => each.preflight)
     .map(({ envelope, preflight: { checked, codes } }) => ({ envelope, checked, codes }));
   const json = { objects: await Promise.all(digests.map((composite) => composite())), preflight };
-  const receipt = await api.call("POST", `/attempts/${state.attempt}/finalise`, { json });
+  let receipt;
+  for (let tried = 0; !receipt || receipt.state === "recording"; tried += 1) {
+    // Received at its instant; the store puts a very large deposit away.
+    if (receipt) await api.wait(Math.min(tried, 3), `${receipt.message} ${receipt.next}`);
+    receipt = await api.call("POST", `/attempts/${state.attempt}/finalise`, { json });
+  }
   return finish(draft, receipt);
 }
 

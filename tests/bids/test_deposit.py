@@ -148,7 +148,7 @@ def test_a_finalisation_cut_off_after_its_receipt_is_completed_at_its_own_instan
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(services, "_complete_objects", killed)
+        patch.setattr(services, "complete_objects", killed)
         with time_machine.travel(consultation.deadline, tick=False):
             speaker.finalise(draft, attempt)
     assert not Bid.objects.exists()

@@ -19,6 +19,8 @@ from dematmp.bids.models import Attempt, Bid, Part, SealedObject
 from dematmp.opening.reconciliation import reconcile
 from deploy.services.ceph import Ceph
 from signing.client import ServerRefused, attempt_body, load_draft
+from storage.errors import ObjectMissing
+from storage.objects import Part as StoredPart
 from storage.objects import Target
 from storage.s3 import S3Store
 from storage.stores import object_store, parse_object_store
@@ -235,3 +237,16 @@ def test_an_upload_that_expired_at_the_store_is_sent_again_whole(
     attempt = str(speaker.upload(draft)["attempt"])
     assert speaker.finalise(draft, attempt)["state"] == "in-time"
     call_command("storage", "fsck", "--digests", stdout=io.StringIO())
+
+
+def test_an_object_of_the_same_size_is_not_taken_for_the_one_announced(store: S3Store) -> None:
+    """After a crash the upload is gone and an object is there: only its bytes tell whether it is ours."""
+    key, good = f"sealed/{uuid.uuid4()}/0.cob", b"the announced bytes"
+    parts = [StoredPart(1, len(good), hashlib.sha256(good).hexdigest())]
+    upload = store.begin(key)
+    store.put_part(key, upload, 1, io.BytesIO(good), size=len(good), part_bytes=64, sha256=parts[0].sha256)
+    store.complete(key, upload, parts)
+    store.complete(key, upload, parts)
+    store.put(key, b"other bytes, alike!")
+    with pytest.raises(ObjectMissing):
+        store.complete(key, upload, parts)

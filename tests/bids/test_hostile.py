@@ -117,7 +117,7 @@ def test_a_request_held_back_while_the_parts_arrive_is_not_on_time(world: World,
         speaker.upload(draft)
         attempt = Attempt.objects.get()
         digests = {
-            (each.envelope.uuid, each.name): services._parts(each)[1]
+            (each.envelope.uuid, each.name): parts_of(each)[1]
             for each in SealedObject.objects.select_related("envelope")
         }
         bid = services.finalise(attempt, digests=digests, by=world.bidder, now=began)

@@ -66,7 +66,7 @@ def test_the_first_finalisation_s_checks_stand_even_after_a_crash(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(services, "_complete_objects", killed)
+        patch.setattr(services, "complete_objects", killed)
         _finalise(speaker, draft, attempt, [_said(draft)])
     assert not Bid.objects.exists()
     with time_machine.travel(timedelta(minutes=5)):

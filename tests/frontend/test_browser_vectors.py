@@ -70,7 +70,8 @@ def test_javascript_refuses_the_records_that_python_refuses() -> None:
     dealt = deal(seed, ceremony=CEREMONY, holders=2, threshold=2)
     commitments = {each.index: (each.salt, each.commitment) for each in dealt}
     keys = {"offre": KindKeys(public_key(seed), public_key(new_seed()), commitments)}
-    holders = [Holder(index, f"Élise n° {index}", CEREMONY, [(CEREMONY, "0" * 64)]) for index in (1, 2)]
+    names = (CEREMONY, "66666666-6666-4666-8666-666666666666")
+    holders = [Holder(at, f"Élise n° {at}", who, [(who, "0" * 64)]) for at, who in enumerate(names, start=1)]
     record = Record(
         CEREMONY, CEREMONY, 2, holders, keys, "essai", "2026-11-24T12:00:00+00:00", dealer=CEREMONY
     )
@@ -91,6 +92,13 @@ def test_javascript_refuses_the_records_that_python_refuses() -> None:
     def changed(**more: object) -> bytes:
         return json.dumps({**said, **more}, ensure_ascii=False, separators=(",", ":")).encode()
 
+    def member(**more: object) -> bytes:
+        return changed(members=[said["members"][0], {**said["members"][1], **more}])
+
+    def committed(rows: list[object]) -> bytes:
+        return changed(keys={"offre": {**said["keys"]["offre"], "commitments": rows}})
+
+    one, two = said["keys"]["offre"]["commitments"]
     mixed = {"offre/1": said["keys"]["offre"], "offre": said["keys"]["offre"]}
     stranger = "00000000-0000-4000-8000-000000000000"
     slipped = {"offre": {**said["keys"]["offre"], "committee": other}}
@@ -112,6 +120,23 @@ def test_javascript_refuses_the_records_that_python_refuses() -> None:
         changed(epoch=2),
         changed(twin="x"),
         changed(date="demain"),
+        changed(ceremony="x"),
+        changed(code=7),
+        changed(previous=7, epoch=2),
+        changed(members=said["members"][:1]),
+        changed(members=said["members"][::-1]),
+        member(member=CEREMONY),
+        member(member="x"),
+        member(name=None),
+        member(more=1),
+        member(protectors=[]),
+        member(protectors=[{"protector": CEREMONY, "sha256": "0"}]),
+        member(protectors=[{"protector": CEREMONY, "sha256": "0" * 64, "more": 1}]),
+        committed([one]),
+        committed([two, one]),
+        committed([one, two, {**two, "index": 3}]),
+        committed([one, {**two, "salt": "0"}]),
+        committed([one, {**two, "commitment": None}]),
     )
     for bad in (
         *both,

@@ -325,3 +325,18 @@ def test_nobody_registers_as_the_robot_and_stops_the_rehearsals(world: World, ma
     assert Bid.objects.filter(consultation=twin_of(again)).get().bidder == robot
     zeros = owner.post(reverse("new-company"), {"name": "y", "siret": "00000000000000", "country": "FR"})
     assert zeros.status_code == 400
+
+
+def test_a_rehearsal_dealt_with_a_key_of_the_real_ceremony_is_refused(world: World) -> None:
+    """It would open what is real, without its deadline."""
+    consultation = world.draft()
+    for user in world.members:
+        world.protectors(user)
+    start_ceremony(consultation, members=world.members, threshold=2, by=world.agent, now=timezone.now())
+    speaker = client(world.members[0], world.buyer)
+    said = speaker.get(f"/consultations/{consultation.uuid}/ceremony")
+    seeds = {kind: new_seed() for kind in ("candidature", "offre")}
+    twin = str(twin_of(consultation).uuid)
+    speaker.deal_one(said, seeds=seeds, twin=twin)
+    with pytest.raises(ServerRefused, match="ne correspond pas"):
+        speaker.deal_one(speaker.get(f"/consultations/{twin}/ceremony"), seeds=seeds)

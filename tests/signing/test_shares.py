@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from signing.errors import ProtectorRefused, ShareRefused, SigningError
 from signing.keys import key_hash, new_seed, open_with, public_key, seal_to
 from signing.protectors import Cost, create_protector, unlock_protector
-from signing.sharing import check_share, combine, deal, quorum_seed
+from signing.sharing import check_share, combine, commitment, deal, quorum_seed
 
 CEREMONY = "55555555-5555-4555-8555-555555555555"
 
@@ -43,6 +43,20 @@ def test_shares_that_give_another_key_are_refused_and_name_nobody() -> None:
     with pytest.raises(ShareRefused) as error:
         quorum_seed(CEREMONY, shares, commitments, threshold=2, public=public_key(new_seed()))
     assert error.value.index is None
+
+
+def test_one_unsound_share_among_more_than_the_quorum_does_not_stop_an_opening() -> None:
+    """It is the share to which its commitment was made: nobody can say that its holder lies."""
+    seed = new_seed()
+    dealt = deal(seed, ceremony=CEREMONY, holders=5, threshold=3)
+    unsound = bytes(32) + dealt[1].share[-1:]
+    commitments = {each.index: (each.salt, each.commitment) for each in dealt}
+    commitments[2] = (dealt[1].salt, commitment(CEREMONY, 2, dealt[1].salt, unsound))
+    shares = {each.index: each.share for each in dealt[:4]} | {2: unsound}
+    assert quorum_seed(CEREMONY, shares, commitments, threshold=3, public=public_key(seed)) == seed
+    del shares[4]
+    with pytest.raises(ShareRefused, match="ne reconstituent pas"):
+        quorum_seed(CEREMONY, shares, commitments, threshold=3, public=public_key(seed))
 
 
 def test_a_false_share_is_refused_and_its_holder_named() -> None:
