@@ -93,7 +93,7 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
         made = client.seal_draft(options.consultation, plans, options.draft, progress=advance)
     if not options.json:
         _err.print(f"{len(sizes)} fichier(s) scellé(s) dans {options.draft} ; rien n'est encore envoyé.")
-        _err.print(f"Empreinte des clés : {made['fingerprint']} ; comparez-la à celle de l'avis de l'acheteur.")
+        _err.print(f"Empreinte des clés : {made['fingerprint']} ; comparez-la à celle de l'avis.")
         _err.print(f"Étape suivante : python -m signing submit {options.draft}")
         return {"dépôt préparé": made["deposit"]}
     return made

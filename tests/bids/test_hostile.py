@@ -17,6 +17,7 @@ from dematmp.accounts.services import issue_token
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
 from dematmp.bids import probe, services, tasks
+from dematmp.bids.assembly import parts_of
 from dematmp.bids.attempts import forget_upload
 from dematmp.bids.errors import AlreadyDeposited
 from dematmp.bids.models import Attempt, Bid, Part, SealedObject

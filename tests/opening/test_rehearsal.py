@@ -336,7 +336,7 @@ def test_a_rehearsal_dealt_with_a_key_of_the_real_ceremony_is_refused(world: Wor
     speaker = client(world.members[0], world.buyer)
     said = speaker.get(f"/consultations/{consultation.uuid}/ceremony")
     seeds = {kind: new_seed() for kind in ("candidature", "offre")}
-    twin = str(twin_of(consultation).uuid)
+    twin = str(said["twin"])
     speaker.deal_one(said, seeds=seeds, twin=twin)
     with pytest.raises(ServerRefused, match="ne correspond pas"):
         speaker.deal_one(speaker.get(f"/consultations/{twin}/ceremony"), seeds=seeds)
