@@ -104,6 +104,8 @@ def submit(options: argparse.Namespace) -> dict[str, object]:
     client = client_of(options)
     with _progress("Envoi", api.draft_bytes(options.draft), quiet=options.json) as advance:
         attempt = client.upload(options.draft, progress=advance)
+    if attempt.get("fingerprint") and not options.json:
+        _err.print(f"Empreinte reçue le {attempt['fingerprint']} : une preuve, qui ne vaut pas dépôt.")
     if options.upload_only:
         return {"state": "uploaded", "attempt": attempt["attempt"], "deposit": attempt["deposit"]}
     receipt = client.finalise(options.draft, str(attempt["attempt"]))

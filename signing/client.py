@@ -219,6 +219,11 @@ class Client:
         """Open the attempt, or resume it where the server says it stopped; returns the attempt's state."""
         state = load_draft(draft)
         attempt = self.post("/attempts", attempt_body(draft, state))
+        if attempt.get("fingerprint_first") and not attempt.get("fingerprint"):
+            # What is sealed here is known to the last byte: its time is taken before anything is sent.
+            said = self.post(f"/attempts/{attempt['attempt']}/fingerprint", {"objects": _digests(state)})
+            (draft / "fingerprint.json").write_text(json.dumps(said, indent=1))
+            attempt["fingerprint"] = said["received"]
         with Sender(
             self, str(attempt["attempt"]), direct=bool(attempt.get("direct")), timeout=self.timeout
         ) as sender:
@@ -250,11 +255,7 @@ class Client:
     def finalise(self, draft: Path, attempt: str) -> dict[str, object]:
         """Make the deposit; the same receipt comes back when repeated. The receipt is kept in the draft."""
         state = load_draft(draft)
-        objects = [
-            {"envelope": envelope["envelope"], "name": each["name"], "sha256": each["sha256"]}
-            for envelope in rows_of(state["envelopes"])
-            for each in rows_of(envelope["objects"])
-        ]
+        objects = _digests(state)
         receipt = self.post(f"/attempts/{attempt}/finalise", {"objects": objects})
         while receipt.get("state") == "recording":  # received; the store puts a very large deposit away
             self.wait(2)
@@ -342,6 +343,13 @@ def drafted(state: Mapping[str, object]) -> list[tuple[str, dict[str, object]]]:
         (str(envelope["envelope"]), each)
         for envelope in rows_of(state["envelopes"])
         for each in rows_of(envelope["objects"])
+    ]
+
+
+def _digests(state: Mapping[str, object]) -> list[dict[str, object]]:
+    return [
+        {"envelope": envelope, "name": each["name"], "sha256": each["sha256"]}
+        for envelope, each in drafted(state)
     ]
 
 

@@ -15,11 +15,11 @@ from pydantic import Field, StringConstraints
 from dematmp.api.access import bearer, doors, published
 from dematmp.api.public import b64
 from dematmp.audit.services import utc_text
-from dematmp.bids import attempts, direct, services
+from dematmp.bids import attempts, direct, fingerprints, services
 from dematmp.bids.clock import current, received
 from dematmp.bids.errors import BeingRecorded, EnvelopeRefused, PartTruncated
 from dematmp.bids.evidence import evidence
-from dematmp.bids.models import Attempt, Bid, SealedObject
+from dematmp.bids.models import Attempt, Bid, Fingerprint, SealedObject
 from dematmp.bids.preflight import Said
 from dematmp.bids.receipts import receipt
 from storage.stores import object_store
@@ -81,6 +81,10 @@ class PartsIn(Schema):
     parts: Annotated[list[PartIn], Field(min_length=1, max_length=100)]
 
 
+class FingerprintIn(Schema):
+    objects: list[DigestIn]
+
+
 class FinaliseIn(Schema):
     objects: list[DigestIn]
     preflight: Annotated[list[PreflightIn], Field(max_length=1000)] = []  # empty: nothing was checked
@@ -125,9 +129,12 @@ def _state(attempt: Attempt) -> dict[str, object]:
         .prefetch_related("parts")
         .order_by("pk")
     )
+    first = Fingerprint.objects.filter(attempt=attempt).first()
     return {
         "attempt": str(attempt.uuid),
         "deposit": str(attempt.deposit),
+        "fingerprint_first": attempt.consultation.fingerprint_first,
+        "fingerprint": utc_text(first.received_at) if first else None,
         "state": "deposited" if Bid.objects.filter(attempt=attempt).exists() else "open",
         "deadline": utc_text(deadline) if deadline else None,
         "now": utc_text(timezone.now()),
@@ -215,6 +222,21 @@ def parts_received(request: HttpRequest, attempt: uuid.UUID, body: PartsIn) -> d
             {"number": part.number, "received_at": at} for part, at in zip(received, times, strict=True)
         ]
     }
+
+
+@router.post(
+    "/attempts/{attempt}/fingerprint", response={201: dict}, summary="Donner l'empreinte avant l'envoi"
+)
+def fingerprint(request: HttpRequest, attempt: uuid.UUID, body: FingerprintIn) -> Status[dict[str, object]]:
+    now = received(request)
+    made = fingerprints.commit(
+        _attempt(request, attempt),
+        digests={(each.envelope, each.name): each.sha256 for each in body.objects},
+        by=bearer(request).user,
+        now=now,
+    )
+    said = {"received": utc_text(made.received_at), "record": b64(made.record), "index": made.journal_index}
+    return Status(201, {**said, "nonce": bytes(made.nonce).hex()})
 
 
 @router.post(

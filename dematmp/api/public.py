@@ -63,7 +63,8 @@ def consultation(request: HttpRequest, consultation: uuid.UUID) -> dict[str, obj
         "lots": [{"number": lot.number, "title": lot.title} for lot in found.lots.order_by("number")],
         "kinds": found.kinds,
         "required_pieces": found.required_pieces,
-        "limits": settings.DEPOSIT_LIMITS,
+        "limits": found.deposit_limits,
+        "fingerprint_first": found.fingerprint_first,
         "part_bytes": PART_BYTES,
         "keys": {
             keys.kind: {"committee": b64(keys.committee), "platform": b64(keys.platform)}

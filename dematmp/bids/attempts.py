@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Sum
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.services import append, utc_text
@@ -74,12 +74,9 @@ def begin(
     deposit = uuid.UUID(deposits.pop())
     if (known := _same_attempt(deposit, bidder, offers)) is not None:
         return known
-    begun = Attempt.objects.filter(consultation=consultation, bidder=bidder, finalised_at=None).count()
-    if begun >= settings.DEPOSIT_LIMITS["attempts"] and not by.is_robot:
-        raise TooManyBegun(
-            f"Votre entreprise a déjà {begun} dépôts commencés et non finalisés pour cette consultation."
-        )
     announced = sum(sum(offer.sizes.values()) for offer in offers)
+    if not by.is_robot:
+        _check_quota(consultation, bidder, announced, now=now)
     try:
         with transaction.atomic():
             attempt = Attempt.objects.create(
@@ -129,6 +126,29 @@ def begin(
     return attempt
 
 
+def _check_quota(consultation: Consultation, bidder: Organisation, announced: int, *, now: datetime) -> None:
+    """What one company may begin for one consultation. Raises TooManyBegun, LimitExceeded."""
+    limits, mine = consultation.deposit_limits, Attempt.objects.of(bidder).filter(consultation=consultation)
+    begun = mine.filter(finalised_at=None).count()
+    if begun >= limits["attempts"]:
+        raise TooManyBegun(
+            f"Votre entreprise a déjà {begun} dépôts commencés et non finalisés pour cette consultation."
+        )
+    deadline = consultation.deadline
+    if deadline is not None and now > deadline:
+        late = mine.filter(started_at__gt=deadline).count()
+        if late >= limits["late_attempts"]:
+            raise TooManyBegun(
+                f"Votre entreprise a déjà commencé {late} dépôts après la date limite de cette consultation.",
+            )
+    held = mine.filter(destroyed_at=None).aggregate(total=Sum("announced_bytes"))["total"] or 0
+    if held + announced > limits["company_bytes"]:
+        raise LimitExceeded(
+            f"Avec celui-ci, vos dépôts pour cette consultation annonceraient {held + announced} octets ; la "
+            f"limite est de {limits['company_bytes']}."
+        )
+
+
 def _same_attempt(
     deposit: uuid.UUID, bidder: Organisation, offers: Sequence[EnvelopeOffer]
 ) -> Attempt | None:
@@ -169,12 +189,11 @@ def _checked(consultation: Consultation, bidder: Organisation, offer: EnvelopeOf
         raise EnvelopeRefused(
             f"Les clés scellées comptent {len(offer.keys)} octets au lieu de {STANZAS_BYTES}."
         )
-    _check_objects(header, offer)
+    _check_objects(header, offer, consultation.deposit_limits)
     return header
 
 
-def _check_objects(header: Header, offer: EnvelopeOffer) -> None:
-    limits = settings.DEPOSIT_LIMITS
+def _check_objects(header: Header, offer: EnvelopeOffer, limits: Mapping[str, int]) -> None:
     names = [f"{index}.cob" for index in range(header.files + 1)] + ["t.cob"]
     if header.files > limits["files"]:
         raise LimitExceeded(f"Ce pli compte {header.files} fichiers ; la limite est de {limits['files']}.")

@@ -12,6 +12,8 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponseBase, UnreadablePostError
 from django.utils import timezone
 
+_WHOLE = ("/finalise", "/fingerprint")  # requests whose instant counts
+
 
 @dataclass(frozen=True)
 class Arrived:
@@ -24,14 +26,14 @@ class Arrived:
 class Arrival:
     """The first middleware: when a request arrived, whole, before anything is done of it.
 
-    A finalisation is made of a head and a body: it arrives when its last byte does, however long it is held.
+    A request whose instant counts arrives when its last byte does, however long its body is held back.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info.endswith("/finalise"):
+        if request.path_info.endswith(_WHOLE):
             with contextlib.suppress(UnreadablePostError, RequestDataTooBig):  # refused where it is read
                 request.body  # noqa: B018  (read and kept)
         request.arrived = Arrived(time.monotonic(), timezone.now())  # type: ignore[attr-defined]

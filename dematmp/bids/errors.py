@@ -98,6 +98,14 @@ class CopyRefused(BidError):
             self.next = next_step
 
 
+class FingerprintRefused(BidError):
+    """A fingerprint that is not asked for, not whole, or not that of the files."""
+
+    code = "deposit.fingerprint-refused"
+    status = 409
+    next = "Recommencez le dépôt avec les mêmes fichiers, ou faites-en un nouveau."
+
+
 class BeingRecorded(BidError):
     """The finalisation is received, at its instant; the store is still putting a very large deposit away."""
 

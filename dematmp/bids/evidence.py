@@ -17,7 +17,7 @@ from dematmp.audit.keys import journal_signer, seal_material
 from dematmp.audit.models import Entry
 from dematmp.audit.publication import public_checkpoint
 from dematmp.audit.services import prove, utc_text
-from dematmp.bids.models import Attempt, AttemptRefusal, SealedObject
+from dematmp.bids.models import Attempt, AttemptRefusal, Fingerprint, SealedObject
 from signing.header import header_hash
 from signing.pdf import seal_pdf
 
@@ -73,6 +73,7 @@ def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
         "receipt": {"number": bid.number, "received": utc_text(bid.received_at), "late": bid.late}
         if bid
         else None,
+        "fingerprint": _fingerprint(attempt),
         "announced": {"bytes": attempt.announced_bytes, "parts": sum(each.part_count for each in objects)},
         "received": {
             "bytes": sum(size for _, size in received),
@@ -110,6 +111,20 @@ def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
                 for entry in _entries(attempt)
             ],
         },
+    }
+
+
+def _fingerprint(attempt: Attempt) -> dict[str, object] | None:
+    """The digests received before the bytes, where the consultation asked for them."""
+    found = Fingerprint.objects.filter(attempt=attempt).first()
+    if found is None:
+        return None
+    return {
+        "received": utc_text(found.received_at),
+        "record": base64.b64encode(bytes(found.record)).decode(),
+        "token": base64.b64encode(bytes(found.token)).decode() if found.token else None,
+        "time": utc_text(found.token_at) if found.token_at else None,
+        "authority": found.token_authority or None,
     }
 
 
@@ -159,7 +174,7 @@ def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
     received, journal, consultation = said["received"], said["journal"], said["consultation"]
     if not (isinstance(received, dict) and isinstance(journal, dict) and isinstance(consultation, dict)):
         raise TypeError("evidence")
-    refusals, receipt = rows(said["refusals"]), said["receipt"]
+    refusals, receipt, first = rows(said["refusals"]), said["receipt"], said["fingerprint"]
     data = {
         **said,
         "zone": settings.TIME_ZONE,
@@ -167,6 +182,7 @@ def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
             **{name: local(said[name]) for name in ("started", "client_clock", "finalised", "issued")},
             **{name: local(received[name]) for name in ("first", "last")},
             "deposited": local(receipt["received"]) if isinstance(receipt, dict) else "–",
+            "fingerprint": local(first["received"]) if isinstance(first, dict) else "–",
         },
         "deadlines": [
             {"at": local(each["at"]), "decided": local(each["decided"]), "reason": each["reason"]}

@@ -166,6 +166,26 @@ class Part(models.Model):
         return str(self.number)
 
 
+class Fingerprint(models.Model):
+    """What a company said of its sealed bid before its bytes were all there: evidence, never a submission."""
+
+    attempt = models.OneToOneField(Attempt, models.PROTECT, related_name="fingerprint")
+    received_at = models.DateTimeField("reçue le")
+    record = models.BinaryField("enregistrement")
+    journal_index = models.PositiveBigIntegerField("rang au journal")
+    nonce = models.BinaryField()
+    token = models.BinaryField("jeton d'horodatage", null=True, blank=True)
+    token_authority = models.CharField("autorité d'horodatage", max_length=200, blank=True, default="")
+    token_at = models.DateTimeField("heure du jeton", null=True, blank=True)
+
+    class Meta:
+        verbose_name = "empreinte"
+        ordering = ["received_at", "pk"]
+
+    def __str__(self) -> str:
+        return f"{self.received_at:%Y-%m-%d %H:%M}"
+
+
 class BackupCopy(models.Model):
     """A backup copy on paper or on a medium: the platform only keeps the register of what became of it."""
 

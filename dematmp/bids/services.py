@@ -13,6 +13,7 @@ from django.db import transaction
 
 from dematmp.accounts.models import User
 from dematmp.audit.services import append, canonical, utc_text
+from dematmp.bids import fingerprints
 from dematmp.bids import preflight as checks
 from dematmp.bids.assembly import ObjectsLost, Unfinished, complete_objects, parts_of, sealed_objects
 from dematmp.bids.errors import BeingRecorded, DigestMismatch, Incomplete, TooLate
@@ -49,6 +50,7 @@ def finalise(
     sealed = sealed_objects(attempt)
     _check_complete(sealed)
     _check_digests(sealed, digests)
+    fingerprints.check(attempt, digests)
     said = checks.summary(preflight, files=_files(sealed))
     now = max([now, *(part.received_at for each in sealed for part in each.parts.all() if part.received_at)])
     open_still = Attempt.objects.filter(pk=attempt.pk, finalised_at=None, destroyed_at=None)

@@ -6,7 +6,8 @@ from celery import shared_task
 from django.utils import timezone
 
 from dematmp.audit.rows import each_row
-from dematmp.bids.models import Attempt, Bid
+from dematmp.bids.fingerprints import stamp as stamp_one
+from dematmp.bids.models import Attempt, Bid, Fingerprint
 from dematmp.bids.probe import is_watched, probe
 from dematmp.bids.receipts import receipt_pdf, stamp
 from dematmp.bids.services import complete, destroy, expire
@@ -34,6 +35,14 @@ def stamp_bid(bid_id: int) -> None:
         Bid.objects.filter(pk=bid_id, receipt_stamped=False).update(
             receipt_pdf=pdf, receipt_stamped=has_token
         )
+
+
+@shared_task
+def stamp_fingerprint(fingerprint_id: int) -> None:
+    """Add the token of a fingerprint; without an authority, the sweep does it later."""
+    found = Fingerprint.objects.filter(pk=fingerprint_id).first()
+    if found is not None:
+        stamp_one(found, now=timezone.now())
 
 
 @shared_task
@@ -69,3 +78,5 @@ def sweep() -> None:
     each_row(
         Bid.objects.filter(receipt_stamped=False).order_by("?").values_list("pk", flat=True)[:50], stamp_bid
     )
+    unstamped = Fingerprint.objects.filter(token=None).order_by("?").values_list("pk", flat=True)
+    each_row(unstamped[:50], stamp_fingerprint)

@@ -11,7 +11,14 @@ from django.db import models
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.consultations.queries import ConsultationQuerySet, RealOnly
-from dematmp.consultations.rules import DOCUMENT_KINDS, OPENING_ORDERS, PROCEDURES, is_open, opening_phases
+from dematmp.consultations.rules import (
+    DOCUMENT_KINDS,
+    OPENING_ORDERS,
+    PROCEDURES,
+    is_open,
+    opening_phases,
+    stricter,
+)
 from signing.ceremony import key_name
 
 KINDS = {"candidature": "candidature", "offre": "offre"}
@@ -66,6 +73,8 @@ class Consultation(models.Model):
     )
     required_pieces = models.JSONField("pièces attendues dans chaque enveloppe", default=list, blank=True)
     deposit_rules = models.TextField("règles de dépôt", blank=True, default="")
+    limits = models.JSONField("limites de dépôt plus strictes", default=dict, blank=True)
+    fingerprint_first = models.BooleanField("empreinte d'abord", default=False)
     created_by = models.ForeignKey(User, models.PROTECT, related_name="+")
     created_at = models.DateTimeField("créée le")
     submitted_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
@@ -159,6 +168,11 @@ class Consultation(models.Model):
     def opening_phases(self) -> list[list[str]]:
         """The kinds of envelope opened at each phase of the session."""
         return opening_phases(self.kinds, self.opening_order)
+
+    @property
+    def deposit_limits(self) -> dict[str, int]:
+        """What is announced of this consultation, and checked: bytes and counts."""
+        return stricter(self.limits, settings.DEPOSIT_LIMITS)
 
     @property
     def ceremonies(self) -> set[str]:

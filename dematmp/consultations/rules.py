@@ -4,7 +4,7 @@ Procedure types, deadlines, names of files. They take the clock as an argument.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -80,3 +80,8 @@ def check_not_empty(size: int, name: str) -> None:
     """Refuse a file of 0 byte."""
     if size == 0:
         raise EmptyDocument(f"Le fichier « {name} » est vide (0 octet).")
+
+
+def stricter(asked: Mapping[str, int], platform: Mapping[str, int]) -> dict[str, int]:
+    """The platform's limits, and the buyer's where they are lower."""
+    return {name: min(value, asked.get(name, value)) for name, value in platform.items()}

@@ -62,6 +62,8 @@ class Announced(TypedDict, total=False):
     keys_per_lot: bool
     opening_order: str
     required_pieces: Iterable[Mapping[str, str]]
+    limits: Mapping[str, int]
+    fingerprint_first: bool
 
 
 @transaction.atomic
@@ -106,6 +108,8 @@ def _write(consultation: Consultation, said: Announced) -> None:
         if piece["kind"] in consultation.kinds
     ]
     consultation.deposit_rules = clean_text(said.get("deposit_rules", ""), lines=True)
+    consultation.limits = dict(said.get("limits", {}))
+    consultation.fingerprint_first = said.get("fingerprint_first", False)
     try:
         with transaction.atomic():
             consultation.save()

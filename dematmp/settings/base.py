@@ -174,6 +174,8 @@ DEPOSIT_LIMITS = {
     "files": env.int("DEMATMP_LIMIT_FILES", default=5000),
     "name_chars": 255,
     "attempts": 200,  # begun and not finalised, of one company for one consultation
+    "late_attempts": 10,  # begun after the deadline: received, receipted late, and never opened
+    "company_bytes": env.int("DEMATMP_LIMIT_COMPANY_BYTES", default=500 * 1024**3),  # of its deposits, in one
 }
 # Lateness is decided by the database's clock where it has one: web nodes may disagree by some milliseconds.
 DATABASE_CLOCK = env.bool("DEMATMP_DATABASE_CLOCK", default=True)

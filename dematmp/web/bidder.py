@@ -123,7 +123,7 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         ],
         "deadline": found.current_deadline,
         "late": not found.is_open(now=timezone.now()),
-        "limits": settings.DEPOSIT_LIMITS,
+        "limits": found.deposit_limits,
         "fingerprint": fingerprint(found.ceremony_sha256),
         "ceremony_date": datetime.fromisoformat(record.date),
         "holders": record.holders,

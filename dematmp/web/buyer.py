@@ -31,12 +31,11 @@ from dematmp.web.access import MemberRequest, holds
 from dematmp.web.availability import reason
 from dematmp.web.buyer_forms import (
     AnswerForm,
-    ConsultationForm,
     DeadlineForm,
     PieceForm,
     VersionForm,
-    draft_values,
 )
+from dematmp.web.consultation_form import ConsultationForm, draft_values
 from dematmp.web.downloads import attachment
 from dematmp.web.errors import explain
 from dematmp.web.pages import of_buyer, page_of
@@ -328,7 +327,10 @@ def registers(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     deposits = []
     if closed:
         bids = Bid.objects.filter(consultation=found).select_related("bidder").order_by("received_at", "pk")
-        deposits = [(bid, bid_state(bid), _late_paths(found, bid)) for bid in bids.select_related("attempt")]
+        deposits = [
+            (bid, bid_state(bid), _late_paths(found, bid))
+            for bid in bids.select_related("attempt__fingerprint")
+        ]
     context = {
         "consultation": found,
         "page": page_of(request, rows),

@@ -81,7 +81,7 @@ def _consultation_page(
         "deadline": found.current_deadline,
         "former_deadlines": found.announced_deadlines()[1:],
         "fingerprint": fingerprint(found.ceremony_sha256),
-        "limits": settings.DEPOSIT_LIMITS,
+        "limits": found.deposit_limits,
         "documents": found.documents.order_by("pk").prefetch_related("versions"),
         "answers": found.questions.exclude(answered_at=None).order_by("answered_at", "pk"),
         "follow_form": follow_form or FollowForm(auto_id="follow_%s"),

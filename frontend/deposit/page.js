@@ -187,11 +187,11 @@ function showProgress({ done, total, speed, file }) {
   find("[data-percent]").textContent =
     `${percent} % : ${bytesText(done)} sur ${bytesText(total)}` +
     (speed > 0 ? `, ${bytesText(speed)}/s, encore ${durationText(left)}` : "");
-  find("[data-current]").textContent = file;
+  find("[data-current]").textContent = state.stage ? `${state.stage} ${file}` : file;
   const tenth = Math.floor(percent / 10);
   if (tenth > state.spoken) {
     state.spoken = tenth;
-    say(`${tenth * 10} % envoyés.`);
+    say(state.stage ? `${state.stage} ${tenth * 10} %.` : `${tenth * 10} % envoyés.`);
   }
 }
 
@@ -318,6 +318,13 @@ worker.addEventListener("message", ({ data }) => {
       return;
     case "progress":
       return showProgress(data);
+    case "fingerprinting":
+      [state.stage, state.spoken] = ["Calcul de l'empreinte, avant l'envoi :", 0];
+      return;
+    case "sending":
+      [state.stage, state.spoken] = ["", 0];
+      say("Empreinte reçue par la plateforme. L'envoi commence.");
+      return;
     case "finalising":
       find("[data-current]").textContent = "Finalisation : rien n'est déposé avant l'accusé de réception.";
       return;

@@ -134,23 +134,20 @@ async function send(draft, files) {
     ]),
   );
   const total = draft.envelopes.flatMap(({ objects }) => objects).reduce((sum, { sealed }) => sum + sealed, 0);
-  const progress = new Progress(total);
-  const sending = new Sending();
-  const transfer = new Transfer(api, state);
-  const digests = [];
-  for (const envelope of draft.envelopes) {
-    for (const object of envelope.objects) {
-      const context = { draft, envelope, object, held: held.get(`${envelope.envelope}/${object.name}`), progress, sending };
-      const source = await sourceOf(context, files);
-      digests.push(await sendObject({ ...context, transfer, source }));
-    }
+  if (state.fingerprint_first && !state.fingerprint) {
+    // Sealed once to know its digests, and once more, byte for byte the same, to be sent.
+    say("fingerprinting");
+    const objects = await sendAll({ draft, files, held: new Map(), total, transfer: null });
+    await keep(draft);
+    await api.call("POST", `/attempts/${state.attempt}/fingerprint`, { json: { objects } });
+    say("sending");
   }
-  await sending.end();
+  const objects = await sendAll({ draft, files, held, total, transfer: new Transfer(api, state) });
   say("finalising");
   const preflight = draft.envelopes
     .filter((each) => each.preflight)
     .map(({ envelope, preflight: { checked, codes } }) => ({ envelope, checked, codes }));
-  const json = { objects: await Promise.all(digests.map((composite) => composite())), preflight };
+  const json = { objects, preflight };
   let receipt;
   for (let tried = 0; !receipt || receipt.state === "recording"; tried += 1) {
     // Received at its instant; the store puts a very large deposit away.
@@ -158,6 +155,22 @@ async function send(draft, files) {
     receipt = await api.call("POST", `/attempts/${state.attempt}/finalise`, { json });
   }
   return finish(draft, receipt);
+}
+
+// Seals every object and gives their digests; sends what is not held, unless there is no transfer.
+async function sendAll({ draft, files, held, total, transfer }) {
+  const progress = new Progress(total);
+  const sending = new Sending();
+  const digests = [];
+  for (const envelope of draft.envelopes) {
+    for (const object of envelope.objects) {
+      const parts = held.get(`${envelope.envelope}/${object.name}`) ?? new Map();
+      const context = { draft, envelope, object, held: parts, progress, sending };
+      digests.push(await sendObject({ ...context, transfer, source: await sourceOf(context, files) }));
+    }
+  }
+  await sending.end();
+  return Promise.all(digests.map((composite) => composite()));
 }
 
 const deposited = async (draft) => (await api.call("GET", `/deposits/${draft.deposit}`)).receipt;
@@ -204,8 +217,8 @@ async function sendObject({ draft, envelope, object, held, progress, sending, tr
         if (!fresh && parts[at] !== sha256) throw changed(label);
         parts[at] = sha256;
         const part = { envelope: envelope.envelope, name: object.name, number: at + 1, sha256 };
-        if (fresh) await transfer.send(part, bytes);
-        progress.advance(bytes.length, fresh, label);
+        if (fresh && transfer) await transfer.send(part, bytes);
+        progress.advance(bytes.length, fresh && transfer !== null, label);
       });
     }
     if (isFile) {

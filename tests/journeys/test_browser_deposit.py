@@ -76,7 +76,8 @@ def test_a_bid_sealed_in_chromium_is_opened_by_the_committee(
 ) -> None:
     titles = {"candidature": ["DC1", "DC2"], "offre": ["Acte d'engagement"]}
     pieces = [{"kind": kind, "title": title} for kind, each in titles.items() for title in each]
-    consultation = live_world.publish(live_world.draft(required_pieces=pieces), closes_in=timedelta(hours=1))
+    draft = live_world.draft(required_pieces=pieces, fingerprint_first=True)
+    consultation = live_world.publish(draft, closes_in=timedelta(hours=1))
     offre = _files(tmp_path / "offre", 3, 40 * MIB)
     candidature = [tmp_path / "DC1.txt"]
     candidature[0].write_bytes(b"candidature")
@@ -100,6 +101,10 @@ def test_a_bid_sealed_in_chromium_is_opened_by_the_committee(
         context.close()
     bid = Bid.objects.get(consultation__twin_of=None)
     assert not bid.late
+    parts = Part.objects.filter(object__envelope__attempt=bid.attempt).order_by("received_at")
+    first = parts[0]
+    assert first.received_at is not None
+    assert bid.attempt.fingerprint.received_at < first.received_at
     _opened_as_deposited(live_world, consultation, [*candidature, *offre])
 
 

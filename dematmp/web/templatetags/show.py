@@ -34,7 +34,11 @@ def size(count: int | None) -> str:
     value = float(count)
     for unit in ("octets", "Ko", "Mo", "Go"):
         if value < _BYTES or unit == "Go":
-            return f"{int(value)} {unit}" if unit == "octets" else f"{value:.1f} {unit}".replace(".", ",")
+            return (
+                f"{int(value)} {unit}"
+                if unit == "octets"
+                else f"{value:.1f} {unit}".replace(".0 ", " ").replace(".", ",")
+            )
         value /= _BYTES
     return ""
 
