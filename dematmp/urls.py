@@ -13,9 +13,12 @@ handler500 = "dematmp.web.errors.server_error"
 
 admin.site.site_header = admin.site.site_title = f"{settings.SITE_NAME}, administration"
 
-urlpatterns = [
-    path("api/", api.urls),
-    path("admin/", admin.site.urls),
-    path("compte/", include("allauth.urls")),
-    path("", include("dematmp.web.urls")),
-]
+urlpatterns = [path("api/", api.urls)]
+if settings.BACKUP_DEPOSIT:
+    handler404, handler500 = "dematmp.api.channel.unknown", "dematmp.api.channel.failed"
+else:
+    urlpatterns += [
+        path("admin/", admin.site.urls),
+        path("compte/", include("allauth.urls")),
+        path("", include("dematmp.web.urls")),
+    ]

@@ -25,6 +25,7 @@ from signing import client as api
 from signing.cli_committee import committee_verbs
 from signing.envelope import Source
 from signing.errors import SigningError
+from signing.fallback import backup_of, deposit, remember, went_by_backup
 from signing.pieces import missing
 from signing.receipt import verify_receipt
 from signing.terminal import client_of
@@ -91,6 +92,7 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
         _err.print(f"Attention : {advice}")
     with _progress("Scellement", sum(sizes), quiet=options.json) as advance:
         made = client.seal_draft(options.consultation, plans, options.draft, progress=advance)
+    remember(client, options.draft)
     if not options.json:
         _err.print(f"{len(sizes)} fichier(s) scellé(s) dans {options.draft} ; rien n'est encore envoyé.")
         _err.print(f"Empreinte des clés : {made['fingerprint']} ; comparez-la à celle de l'avis.")
@@ -102,15 +104,25 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
 def submit(options: argparse.Namespace) -> dict[str, object]:
     """Send a draft, resuming where the server says it stopped, then finalise."""
     client = client_of(options)
+    remember(client, options.draft)
+
+    def turning() -> None:
+        _err.print("La plateforme ne répond pas : envoi au canal de secours.")
+
     with _progress("Envoi", api.draft_bytes(options.draft), quiet=options.json) as advance:
-        attempt = client.upload(options.draft, progress=advance)
+        done = deposit(
+            client, options.draft, finalise=not options.upload_only, progress=advance, turning=turning
+        )
+    attempt, receipt = done.attempt, done.receipt
     if attempt.get("fingerprint") and not options.json:
         _err.print(f"Empreinte reçue le {attempt['fingerprint']} : une preuve, qui ne vaut pas dépôt.")
-    if options.upload_only:
+    if receipt is None:
         return {"state": "uploaded", "attempt": attempt["attempt"], "deposit": attempt["deposit"]}
-    receipt = client.finalise(options.draft, str(attempt["attempt"]))
-    client.collect(str(receipt["deposit"]), options.draft)
+    done.speaker.collect(str(receipt["deposit"]), options.draft)
+    if done.by_backup and not options.json:
+        _err.print("Reçu par le canal de secours : la plateforme l'ajoutera aux autres dès son retour.")
     return {
+        "channel": "backup" if done.by_backup else "main",
         "state": receipt["state"],
         "number": receipt["number"],
         "received": receipt["received"],
@@ -121,14 +133,27 @@ def submit(options: argparse.Namespace) -> dict[str, object]:
 def status(options: argparse.Namespace) -> dict[str, object]:
     """What the server holds of a draft."""
     state = api.load_draft(options.draft)
-    said = client_of(options).get(f"/deposits/{state['deposit']}")
+    said = _speaker(options).get(f"/deposits/{state['deposit']}")
     return {"deposit": said["deposit"], "state": said["state"], "token": bool(said["token"])}
 
 
 def withdraw(options: argparse.Namespace) -> dict[str, object]:
     """Withdraw a deposit before the deadline."""
     state = api.load_draft(options.draft)
-    return client_of(options).post(f"/deposits/{state['deposit']}/withdraw")
+    return _speaker(options).post(f"/deposits/{state['deposit']}/withdraw")
+
+
+def _speaker(options: argparse.Namespace) -> api.Client:
+    """Who knows this deposit: the platform, or its backup channel until the platform is back."""
+    main = client_of(options)
+    backup = backup_of(options.draft, timeout=main.timeout) if went_by_backup(options.draft) else None
+    if backup is None:
+        return main
+    try:
+        main.get(f"/deposits/{api.load_draft(options.draft)['deposit']}")
+    except (api.ServerRefused, api.ServerUnreachable):
+        return backup
+    return main
 
 
 def verify(options: argparse.Namespace) -> dict[str, object]:

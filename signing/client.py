@@ -20,6 +20,7 @@ from signing.envelope import Ids, Source, seal
 from signing.errors import CeremonyRefused, SigningError
 
 _TRIES = 6
+_CONNECT = 10.0  # seconds
 _PIECES = {
     "receipt.json": "receipt.json",
     "record": "record",
@@ -81,7 +82,7 @@ class Client:
             transport=transport,
             base_url=server.rstrip("/") + "/api/v1",
             headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=timeout,
+            timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT)),
         )
 
     def close(self) -> None:
@@ -103,7 +104,7 @@ class Client:
                 raise ServerUnreachable("Le temps accordé est écoulé.")
             try:
                 answer = self._http.request(
-                    method, path, json=body, content=content, headers=headers, timeout=min(self.timeout, left)
+                    method, path, json=body, content=content, headers=headers, timeout=self._timeout(left)
                 )
             except httpx.TransportError as failed:
                 if tried == tries - 1:
@@ -119,6 +120,10 @@ class Client:
                 return answer
             raise self._refusal(answer)
         raise ServerUnreachable("Le serveur ne répond pas.")
+
+    def _timeout(self, left: float) -> httpx.Timeout:
+        each = min(self.timeout, left)
+        return httpx.Timeout(each, connect=min(each, _CONNECT))
 
     @staticmethod
     def wait(tried: int) -> None:

@@ -101,3 +101,9 @@ class ReceiptRefused(SigningError):
     """A receipt whose proofs do not agree."""
 
     code = "receipt.refused"
+
+
+class PassRefused(SigningError):
+    """A pass that is not the platform's, not of this kind, or out of date."""
+
+    code = "pass.refused"

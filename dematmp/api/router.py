@@ -1,5 +1,6 @@
 """The JSON door: who may enter, fetch through what they may see, call a verb, answer in French."""
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import NinjaAPI
@@ -7,6 +8,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from dematmp.accounts.errors import AccountError
 from dematmp.api.bidder import router as bidder
+from dematmp.api.channel import router as channel
 from dematmp.api.committee import router as committee
 from dematmp.api.public import router as public
 from dematmp.api.renewals import router as renewals
@@ -20,8 +22,10 @@ from storage.errors import StorageError
 api = NinjaAPI(title="dematmp", version="1", docs_url="/docs", urls_namespace="api")
 api.add_router("/v1", public)
 api.add_router("/v1", bidder)
-api.add_router("/v1", committee)
-api.add_router("/v1", renewals)
+api.add_router("/v1", channel)
+if not settings.BACKUP_DEPOSIT:
+    api.add_router("/v1", committee)
+    api.add_router("/v1", renewals)
 
 
 def _keep(request: HttpRequest, code: str, message: str) -> None:

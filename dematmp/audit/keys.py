@@ -72,6 +72,7 @@ def create_keys(*, now: datetime) -> None:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
     _write_once("journal.key", lambda: Ed25519PrivateKey.generate().private_bytes_raw())
+    _write_once("channel.key", lambda: Ed25519PrivateKey.generate().private_bytes_raw())
     _write_once("kek.key", lambda: AESGCM.generate_key(256))
     pki.make_authority(directory / "pki", name=settings.OPERATOR_NAME, now=now)
 
@@ -79,6 +80,11 @@ def create_keys(*, now: datetime) -> None:
 def journal_signer() -> Signer:
     """The Ed25519 signer of the journal's checkpoints; its name is the journal's origin."""
     return Signer(settings.JOURNAL_ORIGIN, _read("journal.key"))
+
+
+def channel_signer() -> Signer:
+    """What signs passes for the backup channel, which only knows its public half."""
+    return Signer(f"{settings.JOURNAL_ORIGIN}/secours", _read("channel.key"))
 
 
 def timestamp_authority() -> Authority:

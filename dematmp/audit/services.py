@@ -20,7 +20,18 @@ from signing.notes import verify_note
 
 # Kinds whose number would tell the public how many bids were deposited: padding entries follow them at
 # random.
-COUNT_REVEALING = frozenset({"attempt", "deposit", "withdrawal", "timestamp", "bytes-lost", "padding"})
+COUNT_REVEALING = frozenset(
+    {
+        "attempt",
+        "fingerprint",
+        "deposit",
+        "deposit-imported",
+        "withdrawal",
+        "timestamp",
+        "bytes-lost",
+        "padding",
+    }
+)
 _NONCE_BYTES = 32
 
 

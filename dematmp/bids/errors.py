@@ -106,6 +106,25 @@ class FingerprintRefused(BidError):
     next = "Recommencez le dépôt avec les mêmes fichiers, ou faites-en un nouveau."
 
 
+class ChannelUnreachable(BidError):
+    """The backup channel does not say what it received: opening now could leave a bid out."""
+
+    code = "channel.unreachable"
+    status = 409
+    next = (
+        "Réessayez dans quelques minutes. Si le canal de secours est perdu, l'exploitant peut passer outre, "
+        "avec un motif inscrit au journal."
+    )
+
+
+class ChannelRefused(BidError):
+    """The backup channel tells something that its own journal does not prove."""
+
+    code = "channel.refused"
+    status = 409
+    next = "Prévenez l'exploitant : rien de ce dépôt n'est pris en compte avant son examen."
+
+
 class BeingRecorded(BidError):
     """The finalisation is received, at its instant; the store is still putting a very large deposit away."""
 

@@ -213,6 +213,23 @@ class BackupCopy(models.Model):
         return f"{self.company} {self.received_at:%Y-%m-%d %H:%M}"
 
 
+class ChannelVisit(models.Model):
+    """When the backup channel last told what it holds of a consultation: an opening waits for one."""
+
+    consultation = models.OneToOneField(Consultation, models.CASCADE, related_name="channel_visit")
+    at = models.DateTimeField("horloge du canal de secours")
+    deposits = models.PositiveIntegerField("dépôts importés", default=0)
+    waived_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    waived_why = models.CharField("motif", max_length=300, blank=True, default="")
+
+    class Meta:
+        verbose_name = "relevé du canal de secours"
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S}"
+
+
 class Probe(models.Model):
     """A deposit of a canary by the platform itself: whether a company could have deposited at that time."""
 
@@ -259,6 +276,10 @@ class Bid(models.Model):
     token_at = models.DateTimeField("heure du jeton", null=True, blank=True)
     receipt_pdf = models.BinaryField("accusé de réception (PDF scellé)", null=True, blank=True)
     receipt_stamped = models.BooleanField("le PDF porte le jeton", default=False)
+    # Received by the backup channel: its own journal signs the proof, under this key.
+    channel_key = models.CharField(
+        "clé du journal du canal de secours", max_length=300, blank=True, default=""
+    )
     objects = BidQuerySet.as_manager()
 
     class Meta:

@@ -54,7 +54,7 @@ def receipt(bid: Bid) -> dict[str, object]:
             "index": bid.journal_index,
             "nonce": bytes(bid.nonce).hex(),
             "proof": bid.proof,
-            "key": journal_signer().verifier_key,
+            "key": bid.channel_key or journal_signer().verifier_key,
         },
         "timestamp": {
             "token": base64.b64encode(bytes(bid.token)).decode() if bid.token else None,

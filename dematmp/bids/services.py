@@ -230,7 +230,8 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
 
 def _number(deposit: uuid.UUID, now: datetime, *, entry: int) -> str:
     """Ten digits of the deposit's id; companies may choose ids alike: then its entry too."""
-    short = f"AR-{now:%Y%m%d}-{deposit.hex[:10].upper()}"
+    what = "ARS" if settings.BACKUP_DEPOSIT else "AR"  # received by the backup channel
+    short = f"{what}-{now:%Y%m%d}-{deposit.hex[:10].upper()}"
     return f"{short}-{entry}" if Bid.objects.filter(number=short).exists() else short
 
 

@@ -1,17 +1,26 @@
 """Stamping and sealing receipts, in the worker."""
 
-from datetime import timedelta
+import logging
+from datetime import datetime, timedelta
 
+import httpx
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
 from dematmp.audit.rows import each_row
+from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
 from dematmp.bids.fingerprints import stamp as stamp_one
+from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid, Fingerprint
 from dematmp.bids.probe import is_watched, probe
 from dematmp.bids.receipts import receipt_pdf, stamp
 from dematmp.bids.services import complete, destroy, expire
+from dematmp.consultations.mirror import take
+from signing.errors import PassRefused
 
+log = logging.getLogger(__name__)
+_MAIN_SECONDS = 20.0
 TRIAL_KEPT = timedelta(days=7)
 ABANDONED_KEPT = timedelta(days=30)
 _STILL_RUNNING = timedelta(seconds=30)  # a finalisation younger than this may still be in its own request
@@ -59,6 +68,35 @@ def expire_uploads() -> None:
     now = timezone.now()
     old = Attempt.objects.abandoned(now - ABANDONED_KEPT).order_by("?")[:200]
     each_row(old, lambda attempt: expire(attempt, now=now))
+
+
+@shared_task
+def visit_channel() -> None:
+    """Import what the backup channel received; one that does not answer is asked again in a minute."""
+    try:
+        pull(now=timezone.now())
+    except (ChannelUnreachable, ChannelRefused) as away:
+        log.warning("%s", away)
+
+
+@shared_task
+def mirror_consultations() -> None:
+    """On the backup channel: what the platform receives bids for. When it is silent, the last stands."""
+    try:
+        fetch_consultations(now=timezone.now())
+    except (ChannelUnreachable, PassRefused) as away:
+        log.warning("%s", away)
+
+
+def fetch_consultations(*, now: datetime) -> int:
+    """How many were taken. Raises ChannelUnreachable, PassRefused."""
+    try:
+        answer = httpx.get(f"{settings.MAIN['url']}/api/v1/channel/consultations", timeout=_MAIN_SECONDS)
+        answer.raise_for_status()
+        said = answer.json()
+    except (httpx.HTTPError, ValueError) as away:
+        raise ChannelUnreachable("La plateforme ne répond pas : la dernière copie reste.") from away
+    return take(said, now=now)
 
 
 @shared_task

@@ -11,6 +11,7 @@ from django.db import transaction
 from dematmp.accounts.models import User
 from dematmp.audit.keys import wrap
 from dematmp.audit.services import append, utc_text
+from dematmp.bids.importing import reconcile_channel
 from dematmp.bids.models import Envelope
 from dematmp.bids.receipts import ask_token
 from dematmp.bids.rules import COUNTS, REASONS
@@ -133,13 +134,14 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
 
     Deadline passed here and for a timestamp authority, quorum there, journal first.
 
-    Raises BeforeDeadline, QuorumMissing, DepositsPending. Then the worker unseals; a lost task is found by
-    the sweep.
+    Raises BeforeDeadline, QuorumMissing, DepositsPending, ChannelUnreachable. Then the worker unseals; a lost
+    task is found by the sweep.
     """
     consultation = session.consultation
     _check_deadline(consultation, by=by, now=now)
     if (missing := _quorum_missing(session)) is not None:
         _refuse(consultation, missing, by=by, now=now)
+    reconcile_channel(consultation, now=now)
     if consultation.attempts.being_recorded().filter(finalised_at__lte=consultation.deadline).exists():
         raise DepositsPending(
             "Un dépôt reçu dans les délais est en cours d'enregistrement : il s'ouvrira avec les autres."

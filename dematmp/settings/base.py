@@ -63,6 +63,22 @@ MIDDLEWARE = [
     "dematmp.web.errors.DomainErrors",
 ]
 
+# "backup-deposit": the same code with the deposit API alone, its own database, bucket, journal and keys, to
+# which companies' programs turn by themselves when the platform does not answer.
+BACKUP_DEPOSIT = env.str("DEMATMP_ROLE", default="") == "backup-deposit"
+# There: the platform that it stands in for, and the key of its passes (`manage.py platform_keys` prints it).
+MAIN = {
+    "url": env.str("DEMATMP_MAIN_URL", default="").rstrip("/"),
+    "key": env.str("DEMATMP_MAIN_KEY", default=""),
+}
+# Here: the backup channel's address, its journal's key, and what else pages reach there (its object store).
+BACKUP_CHANNEL = {
+    "url": env.str("DEMATMP_BACKUP_URL", default="").rstrip("/"),
+    "journal_key": env.str("DEMATMP_BACKUP_JOURNAL_KEY", default=""),
+    "origins": env.list("DEMATMP_BACKUP_ORIGINS", default=[]),
+}
+if BACKUP_DEPOSIT:
+    MIDDLEWARE.insert(1, "dematmp.api.channel.Cors")
 ROOT_URLCONF = "dematmp.urls"
 WSGI_APPLICATION = "dematmp.wsgi.application"
 TEMPLATES = [
@@ -245,6 +261,17 @@ CELERY_BEAT_SCHEDULE = {
     "remind-holders": {"task": "dematmp.opening.tasks.remind_holders", "schedule": schedule(600.0)},
     "sweep-opening": {"task": "dematmp.opening.tasks.sweep", "schedule": schedule(15.0)},
 }
+
+if BACKUP_CHANNEL["url"]:
+    CELERY_BEAT_SCHEDULE["visit-channel"] = {
+        "task": "dematmp.bids.tasks.visit_channel",
+        "schedule": schedule(60.0),
+    }
+if BACKUP_DEPOSIT:  # what a deposit needs, and the consultations of the platform
+    _deposits = ("copy-journal", "sweep-mails", "pad-journal", "expire-uploads", "sweep-bids")
+    CELERY_BEAT_SCHEDULE = {name: CELERY_BEAT_SCHEDULE[name] for name in _deposits} | {
+        "mirror": {"task": "dematmp.bids.tasks.mirror_consultations", "schedule": schedule(60.0)}
+    }
 
 # Transport and browser security
 SECURE_SSL_REDIRECT = env.bool("DEMATMP_HTTPS", default=True)

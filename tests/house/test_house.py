@@ -45,7 +45,11 @@ def test_only_these_endpoints_of_the_api_are_open_to_anyone() -> None:
         for operation in methods.values()
         if not operation.get("security")
     ]
-    assert open_to_anyone == ["/api/v1/time", "/api/v1/consultations/{consultation}"]
+    assert open_to_anyone == [
+        "/api/v1/time",
+        "/api/v1/consultations/{consultation}",
+        "/api/v1/channel/consultations",
+    ]
 
 
 def test_every_template_compiles_and_is_used() -> None:

@@ -1,0 +1,109 @@
+"""What the backup channel tells the platform of the deposits that it received, once the platform is back."""
+
+import base64
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.conf import settings
+
+from dematmp.audit.keys import journal_signer
+from dematmp.audit.services import utc_text
+from dematmp.bids.models import Attempt, Bid, SealedObject
+from signing.errors import PassRefused
+from signing.passes import read
+from storage.stores import object_store
+
+READER = "channel-reader"
+
+
+def is_reader(text: str, *, now: datetime) -> bool:
+    """Whether this pass is that of the platform itself, come to read."""
+    try:
+        read(text, settings.MAIN["key"], READER, now=now)
+    except PassRefused:
+        return False
+    return True
+
+
+def _text(at: datetime | None) -> str | None:
+    return utc_text(at) if at else None
+
+
+def _b64(data: bytes | memoryview | None) -> str | None:
+    return base64.b64encode(bytes(data)).decode() if data is not None else None
+
+
+def offered(*, now: datetime) -> dict[str, object]:
+    """Every deposit, and how many finalisations of each consultation are still being recorded."""
+    bids = Bid.objects.select_related("attempt__by", "attempt__finalised_by", "consultation", "bidder")
+    pending = Attempt.objects.being_recorded().values_list("consultation__uuid", flat=True)
+    return {
+        "v": "channel/1",
+        "now": utc_text(now),
+        "key": journal_signer().verifier_key,
+        "pending": [str(each) for each in pending],
+        "deposits": [_deposit(bid) for bid in bids.order_by("pk")],
+    }
+
+
+def _deposit(bid: Bid) -> dict[str, object]:
+    attempt = bid.attempt
+    return {
+        "deposit": str(bid.uuid),
+        "consultation": str(bid.consultation.uuid),
+        "bidder": str(bid.bidder.uuid),
+        "by": str(attempt.by.uuid),
+        "finalised_by": str((attempt.finalised_by or attempt.by).uuid),
+        "attempt": str(attempt.uuid),
+        "started": utc_text(attempt.started_at),
+        "client_clock": _text(attempt.client_clock),
+        "announced_bytes": attempt.announced_bytes,
+        "preflight": attempt.preflight,
+        "number": bid.number,
+        "received": utc_text(bid.received_at),
+        "withdrawn": _text(bid.withdrawn_at),
+        "record": _b64(bid.record),
+        "nonce": bytes(bid.nonce).hex(),
+        "index": bid.journal_index,
+        "proof": bid.proof,
+        "token": _b64(bid.token),
+        "token_authority": bid.token_authority,
+        "token_at": _text(bid.token_at),
+        "receipt_pdf": _b64(bid.receipt_pdf),
+        "receipt_stamped": bid.receipt_stamped,
+        "envelopes": [
+            {
+                "envelope": str(envelope.uuid),
+                "lot": envelope.lot,
+                "kind": envelope.kind,
+                "header": _b64(envelope.header),
+                "keys": _b64(envelope.keys),
+                "objects": [
+                    {
+                        "name": each.name,
+                        "size": each.size,
+                        "part_bytes": each.part_bytes,
+                        "sha256": each.sha256,
+                        "parts": [
+                            {
+                                "number": part.number,
+                                "sha256": part.sha256,
+                                "received": _text(part.received_at),
+                            }
+                            for part in each.parts.order_by("number")
+                        ],
+                    }
+                    for each in envelope.objects_sealed.order_by("pk")
+                ],
+            }
+            for envelope in attempt.envelopes.order_by("pk")
+        ],
+    }
+
+
+def sealed_bytes(envelope: uuid.UUID, name: str) -> tuple[int, Iterator[bytes]] | None:
+    """Size and bytes of one sealed object of a deposit, or None."""
+    found = SealedObject.objects.filter(envelope__uuid=envelope, name=name, completed_at__isnull=False)
+    each = found.select_related("envelope__attempt__consultation").first()
+    return (each.size, object_store().open(each.key)) if each else None

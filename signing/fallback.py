@@ -1,0 +1,95 @@
+"""A deposit to the platform, or to its backup channel when the platform does not answer."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from signing.client import Client, ServerRefused, ServerUnreachable, load_draft
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a draft: the attempt, its receipt (None when only sent), and by which door."""
+
+    attempt: dict[str, object]
+    receipt: dict[str, object] | None
+    speaker: Client
+    by_backup: bool
+
+
+def is_away(error: ServerRefused | ServerUnreachable) -> bool:
+    """Whether the platform failed, rather than refused."""
+    return isinstance(error, ServerUnreachable) or error.status >= 500
+
+
+def remember(client: Client, draft: Path) -> bool:
+    """Keep in the draft where to deposit if the platform does not answer, and the pass for it.
+
+    False where the platform has no such channel, or does not answer already. The pass only deposits, for this
+    company, on that channel, for some weeks.
+    """
+    try:
+        said = client.post("/channel/pass")
+    except (ServerRefused, ServerUnreachable):
+        return False
+    _write(draft, backup={"url": said["url"], "pass": said["pass"]})
+    return True
+
+
+def _write(draft: Path, **more: object) -> None:
+    path = draft / "draft.json"
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(load_draft(draft) | more, indent=1))
+    fresh.replace(path)
+
+
+def backup_of(draft: Path, *, timeout: float) -> Client | None:
+    """The backup channel that the draft remembers."""
+    known = load_draft(draft).get("backup")
+    if not isinstance(known, dict):
+        return None
+    return Client(str(known["url"]), str(known["pass"]), timeout=timeout)
+
+
+def went_by_backup(draft: Path) -> bool:
+    """Whether this draft was deposited on the backup channel."""
+    return load_draft(draft).get("channel") == "backup"
+
+
+def deposit(
+    client: Client,
+    draft: Path,
+    *,
+    finalise: bool = True,
+    progress: Progress | None = None,
+    turning: Callable[[], None] | None = None,
+) -> Done:
+    """Send a draft and finalise it; `turning` is called before the backup channel is tried.
+
+    The same deposit may so be received twice: both sides know it by its id, and it counts once, at the first
+    of the two instants that the platform knows. Raises what `Client` raises, of the platform when there is no
+    backup channel, of that channel else.
+    """
+    try:
+        return _deposit(client, draft, finalise=finalise, progress=progress, by_backup=False)
+    except (ServerRefused, ServerUnreachable) as away:
+        backup = backup_of(draft, timeout=client.timeout) if is_away(away) else None
+        if backup is None:
+            raise
+        if turning:
+            turning()
+    done = _deposit(backup, draft, finalise=finalise, progress=progress, by_backup=True)
+    if done.receipt is not None:
+        _write(draft, channel="backup")
+    return done
+
+
+def _deposit(
+    client: Client, draft: Path, *, finalise: bool, progress: Progress | None, by_backup: bool
+) -> Done:
+    attempt = client.upload(draft, progress=progress)
+    receipt = client.finalise(draft, str(attempt["attempt"])) if finalise else None
+    return Done(attempt, receipt, client, by_backup)
