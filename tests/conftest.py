@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from pytest_django.fixtures import Settings
+from pytest_django.live_server_helper import LiveServer
 
 from deploy.services.brokers import RabbitMQ, Redis
 from deploy.services.ceph import Ceph
@@ -16,6 +18,7 @@ from deploy.services.clamd import Clamd
 from deploy.services.mail import MailSink
 from deploy.services.postgres import Postgres
 from deploy.services.process import Service
+from tests.channel import Channel, running_channel
 from tests.world import World, make_world
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,3 +112,18 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     """The world, in this test's transaction: requests made in this process must not close its connection."""
     monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: None)
     return make_world()
+
+
+@pytest.fixture(scope="module")
+def channel_process(live_server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Channel]:
+    with running_channel(live_server.url, tmp_path_factory.mktemp("secours")) as made:
+        yield made
+
+
+@pytest.fixture
+def channel(transactional_db: None, channel_process: Channel, settings: Settings) -> Channel:
+    """The backup channel of the live server, emptied: each test makes its organisations anew."""
+    channel_process.manage("flush", "--noinput", "-v0")
+    url = channel_process.url
+    settings.BACKUP_CHANNEL = {"url": url, "journal_key": channel_process.key, "origins": []}
+    return channel_process

@@ -136,9 +136,11 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         "done_url": reverse("deposit", kwargs={"deposit": uuid.UUID(int=0)}),
     }
     response = render(request, "bidder/new_deposit.html", context)
-    if direct := object_store().direct:
-        # Sealed parts go straight to the store, from this page only.
-        response._csp_update = {"connect-src": direct}  # type: ignore[attr-defined]
+    channel = settings.BACKUP_CHANNEL
+    reached = [each for each in (object_store().direct, channel["url"], *channel["origins"]) if each]
+    if reached:
+        # Sealed parts go straight to the store, or to the backup channel, from this page only.
+        response._csp_update = {"connect-src": reached}  # type: ignore[attr-defined]
     return response
 
 

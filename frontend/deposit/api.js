@@ -2,12 +2,24 @@
 import { Refused } from "../sealing/cobblestone.js";
 
 const LONGEST = 15_000; // milliseconds between two tries
+const PATIENCE = 4; // tries before the backup channel is looked at: some ten seconds
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+// The platform does not answer, and its backup channel does.
+export class Away extends Error {}
+
 export class Api {
-  // `tell(state)` is told "waiting" and "going"; `signedIn()` resolves with a fresh CSRF token.
-  constructor({ organisation, csrf, tell, signedIn }) {
-    Object.assign(this, { organisation, csrf, tell, signedIn, cancelled: false });
+  // `tell(state)` is told "waiting" and "going"; `signedIn()` resolves with a fresh CSRF token. `backup` is the
+  // channel to turn to, { url, pass }; `channel` says that this is it.
+  constructor({ organisation, csrf, tell, signedIn, backup = null, channel = null }) {
+    Object.assign(this, { organisation, csrf, tell, signedIn, backup, channel, cancelled: false });
+    this.base = `${channel?.url ?? ""}/api/v1`;
+  }
+
+  // The session of the page, or the pass that the platform signed beforehand.
+  identity() {
+    if (this.channel) return { Authorization: `Bearer ${this.channel.pass}` };
+    return { "X-Organisation": this.organisation, "X-CSRFToken": this.csrf };
   }
 
   async call(method, path, { json, body, headers = {} } = {}) {
@@ -15,20 +27,15 @@ export class Api {
       if (this.cancelled) throw new Refused("deposit.cancelled", "Envoi annulé.");
       let answer;
       try {
-        answer = await fetch(`/api/v1${path}`, {
+        answer = await fetch(`${this.base}${path}`, {
           method,
-          headers: {
-            "X-Organisation": this.organisation,
-            "X-CSRFToken": this.csrf,
-            ...(json === undefined ? {} : { "Content-Type": "application/json" }),
-            ...headers,
-          },
+          headers: { ...this.identity(), ...(json === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
           body: json === undefined ? body : JSON.stringify(json),
-          credentials: "same-origin",
+          credentials: this.channel ? "omit" : "same-origin",
           redirect: "error",
         });
       } catch {
-        await this.wait(tried, "La connexion est coupée : l'envoi reprendra de lui-même.");
+        await this.failed(tried, "La connexion est coupée : l'envoi reprendra de lui-même.");
         continue;
       }
       if (answer.ok) {
@@ -36,11 +43,11 @@ export class Api {
         return answer.json();
       }
       if (answer.status >= 500 || answer.status === 429) {
-        await this.wait(tried, "Le serveur est momentanément indisponible : l'envoi reprendra de lui-même.");
+        await this.failed(tried, "Le serveur est momentanément indisponible : l'envoi reprendra de lui-même.");
         continue;
       }
       const said = await answer.json().catch(() => ({}));
-      if (answer.status === 401 || said.code === "access.page-expired") {
+      if (!this.channel && (answer.status === 401 || said.code === "access.page-expired")) {
         this.csrf = await this.signedIn();
         continue;
       }
@@ -48,6 +55,17 @@ export class Api {
       refused.next = said.next ?? "";
       throw refused;
     }
+  }
+
+  async failed(tried, text) {
+    if (this.backup && tried >= PATIENCE && (await this.backupAnswers())) throw new Away();
+    await this.wait(tried, text);
+  }
+
+  // When it does not answer either, it is this machine's network: everything waits.
+  async backupAnswers() {
+    const answer = await fetch(`${this.backup.url}/api/v1/time`, { credentials: "omit" }).catch(() => null);
+    return answer?.ok ?? false;
   }
 
   async wait(tried, text) {

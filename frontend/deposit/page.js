@@ -311,6 +311,19 @@ async function waitForSession() {
   }
 }
 
+// The platform cannot show it yet: the receipt is given here, to be kept.
+function receivedByBackup({ number, received, state: lateness, receipt }) {
+  running(false);
+  find("[data-choose]").hidden = true;
+  const late = lateness === "late" ? " Il est marqué hors délai ; la plateforme le dira d'après la date limite en vigueur." : "";
+  const when = new Date(received).toLocaleString("fr-FR", { timeZone: document.documentElement.dataset.zone });
+  showNotice("good", `Dépôt reçu par le canal de secours : accusé ${number}.`, `Reçu le ${when} (heure du canal).${late} La plateforme l'ajoutera aux autres dès son retour ; vous le verrez alors dans « Mes dépôts ».`);
+  const blob = new Blob([JSON.stringify(receipt, null, 1)], { type: "application/json" });
+  const link = element("a", { href: URL.createObjectURL(blob), download: `${number}.json`, className: "btn btn-primary" }, "Télécharger l'accusé (JSON)");
+  find("[data-notice]").append(element("p", { className: "actions" }, link));
+  find("[data-notice]").focus();
+}
+
 worker.addEventListener("message", ({ data }) => {
   switch (data.type) {
     case "draft":
@@ -335,8 +348,12 @@ worker.addEventListener("message", ({ data }) => {
       if (data.state === "session") waitForSession();
       return;
     }
+    case "channel":
+      showNotice("warn", "La plateforme ne répond pas.", "L'envoi continue par son canal de secours ; rien n'est à refaire.");
+      return;
     case "done":
       state.running = false;
+      if (data.receipt) return receivedByBackup(data);
       location.assign(root.dataset.done.replace("00000000-0000-0000-0000-000000000000", data.deposit));
       return;
     case "cancelled":

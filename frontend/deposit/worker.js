@@ -3,7 +3,7 @@ import { keysFor, parseRecord } from "../sealing/record.js";
 import { base64, concat, hex, sha256, unbase64, unhex } from "../sealing/bytes.js";
 import { Refused, closingBytes, newEnvelope, partBytes, sealer } from "../sealing/envelope.js";
 import { keyHash } from "../sealing/keys.js";
-import { Api } from "./api.js";
+import { Api, Away } from "./api.js";
 import { find, forget, keep } from "./drafts.js";
 import { FileDigest, isDigestThread, sealedParts, serveDigests } from "./pipeline.js";
 import { Transfer } from "./transfer.js";
@@ -124,6 +124,32 @@ class Sending {
   }
 }
 
+// To the platform; to its backup channel when only that one answers. Both know a deposit by its id.
+async function deposit(draft, files) {
+  try {
+    await remember(draft);
+    await send(draft, files);
+  } catch (error) {
+    if (!(error instanceof Away)) throw error;
+    say("channel");
+    say("network", { state: "going", text: "" });
+    api = new Api({ ...api, tell: api.tell, backup: null, channel: draft.backup });
+    await send(draft, files);
+  }
+}
+
+// Where to turn if the platform stops answering, kept with the draft: asked while it answers.
+async function remember(draft) {
+  try {
+    const { url, pass } = await api.call("POST", "/channel/pass", { json: {} });
+    draft.backup = { url, pass };
+    await keep(draft);
+  } catch (error) {
+    if (!(error instanceof Refused) || error.code !== "not-found") throw error;
+  }
+  api.backup = draft.backup ?? null;
+}
+
 async function send(draft, files) {
   const state = await api.call("POST", "/attempts", { json: attemptBody(draft) });
   if (state.state === "deposited") return finish(draft, await deposited(draft));
@@ -177,7 +203,8 @@ const deposited = async (draft) => (await api.call("GET", `/deposits/${draft.dep
 
 async function finish(draft, receipt) {
   await forget(draft.deposit); // EK goes with it: nobody but a quorum can open what was deposited
-  say("done", { deposit: draft.deposit, number: receipt.number, state: receipt.state, received: receipt.received });
+  const { number, state, received } = receipt;
+  say("done", { deposit: draft.deposit, number, state, received, receipt: api.channel ? receipt : null });
 }
 
 // Where the plaintext of an object comes from: the manifest, a file, or the closing record.
@@ -277,20 +304,22 @@ const work = {
     for (const [at, envelope] of draft.envelopes.entries()) {
       for (const [index, { file }] of plan.envelopes[at].files.entries()) files.set(`${envelope.envelope}/${index + 1}`, file);
     }
-    await send(draft, files);
+    await deposit(draft, files);
   },
-  async resume({ deposit, files, ...session }) {
+  async resume({ deposit: id, files, ...session }) {
     open(session);
-    await send(await find(deposit), new Map(files));
+    const draft = await find(id);
+    api.backup = draft.backup ?? null;
+    await deposit(draft, new Map(files));
   },
   csrf({ token }) {
     resume?.(token);
     waiting = resume = null;
     say("network", { state: "going", text: "" });
   },
-  async cancel({ deposit }) {
+  async cancel({ deposit: id }) {
     if (api) api.cancelled = true;
-    if (deposit) await forget(deposit);
+    if (id) await forget(id);
     say("cancelled");
   },
 };

@@ -4,10 +4,7 @@ import base64
 import io
 import json
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +16,7 @@ from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.accounts.services import issue_token
-from dematmp.audit.keys import channel_signer, create_keys
+from dematmp.audit.keys import channel_signer
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
 from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
@@ -28,7 +25,6 @@ from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.offering import READER
 from dematmp.consultations import services
 from dematmp.consultations.models import Consultation
-from dematmp.demo.runtime import Processes, free_port, wait_for
 from dematmp.opening.models import OpenedFile
 from dematmp.opening.reconciliation import reconcile
 from dematmp.opening.tasks import unseal_session
@@ -38,7 +34,7 @@ from signing.notes import Signer
 from signing.passes import issue
 from signing.receipt import verify_receipt
 from storage.stores import object_store
-from tests.conftest import ROOT
+from tests.channel import Channel
 from tests.fronts import answering
 from tests.opening.test_opening import opened
 from tests.world import World, make_world
@@ -48,63 +44,11 @@ NOWHERE = "http://127.0.0.1:9"
 FILES = {"offre.txt": b"mon offre", "plan.bin": os.urandom(9 * 1024**2)}
 
 
-class Channel:
-    """The other platform: its address, and a way to run its commands."""
-
-    def __init__(self, url: str, environment: dict[str, str]) -> None:
-        self.url, self.key, self._environment = url, "", environment
-
-    def manage(self, *arguments: str) -> str:
-        command = [sys.executable, "manage.py", arguments[0], "--skip-checks", *arguments[1:]]
-        done = subprocess.run(
-            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
 @pytest.fixture
 def live_world(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(unseal_session, "delay", lambda _: None)  # the test unseals in this process
     monkeypatch.setattr(Client, "wait", lambda *_: None)
     return make_world()
-
-
-@pytest.fixture(scope="module")
-def running(live_server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Channel]:
-    """A real gunicorn in the role `backup-deposit`, with its own database, folder, journal and keys."""
-    create_keys(now=timezone.now())
-    port, state = free_port(), tmp_path_factory.mktemp("secours")
-    url = f"http://127.0.0.1:{port}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DEMATMP_")} | {
-        "DJANGO_SETTINGS_MODULE": "dematmp.settings.dev",
-        "DEMATMP_ROLE": "backup-deposit",
-        "DEMATMP_STATE_DIR": str(state),
-        "DEMATMP_SECRETS_DIR": str(state / "secrets"),
-        "DEMATMP_SITE_URL": live_server.url,
-        "DEMATMP_MAIN_URL": live_server.url,
-        "DEMATMP_MAIN_KEY": channel_signer().verifier_key,
-        "DEMATMP_JOURNAL_ORIGIN": "secours.example/journal",
-    }
-    made = Channel(url, environment)
-    made.manage("migrate", "-v0")
-    made.key = made.manage("platform_keys").split("journal : ", 1)[1].splitlines()[0]
-    processes = Processes(state / "journaux", environment)
-    gunicorn = ["-m", "gunicorn", "dematmp.wsgi", "--bind", f"127.0.0.1:{port}", "--no-control-socket"]
-    processes.start("secours", sys.executable, *gunicorn, "--worker-class", "gthread", "--threads", "4")
-    try:
-        wait_for(f"{url}/api/v1/time")
-        yield made
-    finally:
-        processes.stop()
-
-
-@pytest.fixture
-def channel(live_world: World, running: Channel, settings: Settings) -> Channel:
-    """The same, emptied: each test makes its organisations anew."""
-    running.manage("flush", "--noinput", "-v0")
-    settings.BACKUP_CHANNEL = {"url": running.url, "journal_key": running.key, "origins": [running.url]}
-    return running
 
 
 def sealed(world: World, server: LiveServer, channel: Channel, made: Consultation, folder: Path) -> Path:
