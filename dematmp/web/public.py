@@ -180,6 +180,7 @@ def journal(request: HttpRequest) -> HttpResponse:
     context = {
         "checkpoint": public_checkpoint()[1],
         "key": journal_signer().verifier_key,
+        "channel_key": settings.BACKUP_CHANNEL["journal_key"],
         "site_url": settings.SITE_URL,
     }
     return render(request, "public/journal.html", context)
