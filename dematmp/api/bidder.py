@@ -17,8 +17,8 @@ from dematmp.api.public import b64
 from dematmp.audit.services import utc_text
 from dematmp.bids import attempts, direct, fingerprints, services
 from dematmp.bids.clock import current, received
-from dematmp.bids.errors import BeingRecorded, EnvelopeRefused, PartTruncated
-from dematmp.bids.evidence import evidence
+from dematmp.bids.errors import BeingRecorded, BidError, EnvelopeRefused, PartTruncated
+from dematmp.bids.evidence import evidence, note_start_refusal, start_refusals
 from dematmp.bids.models import Attempt, Bid, Fingerprint, SealedObject
 from dematmp.bids.preflight import Said
 from dematmp.bids.receipts import receipt
@@ -167,15 +167,34 @@ def begin(request: HttpRequest, body: AttemptIn) -> Status[dict[str, object]]:
         )
         for each in body.envelopes
     ]
-    attempt = attempts.begin(
-        published(body.consultation),
-        bidder=token.organisation,
-        by=token.user,
-        offers=offers,
-        client_clock=_clock(body.client_clock),
-        now=timezone.now(),
-    )
+    wanted, now = published(body.consultation), timezone.now()
+    try:
+        attempt = attempts.begin(
+            wanted,
+            bidder=token.organisation,
+            by=token.user,
+            offers=offers,
+            client_clock=_clock(body.client_clock),
+            now=now,
+        )
+    except BidError as refused:
+        note_start_refusal(
+            wanted,
+            bidder=token.organisation,
+            by=token.user,
+            headers=[each.header for each in offers],
+            announced_bytes=sum(sum(each.sizes.values()) for each in offers),
+            code=refused.code,
+            message=str(refused),
+            now=now,
+        )
+        raise
     return Status(201, _state(attempt))
+
+
+@router.get("/refusals", summary="Ce qui a été refusé avant d'avoir commencé, avec les preuves du journal")
+def refusals(request: HttpRequest) -> list[dict[str, object]]:
+    return start_refusals(bearer(request).organisation)
 
 
 @router.get("/attempts/{attempt}", summary="Où en est un dépôt")

@@ -23,6 +23,7 @@ from signing.notes import verify_note
 COUNT_REVEALING = frozenset(
     {
         "attempt",
+        "attempt-refused",
         "fingerprint",
         "deposit",
         "deposit-imported",

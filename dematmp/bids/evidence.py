@@ -5,23 +5,28 @@ R2151-6 and annexe 8: a candidate who proves that it began in time and that the 
 
 import base64
 import itertools
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from dematmp.accounts.models import Organisation, User
 from dematmp.audit.documents import render
 from dematmp.audit.keys import journal_signer, seal_material
 from dematmp.audit.models import Entry
 from dematmp.audit.publication import public_checkpoint
-from dematmp.audit.services import prove, utc_text
-from dematmp.bids.models import Attempt, AttemptRefusal, Fingerprint, SealedObject
+from dematmp.audit.services import append, prove, utc_text
+from dematmp.bids.models import Attempt, AttemptRefusal, Fingerprint, SealedObject, StartRefusal
+from dematmp.consultations.models import Consultation
 from signing.header import header_hash
 from signing.pdf import seal_pdf
 
 MAX_REFUSALS = 500  # rows kept for one attempt
+MAX_STARTS = 50  # of one company for one consultation
 _PDF_REFUSALS = 60
 _PDF_OBJECTS = 300  # rows of the PDF; the JSON has them all
 
@@ -30,6 +35,69 @@ def note_refusal(attempt: Attempt, *, code: str, message: str, now: datetime) ->
     """Keep what this attempt was refused. Never raises for its own sake: it is called from a refusal."""
     if AttemptRefusal.objects.filter(attempt=attempt).count() < MAX_REFUSALS:
         AttemptRefusal.objects.create(attempt=attempt, at=now, code=code[:60], message=message[:300])
+
+
+def note_start_refusal(
+    consultation: Consultation,
+    *,
+    bidder: Organisation,
+    by: User,
+    headers: Sequence[bytes],
+    announced_bytes: int,
+    code: str,
+    message: str,
+    now: datetime,
+) -> None:
+    """Keep that this company came and was refused before an attempt existed, in the journal too. Bounded."""
+    mine = StartRefusal.objects.filter(consultation=consultation, bidder=bidder)
+    if mine.count() >= MAX_STARTS:
+        return
+    with transaction.atomic():
+        appended = append(
+            "attempt-refused",
+            {
+                "consultation": str(consultation.uuid),
+                "bidder": str(bidder.uuid),
+                "by": str(by.uuid),
+                "headers": [header_hash(each).hex() for each in headers],
+                "bytes": announced_bytes,
+                "code": code[:60],
+                "message": message[:300],
+                "at": utc_text(now),
+            },
+            consultation=consultation.uuid,
+            subject=bidder.uuid,
+            now=now,
+        )
+        StartRefusal.objects.create(
+            consultation=consultation,
+            bidder=bidder,
+            by=by,
+            at=now,
+            code=code[:60],
+            message=message[:300],
+            journal_index=appended.entry.index,
+        )
+
+
+def start_refusals(bidder: Organisation) -> list[dict[str, object]]:
+    """What this company was refused before an attempt existed, with the journal's proofs."""
+    rows = list(
+        StartRefusal.objects.filter(bidder=bidder).select_related("consultation").order_by("-at", "-pk")
+    )
+    known = Entry.objects.filter(index__in=[row.journal_index for row in rows]).order_by("index")
+    entries = {entry.index: entry for entry in known}
+    return [
+        {
+            "at": utc_text(row.at),
+            "consultation": str(row.consultation.uuid),
+            "reference": row.consultation.reference,
+            "code": row.code,
+            "message": row.message,
+            "entry": _entry(entries[row.journal_index]),
+        }
+        for row in rows
+    ]
 
 
 def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
@@ -99,18 +167,19 @@ def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
         "journal": {
             "key": journal_signer().verifier_key,
             "checkpoint": public_checkpoint()[1],
-            "entries": [
-                {
-                    "index": entry.index,
-                    "type": entry.kind,
-                    "time": utc_text(entry.at),
-                    "record": base64.b64encode(bytes(entry.record)).decode(),
-                    "nonce": bytes(entry.nonce).hex(),
-                    "proof": prove(entry.index),
-                }
-                for entry in _entries(attempt)
-            ],
+            "entries": [_entry(entry) for entry in _entries(attempt)],
         },
+    }
+
+
+def _entry(entry: Entry) -> dict[str, object]:
+    return {
+        "index": entry.index,
+        "type": entry.kind,
+        "time": utc_text(entry.at),
+        "record": base64.b64encode(bytes(entry.record)).decode(),
+        "nonce": bytes(entry.nonce).hex(),
+        "proof": prove(entry.index),
     }
 
 

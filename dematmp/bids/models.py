@@ -63,6 +63,25 @@ class Attempt(models.Model):
         return str(self.uuid)
 
 
+class StartRefusal(models.Model):
+    """An attempt that was refused before it existed: its company keeps the proof that it came."""
+
+    consultation = models.ForeignKey(Consultation, models.PROTECT, related_name="start_refusals")
+    bidder = models.ForeignKey(Organisation, models.PROTECT, related_name="start_refusals")
+    by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    at = models.DateTimeField("le")
+    code = models.CharField(max_length=60)
+    message = models.CharField("message", max_length=300)
+    journal_index = models.PositiveBigIntegerField("rang au journal")
+
+    class Meta:
+        verbose_name = "envoi refusé d'emblée"
+        ordering = ["-at", "-pk"]
+
+    def __str__(self) -> str:
+        return self.code
+
+
 class AttemptRefusal(models.Model):
     """What an attempt was refused, and when: evidence of what its company met."""
 

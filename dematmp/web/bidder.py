@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from dematmp.accounts.models import Organisation
 from dematmp.bids.clock import current
 from dematmp.bids.evidence import evidence, evidence_pdf
-from dematmp.bids.models import Attempt, Bid
+from dematmp.bids.models import Attempt, Bid, StartRefusal
 from dematmp.bids.receipts import checks, receipt
 from dematmp.bids.services import bid_state, withdraw
 from dematmp.consultations.models import KINDS
@@ -28,6 +28,7 @@ from signing.ceremony import fingerprint, parse_record
 from storage.stores import object_store
 
 _ROLES = ("administrator", "bidder")
+_REFUSED_SHOWN = 20
 # What runs in the workers of the deposit page.
 _PROGRAMS = {
     "deposit-worker": "Scellement et envoi",
@@ -53,7 +54,12 @@ def deposit_list(request: MemberRequest) -> HttpResponse:
     for attempt in page:
         bid = getattr(attempt, "bid", None)
         attempt.state = bid_state(bid) if bid else ""  # type: ignore[attr-defined]
-    context = {"companies": companies, "page": page}
+    refused = (
+        StartRefusal.objects.filter(bidder__in=companies)
+        .select_related("consultation")
+        .order_by("-at", "-pk")
+    )
+    context = {"companies": companies, "page": page, "refused": refused[:_REFUSED_SHOWN]}
     return render(request, "bidder/list.html", context)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dematmp.audit.errors import JournalBroken
+from dematmp.audit.keys import journal_signer
 from dematmp.audit.publication import publish
 from dematmp.audit.services import canonical, prove
 from dematmp.bids.evidence import MAX_REFUSALS, evidence, evidence_pdf, note_refusal
@@ -117,3 +119,34 @@ def test_only_the_company_reads_its_evidence(world: World, tmp_path: Path) -> No
 def test_an_entry_that_does_not_exist_has_no_proof(world: World) -> None:
     with pytest.raises(JournalBroken):
         prove(10**6)
+
+
+def test_who_is_refused_before_an_attempt_exists_keeps_the_proof_of_coming(
+    world: World, tmp_path: Path
+) -> None:
+    consultation = world.publish(world.draft(limits={"files": 1}))
+    speaker, draft = world.seal(consultation, tmp_path, files={"a": b"a", "b": b"b"})
+    with refused("deposit.limit-exceeded"):
+        speaker.upload(draft)
+    assert not Attempt.objects.exists()
+    publish()
+    (said,) = speaker.rows("/refusals")
+    assert said["code"] == "deposit.limit-exceeded"
+    entry = said["entry"]
+    assert isinstance(entry, dict)
+    record, nonce = base64.b64decode(entry["record"]), bytes.fromhex(entry["nonce"])
+    leaf = {
+        "consultation": str(consultation.uuid),
+        "digest": hashlib.sha256(nonce + record).hexdigest(),
+        "time": entry["time"],
+        "type": "attempt-refused",
+    }
+    assert (
+        verify_proof(str(entry["proof"]), canonical(leaf), journal_signer().verifier_key)[0] == entry["index"]
+    )
+    browser, rival = Client(), Client()
+    browser.force_login(world.bidder)
+    rival.force_login(world.rival_bidder)
+    page = reverse("deposits")
+    assert "Refusés avant d'avoir commencé" in html.unescape(browser.get(page).content.decode())
+    assert "Refusés avant" not in rival.get(page).content.decode()
