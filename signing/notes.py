@@ -17,7 +17,7 @@ def _key_id(name: str, public: bytes) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + _ALGORITHM + public).digest()[:4]
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     if not name or "+" in name or any(char.isspace() for char in name):
         raise ProofRefused("Un nom de clé ne contient ni espace ni « + ».")
 
@@ -26,7 +26,7 @@ class Signer:
     """Signs texts under a key name; `verifier_key` is the C2SP verifier key line."""
 
     def __init__(self, name: str, private: bytes) -> None:
-        _check_name(name)
+        check_name(name)
         self.name = name
         self._key = Ed25519PrivateKey.from_private_bytes(private)
         self._public = self._key.public_key().public_bytes_raw()

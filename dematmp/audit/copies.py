@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry, Head, Tile
+from dematmp.audit.publication import parse_path
 from signing import tlog
 from signing.errors import SigningError
 from signing.notes import verify_note
@@ -108,3 +109,25 @@ def _missing(size: int) -> Iterator[tuple[str, bytes]]:
             break
         rows = Entry.objects.filter(index__gte=first, index__lt=first + width).order_by("index")
         yield key, tlog.bundle([bytes(row.leaf) for row in rows])
+
+
+def compare() -> int:
+    """How many tiles and bundles the copy has, each read again. Raises JournalBroken, StoreUnavailable."""
+    store, seen, compared = object_store(), copied_checkpoint(), 0
+    if seen is None:
+        return 0
+    for key in store.list("journal/tile"):
+        said = parse_path(key.removeprefix("journal/"))
+        if said is None:
+            raise JournalBroken(f"La copie du journal contient {key}, qui n'est pas du journal.")
+        level, index, width = said
+        if level == "entries":
+            first = index * tlog.WIDTH
+            rows = Entry.objects.filter(index__gte=first, index__lt=first + width).order_by("index")
+            expected = tlog.bundle([bytes(row.leaf) for row in rows])
+        else:
+            expected = stored_tile(int(level), index)[: width * 32]
+        if store.read(key) != expected:
+            raise JournalBroken(f"{key} de la copie ne correspond pas aux entrées.")
+        compared += 1
+    return compared

@@ -26,6 +26,24 @@ class Head(models.Model):
         return f"journal de {self.size} entrées"
 
 
+class PublicCheckpoint(models.Model):
+    """A checkpoint that the public saw, with the cosignatures of witnesses and a token over its text."""
+
+    size = models.PositiveBigIntegerField("nombre d'entrées", unique=True)
+    note = models.TextField("point de contrôle signé")
+    published_at = models.DateTimeField("publié le")
+    token = models.BinaryField("jeton d'horodatage", null=True, blank=True)
+    token_authority = models.CharField("autorité d'horodatage", max_length=200, blank=True, default="")
+    token_at = models.DateTimeField("heure du jeton", null=True, blank=True)
+
+    class Meta:
+        verbose_name = "point de contrôle publié"
+        ordering = ["size"]
+
+    def __str__(self) -> str:
+        return f"{self.size} entrées"
+
+
 class Tile(models.Model):
     """Concatenated 32-byte hashes of one tile (C2SP tlog-tiles), 1 to 256 of them."""
 

@@ -9,8 +9,6 @@ import re
 import uuid
 from collections.abc import Callable, Collection
 
-from django.db.models import F
-
 from dematmp.audit.models import Entry, Head, Tile
 from signing.tlog import bundle
 
@@ -19,18 +17,13 @@ _PATH = re.compile(r"tile/([0-9]{1,2}|entries)/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\
 _HASH_BYTES = 32
 
 
-def publish() -> None:
-    """The latest checkpoint becomes the public one: once a minute, whatever was written meanwhile."""
-    Head.objects.filter(pk=1).update(published_size=F("size"), published_note=F("note"))
-
-
 def public_checkpoint() -> tuple[int, str]:
     """Size and signed checkpoint that the public sees; zero and the empty text before the first ones."""
     head = Head.objects.filter(pk=1).first()
     return (head.published_size, head.published_note) if head else (0, "")
 
 
-def _parse(path: str) -> tuple[str, int, int] | None:
+def parse_path(path: str) -> tuple[str, int, int] | None:
     """(level or "entries", index, width) of a tlog-tiles path, or None."""
     found = _PATH.fullmatch(path)
     if found is None:
@@ -42,7 +35,7 @@ def _parse(path: str) -> tuple[str, int, int] | None:
 
 def tile_hashes(path: str) -> bytes | None:
     """The bytes of one tile of hashes, whole or partial; None when there is none so wide."""
-    asked = _parse(path)
+    asked = parse_path(path)
     if asked is None or asked[0] == "entries":
         return None
     if (asked[1] * WIDTH + asked[2]) * WIDTH ** int(asked[0]) > public_checkpoint()[0]:
@@ -58,7 +51,7 @@ def entries_bundle(path: str, *, withheld: Callable[[Collection[uuid.UUID]], boo
 
     None when there is none so wide, or while one of its consultations is being prepared or receives bids.
     """
-    asked = _parse(path)
+    asked = parse_path(path)
     if asked is None or asked[0] != "entries":
         return None
     first = asked[1] * WIDTH

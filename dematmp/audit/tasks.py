@@ -3,10 +3,11 @@
 import logging
 
 from celery import shared_task
+from django.utils import timezone
 
+from dematmp.audit.checkpoints import complete, publish
 from dematmp.audit.copies import copy
 from dematmp.audit.errors import AuditError
-from dematmp.audit.publication import publish
 from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -15,7 +16,10 @@ log = logging.getLogger(__name__)
 @shared_task
 def copy_journal() -> None:
     """Publish the latest checkpoint, copy what is new to the store; the next run tries what failed."""
-    publish()
+    now = timezone.now()
+    kept = publish(now=now)
+    if kept is not None:
+        complete(kept, now=now)
     try:
         copy()
     except (AuditError, StorageError) as failed:

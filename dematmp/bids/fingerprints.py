@@ -13,10 +13,11 @@ from django.db import IntegrityError, transaction
 
 from dematmp.accounts.models import User
 from dematmp.audit.services import append, canonical, utc_text
+from dematmp.audit.stamping import obtain_token
 from dematmp.bids.assembly import sealed_objects
 from dematmp.bids.errors import FingerprintRefused
 from dematmp.bids.models import Attempt, Fingerprint
-from dematmp.bids.receipts import obtain_token, record_token
+from dematmp.bids.receipts import record_token
 from signing.header import header_hash
 
 Digests = Mapping[tuple[uuid.UUID, str], str]

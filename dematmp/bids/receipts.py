@@ -15,15 +15,13 @@ from django.db import transaction
 from django.utils import timezone as django_timezone
 
 from dematmp.audit.documents import render
-from dematmp.audit.keys import journal_signer, seal_material, timestamp_anchors, timestamp_authority
+from dematmp.audit.keys import journal_signer, seal_material
 from dematmp.audit.services import append, utc_text
+from dematmp.audit.stamping import obtain_token
 from dematmp.bids.models import Bid
 from dematmp.bids.preflight import sentence
-from signing.errors import TimestampRefused
 from signing.pdf import seal_pdf
-from signing.timestamps import Stamp, request_token
-
-EMBEDDED = "autorité intégrée à la plateforme (non qualifiée)"
+from signing.timestamps import Stamp
 
 
 def receipt(bid: Bid) -> dict[str, object]:
@@ -105,27 +103,12 @@ def record_token(
             "authority": authority,
             "time": utc_text(stamp.token.gen_time),
             "sha256": hashlib.sha256(stamp.response).hexdigest(),
+            "request": base64.b64encode(stamp.request).decode(),
         },
         consultation=consultation,
         subject=of,
         now=now,
     )
-
-
-def obtain_token(data: bytes, *, now: datetime) -> tuple[Stamp, str] | None:
-    """A verified token over SHA-256 of `data` and the name of who gave it, or None when nobody gave one."""
-    try:
-        return ask_token(data, now=now)
-    except TimestampRefused:
-        return None
-
-
-def ask_token(data: bytes, *, now: datetime) -> tuple[Stamp, str]:
-    """The same. Raises TimestampRefused, ClockDisagrees when an authority gives another time than ours."""
-    digest = hashlib.sha256(data).digest()
-    authorities = [timestamp_authority() if url == "embedded" else url for url in settings.TSA_URLS]
-    stamped = request_token(digest, authorities, ca_pem=timestamp_anchors(), now=now)
-    return stamped, EMBEDDED if stamped.authority == "embedded" else stamped.authority
 
 
 def receipt_pdf(bid: Bid, *, now: datetime) -> bytes:

@@ -9,7 +9,8 @@ from django.db import transaction
 from dematmp.accounts.models import User
 from dematmp.audit.keys import wrap
 from dematmp.audit.services import append
-from dematmp.bids.receipts import obtain_token, record_token
+from dematmp.audit.stamping import obtain_token
+from dematmp.bids.receipts import record_token
 from dematmp.consultations.exchanges import call
 from dematmp.consultations.keys import (
     forget_ceremony,

@@ -171,6 +171,8 @@ TSA_URLS = env.list("DEMATMP_TSA_URLS", default=["embedded"])
 TSA_TRUST = env.list("DEMATMP_TSA_TRUST", default=[])
 # The platform's own keys: journal, timestamp authority, seal, key-encryption key. Mode 0700.
 SECRETS_DIR = Path(env.str("DEMATMP_SECRETS_DIR", default=str(STATE_DIR / "secrets")))
+# « https://temoin.ville.example KEY »: who cosigns the journal's checkpoints (python -m signing.witness).
+WITNESSES = env.list("DEMATMP_WITNESSES", default=[])
 JOURNAL_ORIGIN = env.str("DEMATMP_JOURNAL_ORIGIN", default="dematmp.example/journal")
 # PEM files of authorities whose certificates may sign bids, added to none by default (trusted lists: their
 # own issue).

@@ -13,9 +13,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from dematmp.audit.checkpoints import publish
 from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import journal_signer
-from dematmp.audit.publication import publish
 from dematmp.audit.services import canonical, prove
 from dematmp.bids.evidence import MAX_REFUSALS, evidence, evidence_pdf, note_refusal
 from dematmp.bids.models import Attempt, AttemptRefusal
@@ -45,7 +45,7 @@ def test_an_attempt_that_deposited_nothing_is_told_part_by_part(world: World, tm
     attempt, _ = begun(world, tmp_path)
     (young,) = json.loads(json.dumps(evidence(attempt, now=timezone.now())))["journal"]["entries"]
     assert young["proof"] is None, "the latest checkpoint would tell who asks how much was written"
-    publish()
+    publish(now=timezone.now())
     said = json.loads(json.dumps(evidence(attempt, now=timezone.now())))
     assert said["receipt"] is None
     assert said["received"]["parts"] == 1
@@ -129,7 +129,7 @@ def test_who_is_refused_before_an_attempt_exists_keeps_the_proof_of_coming(
     with refused("deposit.limit-exceeded"):
         speaker.upload(draft)
     assert not Attempt.objects.exists()
-    publish()
+    publish(now=timezone.now())
     (said,) = speaker.rows("/refusals")
     assert said["code"] == "deposit.limit-exceeded"
     entry = said["entry"]

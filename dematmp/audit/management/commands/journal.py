@@ -1,28 +1,43 @@
-"""Verify the journal from its entries, or export it as static files."""
+"""The journal: verify it from its entries, prove one of them, export it as static files."""
 
+import base64
+import json
 from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from dematmp.audit import services
+from dematmp.audit import copies, services
+from dematmp.audit.checkpoints import check_published
 from dematmp.audit.errors import AuditError
+from dematmp.audit.models import Entry
+from dematmp.audit.services import utc_text
+from storage.errors import StorageError
 
 
 class Command(BaseCommand):
-    help = "journal verify : tout reconstruire et comparer. journal export DIR : fichiers C2SP tlog-tiles."
+    help = (
+        "journal verify : tout reconstruire depuis les entrées, comparer la copie et chaque point de "
+        "contrôle publié. journal prove N : l'entrée N et sa preuve. journal export DIR : fichiers C2SP "
+        "tlog-tiles."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("action", choices=["verify", "export"])
-        parser.add_argument("directory", nargs="?", type=Path)
+        verbs = parser.add_subparsers(dest="action", required=True)
+        verbs.add_parser("verify", help="tout reconstruire et comparer")
+        verbs.add_parser("prove", help="une entrée et sa preuve (JSON)").add_argument("entry", type=int)
+        verbs.add_parser("export", help="fichiers statiques").add_argument("directory", type=Path)
 
-    def handle(self, *args: object, action: str, directory: Path | None, **options: object) -> None:
+    def handle(self, *args: object, action: str, **options: object) -> None:
         try:
+            if action == "prove":
+                self._prove(int(str(options["entry"])))
+                return
             size = services.verify()
-        except AuditError as broken:
+            published, compared = check_published(size), copies.compare()
+        except (AuditError, StorageError) as broken:
             raise CommandError(f"[{broken.code}] {broken}") from broken
         if action == "export":
-            if directory is None:
-                raise CommandError("Indiquez le dossier où écrire.")
+            directory = Path(str(options["directory"]))
 
             def write(name: str, content: bytes) -> None:
                 path = directory / name
@@ -30,4 +45,21 @@ class Command(BaseCommand):
                 path.write_bytes(content)
 
             services.export(write)
-        self.stdout.write(f"Journal vérifié : {size} entrées.")
+        self.stdout.write(
+            f"Journal vérifié : {size} entrées, {published} points de contrôle publiés, "
+            f"{compared} fichiers de la copie."
+        )
+
+    def _prove(self, index: int) -> None:
+        proof = services.prove(index)
+        entry = Entry.objects.get(index=index)
+        said = {
+            "index": index,
+            "type": entry.kind,
+            "time": utc_text(entry.at),
+            "leaf": bytes(entry.leaf).decode(),
+            "record": base64.b64encode(bytes(entry.record)).decode(),
+            "nonce": bytes(entry.nonce).hex(),
+            "proof": proof,
+        }
+        self.stdout.write(json.dumps(said, ensure_ascii=False, indent=1))

@@ -1,0 +1,102 @@
+"""Each public checkpoint: kept for ever, cosigned by witnesses, timestamped. No deposit waits for it."""
+
+import base64
+import logging
+from datetime import datetime
+
+import httpx
+from django.conf import settings
+
+from dematmp.audit.copies import stored_tile
+from dematmp.audit.errors import JournalBroken
+from dematmp.audit.keys import journal_signer
+from dematmp.audit.models import Head, PublicCheckpoint
+from dematmp.audit.stamping import obtain_token
+from signing import tlog
+from signing.cosigning import split, verify_cosignature
+from signing.errors import ProofRefused
+from signing.notes import verify_note
+
+log = logging.getLogger(__name__)
+_SECONDS = 5.0  # for one witness
+_ANSWER_BYTES = 4096
+
+
+def publish(*, now: datetime) -> PublicCheckpoint | None:
+    """The latest checkpoint becomes the public one: once a minute, whatever was written meanwhile."""
+    head = Head.objects.filter(pk=1).first()
+    if head is None or head.size == 0:
+        return None
+    kept, _ = PublicCheckpoint.objects.get_or_create(
+        size=head.size, defaults={"note": head.note, "published_at": now}
+    )
+    Head.objects.filter(pk=1).update(published_size=kept.size, published_note=kept.note)
+    return kept
+
+
+def complete(kept: PublicCheckpoint, *, now: datetime) -> None:
+    """Ask the witnesses and an authority of time for what this checkpoint still lacks. May run twice."""
+    for witness in settings.WITNESSES:
+        url, _, key = witness.partition(" ")
+        _cosigned(kept, url.rstrip("/"), key.strip(), now=now)
+    if kept.token is None and (stamped := obtain_token(split(kept.note)[0].encode(), now=now)) is not None:
+        token, authority = stamped
+        PublicCheckpoint.objects.filter(pk=kept.pk, token=None).update(
+            token=token.response, token_authority=authority, token_at=token.token.gen_time
+        )
+
+
+def _cosigned(kept: PublicCheckpoint, url: str, key: str, *, now: datetime) -> None:
+    try:
+        verify_cosignature(kept.note, key)
+        return
+    except ProofRefused:
+        pass  # not yet
+    try:
+        line = _ask(kept, url)
+        note = kept.note + line
+        verify_cosignature(note, key)
+    except (httpx.HTTPError, ProofRefused, ValueError) as away:
+        log.warning("témoin %s : %s", url, away)
+        return
+    kept.note = note
+    PublicCheckpoint.objects.filter(pk=kept.pk).update(note=note)
+    Head.objects.filter(pk=1, published_size=kept.size).update(published_note=note)
+
+
+def _ask(kept: PublicCheckpoint, url: str) -> str:
+    """The witness's line. It says itself what it saw last (409), and is asked once more from there."""
+    last = PublicCheckpoint.objects.filter(size__lt=kept.size).order_by("-size").first()
+    old = last.size if last else 0
+    for _ in range(2):
+        proof = tlog.consistency_proof(old, kept.size, stored_tile) if 0 < old < kept.size else []
+        lines = "".join(f"{base64.b64encode(each).decode()}\n" for each in proof)
+        body = f"old {old}\n{lines}\n{kept.note}"
+        answer = httpx.post(f"{url}/add-checkpoint", content=body.encode(), timeout=_SECONDS)
+        if answer.status_code != 409:
+            break
+        old = int(answer.text)
+        if not 0 <= old <= kept.size:
+            raise ProofRefused(f"il dit avoir vu {old} entrées : c'est plus qu'il n'y en a")
+    answer.raise_for_status()
+    if len(answer.content) > _ANSWER_BYTES:
+        raise ProofRefused("réponse trop longue")
+    return answer.text
+
+
+def check_published(size: int) -> int:
+    """How many checkpoints were ever published, all of this very tree. Raises JournalBroken."""
+    key, count = journal_signer().verifier_key, 0
+    for kept in PublicCheckpoint.objects.order_by("size").iterator():
+        count += 1
+        try:
+            stated = tlog.Checkpoint.parse(verify_note(kept.note, key))
+        except ProofRefused as forged:
+            raise JournalBroken(
+                f"Le point de contrôle publié à {kept.size} entrées n'est pas signé."
+            ) from forged
+        if kept.size > size or stated.size != kept.size:
+            raise JournalBroken(f"Un point de contrôle de {kept.size} entrées a été publié : il en manque.")
+        if tlog.root_at(kept.size, stored_tile) != stated.root:
+            raise JournalBroken(f"Le point de contrôle publié à {kept.size} entrées est d'un autre journal.")
+    return count

@@ -1,0 +1,28 @@
+"""Tokens from the timestamp authorities of the settings, in order."""
+
+import hashlib
+from datetime import datetime
+
+from django.conf import settings
+
+from dematmp.audit.keys import timestamp_anchors, timestamp_authority
+from signing.errors import TimestampRefused
+from signing.timestamps import Stamp, request_token
+
+EMBEDDED = "autorité intégrée à la plateforme (non qualifiée)"
+
+
+def obtain_token(data: bytes, *, now: datetime) -> tuple[Stamp, str] | None:
+    """A verified token over SHA-256 of `data` and the name of who gave it, or None when nobody gave one."""
+    try:
+        return ask_token(data, now=now)
+    except TimestampRefused:
+        return None
+
+
+def ask_token(data: bytes, *, now: datetime) -> tuple[Stamp, str]:
+    """The same. Raises TimestampRefused, ClockDisagrees when an authority gives another time than ours."""
+    digest = hashlib.sha256(data).digest()
+    authorities = [timestamp_authority() if url == "embedded" else url for url in settings.TSA_URLS]
+    stamped = request_token(digest, authorities, ca_pem=timestamp_anchors(), now=now)
+    return stamped, EMBEDDED if stamped.authority == "embedded" else stamped.authority
