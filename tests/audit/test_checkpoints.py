@@ -151,14 +151,8 @@ def test_a_witness_never_cosigns_two_histories(witness: Running) -> None:
     assert asked(f"old 0\n\n{forged}").text == "5\n"
     assert asked(f"old 5\n\n{stranger}").status_code == 403
     assert asked(f"old 5\n\n{foreign}").status_code == 404
-    for bad in (
-        "",
-        "old",
-        "old x\n\n",
-        f"old 05\n\n{forged}",
-        f"old 99\n\n{forged}",
-        f"old 5\nx\n\n{forged}",
-    ):
+    malformed = ("", "old", "old x\n\n", f"old 05\n\n{forged}", f"old 99\n\n{forged}")
+    for each in (*malformed, f"old 5\nx\n\n{forged}"):
         assert asked(each).status_code in (400, 404)
     assert json.loads(witness.state.read_text())["size"] == 5
 
