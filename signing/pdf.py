@@ -3,9 +3,12 @@ it.
 """
 
 import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from asn1crypto import keys as asn1_keys
+from asn1crypto import tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
@@ -14,16 +17,31 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.embed import EmbeddedFileObject, FileSpec, embed_file
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.sign import PdfSignatureMetadata, PdfSigner
 from pyhanko.sign.fields import SigFieldSpec, SigSeedSubFilter
 from pyhanko.sign.general import SigningError as PyhankoSigningError
 from pyhanko.sign.signers import SimpleSigner
+from pyhanko.sign.timestamps import TimeStamper
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
-from signing.errors import SignatureRefused
+from signing.errors import SignatureRefused, TimestampRefused
 from signing.pki import Credential
+
+_ROOM = 32 * 1024  # hexadecimal digits
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file inside a PDF: its name, bytes, media type and what it is."""
+
+    name: str
+    data: bytes
+    media: str
+    description: str
 
 
 def _load(pem: bytes) -> asn1_x509.Certificate:
@@ -42,17 +60,37 @@ def _signer(credential: Credential) -> SimpleSigner:
     )
 
 
+class _Stamper(TimeStamper):
+    """Tokens from whoever answers a DER request with a DER response."""
+
+    def __init__(self, ask: Callable[[bytes], bytes]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._ask = ask
+
+    async def async_request_tsa_response(self, req: tsp.TimeStampReq) -> tsp.TimeStampResp:
+        return tsp.TimeStampResp.load(self._ask(bytes(req.dump())))
+
+
 def sign_pdf(
-    pdf: bytes, credential: Credential, *, reason: str, field: str = "Signature1", name: str = ""
+    pdf: bytes,
+    credential: Credential,
+    *,
+    reason: str,
+    field: str = "Signature1",
+    name: str = "",
+    attachments: Sequence[Attachment] = (),
+    ask: Callable[[bytes], bytes] | None = None,
 ) -> bytes:
-    """The PDF with a PAdES baseline-B signature of its whole content, in an invisible field.
+    """The PDF with a PAdES baseline signature of its whole content, in an invisible field.
 
-    Raises SignatureRefused.
-
-    The signing time is the clock's; a deposit's own timestamp token is its proof of existence.
+    `attachments` are embedded first, hence signed too. With `ask`, which answers a DER TimeStampReq with a
+    DER TimeStampResp, the signature carries a token (B-T); without, the time is the clock's (B-B).
+    Raises SignatureRefused, and what `ask` raises.
     """
     try:
         writer = IncrementalPdfFileWriter(io.BytesIO(pdf))
+        for each in attachments:
+            _embed(writer, each)
         signer = PdfSigner(
             PdfSignatureMetadata(
                 field_name=field,
@@ -62,22 +100,48 @@ def sign_pdf(
                 name=name or None,
             ),
             signer=_signer(credential),
+            timestamper=_Stamper(ask) if ask else None,
             new_field_spec=SigFieldSpec(field),
         )
         out = io.BytesIO()
-        signer.sign_pdf(writer, output=out)
+        # Room for the token, known beforehand: the authority is asked once.
+        signer.sign_pdf(writer, output=out, bytes_reserved=_ROOM if ask else None)
     except (PyhankoSigningError, PdfError, ValueError) as refused:
         raise SignatureRefused(f"Ce PDF n'a pas pu être signé : {refused}") from refused
     return out.getvalue()
 
 
+def _embed(writer: IncrementalPdfFileWriter, attachment: Attachment) -> None:
+    held = EmbeddedFileObject.from_file_data(writer, attachment.data, mime_type=attachment.media)
+    spec = FileSpec(
+        file_spec_string=attachment.name,
+        file_name=attachment.name,
+        embedded_data=held,
+        description=attachment.description,
+        af_relationship=generic.pdf_name("/Data"),
+    )
+    embed_file(writer, spec)
+
+
 def seal_pdf(
-    pdf: bytes, *, certificate_pem: bytes, key_pem: bytes, ca_pem: bytes, reason: str, now: datetime
+    pdf: bytes,
+    *,
+    certificate_pem: bytes,
+    key_pem: bytes,
+    ca_pem: bytes,
+    reason: str,
+    now: datetime,
+    attachments: Sequence[Attachment] = (),
+    ask: Callable[[bytes], bytes] | None = None,
 ) -> bytes:
-    """The PDF sealed by the platform's key.
+    """The PDF sealed by the platform's key, with a token if an authority of time answers `ask`.
 
     `now` only dates the field's name, so that two seals never clash.
     """
-    return sign_pdf(
-        pdf, Credential(certificate_pem, key_pem, ca_pem), reason=reason, field=f"Cachet{now:%Y%m%d%H%M%S}"
-    )
+    credential, field = Credential(certificate_pem, key_pem, ca_pem), f"Cachet{now:%Y%m%d%H%M%S}"
+    if ask is not None:
+        try:
+            return sign_pdf(pdf, credential, reason=reason, field=field, attachments=attachments, ask=ask)
+        except TimestampRefused:
+            pass  # no authority answers: a seal without its time is better than none
+    return sign_pdf(pdf, credential, reason=reason, field=field, attachments=attachments)

@@ -208,6 +208,19 @@ def _ask(authority: "Authority | str", request: bytes, now: datetime, timeout: f
     return data
 
 
+def first_response(
+    request: bytes, authorities: Sequence["Authority | str"], *, now: datetime, timeout: float = 3.0
+) -> bytes:
+    """What the first authority that answers says to a DER request, in order. Raises TimestampRefused."""
+    reasons = []
+    for authority in authorities:
+        try:
+            return _ask(authority, request, now, timeout)
+        except (TimestampRefused, httpx.HTTPError, OSError, ValueError) as refused:
+            reasons.append(str(refused))
+    raise TimestampRefused("Aucune autorité d'horodatage ne répond. " + " ; ".join(reasons))
+
+
 def request_token(
     digest: bytes,
     authorities: Sequence["Authority | str"],

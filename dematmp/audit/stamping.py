@@ -6,8 +6,9 @@ from datetime import datetime
 from django.conf import settings
 
 from dematmp.audit.keys import timestamp_anchors, timestamp_authority
+from signing.authority import Authority
 from signing.errors import TimestampRefused
-from signing.timestamps import Stamp, request_token
+from signing.timestamps import Stamp, first_response, request_token
 
 EMBEDDED = "autorité intégrée à la plateforme (non qualifiée)"
 
@@ -20,9 +21,17 @@ def obtain_token(data: bytes, *, now: datetime) -> tuple[Stamp, str] | None:
         return None
 
 
+def answer(request: bytes, *, now: datetime) -> bytes:
+    """The DER response of the first authority that answers to a DER request. Raises TimestampRefused."""
+    return first_response(request, _authorities(), now=now)
+
+
+def _authorities() -> list[Authority | str]:
+    return [timestamp_authority() if url == "embedded" else url for url in settings.TSA_URLS]
+
+
 def ask_token(data: bytes, *, now: datetime) -> tuple[Stamp, str]:
     """The same. Raises TimestampRefused, ClockDisagrees when an authority gives another time than ours."""
     digest = hashlib.sha256(data).digest()
-    authorities = [timestamp_authority() if url == "embedded" else url for url in settings.TSA_URLS]
-    stamped = request_token(digest, authorities, ca_pem=timestamp_anchors(), now=now)
+    stamped = request_token(digest, _authorities(), ca_pem=timestamp_anchors(), now=now)
     return stamped, EMBEDDED if stamped.authority == "embedded" else stamped.authority

@@ -11,12 +11,11 @@ from django.utils.timezone import localtime
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.documents import render
-from dematmp.audit.keys import seal_material
+from dematmp.audit.sealing import seal
 from dematmp.audit.services import append
 from dematmp.awards.models import Award
 from dematmp.consultations.models import Lot
 from dematmp.opening.models import OpenedEnvelope
-from signing.pdf import seal_pdf
 
 
 class AwardRefused(Exception):
@@ -67,7 +66,6 @@ def award(
 def deliberation(decision: Award, *, now: datetime) -> bytes:
     """The act of award as a tagged PDF sealed by the platform's key."""
     lot, consultation = decision.lot, decision.lot.consultation
-    material = seal_material()
     pdf = render(
         "deliberation",
         {
@@ -85,11 +83,4 @@ def deliberation(decision: Award, *, now: datetime) -> bytes:
         },
         title=f"Attribution du lot {lot.number}",
     )
-    return seal_pdf(
-        pdf,
-        certificate_pem=material.certificate,
-        key_pem=material.key,
-        ca_pem=material.authority,
-        reason="Acte d'attribution",
-        now=now,
-    )
+    return seal(pdf, reason="Acte d'attribution", now=now)

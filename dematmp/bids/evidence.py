@@ -16,14 +16,14 @@ from django.utils import timezone
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.documents import render
-from dematmp.audit.keys import journal_signer, seal_material
+from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry
 from dematmp.audit.publication import public_checkpoint
+from dematmp.audit.sealing import seal
 from dematmp.audit.services import append, prove, utc_text
 from dematmp.bids.models import Attempt, AttemptRefusal, Fingerprint, SealedObject, StartRefusal
 from dematmp.consultations.models import Consultation
 from signing.header import header_hash
-from signing.pdf import seal_pdf
 
 MAX_REFUSALS = 500  # rows kept for one attempt
 MAX_STARTS = 50  # of one company for one consultation
@@ -275,13 +275,5 @@ def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
         ][:_PDF_OBJECTS],
         "objects_count": sum(len(rows(envelope["objects"])) for envelope in rows(said["envelopes"])),
     }
-    material = seal_material()
     title = "Dossier de preuve d'une tentative de dépôt"
-    return seal_pdf(
-        render("evidence", data, title=title),
-        certificate_pem=material.certificate,
-        key_pem=material.key,
-        ca_pem=material.authority,
-        reason=title,
-        now=now,
-    )
+    return seal(render("evidence", data, title=title), reason=title, now=now)

@@ -15,12 +15,13 @@ from django.db import transaction
 from django.utils import timezone as django_timezone
 
 from dematmp.audit.documents import render
-from dematmp.audit.keys import journal_signer, seal_material
+from dematmp.audit.keys import journal_signer
+from dematmp.audit.sealing import seal
 from dematmp.audit.services import append, utc_text
 from dematmp.audit.stamping import obtain_token
 from dematmp.bids.models import Bid
 from dematmp.bids.preflight import sentence
-from signing.pdf import seal_pdf
+from signing.pdf import Attachment
 from signing.timestamps import Stamp
 
 
@@ -122,15 +123,23 @@ def receipt_pdf(bid: Bid, *, now: datetime) -> bytes:
     data["checks"] = checks(bid)
     data["checkpoint"] = bid.proof.split("\n\n", 1)[-1]
     pdf = render("receipt", data, title=f"Accusé de réception {bid.number}")
-    material = seal_material()
-    return seal_pdf(
-        pdf,
-        certificate_pem=material.certificate,
-        key_pem=material.key,
-        ca_pem=material.authority,
-        reason="Accusé de réception électronique",
-        now=now,
-    )
+    return seal(pdf, reason="Accusé de réception électronique", now=now, attachments=_attachments(bid))
+
+
+def _attachments(bid: Bid) -> list[Attachment]:
+    """What `python -m signing verify` reads, inside the PDF: nothing else is needed to verify it."""
+    said = json.dumps(receipt(bid), ensure_ascii=False, indent=1).encode()
+    attached = [
+        Attachment("receipt.json", said, "application/json", "Accusé de réception vérifiable"),
+        Attachment(
+            "record", bytes(bid.record), "application/json", "Enregistrement horodaté, octet par octet"
+        ),
+        Attachment("proof.tlog-proof", bid.proof.encode(), "text/plain", "Preuve d'inclusion au journal"),
+    ]
+    if bid.token:
+        token = bytes(bid.token)
+        attached.append(Attachment("token.tst", token, "application/timestamp-reply", "Jeton d'horodatage"))
+    return attached
 
 
 def _local(moment: datetime, zone: ZoneInfo) -> str:

@@ -9,11 +9,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from dematmp.audit.documents import render
-from dematmp.audit.keys import seal_material
+from dematmp.audit.sealing import seal
 from dematmp.audit.services import append, utc_text
 from dematmp.opening.models import OpenedEnvelope, OpeningSession
 from signing.ceremony import fingerprint
-from signing.pdf import seal_pdf
 
 
 def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
@@ -139,13 +138,9 @@ def sealed_pdf(session: OpeningSession, *, annex: dict[str, object] | None, now:
                 row[name] = _local(row[name])
     for name in ("deadline", "started", "released", "finished"):
         said[f"{name}_local"] = _local(said[name]) if said[name] else ""
-    material = seal_material()
     title = "Procès-verbal d'ouverture des plis"
-    return seal_pdf(
+    return seal(
         render("minutes", {**said, "annex": after, "zone": settings.TIME_ZONE}, title=title),
-        certificate_pem=material.certificate,
-        key_pem=material.key,
-        ca_pem=material.authority,
         reason=title,
         now=now,
     )

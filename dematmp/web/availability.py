@@ -10,11 +10,10 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from dematmp.audit.documents import render
-from dematmp.audit.keys import seal_material
+from dematmp.audit.sealing import seal
 from dematmp.bids.probe import Availability, measured
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.pages import document, of_buyer
-from signing.pdf import seal_pdf
 
 
 def local(moment: datetime) -> str:
@@ -56,13 +55,6 @@ def attestation(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         "unmeasured": minutes(said.unmeasured),
         "outages": [[local(start), local(end)] for start, end in said.outages],
     }
-    material, title = seal_material(), "Attestation de fonctionnement"
-    pdf = seal_pdf(
-        render("availability", data, title=title),
-        certificate_pem=material.certificate,
-        key_pem=material.key,
-        ca_pem=material.authority,
-        reason=title,
-        now=now,
-    )
+    title = "Attestation de fonctionnement"
+    pdf = seal(render("availability", data, title=title), reason=title, now=now)
     return document(pdf, name="attestation-de-fonctionnement.pdf", content_type="application/pdf")

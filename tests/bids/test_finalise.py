@@ -1,18 +1,25 @@
 """A finalisation that the store takes long to follow, and a receipt compared with what was sealed."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
+from pyhanko.pdf_utils.reader import PdfFileReader
 
 from dematmp.api import bidder as door
-from dematmp.audit.keys import journal_signer
+from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_anchors
 from dematmp.bids.models import Attempt, Bid, SealedObject
+from dematmp.bids.tasks import sweep
 from signing.client import Client, load_draft
 from signing.errors import ReceiptRefused
 from signing.receipt import verify_receipt
+from signing.validation import validate
+from tests.conftest import absent
 from tests.world import World
 
 MANY = {f"plan {number:02}.txt": b"plan" for number in range(20)}
@@ -77,3 +84,32 @@ def test_a_receipt_of_something_else_than_what_was_sealed_here_is_refused(
     bend(draft)
     with pytest.raises(ReceiptRefused):
         verify_receipt(draft, journal_key=key, ca_pem=None)
+
+
+def test_the_sealed_receipt_carries_all_that_verifies_it(world: World, tmp_path: Path) -> None:
+    """A stranger takes the files out of the PDF with poppler, and verifies them; the seal bears its time."""
+    world.deposit(world.publish(), tmp_path / "draft")
+    sweep()
+    pdf, out = tmp_path / "accuse.pdf", tmp_path / "pieces"
+    pdf.write_bytes(bytes(Bid.objects.get().receipt_pdf or b""))
+    out.mkdir()
+    tool = shutil.which("pdfdetach")
+    if tool is None:
+        absent("poppler : il manque pdfdetach (paquet Debian : poppler-utils)")
+    subprocess.run([str(tool), "-saveall", "-o", str(out), str(pdf)], check=True, capture_output=True)
+    assert {each.name for each in out.iterdir()} == {
+        "receipt.json",
+        "record",
+        "proof.tlog-proof",
+        "token.tst",
+    }
+    verified = verify_receipt(out, journal_key=journal_signer().verifier_key, ca_pem=timestamp_anchors())
+    assert verified.deposit == str(Bid.objects.get().uuid)
+    assert verified.stamped
+    report = validate(pdf, at=timezone.now(), trust=[authority_certificate()])
+    assert report.indication == "TOTAL_PASSED"
+    assert b"adbe.pkcs7" not in pdf.read_bytes()
+    with pdf.open("rb") as file:
+        (signature,) = PdfFileReader(file).embedded_signatures
+        kinds = [each["type"].native for each in signature.signer_info["unsigned_attrs"]]
+    assert kinds == ["signature_time_stamp_token"]
