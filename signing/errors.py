@@ -101,3 +101,9 @@ class ReceiptRefused(SigningError):
     """A receipt whose proofs do not agree."""
 
     code = "receipt.refused"
+
+
+class TrustRefused(SigningError):
+    """A trusted list or a certificate of an authority that cannot be relied on."""
+
+    code = "trust.refused"
