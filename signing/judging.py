@@ -47,6 +47,11 @@ def _judge(found: Found, at: datetime, trust: Trust) -> tuple[SignatureReport, l
         at=proof.at,
     )
     problem = found.problem or _doubt(found, chain, found.certificate, proof)
+    if not found.baseline and found.problem is None:
+        found.warnings.append(
+            "Ce format n'est pas un des trois de l'arrêté (PAdES, CAdES, XAdES) : le certificat n'y est pas "
+            "lui-même signé."
+        )
     report = _report(found, problem, proof, chain, describe(found.digest, found.certificate.public_key))
     return report, list(_evidence([chain, *proof.chains])), chain
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from signing.asic import ContainerRefused, read_asic
 from signing.cades import read_cades
 from signing.contents import Content
 from signing.der import undress
@@ -25,6 +26,7 @@ from signing.pades import Unreadable, read_pades
 from signing.report import Evidence, Report, none_found, read_report, unreadable, worst
 from signing.sniffing import Kind, kind_of
 from signing.trust import Trust, from_paths, from_pems
+from signing.xades import read_xades
 
 FILE_LIMIT = 256 * 1024**2  # bytes
 MEMORY_LIMIT = 2 * 1024**3  # bytes of address space
@@ -72,6 +74,16 @@ def _read(path: Path, name: str, contents: list[Content]) -> list[Found] | Repor
             raise Unreadable("Ce fichier contient plusieurs blocs PEM, ou un bloc illisible.") from None
         if data is not None:
             return read_cades(data, name, contents) or none_found("Ce CMS ne porte aucune signature.")
+    if kind is Kind.XML:
+        return read_xades(path.read_bytes(), contents) or none_found("Ce fichier XML n'est pas signé.")
+    if kind is Kind.ZIP:
+        try:
+            container = read_asic(path)
+        except ContainerRefused as refused:
+            raise Unreadable(str(refused)) from refused
+        if container is None:
+            return none_found("Cette archive ne porte pas de signature : signez chaque document.")
+        return container or none_found("Ce conteneur ne porte aucune signature.")
     if kind is Kind.POLYGLOT:
         raise Unreadable(
             "Ce PDF est précédé d'autres données : deux lecteurs n'y verraient pas la même chose."
