@@ -6,6 +6,7 @@ The ZIP is hostile: limits, names and both directories are checked before a byte
 import base64
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +33,7 @@ _SIGNATURE_XML = re.compile(r"META-INF/[^/]*signatures[^/]*\.xml", re.IGNORECASE
 _SIGNATURE_CMS = re.compile(r"META-INF/[^/]*signature[^/]*\.p7s", re.IGNORECASE)
 _MANIFEST = re.compile(r"META-INF/[^/]*ASiCManifest[^/]*\.xml", re.IGNORECASE)
 _ARCHIVE = re.compile(r"META-INF/[^/]*(ASiCArchiveManifest|timestamp|evidencerecord)[^/]*", re.IGNORECASE)
+_META = re.compile(r"META-INF/(manifest|container|metadata)\.xml")
 
 
 class ContainerRefused(ValueError):
@@ -41,18 +43,14 @@ class ContainerRefused(ValueError):
 def read_asic(path: Path) -> list[Found] | None:
     """Every signature of a container; None for a ZIP that is not one. Raises ContainerRefused."""
     with path.open("rb") as file:
+        if not _is_container(file):
+            return None
         entries = _entries(file)
     kind = _MIMETYPES.get(entries.get("mimetype", b"").decode(errors="replace").strip())
     signatures = [
         each for each in entries if _SIGNATURE_XML.fullmatch(each) or _SIGNATURE_CMS.fullmatch(each)
     ]
-    if kind is None and not signatures:
-        return None
-    contents = [
-        Content(name, data=data)
-        for name, data in entries.items()
-        if name != "mimetype" and not name.startswith("META-INF/") and not name.endswith("/")
-    ]
+    contents = [Content(name, data=data) for name, data in entries.items() if not _is_meta(name)]
     kind = kind or ("ASiC-S" if len(contents) == 1 else "ASiC-E")
     found: list[Found] = []
     for name in signatures:
@@ -62,6 +60,25 @@ def read_asic(path: Path) -> list[Found] | None:
             rows = _read_cms(entries, name, contents)
         found += [_settled(each, kind, contents, entries) for each in rows]
     return found
+
+
+def _is_container(file: BinaryIO) -> bool:
+    """Whether a ZIP says that it is one, or holds signatures where one does: the others are plain archives."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            if any(_SIGNATURE_XML.fullmatch(each) or _SIGNATURE_CMS.fullmatch(each) for each in names):
+                return True
+            with archive.open("mimetype") as entry:
+                return entry.read(100).decode(errors="replace").strip() in _MIMETYPES
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, KeyError, ValueError):
+        return False
+
+
+def _is_meta(name: str) -> bool:
+    """What a container holds beside its contents; anything else must be signed, wherever it hides."""
+    known = (_SIGNATURE_XML, _SIGNATURE_CMS, _MANIFEST, _ARCHIVE, _META)
+    return name == "mimetype" or name.endswith("/") or any(each.fullmatch(name) for each in known)
 
 
 def _settled(found: Found, kind: str, contents: Sequence[Content], entries: dict[str, bytes]) -> Found:
@@ -99,8 +116,8 @@ def _read_cms(entries: dict[str, bytes], name: str, contents: Sequence[Content])
     except XmlRefused as refused:
         return [Found("CAdES", problem=malformed(str(refused)), coverage=UNCLEAR)]
     except (etree.LxmlError, *BROKEN) as broken:
-        problem = malformed(f"Manifeste illisible ({type(broken).__name__}).")
-        return [Found("CAdES", problem=problem, coverage=UNCLEAR)]
+        unread = malformed(f"Manifeste illisible ({type(broken).__name__}).")
+        return [Found("CAdES", problem=unread, coverage=UNCLEAR)]
 
 
 def _by_manifest(
@@ -124,10 +141,10 @@ def _by_manifest(
         return [Found("CAdES", problem=problem, coverage=UNCLEAR)]
     manifest, root = mine[0]
     found = read_cades(data, name, [Content(manifest, data=entries[manifest])])
-    covers, problem = _compare(root, contents)
+    covers, differs = _compare(root, contents)
     for each in found:
         if each.role == "signature" and each.problem is None:
-            each.covers, each.problem = tuple(covers), problem
+            each.covers, each.problem = tuple(covers), differs
     return found
 
 
@@ -164,7 +181,15 @@ def _entries(file: BinaryIO) -> dict[str, bytes]:
                     raise ContainerRefused("Les contenus de ce conteneur dépassent la limite permise.")
                 found[row.filename] = data
             return found
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as bad:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+    ) as bad:
         if isinstance(bad, ContainerRefused):
             raise
         raise ContainerRefused(f"Ce conteneur est illisible ({type(bad).__name__}).") from bad
@@ -193,7 +218,10 @@ def _check_names(rows: Sequence[zipfile.ZipInfo]) -> None:
 
 def _check_layout(file: BinaryIO, archive: zipfile.ZipFile, rows: Sequence[zipfile.ZipInfo]) -> None:
     """Entries follow each other from the first byte to the directory: no room for what is not listed."""
-    if archive.comment:
+    if (
+        archive.comment
+        and archive.comment.decode(errors="replace").removeprefix("mimetype=") not in _MIMETYPES
+    ):
         raise ContainerRefused("Ce conteneur porte un commentaire, que rien ne signe.")
     position = 0
     for row in sorted(rows, key=lambda each: each.header_offset):
