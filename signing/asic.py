@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from lxml import etree
 
+from signing.algorithms import hash_weakness
 from signing.cades import read_cades
 from signing.contents import Content
 from signing.der import undress
@@ -63,7 +64,7 @@ def read_asic(path: Path) -> list[Found] | None:
 
 
 def _is_container(file: BinaryIO) -> bool:
-    """Whether a ZIP says that it is one, or holds signatures where one does: the others are plain archives."""
+    """Whether a ZIP says that it is one, or holds signatures where one does; others are plain archives."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
@@ -142,9 +143,11 @@ def _by_manifest(
     manifest, root = mine[0]
     found = read_cades(data, name, [Content(manifest, data=entries[manifest])])
     covers, differs = _compare(root, contents)
+    weak = [hash_weakness(hash_name(str(each.get("Algorithm")))) for each in root.iter(f"{DS}DigestMethod")]
     for each in found:
         if each.role == "signature" and each.problem is None:
             each.covers, each.problem = tuple(covers), differs
+            each.weak = ", ".join(filter(None, [each.weak, *weak]))
     return found
 
 

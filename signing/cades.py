@@ -107,7 +107,7 @@ def _read(info: cms.SignerInfo, carried: list[x509.Certificate], digest: Callabl
     if not found.baseline:
         found.format = "CMS"
     try:
-        _read_unsigned(info, found)
+        read_unsigned(info, found)
     except BROKEN as broken:
         found.warnings.append(f"Des attributs non signés sont illisibles ({type(broken).__name__}).")
     return found
@@ -128,7 +128,8 @@ def _choose(info: cms.SignerInfo, name: str, contents: Sequence[Content]) -> Con
     return contents[0] if len(contents) == 1 else named_like(name, contents)
 
 
-def _read_unsigned(info: cms.SignerInfo, found: Found) -> None:
+def read_unsigned(info: cms.SignerInfo, found: Found) -> None:
+    """Timestamps, certificates and revocation data that were added to a signature. Raises BROKEN."""
     if isinstance(info["unsigned_attrs"], core.Void):
         return
     signature = info["signature"].native
@@ -229,7 +230,7 @@ def _countersigners(info: cms.SignerInfo, carried: list[x509.Certificate]) -> li
             one.role, one.covers = "counter-signature", ("la signature précédente",)
             if not one.baseline:
                 one.format = "CMS"
-            _read_unsigned(counter, one)
+            read_unsigned(counter, one)
             found.append(one)
     except BROKEN as broken:
         found.append(_unread(f"Contre-signature illisible ({type(broken).__name__})."))

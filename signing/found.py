@@ -63,5 +63,5 @@ class Found:
     crls: list[crl.CertificateList] = field(default_factory=list)
     ocsps: list[ocsp.OCSPResponse] = field(default_factory=list)
     archived: str = ""  # why archive timestamps leave it undecided, in French
-    archive: bool = False  # archive timestamps that the engine does judge (PAdES)
+    followed: bool = False  # others signed after this one, and must pass for this one to be whole
     warnings: list[str] = field(default_factory=list)

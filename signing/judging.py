@@ -5,7 +5,8 @@ The first thing that cannot be affirmed decides; TOTAL_PASSED is what is left wh
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from asn1crypto import x509
@@ -89,12 +90,30 @@ def _doubt(found: Found, chain: Chain, certificate: x509.Certificate, proof: Pro
     return None
 
 
+def after_others(signature: SignatureReport, later: Sequence[SignatureReport]) -> SignatureReport:
+    """A signature followed by others is whole only if nobody unknown could have drawn over the document."""
+    said = "D'autres ont signé ce document ensuite."
+    if signature.indication != PASSED:
+        return signature
+    if later and all(each.indication == PASSED for each in later):
+        return replace(signature, warnings=(*signature.warnings, said))
+    return replace(
+        signature,
+        indication=INDETERMINATE,
+        sub_indication="FORMAT_FAILURE",
+        coverage=PARTIAL,
+        reason="Une signature ajoutée ensuite n'est pas reconnue : elle a pu recouvrir le document.",
+        meaning=MEANINGS[INDETERMINATE],
+    )
+
+
 def _level(found: Found, proof: Proof | None) -> str:
     if not found.baseline:
         return ""
-    if found.archive or found.archived:
+    counted = proof.counted if proof else set()
+    if found.archived or ("document" in counted and (found.crls or found.ocsps)):
         return "B-LTA"
-    if proof is None or "signature" not in proof.counted:
+    if not counted:
         return "B-B"
     return "B-LT" if found.crls or found.ocsps else "B-T"
 

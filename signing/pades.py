@@ -1,27 +1,65 @@
-"""PAdES and signed PDFs (ETSI EN 319 142-1): pyHanko reads, the coverage rule decides what is whole."""
+"""PAdES and signed PDFs (ETSI EN 319 142-1): pyHanko reads, the coverage rule decides what is whole.
+
+A signature is whole when nothing follows what it signs, or when a difference analysis finds that only
+long-term data and signatures do, whose signatories must themselves be trusted.
+"""
 
 import os
 from pathlib import Path
 from typing import BinaryIO
 
-from asn1crypto import cms, core
+from asn1crypto import cms, core, crl, ocsp, x509
+from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.sign.diff_analysis import DEFAULT_DIFF_POLICY, DiffResult, ModificationLevel
+from pyhanko.sign.diff_analysis import (
+    CatalogModificationRule,
+    DiffResult,
+    DocInfoRule,
+    DSSCompareRule,
+    FormUpdatingRule,
+    MetadataUpdateRule,
+    ModificationLevel,
+    ObjectStreamRule,
+    SigFieldCreationRule,
+    SigFieldModificationRule,
+    StandardDiffPolicy,
+    XrefStreamRule,
+)
 from pyhanko.sign.general import SigningError as PyhankoSigningError
-from pyhanko.sign.validation import EmbeddedPdfSignature, SignatureCoverageLevel
-from pyhanko.sign.validation.errors import SignatureValidationError
+from pyhanko.sign.validation import DocumentSecurityStore, EmbeddedPdfSignature, SignatureCoverageLevel
+from pyhanko.sign.validation.errors import NoDSSFoundError, SignatureValidationError
 
-from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, malformed
-from signing.signers import BROKEN, certificates_of, read_signer
+from signing.cades import read_unsigned
+from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Stamped, malformed
+from signing.signers import BROKEN, certificates_of, read_signer, signed_attributes
 
 MAX_SIGNATURES = 50
+_MAX_VALUES = 200
 _TAIL_BYTES = 64 * 1024
 PDF_BROKEN = (PdfError, SignatureValidationError, PyhankoSigningError, *BROKEN)
+_LTA = ModificationLevel.LTA_UPDATES
+# pyHanko's own policy lets the fields of a form be filled in: this one lets nothing but signatures in.
+_POLICY = StandardDiffPolicy(
+    global_rules=[
+        CatalogModificationRule(),  # type: ignore[no-untyped-call]
+        DocInfoRule().as_qualified(_LTA),
+        XrefStreamRule().as_qualified(_LTA),
+        ObjectStreamRule().as_qualified(_LTA),
+        DSSCompareRule().as_qualified(_LTA),
+        MetadataUpdateRule().as_qualified(_LTA),  # type: ignore[no-untyped-call]
+    ],
+    form_rule=FormUpdatingRule(
+        field_rules=[
+            SigFieldCreationRule(),  # type: ignore[no-untyped-call]
+            SigFieldModificationRule(allow_in_place_appearance_stream_changes=False),
+        ]
+    ),
+)
 
 
 class Unreadable(Exception):
-    """A PDF that cannot be judged; the message says why, in French."""
+    """A file that cannot be judged; the message says why, in French."""
 
 
 def read_pades(path: Path) -> list[Found]:
@@ -34,10 +72,22 @@ def read_pades(path: Path) -> list[Found]:
             embedded = list(reader.embedded_regular_signatures)[: MAX_SIGNATURES + 1]
             if len(embedded) > MAX_SIGNATURES:
                 raise Unreadable(f"Plus de {MAX_SIGNATURES} signatures.")
+            if not embedded:
+                return []
             ends = _ends_cleanly(file)
-            return [_read(each, ends=ends) for each in embedded]
+            embedded.sort(key=_end)
+            found = [_read(each, file, ends=ends) for each in embedded]
+            _read_store(reader, found)
+            _read_document_stamps(reader, file, found, embedded)
+            for each in found:
+                each.warnings += _moving_parts(reader)
+            return found
         except PDF_BROKEN as broken:
             raise Unreadable(f"PDF illisible : {type(broken).__name__}.") from broken
+
+
+def _end(embedded: EmbeddedPdfSignature) -> int:
+    return int(embedded.byte_range[-1]) + int(embedded.byte_range[-2]) if len(embedded.byte_range) > 1 else 0
 
 
 def _ends_cleanly(file: BinaryIO) -> bool:
@@ -48,36 +98,130 @@ def _ends_cleanly(file: BinaryIO) -> bool:
     return bool(mark) and not after.strip()
 
 
-def _read(embedded: EmbeddedPdfSignature, *, ends: bool) -> Found:
+def _read(embedded: EmbeddedPdfSignature, file: BinaryIO, *, ends: bool) -> Found:
     name = "PAdES" if "ETSI" in str(embedded.sig_object.get("/SubFilter")) else "PDF"
+    found = Found(name, coverage=UNCLEAR)
     try:
         signed: cms.SignedData = embedded.signed_data
+        info: cms.SignerInfo = embedded.signer_info
         found = read_signer(
-            embedded.signer_info,
+            info,
             certificates_of(signed),
             lambda algorithm: bytes(embedded.compute_digest(algorithm)),
             format_name=name,
             content_type="data",
         )
+        found.covers = ("ce document PDF",)
         if not isinstance(signed["encap_content_info"]["content"], core.Void):
             found.problem = found.problem or malformed("La signature d'un PDF ne doit pas porter de contenu.")
-        found.coverage = _coverage(embedded) if ends else PARTIAL
+        if len(signed["signer_infos"]) != 1:
+            found.problem = found.problem or malformed("La signature d'un PDF a un seul signataire.")
+        if not found.signing_time:
+            moment = embedded.self_reported_timestamp
+            found.signing_time = moment.isoformat() if moment else ""
+        found.coverage = _coverage(embedded, file, found) if ends else PARTIAL
+        _read_archival(info, found)
+        read_unsigned(info, found)
     except PDF_BROKEN as broken:
-        return Found(
-            name, problem=malformed(f"Signature illisible ({type(broken).__name__})."), coverage=UNCLEAR
-        )
+        found.coverage = UNCLEAR
+        found.problem = found.problem or malformed(f"Signature illisible ({type(broken).__name__}).")
     return found
 
 
-def _coverage(embedded: EmbeddedPdfSignature) -> str:
-    """Whole only when nothing follows the signed bytes, or what follows is long-term validation data."""
+def _coverage(embedded: EmbeddedPdfSignature, file: BinaryIO, found: Found) -> str:
+    if not _is_exact(embedded, file):
+        return UNCLEAR
     level = embedded.evaluate_signature_coverage()
     embedded.coverage = level  # type: ignore[assignment]  # which the analysis below reads
     if level == SignatureCoverageLevel.ENTIRE_FILE:
         return WHOLE
     if level != SignatureCoverageLevel.ENTIRE_REVISION:
         return UNCLEAR
-    difference = embedded.evaluate_modifications(DEFAULT_DIFF_POLICY)
+    difference = embedded.evaluate_modifications(_POLICY)
     if not isinstance(difference, DiffResult):
         return PARTIAL
-    return WHOLE if difference.modification_level <= ModificationLevel.LTA_UPDATES else PARTIAL
+    allowed = embedded.docmdp_level
+    changed = difference.modification_level
+    if allowed is not None and changed.value > allowed.value:
+        found.warnings.append("Le premier signataire n'autorisait pas ce qui a été ajouté après lui.")
+        return PARTIAL
+    if changed <= _LTA:
+        return WHOLE
+    # With this policy, filling a form means signing it.
+    found.followed = changed == ModificationLevel.FORM_FILLING
+    return WHOLE if found.followed else PARTIAL
+
+
+def _is_exact(embedded: EmbeddedPdfSignature, file: BinaryIO) -> bool:
+    """The signed bytes are all but one gap, which holds the signature in hexadecimal and nothing else.
+
+    Zeros alone may fill what the signature leaves of its place: no hidden bytes (ISO 32000-2 §12.8.3.3).
+    """
+    numbers = [int(each) for each in embedded.byte_range]
+    file.seek(0, os.SEEK_END)
+    size = file.tell()
+    if len(numbers) != 4 or numbers[0] != 0 or min(numbers) < 0 or numbers[2] + numbers[3] > size:
+        return False
+    file.seek(numbers[1])
+    gap = file.read(max(0, numbers[2] - numbers[1]))
+    if len(gap) < 2 or gap[:1] != b"<" or gap[-1:] != b">":
+        return False
+    content = bytes(embedded.pkcs7_content)
+    if bytes.fromhex(gap[1:-1].decode("ascii")) != content:
+        return False
+    return not content[len(cms.ContentInfo.load(content).dump()) :].strip(b"\x00")
+
+
+def _read_archival(info: cms.SignerInfo, found: Found) -> None:
+    """Adobe's revocation data among the signed attributes (ISO 32000-2 §12.8.3.3.2)."""
+    attributes = signed_attributes(info) or {}
+    for value in attributes.get("adobe_revocation_info_archival", ()):
+        for name, into in (("crl", found.crls), ("ocsp", found.ocsps)):
+            if value[name].native is not None:
+                into += list(value[name])[:_MAX_VALUES]
+
+
+def _read_store(reader: PdfFileReader, found: list[Found]) -> None:
+    """The document's own store of certificates and revocation data: added later, signed by their issuers."""
+    try:
+        store = DocumentSecurityStore.read_dss(reader)
+        certificates: list[x509.Certificate] = list(store.load_certs())[:_MAX_VALUES]
+    except NoDSSFoundError:
+        return
+    lists = [crl.CertificateList.load(each.get_object().data) for each in store.crls[:_MAX_VALUES]]
+    responses = [ocsp.OCSPResponse.load(each.get_object().data) for each in store.ocsps[:_MAX_VALUES]]
+    for each in found:
+        each.others += certificates
+        each.crls += lists
+        each.ocsps += responses
+
+
+def _read_document_stamps(
+    reader: PdfFileReader, file: BinaryIO, found: list[Found], embedded: list[EmbeddedPdfSignature]
+) -> None:
+    """A document timestamp proves every signature that its bytes contain."""
+    for stamp in list(reader.embedded_timestamp_signatures)[:MAX_SIGNATURES]:
+        whole = SignatureCoverageLevel.ENTIRE_REVISION
+        if not _is_exact(stamp, file) or stamp.evaluate_signature_coverage() < whole:
+            continue
+        name = stamp.external_md_algorithm
+        token = cms.ContentInfo.load(bytes(stamp.pkcs7_content))
+        stamped = Stamped(token, digests={name: bytes(stamp.compute_digest(name))}, of="document")
+        for each, signature in zip(found, embedded, strict=True):
+            if _end(signature) < _end(stamp):
+                each.stamps.append(stamped)
+
+
+def _moving_parts(reader: PdfFileReader) -> list[str]:
+    """What may show another document than the one that was seen when signing."""
+    root = reader.root
+    said = []
+    form, names = root.get("/AcroForm"), root.get("/Names")
+    if isinstance(form, generic.DictionaryObject) and "/XFA" in form:
+        said.append("Ce PDF est un formulaire XFA, que tous les lecteurs ne montrent pas de même.")
+    if isinstance(names, generic.DictionaryObject) and "/JavaScript" in names:
+        said.append("Ce PDF contient du JavaScript : ce qu'il montre peut changer.")
+    action = root.get("/OpenAction")
+    if isinstance(action, generic.DictionaryObject) and action.get("/S") == "/JavaScript":
+        said.append("Ce PDF exécute du JavaScript à l'ouverture : ce qu'il montre peut changer.")
+    return said

@@ -21,7 +21,7 @@ from signing.contents import Content
 from signing.der import undress
 from signing.errors import TrustRefused
 from signing.found import Found
-from signing.judging import judge
+from signing.judging import after_others, judge
 from signing.pades import Unreadable, read_pades
 from signing.report import Evidence, Report, none_found, read_report, unreadable, worst
 from signing.sniffing import Kind, kind_of
@@ -98,6 +98,10 @@ def conclude(found: Sequence[Found], *, at: datetime, trust: Trust) -> Report:
         signature, pieces, _ = judge(each, at=at, trust=trust)
         signatures.append(signature)
         evidence |= {piece.sha256: piece for piece in pieces}
+    signatures = [
+        after_others(signature, signatures[rank + 1 :]) if each.followed else signature
+        for rank, (each, signature) in enumerate(zip(found, signatures, strict=True))
+    ]
     return Report(worst(signatures), tuple(signatures), "", at.isoformat(), tuple(evidence.values()))
 
 
