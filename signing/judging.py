@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from asn1crypto import x509
 from asn1crypto.core import Asn1Value
 
 from signing.algorithms import describe
 from signing.chain import Chain, check_chain, may_sign
 from signing.found import PARTIAL, WHOLE, Found, Problem
+from signing.qualification import Qualification, qualify
 from signing.report import INDETERMINATE, MEANINGS, PASSED, Evidence, SignatureReport
 from signing.signers import BROKEN
 from signing.tokens import Proof, prove
@@ -41,29 +41,43 @@ def _judge(found: Found, at: datetime, trust: Trust) -> tuple[SignatureReport, l
     proof = prove(found.stamps, at=at, trust=trust, others=found.others, crls=found.crls, ocsps=found.ocsps)
     chain = check_chain(
         found.certificate,
-        anchors=trust.anchors,
+        anchors=trust.signing_anchors(),
         others=found.others,
         crls=[*found.crls, *trust.crls],
         ocsps=[*found.ocsps, *trust.ocsps],
         at=proof.at,
     )
-    problem = found.problem or _doubt(found, chain, found.certificate, proof)
+    qualification = qualify(chain, trust, proof.at)
+    found.warnings += qualification.warnings
+    problem = found.problem or _doubt(found, chain, qualification, trust, proof)
     if not found.baseline and found.problem is None:
         found.warnings.append(
             "Ce format n'est pas un des trois de l'arrêté (PAdES, CAdES, XAdES) : le certificat n'y est pas "
             "lui-même signé."
         )
     report = _report(found, problem, proof, chain, describe(found.digest, found.certificate.public_key))
-    return report, list(_evidence([chain, *proof.chains])), chain
+    report = replace(
+        report,
+        certificate=qualification.certificate,
+        qualified=qualification.qualified,
+        qscd=qualification.qscd,
+        trusted_list=qualification.state,
+    )
+    return report, [*_evidence([chain, *proof.chains]), *qualification.evidence], chain
 
 
-def _doubt(found: Found, chain: Chain, certificate: x509.Certificate, proof: Proof) -> Problem | None:
+def _doubt(
+    found: Found, chain: Chain, qualification: Qualification, trust: Trust, proof: Proof
+) -> Problem | None:
     if proof.false:
         return Problem(INDETERMINATE, "SIG_CONSTRAINTS_FAILURE", proof.false)
     if chain.problem is not None:
         return chain.problem
+    if qualification.problem is not None:
+        return qualification.problem
     # Somebody who trusts this very certificate has said so, whatever its usages.
-    itself = len(chain.path) == 1
+    certificate = chain.path[-1]
+    itself = len(chain.path) == 1 and trust.is_given(certificate)
     if not itself and (not may_sign(certificate) or certificate.ca):
         return Problem(
             INDETERMINATE,

@@ -13,6 +13,7 @@ from asn1crypto import cms, crl, ocsp, tsp, x509
 from signing.algorithms import hash_weakness
 from signing.chain import Chain, check_chain, may_stamp
 from signing.found import Stamped
+from signing.qualification import was_granted
 from signing.signers import BROKEN, certificates_of, digest_of, read_signer
 from signing.trust import Trust
 
@@ -121,7 +122,7 @@ def _count(
     # Judged at the time already proven, at which the token existed: that is the time slide.
     chain = check_chain(
         found.certificate,
-        anchors=trust.anchors,
+        anchors=trust.stamping_anchors(),
         others=[*found.others, *others],
         crls=[*crls, *trust.crls],
         ocsps=[*ocsps, *trust.ocsps],
@@ -129,6 +130,8 @@ def _count(
     )
     if chain.problem is not None:
         raise _Unusable(chain.problem.reason)
+    if not was_granted(chain, trust, moment):
+        raise _Unusable("son autorité n'était pas reconnue par la liste de confiance à cette date.")
     if moment < found.certificate.not_valid_before:
         raise _Unusable("il est antérieur au certificat de son autorité.")
     return chain, found.certificate.subject.native.get(

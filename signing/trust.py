@@ -1,11 +1,15 @@
-"""Who is trusted: certificates given as PEM, and the state of the trusted lists they come from."""
+"""Who is trusted: authorities given as PEM (settings) and those of a store of EU trusted lists."""
 
+import base64
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from asn1crypto import crl, ocsp, pem, x509
 
+from signing import lists
 from signing.errors import TrustRefused
 
 _PEM_LIMIT = 4 * 1024 * 1024  # bytes
@@ -15,14 +19,68 @@ _PEM_LIMIT = 4 * 1024 * 1024  # bytes
 class Trust:
     """Authorities, and revocation data at hand: nothing here was taken from what is judged."""
 
-    anchors: list[x509.Certificate] = field(default_factory=list)
+    anchors: list[x509.Certificate] = field(default_factory=list)  # given by the settings
     crls: list[crl.CertificateList] = field(default_factory=list)
     ocsps: list[ocsp.OCSPResponse] = field(default_factory=list)
+    store: Path | None = None
+    listed: dict[str, str] = field(default_factory=dict)  # SHA-256 of a certificate → of its list
+    authorities: list[x509.Certificate] = field(default_factory=list)  # CA/QC of the lists
+    stampers: list[x509.Certificate] = field(default_factory=list)  # TSA/QTST of the lists
+    hosts: frozenset[str] = frozenset()  # where revocation may be asked
+
+    def signing_anchors(self) -> list[x509.Certificate]:
+        return [*self.anchors, *self.authorities]
+
+    def stamping_anchors(self) -> list[x509.Certificate]:
+        return [*self.anchors, *self.stampers]
+
+    def is_given(self, certificate: x509.Certificate) -> bool:
+        """Whether the settings themselves trust this certificate."""
+        return any(each.sha256 == certificate.sha256 for each in self.anchors)
 
 
 def from_pems(texts: Iterable[bytes]) -> Trust:
     """Raises TrustRefused for what is not PEM certificates."""
     return Trust(anchors=[each for text in texts for each in certificates_in(text)])
+
+
+def from_paths(paths: Sequence[Path]) -> Trust:
+    """Files of certificates, and at most one folder of trusted lists. Raises TrustRefused, OSError."""
+    folders = [path for path in paths if path.is_dir()]
+    if len(folders) > 1:
+        raise TrustRefused("Un seul dossier de listes de confiance est attendu.")
+    trust = from_pems(path.read_bytes() for path in paths if not path.is_dir())
+    if folders:
+        _add_lists(trust, folders[0])
+    return trust
+
+
+def _add_lists(trust: Trust, store: Path) -> None:
+    if not lists.read_state(store):
+        raise TrustRefused("Ce dossier ne contient aucune liste de confiance : mettez-les à jour.")
+    try:
+        body = json.loads((store / "anchors.json").read_text())
+        for digest, row in body["anchors"].items():
+            certificate = x509.Certificate.load(base64.b64decode(row["certificate"]))
+            trust.listed[digest] = row["list"]
+            (trust.authorities if row["kind"] == lists.CA_QC else trust.stampers).append(certificate)
+        trust.hosts = frozenset(body["hosts"])
+    except (OSError, ValueError, KeyError, TypeError) as bad:
+        raise TrustRefused("Les listes de confiance gardées sont illisibles : mettez-les à jour.") from bad
+    trust.store = store
+
+
+def add_revocation(trust: Trust, answers: Iterable[bytes]) -> None:
+    """DER certificate lists and OCSP responses; what is neither is left out."""
+    for der in answers:
+        for kind, into in ((ocsp.OCSPResponse, trust.ocsps), (crl.CertificateList, trust.crls)):
+            try:
+                value = kind.load(der, strict=True)
+                _ = value.native
+            except (ValueError, TypeError, KeyError):
+                continue
+            into.append(value)
+            break
 
 
 def certificates_in(text: bytes) -> list[x509.Certificate]:
@@ -43,6 +101,9 @@ def _loaded(der: bytes) -> x509.Certificate:
     return certificate
 
 
-def from_paths(paths: Sequence[Path]) -> Trust:
-    """Files of certificates. Raises TrustRefused, OSError."""
-    return from_pems(path.read_bytes() for path in paths)
+def is_stale(row: lists.TrustedList, at: datetime) -> bool:
+    """Whether a list should have been replaced by then (TS 119 612 §5.3.15)."""
+    try:
+        return bool(row.next_update) and datetime.fromisoformat(row.next_update) < at
+    except (ValueError, TypeError):
+        return True

@@ -1,0 +1,161 @@
+"""Whether a certificate was qualified, and its key in a qualified device, by the trusted lists at a time."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from asn1crypto import x509
+from lxml import etree
+from pyhanko.sign.ades.qualified_asn1 import get_qc_statements
+from pyhanko.sign.validation.qualified.assess import QualificationAssessor
+from pyhanko.sign.validation.qualified.eutl_parse import trust_list_to_registry_unsafe
+from pyhanko.sign.validation.qualified.q_status import QualifiedStatus
+from pyhanko.sign.validation.qualified.tsp import QcCertType, TSPRegistry
+from pyhanko_certvalidator.authority import AuthorityWithCert
+
+from signing import lists
+from signing.chain import Chain
+from signing.errors import TrustRefused
+from signing.found import Problem
+from signing.report import INDETERMINATE, Evidence
+from signing.signers import BROKEN
+from signing.trust import Trust, is_stale
+from signing.xml import parse, text_of
+
+_KINDS = {
+    QcCertType.QC_ESIGN: "de signature électronique",
+    QcCertType.QC_ESEAL: "de cachet électronique",
+    QcCertType.QC_WEB: "d'authentification de site",
+}
+_EVIDENCE_LIMIT = 256 * 1024  # bytes of the part of a list kept inside a report
+
+
+@dataclass(frozen=True)
+class Qualification:
+    """What the lists say of a chain; `qualified` is None where no list speaks of it."""
+
+    certificate: str
+    qualified: bool | None = None
+    qscd: bool | None = None
+    state: str = ""  # of the list, in French
+    problem: Problem | None = None
+    warnings: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+
+
+def qualify(chain: Chain, trust: Trust, at: datetime) -> Qualification:
+    """At the proven time `at`, and at the certificate's own issuance, as Regulation (EU) 910/2014 asks."""
+    if not chain.path or chain.validation_path is None:
+        return Qualification("")
+    anchor, leaf = chain.path[0], chain.path[-1]
+    sha256 = trust.listed.get(hashlib.sha256(anchor.dump()).hexdigest())
+    if sha256 is None or trust.store is None:
+        said = " ; il se dit qualifié" if _claims(leaf) else ""
+        return Qualification(f"autorité reconnue par les réglages, hors liste de confiance{said}")
+    try:
+        text = _part(lists.read_list(trust.store, sha256), {each.dump() for each in chain.path})
+        registry, _ = trust_list_to_registry_unsafe(text)
+        return _assessed(chain, trust, registry, text, sha256, at)
+    except (TrustRefused, etree.LxmlError, *BROKEN) as failed:
+        why = str(failed) if isinstance(failed, TrustRefused) else type(failed).__name__
+        unread = _unknown(f"La liste de confiance n'a pas pu être lue : {why}")
+        return Qualification("indéterminé", problem=unread)
+
+
+def was_granted(chain: Chain, trust: Trust, at: datetime) -> bool:
+    """Whether the anchor of a chain was recognised at that time, by the settings or by its list."""
+    anchor = chain.path[0]
+    sha256 = trust.listed.get(hashlib.sha256(anchor.dump()).hexdigest())
+    if trust.is_given(anchor) or sha256 is None or trust.store is None:
+        return trust.is_given(anchor)
+    try:
+        text = _part(lists.read_list(trust.store, sha256), {each.dump() for each in chain.path})
+        registry, _ = trust_list_to_registry_unsafe(text)
+        return any(registry.applicable_service_definitions(AuthorityWithCert(anchor), at))
+    except (TrustRefused, etree.LxmlError, *BROKEN):
+        return False
+
+
+def _assessed(
+    chain: Chain, trust: Trust, registry: TSPRegistry, text: str, sha256: str, at: datetime
+) -> Qualification:
+    path, leaf = chain.validation_path, chain.path[-1]
+    if path is None:
+        return Qualification("")
+    state, warnings = _state(trust, sha256, at)
+    kept = text.encode()
+    piece = Evidence(
+        "list",
+        hashlib.sha256(kept).hexdigest(),
+        base64.b64encode(kept).decode() if len(kept) <= _EVIDENCE_LIMIT else "",
+    )
+    authority = AuthorityWithCert(chain.path[0])
+    granted = list(registry.applicable_service_definitions(authority, at))
+    if not granted and not trust.is_given(chain.path[0]):
+        reason = "L'autorité n'était pas, ou plus, reconnue par la liste de confiance à cette date."
+        return Qualification(
+            "autorité non reconnue à cette date", False, False, state, _unknown(reason), warnings, (piece,)
+        )
+    assessor = QualificationAssessor(registry)
+    moments = (leaf.not_valid_before, at)
+    statuses = [assessor.check_entity_cert_qualified(path, moment=each).status for each in moments]
+    qualified = all(each.qualified for each in statuses)
+    qscd = qualified and all(each.qc_key_security.is_qscd for each in statuses)
+    category = _category(statuses[-1], qualified=qualified, qscd=qscd)
+    return Qualification(category, qualified, qscd, state, None, warnings, (piece,))
+
+
+def _category(status: QualifiedStatus, *, qualified: bool, qscd: bool) -> str:
+    if not qualified:
+        return "certificat non qualifié"
+    kind = _KINDS[status.qc_type]
+    if status.qc_type is QcCertType.QC_ESIGN:
+        device = (
+            ", clé dans un dispositif qualifié (QSCD) : signature électronique qualifiée"
+            if qscd
+            else ", sans dispositif qualifié : signature avancée fondée sur un certificat qualifié"
+        )
+    else:
+        device = ", clé dans un dispositif qualifié (QSCD)" if qscd else ""
+    return f"certificat qualifié {kind}{device}"
+
+
+def _unknown(reason: str) -> Problem:
+    return Problem(INDETERMINATE, "NO_CERTIFICATE_CHAIN_FOUND", reason)
+
+
+def _claims(certificate: x509.Certificate) -> bool:
+    try:
+        return any(each["statement_id"].native == "qc_compliance" for each in get_qc_statements(certificate))
+    except BROKEN:
+        return False
+
+
+def _part(data: bytes, certificates: set[bytes]) -> str:
+    """The list without the providers that hold none of these certificates: the rest is not needed."""
+    root = parse(data)
+    for provider in list(root.iter(f"{lists.TSL}TrustServiceProvider")):
+        held = {base64.b64decode(text_of(row)) for row in provider.iter(f"{lists.TSL}X509Certificate")}
+        parent = provider.getparent()
+        if not held & certificates and parent is not None:
+            parent.remove(provider)
+    return etree.tostring(root, encoding="unicode")
+
+
+def _state(trust: Trust, sha256: str, at: datetime) -> tuple[str, tuple[str, ...]]:
+    rows = lists.read_state(trust.store) if trust.store else []
+    row = next((each for each in rows if each.sha256 == sha256), None)
+    if row is None:
+        return "", ()
+    said = f"{row.territory} n° {row.sequence} du {row.issued[:10]}"
+    warnings = []
+    for each in (rows[0], row):
+        if is_stale(each, at):
+            warnings.append(
+                f"La liste de confiance {each.territory} n'est plus à jour depuis le "
+                f"{each.next_update[:10]} : mettez les listes à jour et recommencez."
+            )
+    if row.error:
+        warnings.append(f"La dernière liste {row.territory} n'a pas été prise en compte : {row.error}")
+    return said + (" (périmée)" if is_stale(row, at) else ""), tuple(warnings)
