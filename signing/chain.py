@@ -27,6 +27,7 @@ from pyhanko_certvalidator.policy_decl import (
 )
 
 from signing.algorithms import CHAIN_POLICY, key_weakness
+from signing.crls import standing
 from signing.found import Problem
 from signing.report import FAILED, INDETERMINATE
 
@@ -109,7 +110,7 @@ def check_chain(
         return _attempt(certificate, context)
 
     if not lists and not ocsps:
-        return _without_revocation(attempt(_NONE))
+        return _without_revocation(attempt(_NONE), lists, at)
     used = [*lists, *ocsps]
     chain = attempt(_EACH)
     if chain.problem is None:
@@ -118,9 +119,9 @@ def check_chain(
         # The signer's own status first: what is not known of an authority must not hide a revocation.
         chain = attempt(_SIGNER)
         if chain.problem is None:
-            return _settled(_without_revocation(chain, above_only=True), used)
+            return _settled(_without_revocation(chain, lists, at, above_only=True), used)
     if chain.problem is not None and chain.problem.sub == "TRY_LATER":
-        return _without_revocation(attempt(_NONE))
+        return _without_revocation(attempt(_NONE), lists, at)
     return chain
 
 
@@ -133,12 +134,24 @@ def _settled(chain: Chain, used: Sequence[crl.CertificateList | ocsp.OCSPRespons
     return chain
 
 
-def _without_revocation(chain: Chain, *, above_only: bool = False) -> Chain:
+def _without_revocation(
+    chain: Chain, lists: Sequence[crl.CertificateList], at: datetime, *, above_only: bool = False
+) -> Chain:
     """Certificates that declare where their revocation is told must be known not to be revoked."""
     if chain.problem is not None:
         return chain
     pairs = [(below, above) for above, below in zip(chain.path, chain.path[1:], strict=False)]
+    said = standing(*pairs[0], lists, at) if pairs and not (above_only and len(pairs) == 1) else None
+    if said is not None and said.revoked is not None:
+        sub = "REVOKED_NO_POE" if len(pairs) == 1 else "REVOKED_CA_NO_POE"
+        return Chain(
+            _revoked(sub, said.revoked), revocation=f"révoqué depuis le {said.revoked:%d/%m/%Y %H:%M}"
+        )
     unknown = [pair for pair in (pairs[:-1] if above_only else pairs) if _declares(pair[0])]
+    if said is not None:
+        unknown = [pair for pair in unknown if pair is not pairs[0]]
+        chain.used = [said.used]
+        chain.revocation = _described(chain.used)
     if unknown:
         chain.wanted = unknown
         chain.revocation = "non vérifiée"
@@ -148,7 +161,7 @@ def _without_revocation(chain: Chain, *, above_only: bool = False) -> Chain:
             "Rien ne dit si le certificat était révoqué à cette date : ni réponse OCSP ni liste de "
             "révocation utilisable.",
         )
-    elif pairs and not above_only:
+    elif pairs and not above_only and said is None:
         chain.revocation = _UNCHECKED
     if chain.problem is None and any(key_weakness(each.public_key) for each in chain.path[1:]):
         chain.problem = _weak_chain()
@@ -171,6 +184,10 @@ def _described(used: Sequence[crl.CertificateList | ocsp.OCSPResponse]) -> str:
     return "non révoqué d'après : " + " ; ".join(dict.fromkeys(said))
 
 
+def _revoked(sub: str, when: datetime) -> Problem:
+    return Problem(INDETERMINATE, sub, f"Certificat révoqué depuis le {when:%d/%m/%Y %H:%M} UTC.")
+
+
 def _weak_chain() -> Problem:
     return Problem(
         INDETERMINATE,
@@ -183,9 +200,9 @@ def _attempt(certificate: x509.Certificate, context: ValidationContext) -> Chain
     try:
         found = run(_find(certificate, context))
     except RevokedError as revoked:
-        when = f" depuis le {revoked.revocation_dt:%d/%m/%Y %H:%M} UTC"
+        when = revoked.revocation_dt
         sub = "REVOKED_NO_POE" if revoked.is_ee_cert else "REVOKED_CA_NO_POE"
-        return Chain(Problem(INDETERMINATE, sub, f"Certificat révoqué{when}."), revocation=f"révoqué{when}")
+        return Chain(_revoked(sub, when), revocation=f"révoqué depuis le {when:%d/%m/%Y %H:%M}")
     except NotYetValidError:
         return Chain(Problem(FAILED, "NOT_YET_VALID", "Le certificat n'existait pas encore à cette date."))
     except ExpiredError as expired:

@@ -9,8 +9,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pyhanko.sign.validation.qualified.eutl_fetch import EU_LOTL_LOCATION
+
+from signing import lists
 from signing.errors import SignatureRefused
 from signing.report import LABELS, PASSED, Report
+from signing.trust import certificates_in, is_stale
 from signing.validation import validate_isolated
 
 Verb = Callable[[str, Callable[[argparse.Namespace], dict[str, object]], str], argparse.ArgumentParser]
@@ -36,8 +40,19 @@ def signature_verbs(verb: Verb) -> None:
         metavar="PEM",
         help="certificats d'autorités, ou dossier des listes de confiance (peut être répété)",
     )
+    one.add_argument(
+        "--online", action="store_true", help="demander la révocation aux autorités des listes de confiance"
+    )
     one.add_argument("--at", type=_instant, help="date à laquelle juger (ISO 8601) ; par défaut, maintenant")
     one.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="rapport en JSON")
+    one = verb("lists-update", lists_update, "mettre à jour les listes de confiance européennes")
+    one.add_argument("store", type=Path, metavar="DOSSIER", help="où elles sont gardées")
+    one.add_argument("--from", dest="source", type=Path, help="dossier de listes copiées, sans réseau")
+    one.add_argument("--lotl", default=EU_LOTL_LOCATION, help="adresse de la liste des listes")
+    one.add_argument("--signers", type=Path, help="certificats (PEM) qui signent la liste des listes")
+    one.add_argument("--territory", action="append", default=[], help="FR, BE… ; toutes par défaut")
+    one = verb("lists-status", lists_status, "dire si les listes de confiance sont à jour")
+    one.add_argument("store", type=Path, metavar="DOSSIER")
 
 
 def _instant(text: str) -> datetime:
@@ -55,6 +70,7 @@ def check(options: argparse.Namespace) -> dict[str, object]:
         at=options.at or datetime.now(UTC),
         trust=options.trust,
         detached=options.detached,
+        online=options.online,
     )
     options.exit_code = 0 if report.indication == PASSED else NOT_PASSED
     if options.json:
@@ -62,6 +78,38 @@ def check(options: argparse.Namespace) -> dict[str, object]:
     for line in explain(report, options.file.name):
         sys.stdout.write(line + "\n")
     return {}
+
+
+def lists_update(options: argparse.Namespace) -> dict[str, object]:
+    """Exit code 1 when a list could not be taken. Raises TrustRefused, OSError."""
+    rows = lists.update(
+        options.store,
+        fetch=lists.from_folder(options.source) if options.source else lists.from_network,
+        now=datetime.now(UTC),
+        lotl_url=options.lotl,
+        signers=certificates_in(options.signers.read_bytes()) if options.signers else (),
+        territories=options.territory,
+    )
+    options.exit_code = NOT_PASSED if any(row.error for row in rows) else 0
+    return {row.territory: _said(row, datetime.now(UTC)) for row in rows}
+
+
+def lists_status(options: argparse.Namespace) -> dict[str, object]:
+    """Exit code 1 for a list that is stale, in error or missing: an alarm for whoever watches."""
+    now = datetime.now(UTC)
+    rows = lists.read_state(options.store)
+    options.exit_code = NOT_PASSED if not rows or any(is_stale(row, now) or row.error for row in rows) else 0
+    return {row.territory: _said(row, now) for row in rows} or {"listes": "aucune"}
+
+
+def _said(row: lists.TrustedList, now: datetime) -> str:
+    if not row.sha256:
+        return f"absente : {row.error}"
+    stale = ", PÉRIMÉE" if is_stale(row, now) else ""
+    error = f" ; la dernière reçue est refusée : {row.error}" if row.error else ""
+    return (
+        f"n° {row.sequence} du {row.issued[:10]}, à remplacer avant le {row.next_update[:10]}{stale}{error}"
+    )
 
 
 def explain(report: Report, name: str) -> list[str]:

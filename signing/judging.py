@@ -23,21 +23,21 @@ from signing.trust import Trust
 _EVIDENCE_LIMIT = 128 * 1024  # bytes of one piece kept inside a report
 
 
-def judge(found: Found, *, at: datetime, trust: Trust) -> tuple[SignatureReport, list[Evidence], Chain]:
-    """The report on one signature, the evidence it rests on, and its chain (empty when there is none)."""
+def judge(found: Found, *, at: datetime, trust: Trust) -> tuple[SignatureReport, list[Evidence], list[Chain]]:
+    """The report on one signature, the evidence it rests on, and the chains that were tried."""
     try:
         return _judge(found, at, trust)
     except BROKEN as broken:
         problem = Problem(INDETERMINATE, "FORMAT_FAILURE", f"Signature illisible ({type(broken).__name__}).")
-        return _report(found, problem, None, Chain(), ""), [], Chain()
+        return _report(found, problem, None, Chain(), ""), [], []
 
 
-def _judge(found: Found, at: datetime, trust: Trust) -> tuple[SignatureReport, list[Evidence], Chain]:
+def _judge(found: Found, at: datetime, trust: Trust) -> tuple[SignatureReport, list[Evidence], list[Chain]]:
     if found.certificate is None:
         missing = Problem(
             INDETERMINATE, "NO_SIGNING_CERTIFICATE_FOUND", "Le certificat du signataire n'est pas joint."
         )
-        return _report(found, found.problem or missing, None, Chain(), ""), [], Chain()
+        return _report(found, found.problem or missing, None, Chain(), ""), [], []
     proof = prove(found.stamps, at=at, trust=trust, others=found.others, crls=found.crls, ocsps=found.ocsps)
     chain = check_chain(
         found.certificate,
@@ -63,7 +63,11 @@ def _judge(found: Found, at: datetime, trust: Trust) -> tuple[SignatureReport, l
         qscd=qualification.qscd,
         trusted_list=qualification.state,
     )
-    return report, [*_evidence([chain, *proof.chains]), *qualification.evidence], chain
+    return (
+        report,
+        [*_evidence([chain, *proof.chains]), *qualification.evidence],
+        [chain, *proof.chains, *proof.refused],
+    )
 
 
 def _doubt(

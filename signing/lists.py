@@ -176,22 +176,25 @@ def _kept(
 ) -> TrustedList:
     """Write what was signed of a verified list; an older one than the last is refused (rollback)."""
     data = _signed_part(text.encode(), signers)
-    root = parse(data)
-    information = f"{TSL}SchemeInformation/{TSL}"
-    sequence = int(text_of(root.find(f"{information}TSLSequenceNumber")) or 0)
-    if before is not None and before.sha256 and sequence < before.sequence:
-        return TrustedList(
-            **{**asdict(before), "error": f"La liste reçue (n° {sequence}) est plus ancienne que la nôtre."}
-        )
     sha256 = hashlib.sha256(data).hexdigest()
+    row = describe(parse(data), territory, url=url, sha256=sha256)
+    if before is not None and before.sha256 and row.sequence < before.sequence:
+        error = f"La liste reçue (n° {row.sequence}) est plus ancienne que la nôtre."
+        return TrustedList(**{**asdict(before), "error": error})
     folder = store / "lists"
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / f"{sha256}.xml", data)
+    return row
+
+
+def describe(root: etree._Element, territory: str = "", *, url: str = "", sha256: str = "") -> TrustedList:
+    """What a list says of itself. Raises ValueError for a sequence number that is not one."""
+    information = f"{TSL}SchemeInformation/{TSL}"
     return TrustedList(
-        territory,
+        territory or text_of(root.find(f"{information}SchemeTerritory")),
         url,
         sha256,
-        sequence,
+        int(text_of(root.find(f"{information}TSLSequenceNumber")) or 0),
         text_of(root.find(f"{information}ListIssueDateTime")),
         text_of(root.find(f"{information}NextUpdate/{TSL}dateTime")),
     )
@@ -245,7 +248,7 @@ def _write(store: Path, rows: Sequence[TrustedList], now: datetime) -> None:
             continue
         root = parse(read_list(store, row.sha256))
         hosts |= _hosts(root)
-        for der, kind in _services(root):
+        for der, kind in services(root):
             anchors[hashlib.sha256(der).hexdigest()] = {
                 "list": row.sha256,
                 "kind": kind,
@@ -257,7 +260,7 @@ def _write(store: Path, rows: Sequence[TrustedList], now: datetime) -> None:
     _replace(store / "state.json", json.dumps(state, ensure_ascii=False).encode())
 
 
-def _services(root: etree._Element) -> list[tuple[bytes, str]]:
+def services(root: etree._Element) -> list[tuple[bytes, str]]:
     """(certificate, kind) of every service that is or was of one of the two kinds that matter here."""
     found = []
     for service in root.iter(f"{TSL}TSPService"):
@@ -272,7 +275,7 @@ def _services(root: etree._Element) -> list[tuple[bytes, str]]:
 def _hosts(root: etree._Element) -> set[str]:
     """Where the authorities of a list say that they answer, and what their own certificates declare."""
     urls = [text_of(each) for each in root.iter(f"{TSL}ServiceSupplyPoint")]
-    for der, _ in _services(root):
+    for der, _ in services(root):
         try:
             certificate = x509.Certificate.load(der)
             urls += certificate.ocsp_urls + [

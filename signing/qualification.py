@@ -18,9 +18,9 @@ from signing import lists
 from signing.chain import Chain
 from signing.errors import TrustRefused
 from signing.found import Problem
-from signing.report import INDETERMINATE, Evidence
+from signing.report import INDETERMINATE, Evidence, Report
 from signing.signers import BROKEN
-from signing.trust import Trust, is_stale
+from signing.trust import Trust, add_revocation, is_stale
 from signing.xml import parse, text_of
 
 _KINDS = {
@@ -50,11 +50,11 @@ def qualify(chain: Chain, trust: Trust, at: datetime) -> Qualification:
         return Qualification("")
     anchor, leaf = chain.path[0], chain.path[-1]
     sha256 = trust.listed.get(hashlib.sha256(anchor.dump()).hexdigest())
-    if sha256 is None or trust.store is None:
+    if sha256 is None or trust.is_given(anchor):
         said = " ; il se dit qualifié" if _claims(leaf) else ""
         return Qualification(f"autorité reconnue par les réglages, hors liste de confiance{said}")
     try:
-        text = _part(lists.read_list(trust.store, sha256), {each.dump() for each in chain.path})
+        text = _text(chain, trust, sha256)
         registry, _ = trust_list_to_registry_unsafe(text)
         return _assessed(chain, trust, registry, text, sha256, at)
     except (TrustRefused, etree.LxmlError, *BROKEN) as failed:
@@ -67,10 +67,10 @@ def was_granted(chain: Chain, trust: Trust, at: datetime) -> bool:
     """Whether the anchor of a chain was recognised at that time, by the settings or by its list."""
     anchor = chain.path[0]
     sha256 = trust.listed.get(hashlib.sha256(anchor.dump()).hexdigest())
-    if trust.is_given(anchor) or sha256 is None or trust.store is None:
+    if trust.is_given(anchor) or sha256 is None:
         return trust.is_given(anchor)
     try:
-        text = _part(lists.read_list(trust.store, sha256), {each.dump() for each in chain.path})
+        text = _text(chain, trust, sha256)
         registry, _ = trust_list_to_registry_unsafe(text)
         return any(registry.applicable_service_definitions(AuthorityWithCert(anchor), at))
     except (TrustRefused, etree.LxmlError, *BROKEN):
@@ -83,7 +83,7 @@ def _assessed(
     path, leaf = chain.validation_path, chain.path[-1]
     if path is None:
         return Qualification("")
-    state, warnings = _state(trust, sha256, at)
+    state, warnings = _state(trust, text, sha256, at)
     kept = text.encode()
     piece = Evidence(
         "list",
@@ -143,19 +143,53 @@ def _part(data: bytes, certificates: set[bytes]) -> str:
     return etree.tostring(root, encoding="unicode")
 
 
-def _state(trust: Trust, sha256: str, at: datetime) -> tuple[str, tuple[str, ...]]:
+def _state(trust: Trust, text: str, sha256: str, at: datetime) -> tuple[str, tuple[str, ...]]:
+    row = lists.describe(parse(text.encode()))
     rows = lists.read_state(trust.store) if trust.store else []
-    row = next((each for each in rows if each.sha256 == sha256), None)
-    if row is None:
-        return "", ()
-    said = f"{row.territory} n° {row.sequence} du {row.issued[:10]}"
     warnings = []
-    for each in (rows[0], row):
+    for each in (*rows[:1], row):
         if is_stale(each, at):
             warnings.append(
                 f"La liste de confiance {each.territory} n'est plus à jour depuis le "
                 f"{each.next_update[:10]} : mettez les listes à jour et recommencez."
             )
-    if row.error:
-        warnings.append(f"La dernière liste {row.territory} n'a pas été prise en compte : {row.error}")
-    return said + (" (périmée)" if is_stale(row, at) else ""), tuple(warnings)
+    kept = next((each for each in rows if each.sha256 == sha256), None)
+    if kept is not None and kept.error:
+        warnings.append(f"La dernière liste {row.territory} n'a pas été prise en compte : {kept.error}")
+    stale = " (périmée)" if is_stale(row, at) else ""
+    return f"{row.territory} n° {row.sequence} du {row.issued[:10]}{stale}", tuple(warnings)
+
+
+def _text(chain: Chain, trust: Trust, sha256: str) -> str:
+    """The part of a list that speaks of this chain: kept with a report, or cut from the store's list."""
+    if sha256 in trust.parts:
+        return trust.parts[sha256]
+    if trust.store is None:
+        raise TrustRefused("les listes de confiance manquent.")
+    return _part(lists.read_list(trust.store, sha256), {each.dump() for each in chain.path})
+
+
+def trust_of(report: Report) -> Trust:
+    """The trust that a report rested on, rebuilt from what is kept in it: it is computed again offline.
+
+    Raises TrustRefused for a report whose evidence is too long to be in it, or was altered.
+    """
+    trust = Trust()
+    answers = []
+    for piece in report.evidence:
+        data = base64.b64decode(piece.data)
+        if hashlib.sha256(data).hexdigest() != piece.sha256:
+            raise TrustRefused("Une pièce de ce rapport manque ou a été modifiée.")
+        if piece.kind == "list":
+            trust.parts[piece.sha256] = data.decode()
+            for der, kind in lists.services(parse(data)):
+                trust.listed[hashlib.sha256(der).hexdigest()] = piece.sha256
+                into = trust.authorities if kind == lists.CA_QC else trust.stampers
+                into.append(x509.Certificate.load(der))
+        elif piece.kind in ("crl", "ocsp"):
+            answers.append(data)
+    for piece in report.evidence:
+        if piece.kind == "anchor" and piece.sha256 not in trust.listed:
+            trust.anchors.append(x509.Certificate.load(base64.b64decode(piece.data)))
+    add_revocation(trust, answers)
+    return trust

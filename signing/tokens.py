@@ -29,11 +29,16 @@ class Proof:
     warnings: list[str] = field(default_factory=list)
     chains: list[Chain] = field(default_factory=list)
     counted: set[str] = field(default_factory=set)  # what the counted tokens are of
+    refused: list[Chain] = field(default_factory=list)
     false: str = ""  # a token made for something else, or altered: somebody put it there
 
 
 class _Unusable(Exception):
-    """Why a token does not count, in French."""
+    """Why a token does not count, in French, and the chain that lacked something."""
+
+    def __init__(self, message: str, chain: Chain | None = None) -> None:
+        super().__init__(message)
+        self.chain = chain
 
 
 class _False(_Unusable):
@@ -66,6 +71,8 @@ def prove(
             )
         except _Unusable as why:
             proof.warnings.append(f"Un jeton d'horodatage n'est pas compté : {why}")
+            if why.chain is not None:
+                proof.refused.append(why.chain)
             if isinstance(why, _False):
                 proof.false = f"Un jeton d'horodatage est faux : {why}"
             continue
@@ -129,7 +136,7 @@ def _count(
         at=max(at, moment),
     )
     if chain.problem is not None:
-        raise _Unusable(chain.problem.reason)
+        raise _Unusable(chain.problem.reason, chain)
     if not was_granted(chain, trust, moment):
         raise _Unusable("son autorité n'était pas reconnue par la liste de confiance à cette date.")
     if moment < found.certificate.not_valid_before:

@@ -26,6 +26,7 @@ class Trust:
     listed: dict[str, str] = field(default_factory=dict)  # SHA-256 of a certificate → of its list
     authorities: list[x509.Certificate] = field(default_factory=list)  # CA/QC of the lists
     stampers: list[x509.Certificate] = field(default_factory=list)  # TSA/QTST of the lists
+    parts: dict[str, str] = field(default_factory=dict)  # parts of lists kept with a report, by SHA-256
     hosts: frozenset[str] = frozenset()  # where revocation may be asked
 
     def signing_anchors(self) -> list[x509.Certificate]:
@@ -68,6 +69,17 @@ def _add_lists(trust: Trust, store: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError) as bad:
         raise TrustRefused("Les listes de confiance gardées sont illisibles : mettez-les à jour.") from bad
     trust.store = store
+
+
+def hosts_of(paths: Sequence[Path]) -> tuple[frozenset[str], Path | None]:
+    """The hosts that the lists of a store name, and the store; none without a store. Raises TrustRefused."""
+    store = next((path for path in paths if path.is_dir()), None)
+    if store is None:
+        return frozenset(), None
+    try:
+        return frozenset(json.loads((store / "anchors.json").read_text())["hosts"]), store
+    except (OSError, ValueError, KeyError, TypeError) as bad:
+        raise TrustRefused("Les listes de confiance gardées sont illisibles : mettez-les à jour.") from bad
 
 
 def add_revocation(trust: Trust, answers: Iterable[bytes]) -> None:

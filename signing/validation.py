@@ -6,10 +6,8 @@
 """
 
 import argparse
+import base64
 import json
-import os
-import resource
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,18 +19,26 @@ from signing.contents import Content
 from signing.der import undress
 from signing.errors import TrustRefused
 from signing.found import Found
+from signing.isolation import MEMORY_LIMIT, TIME_LIMIT, limit_this_process, validate_isolated
 from signing.judging import after_others, judge
 from signing.pades import Unreadable, read_pades
-from signing.report import Evidence, Report, none_found, read_report, unreadable, worst
+from signing.report import Evidence, Report, none_found, unreadable, worst
+from signing.revocation import Wanted
 from signing.sniffing import Kind, kind_of
-from signing.trust import Trust, from_paths, from_pems
+from signing.trust import Trust, add_revocation, from_paths, from_pems
 from signing.xades import read_xades
 
 FILE_LIMIT = 256 * 1024**2  # bytes
-MEMORY_LIMIT = 2 * 1024**3  # bytes of address space
-TIME_LIMIT = 60  # seconds
 
-__all__ = ["FILE_LIMIT", "none_found", "unreadable", "validate", "validate_isolated"]
+__all__ = [
+    "FILE_LIMIT",
+    "MEMORY_LIMIT",
+    "TIME_LIMIT",
+    "none_found",
+    "unreadable",
+    "validate",
+    "validate_isolated",
+]
 
 
 def validate(
@@ -49,21 +55,26 @@ def validate(
     `detached` are the files among which the content of a detached signature is found by its digest.
     Raises TrustRefused for authorities that cannot be read; a hostile file gives a report.
     """
-    if path.stat().st_size > FILE_LIMIT:
-        return unreadable("Fichier trop volumineux pour être analysé.")
     others = [detached] if isinstance(detached, Path) else list(detached or ())
     contents = [Content(each.name, each) for each in others]
     known = trust if isinstance(trust, Trust) else from_pems(trust)
+    return examine(path, at=at, trust=known, contents=contents, name=name or path.name)[0]
+
+
+def examine(
+    path: Path, *, at: datetime, trust: Trust, contents: Sequence[Content], name: str
+) -> tuple[Report, list[Wanted]]:
+    """The report, and the certificates whose revocation nothing at hand tells."""
+    if path.stat().st_size > FILE_LIMIT:
+        return unreadable("Fichier trop volumineux pour être analysé."), []
     try:
-        found = _read(path, name or path.name, contents)
+        found = _read(path, name, contents)
     except Unreadable as why:
-        return unreadable(str(why))
-    if isinstance(found, Report):
-        return found
-    return conclude(found, at=at, trust=known)
+        return unreadable(str(why)), []
+    return (found, []) if isinstance(found, Report) else conclude(found, at=at, trust=trust)
 
 
-def _read(path: Path, name: str, contents: list[Content]) -> list[Found] | Report:
+def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | Report:
     kind = kind_of(path)
     if kind is Kind.PDF:
         return read_pades(path) or none_found("Ce PDF n'est pas signé.")
@@ -91,48 +102,21 @@ def _read(path: Path, name: str, contents: list[Content]) -> list[Found] | Repor
     return none_found("Ce fichier ne porte pas de signature reconnue.")
 
 
-def conclude(found: Sequence[Found], *, at: datetime, trust: Trust) -> Report:
+def conclude(found: Sequence[Found], *, at: datetime, trust: Trust) -> tuple[Report, list[Wanted]]:
     """The report on what engines found; the evidence of all of it, each piece once."""
     signatures, evidence = [], dict[str, Evidence]()
+    wanted: list[Wanted] = []
     for each in found:
-        signature, pieces, _ = judge(each, at=at, trust=trust)
+        signature, pieces, chains = judge(each, at=at, trust=trust)
+        wanted += [Wanted(below.dump(), above.dump()) for chain in chains for below, above in chain.wanted]
         signatures.append(signature)
         evidence |= {piece.sha256: piece for piece in pieces}
     signatures = [
         after_others(signature, signatures[rank + 1 :]) if each.followed else signature
         for rank, (each, signature) in enumerate(zip(found, signatures, strict=True))
     ]
-    return Report(worst(signatures), tuple(signatures), "", at.isoformat(), tuple(evidence.values()))
-
-
-def validate_isolated(
-    path: Path,
-    *,
-    at: datetime,
-    trust: Sequence[Path],
-    detached: Sequence[Path] = (),
-    name: str = "",
-) -> Report:
-    """`validate` in a subprocess bounded in memory and time; what exceeds them is INDETERMINATE."""
-    command = [sys.executable, "-m", "signing.validation", str(path), "--at", at.isoformat()]
-    for option, files in (("--trust", trust), ("--detached", detached)):
-        for each in files:
-            command += [option, str(each)]
-    command += ["--name", name or path.name]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            timeout=TIME_LIMIT,
-            check=False,
-            cwd=Path(__file__).resolve().parents[1],
-            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
-        )
-    except subprocess.TimeoutExpired:
-        return unreadable("L'analyse de la signature a dépassé le temps permis.")
-    if done.returncode != 0:
-        return unreadable("L'analyse de la signature a dépassé les limites permises.")
-    return read_report(json.loads(done.stdout))
+    report = Report(worst(signatures), tuple(signatures), "", at.isoformat(), tuple(evidence.values()))
+    return report, list(dict.fromkeys(wanted))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -140,24 +124,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m signing.validation")
     parser.add_argument("file", type=Path)
     parser.add_argument("--at", type=datetime.fromisoformat, required=True)
-    parser.add_argument("--trust", type=Path, action="append", default=[])
-    parser.add_argument("--detached", type=Path, action="append", default=[])
+    for name in ("--trust", "--detached", "--revocation"):
+        parser.add_argument(name, type=Path, action="append", default=[])
     parser.add_argument("--name", default="")
     options = parser.parse_args(arguments)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (TIME_LIMIT, TIME_LIMIT))
+    limit_this_process()
+    wanted: list[Wanted] = []
     try:
-        report = validate(
-            options.file,
-            at=options.at,
-            trust=from_paths(options.trust),
-            detached=options.detached,
-            name=options.name,
+        trust = from_paths(options.trust)
+        add_revocation(trust, [each.read_bytes() for each in options.revocation])
+        contents = [Content(each.name, each) for each in options.detached]
+        report, wanted = examine(
+            options.file, at=options.at, trust=trust, contents=contents, name=options.name
         )
     except TrustRefused as refused:
         report = unreadable(str(refused))
-    sys.stdout.write(json.dumps(report.as_dict(), ensure_ascii=False) + "\n")
+    pairs = [[base64.b64encode(der).decode() for der in (each.certificate, each.issuer)] for each in wanted]
+    sys.stdout.write(json.dumps({"report": report.as_dict(), "wanted": pairs}, ensure_ascii=False) + "\n")
     return 0
 
 

@@ -154,6 +154,8 @@ def test_the_verdict_is_the_same_from_the_store_alone(tmp_path: Path) -> None:
     store = _update(Lists.of([_service()]), tmp_path)
     signed = cades(_signer("qc_compliance"), OFFER, attached=True)
     first = judge(signed, tmp_path, from_paths([store]))
+    (kept,) = (piece for piece in first.evidence if piece.kind == "list")
+    assert kept.data
     shutil.copytree(store, tmp_path / "kept")
     shutil.rmtree(store)
     assert judge(signed, tmp_path, from_paths([tmp_path / "kept"])) == first
