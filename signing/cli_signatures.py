@@ -1,11 +1,13 @@
-"""The verbs about people's signatures: `check` before depositing.
+"""The verbs about people's signatures: `check` before depositing, `sign`, and the trusted lists.
 
 python -m signing check offre.pdf.p7s --detached offre.pdf --trust autorite.pem
 """
 
 import argparse
+import getpass
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from pyhanko.sign.validation.qualified.eutl_fetch import EU_LOTL_LOCATION
 from signing import lists
 from signing.errors import SignatureRefused
 from signing.report import LABELS, PASSED, Report
+from signing.signatories import HttpStamper, from_card, from_pkcs12
+from signing.signatures import sign_file
+from signing.sniffing import Kind, kind_of
 from signing.trust import certificates_in, is_stale
 from signing.validation import validate_isolated
 
@@ -45,6 +50,17 @@ def signature_verbs(verb: Verb) -> None:
     )
     one.add_argument("--at", type=_instant, help="date à laquelle juger (ISO 8601) ; par défaut, maintenant")
     one.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="rapport en JSON")
+    one = verb("sign", sign, "signer un fichier : dans le PDF même, ou à côté de tout autre fichier")
+    one.add_argument("file", type=Path, metavar="FICHIER")
+    one.add_argument("--out", type=Path, help="fichier à écrire ; par défaut, à côté du premier")
+    one.add_argument("--p12", type=Path, help="fichier PKCS#12 (.p12, .pfx) du signataire")
+    one.add_argument("--pkcs11-module", type=Path, help="bibliothèque de la carte à puce")
+    one.add_argument("--label", default="", help="nom de la carte, s'il y en a plusieurs")
+    one.add_argument("--secret-file", type=Path, help="fichier du mot de passe ou du code de la carte")
+    one.add_argument("--chain", type=Path, help="certificats (PEM) des autorités à joindre")
+    one.add_argument("--tsa", help="adresse d'une autorité d'horodatage (RFC 3161) : niveau T")
+    one.add_argument("--long-term", type=Path, help="autorités (PEM) : garder la révocation, niveau LT")
+    one.add_argument("--reason", default="", help="motif écrit dans le PDF")
     one = verb("lists-update", lists_update, "mettre à jour les listes de confiance européennes")
     one.add_argument("store", type=Path, metavar="DOSSIER", help="où elles sont gardées")
     one.add_argument("--from", dest="source", type=Path, help="dossier de listes copiées, sans réseau")
@@ -78,6 +94,38 @@ def check(options: argparse.Namespace) -> dict[str, object]:
     for line in explain(report, options.file.name):
         sys.stdout.write(line + "\n")
     return {}
+
+
+def sign(options: argparse.Namespace) -> dict[str, object]:
+    """Raises SignatureRefused, ProtectorRefused, TimestampRefused, OSError."""
+    if bool(options.p12) == bool(options.pkcs11_module):
+        raise SignatureRefused("Choisissez un fichier PKCS#12 (--p12) ou une carte (--pkcs11-module).")
+    secret = (
+        options.secret_file.read_text().strip()
+        if options.secret_file
+        else getpass.getpass("Mot de passe ou code de la carte : ")
+    )
+    chain = certificates_in(options.chain.read_bytes()) if options.chain else []
+    long_term = certificates_in(options.long_term.read_bytes()) if options.long_term else []
+    inside = kind_of(options.file) is Kind.PDF
+    out = options.out or options.file.with_name(
+        f"{options.file.stem}-signe.pdf" if inside else f"{options.file.name}.p7s"
+    )
+    card = (
+        from_card(options.pkcs11_module, secret, label=options.label, chain=chain)
+        if options.pkcs11_module
+        else nullcontext(from_pkcs12(options.p12.read_bytes(), secret, chain=chain))
+    )
+    with card as signer:
+        made = sign_file(
+            options.file,
+            out,
+            signer,
+            reason=options.reason,
+            stamper=HttpStamper(options.tsa) if options.tsa else None,
+            long_term=long_term,
+        )
+    return {"signature": made, "fichier": str(out)}
 
 
 def lists_update(options: argparse.Namespace) -> dict[str, object]:
