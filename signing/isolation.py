@@ -40,10 +40,10 @@ def validate_isolated(
     `trust`: PEM files of authorities, or a folder of trusted lists. `online`: ask the hosts that those lists
     name whether certificates are revoked; the subprocess itself never has the network.
     """
-    command = [sys.executable, "-m", "signing.validation", str(path), "--at", at.isoformat()]
+    command = [sys.executable, "-m", "signing.validation", str(path.absolute()), "--at", at.isoformat()]
     for option, files in (("--trust", trust), ("--detached", detached)):
         for each in files:
-            command += [option, str(each)]
+            command += [option, str(each.absolute())]
     command += ["--name", name or path.name]
     said = _run(command)
     if isinstance(said, Report):

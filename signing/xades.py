@@ -35,6 +35,7 @@ from signing.xmldsig import MAX_REFERENCES, transforms_of, verify
 
 MAX_SIGNATURES = 50
 _CONTENT_LIMIT = 128 * 1024**2  # bytes of a detached content
+_NAMESPACE = DS[1:-1]
 _PROPERTIES_TYPE = "http://uri.etsi.org/01903#SignedProperties"
 _MANIFEST_TYPE = "http://www.w3.org/2000/09/xmldsig#Manifest"
 _IDS = frozenset({"Id", "ID", "id"})  # in any namespace: what signxml itself looks for
@@ -51,7 +52,7 @@ def read_xades(data: bytes, contents: Sequence[Content], *, container: bool = Fa
         root = parse(data)
     except XmlRefused as refused:
         # Without a signature in it, a file that is not read has nothing to be judged.
-        if b"Signature" not in data and "Signature".encode("utf-16-le") not in data:
+        if not any(_NAMESPACE.encode(each) in data for each in ("utf-8", "utf-16-le", "utf-16-be")):
             return []
         return [Found("XML", problem=malformed(str(refused)), coverage=UNCLEAR)]
     signatures = list(root.iter(f"{DS}Signature"))

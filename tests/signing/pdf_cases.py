@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import typst
 from asn1crypto import keys as asn1_keys
 from asn1crypto import tsp
 from asn1crypto import x509 as asn1_x509
@@ -20,9 +21,8 @@ from pyhanko_certvalidator.registry import SimpleCertificateStore
 
 from signing.authority import Authority
 from tests.signing.authority import NOW, Identity
-from tests.world import pdf
 
-PLAIN = pdf()
+PLAIN = bytes(typst.compile(b"= Acte d'engagement\n\nNous nous engageons."))
 
 
 def asn1(certificate: Any) -> asn1_x509.Certificate:

@@ -180,6 +180,11 @@ def test_two_contents_for_one_signature_do_not_pass(tmp_path: Path) -> None:
     )
 
 
+def test_without_any_authority_nobody_is_trusted(tmp_path: Path) -> None:
+    signed = cades(WORLD.signer, OFFER, attached=True)
+    assert verdict(judge(signed, tmp_path, [])) == (UNSURE, "NO_CERTIFICATE_CHAIN_FOUND")
+
+
 def test_the_extension_never_chooses_the_engine(tmp_path: Path) -> None:
     signed = cades(WORLD.signer, OFFER, attached=True)
     assert verdict(judge(signed, tmp_path, WORLD.trust, name="offre.pdf")) == (PASSED, "")

@@ -1,10 +1,12 @@
 """`python -m signing check`: a company knows before depositing; a stored report still reads."""
 
 import json
+import os
 from pathlib import Path
 
 from signing.report import read_report
 from signing.validation import validate_isolated
+from tests.conftest import ROOT
 from tests.signing.authority import NOW, World
 from tests.signing.cms_cases import cades
 from tests.signing.test_cli import run
@@ -27,6 +29,11 @@ def test_a_valid_signature_is_said_valid_in_french(tmp_path: Path) -> None:
     assert "signature valide" in done.stdout
     assert "Julie Moreau" in done.stdout
     assert "Pour la commission" in done.stdout
+
+
+def test_a_path_seen_from_here_is_understood(tmp_path: Path) -> None:
+    paths = [os.path.relpath(each, ROOT) for each in _files(tmp_path)]
+    assert run("check", paths[0], "--detached", paths[1], "--trust", paths[2]).returncode == 0
 
 
 def test_a_changed_document_is_said_changed(tmp_path: Path) -> None:
