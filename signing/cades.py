@@ -195,7 +195,7 @@ def _revocation(signed: cms.SignedData) -> tuple[list[crl.CertificateList], list
     """What the field `crls` of the SignedData carries (EN 319 122-1 §5.4.2)."""
     lists: list[crl.CertificateList] = []
     responses: list[ocsp.OCSPResponse] = []
-    if isinstance(signed["crls"], core.Void) or signed["crls"].native is None:
+    if isinstance(signed["crls"], core.Void):
         return lists, responses
     for choice in signed["crls"]:
         if choice.name == "crl":

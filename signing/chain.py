@@ -1,8 +1,6 @@
 """Whether a certificate was worth trusting at a proven time: path, revocation, algorithms (RFC 5280)."""
 
-import asyncio
-import concurrent.futures
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -198,7 +196,7 @@ def _weak_chain() -> Problem:
 
 def _attempt(certificate: x509.Certificate, context: ValidationContext) -> Chain:
     try:
-        found = run(_find(certificate, context))
+        found = _run(certificate, context)
     except RevokedError as revoked:
         when = revoked.revocation_dt
         sub = "REVOKED_NO_POE" if revoked.is_ee_cert else "REVOKED_CA_NO_POE"
@@ -250,11 +248,13 @@ async def _find(certificate: x509.Certificate, context: ValidationContext) -> Va
     return found
 
 
-def run(work: Coroutine[object, object, ValidationPath]) -> ValidationPath:
-    """In this thread, or in another where this one already runs a loop."""
+def _run(certificate: x509.Certificate, context: ValidationContext) -> ValidationPath:
+    """The path, without any event loop: nothing is fetched, so nothing is ever awaited in earnest."""
+    work = _find(certificate, context)
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(asyncio.run, work).result()
+        work.send(None)
+    except StopIteration as done:
+        found: ValidationPath = done.value
+        return found
+    work.close()
+    raise ValueError("the path validator waits for something")

@@ -33,7 +33,7 @@ Attributes = dict[str, cms.SetOf]
 
 def certificates_of(signed: cms.SignedData) -> list[x509.Certificate]:
     """The X.509 certificates carried, at most a hundred."""
-    if signed["certificates"].native is None:
+    if isinstance(signed["certificates"], core.Void):
         return []
     choices = list(signed["certificates"])[:_MAX_CERTIFICATES]
     return [each.chosen for each in choices if each.name == "certificate"]
@@ -51,8 +51,20 @@ def attributes_of(values: cms.CMSAttributes) -> Attributes:
 
 
 def signed_attributes(info: cms.SignerInfo) -> Attributes | None:
-    """None when nothing but the content is signed."""
-    return None if isinstance(info["signed_attrs"], core.Void) else attributes_of(info["signed_attrs"])
+    """None when nothing but the content is signed.
+
+    Read from a copy: asn1crypto writes some algorithms again once they were read, and the bytes as received
+    are what is signed.
+    """
+    data = _signed_bytes(info)
+    return None if data is None else attributes_of(cms.CMSAttributes.load(data, strict=True))
+
+
+def _signed_bytes(info: cms.SignerInfo) -> bytes | None:
+    """RFC 5652 §5.4: what is signed is the SET OF, not the implicit tag of the field."""
+    if isinstance(info["signed_attrs"], core.Void):
+        return None
+    return b"\x31" + bytes(info["signed_attrs"].dump())[1:]
 
 
 def signer_certificate(
@@ -70,8 +82,8 @@ def _is_named(sid: cms.SignerIdentifier, certificate: x509.Certificate) -> bool:
     if sid.name == "issuer_and_serial_number":
         chosen = sid.chosen
         return bool(
-            chosen["issuer"] == certificate.issuer
-            and chosen["serial_number"].native == certificate.serial_number
+            chosen["serial_number"].native == certificate.serial_number
+            and chosen["issuer"] == certificate.issuer
         )
     return bool(sid.chosen.native == certificate.key_identifier)
 
@@ -103,10 +115,9 @@ def check_signer(
     name = info["digest_algorithm"]["algorithm"].native
     attributes = signed_attributes(info)
     actual = digest(name)
-    if attributes is None:
-        data, prehashed = actual, True
-    else:
-        data, prehashed = info["signed_attrs"].untag().dump(), False
+    signed = _signed_bytes(info)
+    data, prehashed = (actual, True) if signed is None else (signed, False)
+    if attributes is not None:
         problem = _check_attributes(info, attributes, content_type)
         if problem is not None:
             return problem
