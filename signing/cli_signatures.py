@@ -11,13 +11,9 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pyhanko.sign.validation.qualified.eutl_fetch import EU_LOTL_LOCATION
-
 from signing import lists
 from signing.errors import SignatureRefused
 from signing.report import LABELS, PASSED, Report
-from signing.signatories import HttpStamper, from_card, from_pkcs12
-from signing.signatures import sign_file
 from signing.sniffing import Kind, kind_of
 from signing.trust import certificates_in, is_stale
 from signing.validation import validate_isolated
@@ -64,7 +60,7 @@ def signature_verbs(verb: Verb) -> None:
     one = verb("lists-update", lists_update, "mettre à jour les listes de confiance européennes")
     one.add_argument("store", type=Path, metavar="DOSSIER", help="où elles sont gardées")
     one.add_argument("--from", dest="source", type=Path, help="dossier de listes copiées, sans réseau")
-    one.add_argument("--lotl", default=EU_LOTL_LOCATION, help="adresse de la liste des listes")
+    one.add_argument("--lotl", help="adresse de la liste des listes")
     one.add_argument("--signers", type=Path, help="certificats (PEM) qui signent la liste des listes")
     one.add_argument("--territory", action="append", default=[], help="FR, BE… ; toutes par défaut")
     one = verb("lists-status", lists_status, "dire si les listes de confiance sont à jour")
@@ -98,6 +94,9 @@ def check(options: argparse.Namespace) -> dict[str, object]:
 
 def sign(options: argparse.Namespace) -> dict[str, object]:
     """Raises SignatureRefused, ProtectorRefused, TimestampRefused, OSError."""
+    from signing.signatories import HttpStamper, from_card, from_pkcs12
+    from signing.signatures import sign_file
+
     if bool(options.p12) == bool(options.pkcs11_module):
         raise SignatureRefused("Choisissez un fichier PKCS#12 (--p12) ou une carte (--pkcs11-module).")
     secret = (
@@ -130,11 +129,13 @@ def sign(options: argparse.Namespace) -> dict[str, object]:
 
 def lists_update(options: argparse.Namespace) -> dict[str, object]:
     """Exit code 1 when a list could not be taken. Raises TrustRefused, OSError."""
-    rows = lists.update(
+    from signing import lists_update  # long to load, and of no use to the other verbs
+
+    rows = lists_update.update(
         options.store,
-        fetch=lists.from_folder(options.source) if options.source else lists.from_network,
+        fetch=lists_update.from_folder(options.source) if options.source else lists_update.from_network,
         now=datetime.now(UTC),
-        lotl_url=options.lotl,
+        lotl_url=options.lotl or lists_update.LOTL_URL,
         signers=certificates_in(options.signers.read_bytes()) if options.signers else (),
         territories=options.territory,
     )

@@ -9,6 +9,10 @@ from signing.report import FAILED, INDETERMINATE
 WHOLE, PARTIAL, UNCLEAR = "whole", "partial", "unclear"
 
 
+class Unreadable(Exception):
+    """A file that cannot be judged; the message says why, in French."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why a signature cannot pass: an indication, ETSI's sub-indication, a French sentence."""

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from signing import revocation
-from signing.report import Report, read_report, unreadable
+from signing.report import Report, none_found, read_report, unreadable
+from signing.sniffing import Kind, kind_of
 from signing.trust import hosts_of
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of address space
@@ -40,6 +41,8 @@ def validate_isolated(
     `trust`: PEM files of authorities, or a folder of trusted lists. `online`: ask the hosts that those lists
     name whether certificates are revoked; the subprocess itself never has the network.
     """
+    if kind_of(path) is Kind.OTHER:
+        return none_found("Ce fichier ne porte pas de signature reconnue.")
     command = [sys.executable, "-m", "signing.validation", str(path.absolute()), "--at", at.isoformat()]
     for option, files in (("--trust", trust), ("--detached", detached)):
         for each in files:

@@ -31,7 +31,7 @@ from pyhanko.sign.validation import DocumentSecurityStore, EmbeddedPdfSignature,
 from pyhanko.sign.validation.errors import NoDSSFoundError, SignatureValidationError
 
 from signing.cades import read_unsigned
-from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Stamped, malformed
+from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Stamped, Unreadable, malformed
 from signing.signers import BROKEN, certificates_of, read_signer, signed_attributes
 
 MAX_SIGNATURES = 50
@@ -56,10 +56,6 @@ _POLICY = StandardDiffPolicy(
         ]
     ),
 )
-
-
-class Unreadable(Exception):
-    """A file that cannot be judged; the message says why, in French."""
 
 
 def read_pades(path: Path) -> list[Found]:

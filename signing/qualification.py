@@ -7,12 +7,7 @@ from datetime import datetime
 
 from asn1crypto import x509
 from lxml import etree
-from pyhanko.sign.ades.qualified_asn1 import get_qc_statements
-from pyhanko.sign.validation.qualified.assess import QualificationAssessor
-from pyhanko.sign.validation.qualified.eutl_parse import trust_list_to_registry_unsafe
-from pyhanko.sign.validation.qualified.q_status import QualifiedStatus
-from pyhanko.sign.validation.qualified.tsp import QcCertType, TSPRegistry
-from pyhanko_certvalidator.authority import AuthorityWithCert
+from pyhanko_certvalidator.path import ValidationPath
 
 from signing import lists
 from signing.chain import Chain
@@ -23,11 +18,7 @@ from signing.signers import BROKEN
 from signing.trust import Trust, add_revocation, is_stale
 from signing.xml import parse, text_of
 
-_KINDS = {
-    QcCertType.QC_ESIGN: "de signature électronique",
-    QcCertType.QC_ESEAL: "de cachet électronique",
-    QcCertType.QC_WEB: "d'authentification de site",
-}
+_COMPLIANCE = bytes.fromhex("060604008e460101")  # the OID id-etsi-qcs-QcCompliance
 _EVIDENCE_LIMIT = 256 * 1024  # bytes of the part of a list kept inside a report
 
 
@@ -54,13 +45,28 @@ def qualify(chain: Chain, trust: Trust, at: datetime) -> Qualification:
         said = " ; il se dit qualifié" if _claims(leaf) else ""
         return Qualification(f"autorité reconnue par les réglages, hors liste de confiance{said}")
     try:
-        text = _text(chain, trust, sha256)
-        registry, _ = trust_list_to_registry_unsafe(text)
-        return _assessed(chain, trust, registry, text, sha256, at)
+        return _assessed(chain, chain.validation_path, trust, sha256, at)
     except (TrustRefused, etree.LxmlError, *BROKEN) as failed:
         why = str(failed) if isinstance(failed, TrustRefused) else type(failed).__name__
         unread = _unknown(f"La liste de confiance n'a pas pu être lue : {why}")
         return Qualification("indéterminé", problem=unread)
+
+
+def _assessed(chain: Chain, path: ValidationPath, trust: Trust, sha256: str, at: datetime) -> Qualification:
+    from signing import assessment
+
+    text = _text(chain, trust, sha256)
+    state, warnings = _state(trust, text, sha256, at)
+    kept = text.encode()
+    short = base64.b64encode(kept).decode() if len(kept) <= _EVIDENCE_LIMIT else ""
+    piece = Evidence("list", hashlib.sha256(kept).hexdigest(), short)
+    found = assessment.assess(text, path, chain.path[-1], at)
+    problem = None
+    if not found.granted:
+        problem = _unknown(
+            "L'autorité n'était pas, ou plus, reconnue par la liste de confiance à cette date."
+        )
+    return Qualification(found.category, found.qualified, found.qscd, state, problem, warnings, (piece,))
 
 
 def was_granted(chain: Chain, trust: Trust, at: datetime) -> bool:
@@ -69,56 +75,12 @@ def was_granted(chain: Chain, trust: Trust, at: datetime) -> bool:
     sha256 = trust.listed.get(hashlib.sha256(anchor.dump()).hexdigest())
     if trust.is_given(anchor) or sha256 is None:
         return trust.is_given(anchor)
+    from signing import assessment
+
     try:
-        text = _text(chain, trust, sha256)
-        registry, _ = trust_list_to_registry_unsafe(text)
-        return any(registry.applicable_service_definitions(AuthorityWithCert(anchor), at))
+        return assessment.was_granted(_text(chain, trust, sha256), anchor, at)
     except (TrustRefused, etree.LxmlError, *BROKEN):
         return False
-
-
-def _assessed(
-    chain: Chain, trust: Trust, registry: TSPRegistry, text: str, sha256: str, at: datetime
-) -> Qualification:
-    path, leaf = chain.validation_path, chain.path[-1]
-    if path is None:
-        return Qualification("")
-    state, warnings = _state(trust, text, sha256, at)
-    kept = text.encode()
-    piece = Evidence(
-        "list",
-        hashlib.sha256(kept).hexdigest(),
-        base64.b64encode(kept).decode() if len(kept) <= _EVIDENCE_LIMIT else "",
-    )
-    authority = AuthorityWithCert(chain.path[0])
-    granted = list(registry.applicable_service_definitions(authority, at))
-    if not granted and not trust.is_given(chain.path[0]):
-        reason = "L'autorité n'était pas, ou plus, reconnue par la liste de confiance à cette date."
-        return Qualification(
-            "autorité non reconnue à cette date", False, False, state, _unknown(reason), warnings, (piece,)
-        )
-    assessor = QualificationAssessor(registry)
-    moments = (leaf.not_valid_before, at)
-    statuses = [assessor.check_entity_cert_qualified(path, moment=each).status for each in moments]
-    qualified = all(each.qualified for each in statuses)
-    qscd = qualified and all(each.qc_key_security.is_qscd for each in statuses)
-    category = _category(statuses[-1], qualified=qualified, qscd=qscd)
-    return Qualification(category, qualified, qscd, state, None, warnings, (piece,))
-
-
-def _category(status: QualifiedStatus, *, qualified: bool, qscd: bool) -> str:
-    if not qualified:
-        return "certificat non qualifié"
-    kind = _KINDS[status.qc_type]
-    if status.qc_type is QcCertType.QC_ESIGN:
-        device = (
-            ", clé dans un dispositif qualifié (QSCD) : signature électronique qualifiée"
-            if qscd
-            else ", sans dispositif qualifié : signature avancée fondée sur un certificat qualifié"
-        )
-    else:
-        device = ", clé dans un dispositif qualifié (QSCD)" if qscd else ""
-    return f"certificat qualifié {kind}{device}"
 
 
 def _unknown(reason: str) -> Problem:
@@ -126,10 +88,11 @@ def _unknown(reason: str) -> Problem:
 
 
 def _claims(certificate: x509.Certificate) -> bool:
-    try:
-        return any(each["statement_id"].native == "qc_compliance" for each in get_qc_statements(certificate))
-    except BROKEN:
-        return False
+    """Whether it says of itself that it is qualified (EN 319 412-5 §4.2.1), which proves nothing."""
+    for extension in certificate["tbs_certificate"]["extensions"]:
+        if extension["extn_id"].dotted == "1.3.6.1.5.5.7.1.3":
+            return _COMPLIANCE in extension["extn_value"].contents
+    return False
 
 
 def _part(data: bytes, certificates: set[bytes]) -> str:

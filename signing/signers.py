@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from asn1crypto import cms, core, x509
+from asn1crypto import cms, core, tsp, x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from pyhanko.sign.general import check_ess_certid
 from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator, SignatureValidationContext
 
 from signing.algorithms import signature_weakness
@@ -74,7 +73,7 @@ def signer_certificate(
     named = [each for each in carried if _is_named(info["sid"], each)]
     identifier = _ess(attributes)
     if identifier is not None:
-        named = [each for each in named if check_ess_certid(each, identifier)]
+        named = [each for each in named if _is_ess(identifier, each)]
     return named[0] if named else None
 
 
@@ -94,6 +93,19 @@ def _ess(attributes: Attributes | None) -> "core.Sequence | None":
             (value,) = attributes[name]
             return value["certs"][0]
     return None
+
+
+def _is_ess(identifier: core.Sequence, certificate: x509.Certificate) -> bool:
+    """RFC 5035 §4: the digest of the certificate, and its issuer and serial number where they are given."""
+    second = isinstance(identifier, tsp.ESSCertIDv2)
+    name = identifier["hash_algorithm"]["algorithm"].native if second else "sha1"
+    if digest_of(certificate.dump())(name) != identifier["cert_hash"].native:
+        return False
+    where = identifier["issuer_serial"]
+    if isinstance(where, core.Void):
+        return True
+    issuers = [each.chosen for each in where["issuer"] if each.name == "directory_name"]
+    return where["serial_number"].native == certificate.serial_number and certificate.issuer in issuers
 
 
 def has_ess(attributes: Attributes | None) -> bool:

@@ -64,7 +64,9 @@ def _add_lists(trust: Trust, store: Path) -> None:
         for digest, row in body["anchors"].items():
             certificate = x509.Certificate.load(base64.b64decode(row["certificate"]))
             trust.listed[digest] = row["list"]
-            (trust.authorities if row["kind"] == lists.CA_QC else trust.stampers).append(certificate)
+            for kind, into in ((lists.CA_QC, trust.authorities), (lists.QTST, trust.stampers)):
+                if kind in row["kinds"]:
+                    into.append(certificate)
         trust.hosts = frozenset(body["hosts"])
     except (OSError, ValueError, KeyError, TypeError) as bad:
         raise TrustRefused("Les listes de confiance gardées sont illisibles : mettez-les à jour.") from bad

@@ -13,20 +13,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from signing.asic import ContainerRefused, read_asic
-from signing.cades import read_cades
 from signing.contents import Content
 from signing.der import undress
 from signing.errors import TrustRefused
-from signing.found import Found
+from signing.found import Found, Unreadable
 from signing.isolation import MEMORY_LIMIT, TIME_LIMIT, limit_this_process, validate_isolated
 from signing.judging import after_others, judge
-from signing.pades import Unreadable, read_pades
 from signing.report import Evidence, Report, none_found, unreadable, worst
 from signing.revocation import Wanted
 from signing.sniffing import Kind, kind_of
 from signing.trust import Trust, add_revocation, from_paths, from_pems
-from signing.xades import read_xades
 
 FILE_LIMIT = 256 * 1024**2  # bytes
 
@@ -75,8 +71,11 @@ def examine(
 
 
 def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | Report:
+    """Each engine is loaded when its format is there: some take a second."""
     kind = kind_of(path)
     if kind is Kind.PDF:
+        from signing.pades import read_pades
+
         return read_pades(path) or none_found("Ce PDF n'est pas signé.")
     if kind is Kind.CMS:
         try:
@@ -84,10 +83,16 @@ def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | R
         except ValueError:
             raise Unreadable("Ce fichier contient plusieurs blocs PEM, ou un bloc illisible.") from None
         if data is not None:
+            from signing.cades import read_cades
+
             return read_cades(data, name, contents) or none_found("Ce CMS ne porte aucune signature.")
     if kind is Kind.XML:
+        from signing.xades import read_xades
+
         return read_xades(path.read_bytes(), contents) or none_found("Ce fichier XML n'est pas signé.")
     if kind is Kind.ZIP:
+        from signing.asic import ContainerRefused, read_asic
+
         try:
             container = read_asic(path)
         except ContainerRefused as refused:

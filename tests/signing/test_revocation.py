@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.x509 import ocsp
 
-from signing.lists import from_folder, update
+from signing.lists_update import from_folder, update
 from signing.qualification import trust_of
 from signing.report import read_report
 from signing.validation import validate, validate_isolated

@@ -10,7 +10,8 @@ from cryptography import x509
 from pyhanko.sign.ades.qualified_asn1 import QcStatements
 
 from signing.errors import TrustRefused
-from signing.lists import from_folder, read_state, update
+from signing.lists import read_state
+from signing.lists_update import from_folder, update
 from signing.trust import Trust, from_paths
 from tests.signing.authority import NOW, Identity, World
 from tests.signing.cms_cases import cades
