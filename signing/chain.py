@@ -27,6 +27,7 @@ from pyhanko_certvalidator.policy_decl import (
 from signing.algorithms import CHAIN_POLICY, key_weakness
 from signing.crls import standing
 from signing.found import Problem
+from signing.freshness import freshest, told_at
 from signing.report import FAILED, INDETERMINATE
 
 # Extended usages with which one may sign a document, where the extension is there at all.
@@ -49,7 +50,7 @@ _UNCHECKED = "Ce certificat n'annonce aucun moyen de savoir s'il a été révoqu
 
 @dataclass
 class Chain:
-    """A path and what was used, or the problem. `wanted` are certificates whose revocation is not known."""
+    """A path and what was used, or the problem. `wanted`: certificates to ask about."""
 
     problem: Problem | None = None
     path: list[x509.Certificate] = field(default_factory=list)  # anchor first
@@ -90,13 +91,16 @@ def check_chain(
     """A path from one of `anchors`, valid at `at`, each certificate of it known not to be revoked then."""
     # What a CRL says after a certificate's end proves nothing of it: it may have been taken off.
     end = certificate.not_valid_after
-    lists = [each for each in crls if each["tbs_cert_list"]["this_update"].native <= end]
+    lists, ocsps = freshest(crls, ocsps)
+    known = {certificate.dump(), *(each.dump() for each in anchors)}
+    between = {der: each for each in others if (der := each.dump()) not in known}
+    lists = [each for each in lists if each["tbs_cert_list"]["this_update"].native <= end]
 
     def attempt(policy: RevocationCheckingPolicy) -> Chain:
         checks = policy is not _NONE
         context = ValidationContext(
             trust_roots=list(anchors),
-            other_certs=list(others),
+            other_certs=list(between.values()),
             moment=at,
             best_signature_time=at,
             allow_fetching=False,
@@ -112,7 +116,15 @@ def check_chain(
     used = [*lists, *ocsps]
     chain = attempt(_EACH)
     if chain.problem is None:
-        return _settled(chain, used)
+        chain.wanted = [
+            (below, above)
+            for above, below in zip(chain.path, chain.path[1:], strict=False)
+            if _declares(below) and (told_at(below, lists, ocsps) or at) < at
+        ]
+        settled = _settled(chain, used)
+        if chain.wanted:
+            settled.revocation += " (dit avant la date prouvée)"
+        return settled
     if chain.problem.sub == "TRY_LATER":
         # The signer's own status first: what is not known of an authority must not hide a revocation.
         chain = attempt(_SIGNER)

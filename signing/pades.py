@@ -125,7 +125,8 @@ def _read(embedded: EmbeddedPdfSignature, file: BinaryIO, *, ends: bool) -> Foun
 
 
 def _coverage(embedded: EmbeddedPdfSignature, file: BinaryIO, found: Found) -> str:
-    if not _is_exact(embedded, file):
+    # A file with two cross-reference systems is not the same for all readers.
+    if embedded.reader.xrefs.hybrid_xrefs_present or not _is_exact(embedded, file):
         return UNCLEAR
     level = embedded.evaluate_signature_coverage()
     embedded.coverage = level  # type: ignore[assignment]  # which the analysis below reads

@@ -141,7 +141,10 @@ def _chosen(signature: etree._Element, carried: list[x509.Certificate]) -> x509.
         named = [each for each in carried if _is_named(properties, each)]
         if _digests(properties):
             return named[0] if named else None
-    return carried[0] if len(carried) == 1 or carried else None
+    # Nothing designates it: the one that issued none of the others.
+    issuers = {each.issuer.hashable for each in carried if each.issuer != each.subject}
+    leaves = [each for each in carried if each.subject.hashable not in issuers]
+    return leaves[0] if leaves else None
 
 
 def _digests(properties: etree._Element) -> list[tuple[str, bytes]]:

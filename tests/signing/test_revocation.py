@@ -8,14 +8,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from asn1crypto import cms
+from asn1crypto import ocsp as asn1_ocsp
 from cryptography.x509 import ocsp
 
 from signing.lists_update import from_folder, update
 from signing.qualification import trust_of
 from signing.report import read_report
+from signing.trust import Trust, add_revocation
 from signing.validation import validate, validate_isolated
 from tests.signing.authority import NOW, Identity, Issuer, serving
-from tests.signing.cms_cases import cades
+from tests.signing.cms_cases import cades, make_cms, signer_info
 from tests.signing.list_cases import LOTL_URL, Lists, Service
 from tests.signing.pdf_cases import asn1
 from tests.signing.test_cli import run
@@ -95,6 +98,24 @@ def test_the_second_time_the_answer_is_at_hand(served: Served, tmp_path: Path) -
     store = _store(served, tmp_path)
     assert [_report(served, tmp_path, store) for _ in range(2)] == [("TOTAL_PASSED", "")] * 2
     assert served.asked == ["ocsp"]
+
+
+def test_an_old_answer_does_not_hide_a_later_revocation(served: Served, tmp_path: Path) -> None:
+    """Whoever stole a key staples the last good answer: asked again, the authority says otherwise."""
+    signer, issuer = served.signer, served.issuer
+    good = issuer.ocsp(signer.certificate.serial_number, signer.certificate, issued=NOW - timedelta(days=2))
+    issuer.revoke(signer, NOW - timedelta(days=1))
+    stapled = cms.RevocationInfoChoice(
+        "other",
+        {"other_rev_info_format": "ocsp_response", "other_rev_info": asn1_ocsp.OCSPResponse.load(good)},
+    )
+    path = tmp_path / "offre.p7m"
+    path.write_bytes(make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=[stapled]))
+    report = validate_isolated(path, at=datetime.now(UTC), trust=[_store(served, tmp_path)], online=True)
+    assert report.signatures[0].sub_indication == "REVOKED_NO_POE"
+    trust = Trust(anchors=[asn1(issuer.identity.certificate)])
+    add_revocation(trust, [issuer.crl()])
+    assert validate(path, at=datetime.now(UTC), trust=trust).signatures[0].sub_indication == "REVOKED_NO_POE"
 
 
 def test_a_list_is_read_where_nobody_answers(served: Served, tmp_path: Path) -> None:
