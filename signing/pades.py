@@ -26,6 +26,8 @@ from pyhanko.sign.diff_analysis import (
     StandardDiffPolicy,
     XrefStreamRule,
 )
+from pyhanko.sign.diff_analysis.rules.form_field_rules import is_field_visible
+from pyhanko.sign.fields import enumerate_sig_fields
 from pyhanko.sign.general import SigningError as PyhankoSigningError
 from pyhanko.sign.validation import DocumentSecurityStore, EmbeddedPdfSignature, SignatureCoverageLevel
 from pyhanko.sign.validation.errors import NoDSSFoundError, SignatureValidationError
@@ -146,7 +148,25 @@ def _coverage(embedded: EmbeddedPdfSignature, file: BinaryIO, found: Found) -> s
         return WHOLE
     # With this policy, filling a form means signing it.
     found.followed = changed == ModificationLevel.FORM_FILLING
-    return WHOLE if found.followed else PARTIAL
+    return WHOLE if found.followed and _only_signatures_follow(embedded) else PARTIAL
+
+
+def _only_signatures_follow(embedded: EmbeddedPdfSignature) -> bool:
+    """Whether each field added since is a signature that is judged too, or a timestamp that shows nothing.
+
+    A field that nobody signed may draw over the page: the next signatory would cover it, not approve it.
+    """
+    reader = embedded.reader
+    before = reader.get_historical_resolver(embedded.signed_revision)
+    known = {name for name, _, _ in enumerate_sig_fields(before)}
+    later = {each.field_name for each in reader.embedded_regular_signatures if _end(each) > _end(embedded)}
+    stamps = {each.field_name for each in reader.embedded_timestamp_signatures}
+    for name, _, reference in enumerate_sig_fields(reader):
+        drawn = is_field_visible(reference.get_object())  # type: ignore[no-untyped-call]
+        silent = name in stamps and not drawn
+        if name not in known and name not in later and not silent:
+            return False
+    return True
 
 
 def _is_exact(embedded: EmbeddedPdfSignature, file: BinaryIO) -> bool:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.sign import PdfSignatureMetadata, PdfSigner
-from pyhanko.sign.fields import MDPPerm, SigFieldSpec, SigSeedSubFilter
+from pyhanko.sign.fields import MDPPerm, SigFieldSpec, SigSeedSubFilter, append_signature_field
 from pyhanko.sign.signers import SimpleSigner
 from pyhanko.sign.timestamps import TimeStamper
 from pyhanko_certvalidator import ValidationContext
@@ -166,6 +166,11 @@ def widen_font(writer: IncrementalPdfFileWriter) -> None:
     fonts = generic.DictionaryObject({generic.pdf_name("/F1"): writer.add_object(font)})
     page["/Resources"] = generic.DictionaryObject({generic.pdf_name("/Font"): fonts})
     writer.update_container(page)
+
+
+def draw_over(writer: IncrementalPdfFileWriter) -> None:
+    """A signature field that nobody signs, whose appearance covers the page: the sneaky signature attack."""
+    append_signature_field(writer, SigFieldSpec("Couvrant", box=(0, 0, 600, 800)))
 
 
 def add_text_field(writer: IncrementalPdfFileWriter) -> None:

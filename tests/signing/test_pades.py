@@ -36,6 +36,14 @@ def _second(*, trusted: bool, box: tuple[int, int, int, int] | None = BOX) -> by
     return signed(issuer.issue("Maire de Test"), _base(), field="Signature2", box=box)
 
 
+def _drawn_over() -> bytes:
+    return updated(_base(), pdf_cases.draw_over)
+
+
+def _drawn_then_signed() -> bytes:
+    return signed(WORLD.issuer.issue("Maire de Test"), _drawn_over(), field="Signature2")
+
+
 def _certified() -> bytes:
     """Certified against any change, then signed by another all the same."""
     first = signed(WORLD.signer, certify=MDPPerm.NO_CHANGES)
@@ -69,6 +77,8 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "field added": (lambda: updated(_base(), pdf_cases.add_text_field), UNSURE, "FORMAT_FAILURE"),
     "script added": (lambda: updated(_base(), pdf_cases.run_script), UNSURE, "FORMAT_FAILURE"),
     "font replaced": (lambda: updated(_base(), pdf_cases.widen_font), UNSURE, "FORMAT_FAILURE"),
+    "drawn over by a field that nobody signs": (_drawn_over, UNSURE, "FORMAT_FAILURE"),
+    "drawn over, then signed by somebody trusted": (_drawn_then_signed, UNSURE, "FORMAT_FAILURE"),
     "certified, then changed": (_certified, UNSURE, "FORMAT_FAILURE"),
     "changed, then signed by another": (
         lambda: signed(WORLD.signer, updated(_base(), pdf_cases.annotate), field="Signature2"),
