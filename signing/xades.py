@@ -31,7 +31,7 @@ from signing.found import (
 from signing.report import INDETERMINATE
 from signing.signers import BROKEN
 from signing.xml import ASIC, DS, XADES, XADES_141, XmlRefused, parse, text_of
-from signing.xmldsig import MAX_REFERENCES, transforms_of, verify
+from signing.xmldsig import MAX_REFERENCES, alone, transforms_of, verify
 
 MAX_SIGNATURES = 50
 _CONTENT_LIMIT = 128 * 1024**2  # bytes of a detached content
@@ -340,7 +340,7 @@ def _read_unsigned(found: Found, signature: etree._Element) -> None:
 def _canonical(element: etree._Element, method: etree._Element | None) -> bytes:
     uri = _C14N if method is None else str(method.get("Algorithm"))
     return etree.tostring(
-        element,
+        alone(element),
         method="c14n",
         exclusive="xml-exc-c14n" in uri,
         with_comments=uri.endswith("#WithComments"),

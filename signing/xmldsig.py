@@ -59,6 +59,15 @@ class _Verifier(XMLVerifier):
     def _check_cert_validity(self, cert: x509.Certificate, cert_source: str) -> None:
         pass
 
+    def _c14n(
+        self,
+        nodes: etree._Element,
+        algorithm: CanonicalizationMethod,
+        inclusive_ns_prefixes: list[str] | None = None,
+    ) -> bytes:
+        out: bytes = super()._c14n(alone(nodes), algorithm, inclusive_ns_prefixes)
+        return out
+
     def _apply_transforms(
         self,
         payload: etree._Element | bytes,
@@ -82,6 +91,16 @@ class _Verifier(XMLVerifier):
             signature=signature,
         )
         return out
+
+
+def alone(element: etree._Element) -> etree._Element:
+    """The element as the root of a document of its own, with the namespaces that it inherits.
+
+    libxml2 writes a false xmlns="" when it canonicalises an element whose default namespace is its parent's.
+    """
+    if element.getparent() is None:
+        return element
+    return etree.fromstring(etree.tostring(element, with_tail=False), parser())
 
 
 def _parent(element: etree._Element) -> etree._Element:

@@ -289,14 +289,17 @@ def test_openssl_agrees(tmp_path: Path) -> None:
         assert (subprocess.run(command, capture_output=True, check=False).returncode == 0) is accepted
 
 
-def test_a_signature_made_by_openssl_passes(tmp_path: Path) -> None:
-    """Streamed, therefore in BER of indefinite lengths."""
+@pytest.mark.parametrize(
+    "more", [("-stream",), ("-keyid",), ("-keyopt", "rsa_padding_mode:pss")], ids=["BER", "key id", "PSS"]
+)
+def test_a_signature_made_by_openssl_passes(more: tuple[str, ...], tmp_path: Path) -> None:
+    """Streamed, it is in BER of indefinite lengths."""
     if shutil.which("openssl") is None:
         absent("openssl : il manque openssl (paquet Debian : openssl)")
-    certificate, key = WORLD.signer.write(tmp_path, "signer")
+    certificate, key = WORLD.issuer.issue(kind="rsa").write(tmp_path, "signer")
     (tmp_path / "above.pem").write_bytes(WORLD.issuer.identity.pem)
     (tmp_path / "a.txt").write_bytes(OFFER)
-    command = ["openssl", "cms", "-sign", "-cades", "-binary", "-nodetach", "-stream", "-outform", "DER"]
+    command = ["openssl", "cms", "-sign", "-cades", "-binary", "-nodetach", *more, "-outform", "DER"]
     command += ["-in", tmp_path / "a.txt", "-signer", certificate, "-inkey", key, "-md", "sha256"]
     command += ["-certfile", tmp_path / "above.pem", "-out", tmp_path / "a.p7m"]
     subprocess.run(command, check=True, capture_output=True)

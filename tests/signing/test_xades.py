@@ -214,3 +214,39 @@ def test_xmlsec1_agrees(old: bytes, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) is (old == b""), done.stderr
     assert (verdict(judge(data, tmp_path, WORLD.trust))[0] == PASSED) is (old == b"")
+
+
+_TEMPLATE = """<doc><prix>12000</prix><Signature xmlns="http://www.w3.org/2000/09/xmldsig#"><SignedInfo>
+<CanonicalizationMethod Algorithm="http://www.w3.org/TR/2001/REC-xml-c14n-20010315"/>
+<SignatureMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"/><Reference URI=""><Transforms>
+{transform}</Transforms><DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"/><DigestValue/>
+</Reference></SignedInfo><SignatureValue/><KeyInfo><X509Data/></KeyInfo></Signature></doc>"""
+_ENVELOPED = '<Transform Algorithm="http://www.w3.org/2000/09/xmldsig#enveloped-signature"/>'
+_XPATH = (
+    '<Transform Algorithm="http://www.w3.org/TR/1999/REC-xpath-19991116">'
+    '<XPath xmlns:ds="http://www.w3.org/2000/09/xmldsig#">{}</XPath></Transform>'
+)
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"),
+    [
+        (_ENVELOPED, PASSED),
+        (_ENVELOPED + '<Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/>', PASSED),
+        (_XPATH.format("not(ancestor-or-self::ds:Signature)"), PASSED),
+        (_XPATH.format("not(ancestor-or-self::ds:Signature or ancestor-or-self::prix)"), UNSURE),
+    ],
+    ids=["enveloped", "exclusive", "without signatures", "without the price"],
+)
+def test_what_xmlsec1_signs_passes_unless_it_leaves_something_out(
+    transform: str, expected: str, tmp_path: Path
+) -> None:
+    if shutil.which("xmlsec1") is None:
+        absent("xmlsec1 : il manque xmlsec1 (paquet Debian : xmlsec1)")
+    certificate, key = WORLD.issuer.issue(kind="rsa").write(tmp_path, "signer")
+    (tmp_path / "above.pem").write_bytes(WORLD.issuer.identity.pem)
+    (tmp_path / "a.xml").write_text(_TEMPLATE.format(transform=transform))
+    keys = f"{key},{certificate},{tmp_path / 'above.pem'}"
+    command = ["xmlsec1", "--sign", "--privkey-pem", keys, "--output", tmp_path / "b.xml", tmp_path / "a.xml"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert verdict(judge((tmp_path / "b.xml").read_bytes(), tmp_path, WORLD.trust))[0] == expected
