@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from signing import lists
+from signing.contents import stem_of
 from signing.errors import SignatureRefused
 from signing.report import LABELS, PASSED, Report
 from signing.sniffing import Kind, kind_of
@@ -31,7 +32,7 @@ def signature_verbs(verb: Verb) -> None:
         action="append",
         default=[],
         metavar="CONTENU",
-        help="fichier signé, quand la signature en est séparée (peut être répété)",
+        help="fichier signé, quand la signature en est séparée ; par défaut, celui de même nom",
     )
     one.add_argument(
         "--trust",
@@ -77,11 +78,12 @@ def check(options: argparse.Namespace) -> dict[str, object]:
     for path in (options.file, *options.detached, *options.trust):
         if not path.exists():
             raise SignatureRefused(f"« {path} » n'existe pas.")
+    beside = options.file.with_name(stem_of(options.file.name))
     report = validate_isolated(
         options.file,
         at=options.at or datetime.now(UTC),
         trust=options.trust,
-        detached=options.detached,
+        detached=options.detached or ([beside] if beside != options.file and beside.is_file() else []),
         online=options.online,
     )
     options.exit_code = 0 if report.indication == PASSED else NOT_PASSED

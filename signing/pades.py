@@ -67,16 +67,19 @@ def read_pades(path: Path) -> list[Found]:
             reader = PdfFileReader(file)
             if reader.encrypted:
                 raise Unreadable("PDF protégé par un mot de passe.")
-            embedded = list(reader.embedded_regular_signatures)[: MAX_SIGNATURES + 1]
-            if len(embedded) > MAX_SIGNATURES:
+            # Once: pyHanko reads all of them again each time.
+            every = list(reader.embedded_signatures)
+            if len(every) > MAX_SIGNATURES:
                 raise Unreadable(f"Plus de {MAX_SIGNATURES} signatures.")
+            embedded = [each for each in every if each.sig_object_type == "/Sig"]
+            stamps = [each for each in every if each.sig_object_type == "/DocTimeStamp"]
             if not embedded:
                 return []
             ends = _ends_cleanly(file)
             embedded.sort(key=_end)
-            found = [_read(each, file, ends=ends) for each in embedded]
+            found = [_read(each, file, every, ends=ends) for each in embedded]
             _read_store(reader, found)
-            _read_document_stamps(reader, file, found, embedded)
+            _read_document_stamps(stamps, file, found, embedded)
             for each in found:
                 each.warnings += _moving_parts(reader)
             return found
@@ -96,7 +99,9 @@ def _ends_cleanly(file: BinaryIO) -> bool:
     return bool(mark) and not after.strip()
 
 
-def _read(embedded: EmbeddedPdfSignature, file: BinaryIO, *, ends: bool) -> Found:
+def _read(
+    embedded: EmbeddedPdfSignature, file: BinaryIO, every: list[EmbeddedPdfSignature], *, ends: bool
+) -> Found:
     name = "PAdES" if "ETSI" in str(embedded.sig_object.get("/SubFilter")) else "PDF"
     found = Found(name, coverage=UNCLEAR)
     try:
@@ -117,7 +122,7 @@ def _read(embedded: EmbeddedPdfSignature, file: BinaryIO, *, ends: bool) -> Foun
         if not found.signing_time:
             moment = embedded.self_reported_timestamp
             found.signing_time = moment.isoformat() if moment else ""
-        found.coverage = _coverage(embedded, file, found) if ends else PARTIAL
+        found.coverage = _coverage(embedded, file, every, found) if ends else PARTIAL
         _read_archival(info, found)
         read_unsigned(info, found)
     except PDF_BROKEN as broken:
@@ -126,7 +131,9 @@ def _read(embedded: EmbeddedPdfSignature, file: BinaryIO, *, ends: bool) -> Foun
     return found
 
 
-def _coverage(embedded: EmbeddedPdfSignature, file: BinaryIO, found: Found) -> str:
+def _coverage(
+    embedded: EmbeddedPdfSignature, file: BinaryIO, every: list[EmbeddedPdfSignature], found: Found
+) -> str:
     # A file with two cross-reference systems is not the same for all readers.
     if embedded.reader.xrefs.hybrid_xrefs_present or not _is_exact(embedded, file):
         return UNCLEAR
@@ -148,10 +155,10 @@ def _coverage(embedded: EmbeddedPdfSignature, file: BinaryIO, found: Found) -> s
         return WHOLE
     # With this policy, filling a form means signing it.
     found.followed = changed == ModificationLevel.FORM_FILLING
-    return WHOLE if found.followed and _only_signatures_follow(embedded) else PARTIAL
+    return WHOLE if found.followed and _only_signatures_follow(embedded, every) else PARTIAL
 
 
-def _only_signatures_follow(embedded: EmbeddedPdfSignature) -> bool:
+def _only_signatures_follow(embedded: EmbeddedPdfSignature, every: list[EmbeddedPdfSignature]) -> bool:
     """Whether each field added since is a signature that is judged too, or a timestamp that shows nothing.
 
     A field that nobody signed may draw over the page: the next signatory would cover it, not approve it.
@@ -159,8 +166,9 @@ def _only_signatures_follow(embedded: EmbeddedPdfSignature) -> bool:
     reader = embedded.reader
     before = reader.get_historical_resolver(embedded.signed_revision)
     known = {name for name, _, _ in enumerate_sig_fields(before)}
-    later = {each.field_name for each in reader.embedded_regular_signatures if _end(each) > _end(embedded)}
-    stamps = {each.field_name for each in reader.embedded_timestamp_signatures}
+    regular = [each for each in every if each.sig_object_type == "/Sig"]
+    later = {each.field_name for each in regular if _end(each) > _end(embedded)}
+    stamps = {each.field_name for each in every} - {each.field_name for each in regular}
     for name, _, reference in enumerate_sig_fields(reader):
         drawn = is_field_visible(reference.get_object())  # type: ignore[no-untyped-call]
         silent = name in stamps and not drawn
@@ -214,10 +222,13 @@ def _read_store(reader: PdfFileReader, found: list[Found]) -> None:
 
 
 def _read_document_stamps(
-    reader: PdfFileReader, file: BinaryIO, found: list[Found], embedded: list[EmbeddedPdfSignature]
+    stamps: list[EmbeddedPdfSignature],
+    file: BinaryIO,
+    found: list[Found],
+    embedded: list[EmbeddedPdfSignature],
 ) -> None:
     """A document timestamp proves every signature that its bytes contain."""
-    for stamp in list(reader.embedded_timestamp_signatures)[:MAX_SIGNATURES]:
+    for stamp in stamps:
         whole = SignatureCoverageLevel.ENTIRE_REVISION
         if not _is_exact(stamp, file) or stamp.evaluate_signature_coverage() < whole:
             continue

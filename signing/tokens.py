@@ -104,7 +104,7 @@ def _count(
     algorithm = info["message_imprint"]["hash_algorithm"]["algorithm"].native
     if hash_weakness(algorithm):
         raise _Unusable(f"son {hash_weakness(algorithm)} est trop faible.")
-    expected = stamp.digests.get(algorithm) or digest_of(stamp.data)(algorithm)
+    expected = stamp.digests.get(algorithm) if stamp.digests else digest_of(stamp.data)(algorithm)
     if info["message_imprint"]["hashed_message"].native != expected:
         raise _False("il a été fait pour autre chose (empreinte différente).")
     content = signed["encap_content_info"]["content"].contents

@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrustRefused as refused:
         report = unreadable(str(refused))
     pairs = [[base64.b64encode(der).decode() for der in (each.certificate, each.issuer)] for each in wanted]
-    sys.stdout.write(json.dumps({"report": report.as_dict(), "wanted": pairs}, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps({"report": report.as_dict(), "wanted": pairs}) + "\n")
     return 0
 
 

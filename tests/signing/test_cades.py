@@ -299,9 +299,9 @@ def test_a_signature_made_by_openssl_passes(more: tuple[str, ...], tmp_path: Pat
     certificate, key = WORLD.issuer.issue(kind="rsa").write(tmp_path, "signer")
     (tmp_path / "above.pem").write_bytes(WORLD.issuer.identity.pem)
     (tmp_path / "a.txt").write_bytes(OFFER)
-    command = ["openssl", "cms", "-sign", "-cades", "-binary", "-nodetach", *more, "-outform", "DER"]
+    command = ["openssl", "cms", "-sign", "-cades", "-binary", "-nodetach", "-outform", "DER"]
     command += ["-in", tmp_path / "a.txt", "-signer", certificate, "-inkey", key, "-md", "sha256"]
-    command += ["-certfile", tmp_path / "above.pem", "-out", tmp_path / "a.p7m"]
+    command += ["-certfile", tmp_path / "above.pem", "-out", tmp_path / "a.p7m", *more]
     subprocess.run(command, check=True, capture_output=True)
     report = judge((tmp_path / "a.p7m").read_bytes(), tmp_path, WORLD.trust)
     assert verdict(report) == (PASSED, "")

@@ -31,6 +31,12 @@ def test_a_valid_signature_is_said_valid_in_french(tmp_path: Path) -> None:
     assert "Pour la commission" in done.stdout
 
 
+def test_the_file_of_the_same_name_is_taken_for_the_content(tmp_path: Path) -> None:
+    signature, _, trust = _files(tmp_path)
+    done = run("check", signature, "--trust", trust)
+    assert (done.returncode, "Porte sur : acte.txt" in done.stdout) == (0, True), done.stdout
+
+
 def test_a_path_seen_from_here_is_understood(tmp_path: Path) -> None:
     paths = [os.path.relpath(each, ROOT) for each in _files(tmp_path)]
     assert run("check", paths[0], "--detached", paths[1], "--trust", paths[2]).returncode == 0
