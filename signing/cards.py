@@ -28,7 +28,7 @@ _AES_256 = "aes256_cbc"
 
 
 @contextmanager
-def _session(module: Path, pin: str, label: str) -> Iterator[Any]:
+def open_card(module: Path, pin: str, label: str) -> Iterator[Any]:
     """The first token that holds something, or the one of this label. Raises ProtectorRefused."""
     try:
         import pkcs11
@@ -70,7 +70,7 @@ def _may_encipher(certificate: x509.Certificate) -> bool:
 
 def create_card(module: Path, pin: str, *, label: str = "") -> tuple[bytes, bytes]:
     """The protector's file (JSON bytes) and its public key (1216 bytes). Raises ProtectorRefused."""
-    with _session(module, pin, label) as session:
+    with open_card(module, pin, label) as session:
         certificate = _certificate(session)
     seed = new_seed()
     public = public_key(seed)
@@ -111,7 +111,7 @@ def unlock_card(data: bytes, module: Path, pin: str, *, label: str = "") -> byte
     if not isinstance(key, rsa.RSAPublicKey):
         raise ProtectorRefused("Ce fichier n'est pas un protecteur par carte.")
     modulus = key.public_numbers().n
-    with _session(module, pin, label) as session:
+    with open_card(module, pin, label) as session:
         wanted = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.KEY_TYPE: KeyType.RSA}
         mine = [
             each

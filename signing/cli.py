@@ -23,6 +23,7 @@ from rich.progress import (
 
 from signing import client as api
 from signing.cli_committee import committee_verbs
+from signing.cli_signatures import signature_verbs
 from signing.envelope import Source
 from signing.errors import SigningError
 from signing.fallback import backup_of, deposit, remember, went_by_backup
@@ -198,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("folder", type=Path)
     one.add_argument("--journal-key", required=True)
     one.add_argument("--ca")
+    signature_verbs(verb)
     committee_verbs(verb)
     return parser
 
@@ -223,4 +225,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         for name, value in result.items():
             sys.stdout.write(f"{name} : {value}\n")
-    return DONE
+    return int(getattr(options, "exit_code", DONE))

@@ -199,7 +199,7 @@ def committee_verbs(verb: Verb) -> None:
     one.add_argument("consultation")
     for name, run, help_text in (
         ("confirm", confirm, "cérémonie : vérifier ma part et confirmer"),
-        ("check", check, "vérifier que ma part s'ouvre, et le dire"),
+        ("check-share", check, "vérifier que ma part s'ouvre, et le dire"),
         ("share", share, "ouverture : apporter ma part"),
     ):
         one = verb(name, run, help_text)

@@ -107,3 +107,9 @@ class PassRefused(SigningError):
     """A pass that is not the platform's, not of this kind, or out of date."""
 
     code = "pass.refused"
+
+
+class TrustRefused(SigningError):
+    """A trusted list or a certificate of an authority that cannot be relied on."""
+
+    code = "trust.refused"

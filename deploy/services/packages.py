@@ -19,6 +19,9 @@ SERVICES: tuple[type[Service], ...] = (Postgres, Ceph, Clamd, Redis, RabbitMQ)
 TOOLS = {
     "chromium": "chromium",
     "pdftotext": "poppler-utils",
+    "pdfsig": "poppler-utils",
+    "qpdf": "qpdf",
+    "xmlsec1": "xmlsec1",
     "openssl": "openssl",
     "setpriv": "util-linux",
     "softhsm2-util": "softhsm2",

@@ -80,7 +80,7 @@ def test_everything_by_the_command_line(
     services.publish(consultation, by=world.validator, now=timezone.now())
     consultation.refresh_from_db()
     world.deposit(consultation, tmp_path / "bid")
-    assert first.mine("check", uuid)["sha256"] == consultation.ceremony_sha256
+    assert first.mine("check-share", uuid)["sha256"] == consultation.ceremony_sha256
 
     # Another holder: the fourth member takes the place of the third.
     newcomer(world)

@@ -1,0 +1,237 @@
+"""CAdES and plain CMS (ETSI EN 319 122-1, RFC 5652): attached or detached, counter-signed."""
+
+from collections.abc import Callable, Sequence
+
+from asn1crypto import cms, core, crl, ocsp, x509
+
+from signing.contents import Content, named_like
+from signing.der import TooComplex, check_limits
+from signing.found import UNCLEAR, Found, Stamped, altered, malformed, no_content
+from signing.signers import BROKEN, certificates_of, digest_of, read_signer, signed_attributes
+
+MAX_SIGNERS = 50
+_MAX_STAMPS = 20
+# Archive timestamps (EN 319 122-1 §5.5, TS 101 733), long-term references: not re-computed here.
+_ARCHIVES = {"0.4.0.1733.2.4", "1.2.840.113549.1.9.16.2.48", "1.2.840.113549.1.9.16.2.27"}
+_CERTIFICATE_VALUES, _REVOCATION_VALUES = "1.2.840.113549.1.9.16.2.23", "1.2.840.113549.1.9.16.2.24"
+_STAMP, _COUNTER = "1.2.840.113549.1.9.16.2.14", "1.2.840.113549.1.9.6"
+ARCHIVED = (
+    "Signature à archivage (niveau LTA) : ses horodatages d'archive ne sont pas recalculés ici, et le reste "
+    "ne suffit pas à conclure."
+)
+
+
+def read_cades(data: bytes, name: str, contents: Sequence[Content]) -> list[Found]:
+    """Every signature of a CMS in BER or DER; `contents` are the files that a detached one may be about."""
+    try:
+        check_limits(data)
+        signed = _signed_data(data)
+        carried = certificates_of(signed)
+        infos = list(signed["signer_infos"])
+        attached = _attached(signed)
+        lists, responses = _revocation(signed)
+    except TooComplex:
+        return [_unread("Structure trop profonde ou trop longue.")]
+    except BROKEN as broken:
+        return [_unread(f"Ce fichier n'est pas un CMS lisible ({type(broken).__name__}).")]
+    if len(infos) > MAX_SIGNERS:
+        return [_unread(f"Plus de {MAX_SIGNERS} signataires.")]
+    found: list[Found] = []
+    for info in infos:
+        one = _read_one(info, carried, attached, name, contents)
+        one.crls, one.ocsps = [*one.crls, *lists], [*one.ocsps, *responses]
+        found.append(one)
+        found += _countersigners(info, carried)
+    return found
+
+
+def _unread(reason: str) -> Found:
+    return Found("CMS", problem=malformed(reason), coverage=UNCLEAR)
+
+
+def _signed_data(data: bytes) -> cms.SignedData:
+    info = cms.ContentInfo.load(data, strict=True)
+    if info["content_type"].native != "signed_data":
+        raise ValueError("not a SignedData")
+    return info["content"]
+
+
+def _attached(signed: cms.SignedData) -> bytes | None:
+    encapsulated = signed["encap_content_info"]
+    if isinstance(encapsulated["content"], core.Void) or encapsulated["content"].contents is None:
+        return None
+    # The octets of a constructed BER string are those of its pieces.
+    return bytes(encapsulated["content"])
+
+
+def _read_one(
+    info: cms.SignerInfo,
+    carried: list[x509.Certificate],
+    attached: bytes | None,
+    name: str,
+    contents: Sequence[Content],
+) -> Found:
+    if attached is not None:
+        found = _read(info, carried, digest_of(attached))
+        found.covers = ("contenu joint à la signature",)
+        if contents and found.problem is None:
+            _compare(found, attached, contents)
+        return found
+    chosen = _choose(info, name, contents)
+    if chosen is None:
+        found = _read(info, carried, lambda _: b"")
+        # The signature itself may be false, which is said first.
+        if found.problem is None or found.problem.sub in ("HASH_FAILURE",):
+            found.problem = no_content(
+                "Le document signé n'est pas parmi les fichiers fournis : la signature en est séparée."
+            )
+        found.coverage = UNCLEAR
+        return found
+    found = _read(info, carried, chosen.digest)
+    found.covers = (chosen.name,)
+    return found
+
+
+def _compare(found: Found, attached: bytes, contents: Sequence[Content]) -> None:
+    """Two contents for one signature: the attached one is what is signed, and it must be said."""
+    digest = digest_of(attached)("sha256")
+    same = next((each for each in contents if each.digest("sha256") == digest), None)
+    if same is not None:
+        found.covers = (same.name,)
+    elif len(contents) == 1:
+        found.problem = altered("Le document joint à la signature n'est pas le fichier fourni à côté.")
+
+
+def _read(info: cms.SignerInfo, carried: list[x509.Certificate], digest: Callable[[str], bytes]) -> Found:
+    found = read_signer(info, carried, digest, format_name="CAdES", content_type="data")
+    if not found.baseline:
+        found.format = "CMS"
+    try:
+        read_unsigned(info, found)
+    except BROKEN as broken:
+        found.warnings.append(f"Des attributs non signés sont illisibles ({type(broken).__name__}).")
+    return found
+
+
+def _choose(info: cms.SignerInfo, name: str, contents: Sequence[Content]) -> Content | None:
+    """The content of the signed digest; else the one that is obviously meant; else None."""
+    try:
+        attributes = signed_attributes(info)
+        algorithm = info["digest_algorithm"]["algorithm"].native
+        if attributes is not None and "message_digest" in attributes:
+            wanted = attributes["message_digest"][0].native
+            for each in contents:
+                if each.digest(algorithm) == wanted:
+                    return each
+    except BROKEN:
+        return None
+    return contents[0] if len(contents) == 1 else named_like(name, contents)
+
+
+def read_unsigned(info: cms.SignerInfo, found: Found) -> None:
+    """Timestamps, certificates and revocation data that were added to a signature. Raises BROKEN."""
+    if isinstance(info["unsigned_attrs"], core.Void):
+        return
+    signature = info["signature"].native
+    for attribute in info["unsigned_attrs"]:
+        kind, values = attribute["type"].dotted, attribute["values"]
+        if kind == _STAMP:
+            for token in list(values)[:_MAX_STAMPS]:
+                found.stamps.append(Stamped(cms.ContentInfo.load(token.dump()), signature))
+        elif kind in _ARCHIVES:
+            found.archived = ARCHIVED
+        elif kind == _REVOCATION_VALUES:
+            for value in values:
+                _read_revocation_values(value.dump(), found)
+        elif kind == _CERTIFICATE_VALUES:
+            for value in values:
+                found.others += list(_Certificates.load(value.dump()))[:100]
+
+
+class _Lists(core.SequenceOf):  # type: ignore[misc]
+    _child_spec = crl.CertificateList
+
+
+class _Basics(core.SequenceOf):  # type: ignore[misc]
+    _child_spec = ocsp.BasicOCSPResponse
+
+
+class _RevocationValues(core.Sequence):  # type: ignore[misc]
+    """RFC 5126 §6.3.4: complete revocation values."""
+
+    _fields = [
+        ("crls", _Lists, {"explicit": 0, "optional": True}),
+        ("ocsps", _Basics, {"explicit": 1, "optional": True}),
+        ("other", core.Any, {"explicit": 2, "optional": True}),
+    ]
+
+
+class _Certificates(core.SequenceOf):  # type: ignore[misc]
+    _child_spec = x509.Certificate
+
+
+def _read_revocation_values(der: bytes, found: Found) -> None:
+    values = _RevocationValues.load(der)
+    if values["crls"].native is not None:
+        found.crls += list(values["crls"])
+    if values["ocsps"].native is not None:
+        found.ocsps += [as_response(each) for each in values["ocsps"]]
+
+
+def as_response(basic: ocsp.BasicOCSPResponse) -> ocsp.OCSPResponse:
+    """The response that these signed bytes would come in (RFC 6960 §4.2.1)."""
+    return ocsp.OCSPResponse(
+        {
+            "response_status": "successful",
+            "response_bytes": {
+                "response_type": "basic_ocsp_response",
+                "response": core.ParsableOctetString(basic.dump()),
+            },
+        }
+    )
+
+
+def _revocation(signed: cms.SignedData) -> tuple[list[crl.CertificateList], list[ocsp.OCSPResponse]]:
+    """What the field `crls` of the SignedData carries (EN 319 122-1 §5.4.2)."""
+    lists: list[crl.CertificateList] = []
+    responses: list[ocsp.OCSPResponse] = []
+    if isinstance(signed["crls"], core.Void):
+        return lists, responses
+    for choice in signed["crls"]:
+        if choice.name == "crl":
+            lists.append(choice.chosen)
+            continue
+        kind, value = choice.chosen["other_rev_info_format"].native, choice.chosen["other_rev_info"]
+        if kind in ("ocsp_response", "1.3.6.1.5.5.7.16.2"):
+            responses.append(ocsp.OCSPResponse.load(value.dump()))
+    return lists, responses
+
+
+def _countersigners(info: cms.SignerInfo, carried: list[x509.Certificate]) -> list[Found]:
+    """RFC 5652 §11.4: signatures of the signature."""
+    found: list[Found] = []
+    try:
+        if isinstance(info["unsigned_attrs"], core.Void):
+            return found
+        values = [
+            value
+            for attribute in info["unsigned_attrs"]
+            if attribute["type"].dotted == _COUNTER
+            for value in attribute["values"]
+        ][:MAX_SIGNERS]
+        for counter in values:
+            one = read_signer(
+                counter,
+                carried,
+                digest_of(info["signature"].native),
+                format_name="CAdES",
+                content_type=None,
+            )
+            one.role, one.covers = "counter-signature", ("la signature précédente",)
+            if not one.baseline:
+                one.format = "CMS"
+            read_unsigned(counter, one)
+            found.append(one)
+    except BROKEN as broken:
+        found.append(_unread(f"Contre-signature illisible ({type(broken).__name__})."))
+    return found

@@ -1,0 +1,272 @@
+"""Whether a certificate was worth trusting at a proven time: path, revocation, algorithms (RFC 5280)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from asn1crypto import crl, ocsp, x509
+from pyhanko_certvalidator import ValidationContext, find_valid_path
+from pyhanko_certvalidator.errors import (
+    DisallowedAlgorithmError,
+    ExpiredError,
+    InsufficientRevinfoError,
+    InvalidCertificateError,
+    NotYetValidError,
+    PathBuildingError,
+    PathValidationError,
+    RevokedError,
+    ValidationError,
+)
+from pyhanko_certvalidator.path import ValidationPath
+from pyhanko_certvalidator.policy_decl import (
+    CertRevTrustPolicy,
+    RevocationCheckingPolicy,
+    RevocationCheckingRule,
+)
+
+from signing.algorithms import CHAIN_POLICY, key_weakness
+from signing.crls import standing
+from signing.found import Problem
+from signing.freshness import freshest, told_at
+from signing.report import FAILED, INDETERMINATE
+
+# Extended usages with which one may sign a document, where the extension is there at all.
+_DOCUMENT_USAGES = {
+    "any_extended_key_usage",
+    "email_protection",
+    "client_auth",
+    "1.3.6.1.5.5.7.3.36",  # RFC 9336 documentSigning
+    "1.3.6.1.4.1.311.10.3.12",  # Microsoft document signing
+    "microsoft_document_signing",
+    "1.2.840.113583.1.1.5",  # Adobe authentic documents
+    "adobe_authentic_documents_trust",
+}
+_RULE = RevocationCheckingRule
+_EACH = RevocationCheckingPolicy(_RULE.CRL_OR_OCSP_REQUIRED, _RULE.CRL_OR_OCSP_REQUIRED)
+_SIGNER = RevocationCheckingPolicy(_RULE.CRL_OR_OCSP_REQUIRED, _RULE.CHECK_IF_DECLARED_SOFT)
+_NONE = RevocationCheckingPolicy(_RULE.NO_CHECK, _RULE.NO_CHECK)
+_UNCHECKED = "Ce certificat n'annonce aucun moyen de savoir s'il a été révoqué."
+
+
+@dataclass
+class Chain:
+    """A path and what was used, or the problem. `wanted`: certificates to ask about."""
+
+    problem: Problem | None = None
+    path: list[x509.Certificate] = field(default_factory=list)  # anchor first
+    validation_path: ValidationPath | None = None
+    revocation: str = ""
+    wanted: list[tuple[x509.Certificate, x509.Certificate]] = field(default_factory=list)
+    used: list[crl.CertificateList | ocsp.OCSPResponse] = field(default_factory=list)
+
+
+def may_sign(certificate: x509.Certificate) -> bool:
+    """Whether its usages allow signing documents (RFC 5280 §4.2.1.3, §4.2.1.12)."""
+    usage = certificate.key_usage_value
+    if usage is not None and not {"digital_signature", "non_repudiation"} & set(usage.native):
+        return False
+    extended = certificate.extended_key_usage_value
+    return extended is None or bool(_DOCUMENT_USAGES & set(extended.native))
+
+
+def may_stamp(certificate: x509.Certificate) -> bool:
+    """RFC 3161 §2.3: the critical extended usage timeStamping, alone."""
+    for extension in certificate["tbs_certificate"]["extensions"]:
+        if extension["extn_id"].native == "extended_key_usage":
+            return bool(extension["critical"].native) and extension["extn_value"].parsed.native == [
+                "time_stamping"
+            ]
+    return False
+
+
+def check_chain(
+    certificate: x509.Certificate,
+    *,
+    anchors: Sequence[x509.Certificate],
+    others: Sequence[x509.Certificate],
+    crls: Sequence[crl.CertificateList],
+    ocsps: Sequence[ocsp.OCSPResponse],
+    at: datetime,
+) -> Chain:
+    """A path from one of `anchors`, valid at `at`, each certificate of it known not to be revoked then."""
+    # What a CRL says after a certificate's end proves nothing of it: it may have been taken off.
+    end = certificate.not_valid_after
+    lists, ocsps = freshest(crls, ocsps)
+    known = {certificate.dump(), *(each.dump() for each in anchors)}
+    between = {der: each for each in others if (der := each.dump()) not in known}
+    lists = [each for each in lists if each["tbs_cert_list"]["this_update"].native <= end]
+
+    def attempt(policy: RevocationCheckingPolicy) -> Chain:
+        checks = policy is not _NONE
+        context = ValidationContext(
+            trust_roots=list(anchors),
+            other_certs=list(between.values()),
+            moment=at,
+            best_signature_time=at,
+            allow_fetching=False,
+            crls=lists if checks else [],
+            ocsps=list(ocsps) if checks else [],
+            revinfo_policy=CertRevTrustPolicy(policy, retroactive_revinfo=True),
+            algorithm_usage_policy=CHAIN_POLICY,
+        )
+        return _attempt(certificate, context)
+
+    if not lists and not ocsps:
+        return _without_revocation(attempt(_NONE), lists, at)
+    used = [*lists, *ocsps]
+    chain = attempt(_EACH)
+    if chain.problem is None:
+        chain.wanted = [
+            (below, above)
+            for above, below in zip(chain.path, chain.path[1:], strict=False)
+            if _declares(below) and (told_at(below, lists, ocsps) or at) < at
+        ]
+        settled = _settled(chain, used)
+        if chain.wanted:
+            settled.revocation += " (dit avant la date prouvée)"
+        return settled
+    if chain.problem.sub == "TRY_LATER":
+        # The signer's own status first: what is not known of an authority must not hide a revocation.
+        chain = attempt(_SIGNER)
+        if chain.problem is None:
+            return _settled(_without_revocation(chain, lists, at, above_only=True), used)
+    if chain.problem is not None and chain.problem.sub == "TRY_LATER":
+        return _without_revocation(attempt(_NONE), lists, at)
+    return chain
+
+
+def _settled(chain: Chain, used: Sequence[crl.CertificateList | ocsp.OCSPResponse]) -> Chain:
+    if chain.problem is None and any(key_weakness(each.public_key) for each in chain.path[1:]):
+        chain.problem = _weak_chain()
+    if len(chain.path) > 1:
+        chain.used = list(used)
+        chain.revocation = chain.revocation or _described(used)
+    return chain
+
+
+def _without_revocation(
+    chain: Chain, lists: Sequence[crl.CertificateList], at: datetime, *, above_only: bool = False
+) -> Chain:
+    """Certificates that declare where their revocation is told must be known not to be revoked."""
+    if chain.problem is not None:
+        return chain
+    pairs = [(below, above) for above, below in zip(chain.path, chain.path[1:], strict=False)]
+    said = standing(*pairs[0], lists, at) if pairs and not (above_only and len(pairs) == 1) else None
+    if said is not None and said.revoked is not None:
+        sub = "REVOKED_NO_POE" if len(pairs) == 1 else "REVOKED_CA_NO_POE"
+        return Chain(
+            _revoked(sub, said.revoked), revocation=f"révoqué depuis le {said.revoked:%d/%m/%Y %H:%M}"
+        )
+    unknown = [pair for pair in (pairs[:-1] if above_only else pairs) if _declares(pair[0])]
+    if said is not None:
+        unknown = [pair for pair in unknown if pair is not pairs[0]]
+        chain.used = [said.used]
+        chain.revocation = _described(chain.used)
+    if unknown:
+        chain.wanted = unknown
+        chain.revocation = "non vérifiée"
+        chain.problem = Problem(
+            INDETERMINATE,
+            "TRY_LATER",
+            "Rien ne dit si le certificat était révoqué à cette date : ni réponse OCSP ni liste de "
+            "révocation utilisable.",
+        )
+    elif pairs and not above_only and said is None:
+        chain.revocation = _UNCHECKED
+    if chain.problem is None and any(key_weakness(each.public_key) for each in chain.path[1:]):
+        chain.problem = _weak_chain()
+    return chain
+
+
+def _declares(certificate: x509.Certificate) -> bool:
+    return bool(certificate.ocsp_urls) or certificate.crl_distribution_points_value is not None
+
+
+def _described(used: Sequence[crl.CertificateList | ocsp.OCSPResponse]) -> str:
+    said = []
+    for each in used[:6]:
+        if isinstance(each, ocsp.OCSPResponse):
+            produced = each.response_data["produced_at"].native
+            said.append(f"réponse OCSP du {produced:%d/%m/%Y %H:%M}")
+        else:
+            issued = each["tbs_cert_list"]["this_update"].native
+            said.append(f"liste de révocation du {issued:%d/%m/%Y %H:%M}")
+    return "non révoqué d'après : " + " ; ".join(dict.fromkeys(said))
+
+
+def _revoked(sub: str, when: datetime) -> Problem:
+    return Problem(INDETERMINATE, sub, f"Certificat révoqué depuis le {when:%d/%m/%Y %H:%M} UTC.")
+
+
+def _weak_chain() -> Problem:
+    return Problem(
+        INDETERMINATE,
+        "CRYPTO_CONSTRAINTS_FAILURE_NO_POE",
+        "Un certificat de la chaîne repose sur un algorithme trop faible.",
+    )
+
+
+def _attempt(certificate: x509.Certificate, context: ValidationContext) -> Chain:
+    try:
+        found = _run(certificate, context)
+    except RevokedError as revoked:
+        when = revoked.revocation_dt
+        sub = "REVOKED_NO_POE" if revoked.is_ee_cert else "REVOKED_CA_NO_POE"
+        return Chain(_revoked(sub, when), revocation=f"révoqué depuis le {when:%d/%m/%Y %H:%M}")
+    except NotYetValidError:
+        return Chain(Problem(FAILED, "NOT_YET_VALID", "Le certificat n'existait pas encore à cette date."))
+    except ExpiredError as expired:
+        return Chain(
+            Problem(
+                INDETERMINATE,
+                "OUT_OF_BOUNDS_NO_POE",
+                f"Certificat expiré le {expired.expired_dt:%d/%m/%Y %H:%M} UTC, et rien ne prouve que la "
+                "signature soit antérieure.",
+            )
+        )
+    except InsufficientRevinfoError:
+        return Chain(Problem(INDETERMINATE, "TRY_LATER", ""))
+    except DisallowedAlgorithmError:
+        return Chain(_weak_chain())
+    except (PathBuildingError, InvalidCertificateError):
+        return Chain(
+            Problem(
+                INDETERMINATE,
+                "NO_CERTIFICATE_CHAIN_FOUND",
+                "Le certificat n'a pas pu être rattaché à une autorité de confiance.",
+            )
+        )
+    except (
+        PathValidationError,
+        ValidationError,
+        ValueError,
+        TypeError,
+        KeyError,
+        NotImplementedError,
+    ) as bad:
+        return Chain(
+            Problem(
+                INDETERMINATE,
+                "CERTIFICATE_CHAIN_GENERAL_FAILURE",
+                f"La chaîne de certificats n'est pas valide ({type(bad).__name__}).",
+            )
+        )
+    return Chain(path=list(found.iter_certs(include_root=True)), validation_path=found)
+
+
+async def _find(certificate: x509.Certificate, context: ValidationContext) -> ValidationPath:
+    paths = context.path_builder.async_build_paths_lazy(certificate)
+    found: ValidationPath = await find_valid_path(certificate, paths, validation_context=context)
+    return found
+
+
+def _run(certificate: x509.Certificate, context: ValidationContext) -> ValidationPath:
+    """The path, without any event loop: nothing is fetched, so nothing is ever awaited in earnest."""
+    work = _find(certificate, context)
+    try:
+        work.send(None)
+    except StopIteration as done:
+        found: ValidationPath = done.value
+        return found
+    work.close()
+    raise ValueError("the path validator waits for something")

@@ -1,0 +1,56 @@
+"""Signed contents: a file of a bid or bytes found inside a container, digested without being read whole."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_BLOCK = 1024 * 1024
+
+
+@dataclass
+class Content:
+    """A name and either a path or bytes; digests are computed once."""
+
+    name: str
+    path: Path | None = None
+    data: bytes = b""
+    _digests: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    def digest(self, algorithm: str) -> bytes:
+        """By asn1crypto's or hashlib's name. Raises ValueError for an unknown one."""
+        if algorithm not in self._digests:
+            running = hashlib.new(algorithm, usedforsecurity=False)
+            if self.path is None:
+                running.update(self.data)
+            else:
+                with self.path.open("rb") as file:
+                    while block := file.read(_BLOCK):
+                        running.update(block)
+            self._digests[algorithm] = running.digest()
+        return self._digests[algorithm]
+
+    def read(self, limit: int) -> bytes:
+        """Raises ValueError beyond `limit` (bytes)."""
+        if self.path is None:
+            return self.data
+        if self.path.stat().st_size > limit:
+            raise ValueError("content too long")
+        return self.path.read_bytes()
+
+
+def stem_of(signature: str) -> str:
+    """« offre.pdf.p7s » and « offre.pdf - signature.p7s » speak of « offre.pdf »."""
+    base = signature.rsplit("/", 1)[-1]
+    for ending in (".p7s", ".p7m", ".sig", ".xml", ".asc", ".xades"):
+        if base.lower().endswith(ending):
+            base = base[: -len(ending)]
+            break
+    return base
+
+
+def named_like(signature: str, contents: Sequence[Content]) -> Content | None:
+    """The content whose name the signature's repeats, when there is exactly one."""
+    stem = stem_of(signature)
+    close = [each for each in contents if each.name.rsplit("/", 1)[-1] == stem]
+    return close[0] if len(close) == 1 else None

@@ -1,0 +1,255 @@
+"""PAdES and signed PDFs (ETSI EN 319 142-1): pyHanko reads, the coverage rule decides what is whole.
+
+A signature is whole when nothing follows what it signs, or when a difference analysis finds that only
+long-term data and signatures do, whose signatories must themselves be trusted.
+"""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from asn1crypto import cms, core, crl, ocsp, x509
+from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.misc import PdfError
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.diff_analysis import (
+    CatalogModificationRule,
+    DiffResult,
+    DocInfoRule,
+    DSSCompareRule,
+    FormUpdatingRule,
+    MetadataUpdateRule,
+    ModificationLevel,
+    ObjectStreamRule,
+    SigFieldCreationRule,
+    SigFieldModificationRule,
+    StandardDiffPolicy,
+    XrefStreamRule,
+)
+from pyhanko.sign.diff_analysis.rules.form_field_rules import is_field_visible
+from pyhanko.sign.fields import enumerate_sig_fields
+from pyhanko.sign.general import SigningError as PyhankoSigningError
+from pyhanko.sign.validation import DocumentSecurityStore, EmbeddedPdfSignature, SignatureCoverageLevel
+from pyhanko.sign.validation.errors import NoDSSFoundError, SignatureValidationError
+
+from signing.cades import read_unsigned
+from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Stamped, Unreadable, malformed
+from signing.signers import BROKEN, certificates_of, read_signer, signed_attributes
+
+MAX_SIGNATURES = 50
+_MAX_VALUES = 200
+_TAIL_BYTES = 64 * 1024
+PDF_BROKEN = (PdfError, SignatureValidationError, PyhankoSigningError, *BROKEN)
+_LTA = ModificationLevel.LTA_UPDATES
+# pyHanko's own policy lets the fields of a form be filled in: this one lets nothing but signatures in.
+_POLICY = StandardDiffPolicy(
+    global_rules=[
+        CatalogModificationRule(),  # type: ignore[no-untyped-call]
+        DocInfoRule().as_qualified(_LTA),
+        XrefStreamRule().as_qualified(_LTA),
+        ObjectStreamRule().as_qualified(_LTA),
+        DSSCompareRule().as_qualified(_LTA),
+        MetadataUpdateRule().as_qualified(_LTA),  # type: ignore[no-untyped-call]
+    ],
+    form_rule=FormUpdatingRule(
+        field_rules=[
+            SigFieldCreationRule(),  # type: ignore[no-untyped-call]
+            SigFieldModificationRule(allow_in_place_appearance_stream_changes=False),
+        ]
+    ),
+)
+
+
+def read_pades(path: Path) -> list[Found]:
+    """Every signature of a PDF, in the order of the file. Raises Unreadable."""
+    with path.open("rb") as file:
+        try:
+            reader = PdfFileReader(file)
+            if reader.encrypted:
+                raise Unreadable("PDF protégé par un mot de passe.")
+            # Once: pyHanko reads all of them again each time.
+            every = list(reader.embedded_signatures)
+            if len(every) > MAX_SIGNATURES:
+                raise Unreadable(f"Plus de {MAX_SIGNATURES} signatures.")
+            embedded = [each for each in every if each.sig_object_type == "/Sig"]
+            stamps = [each for each in every if each.sig_object_type == "/DocTimeStamp"]
+            if not embedded:
+                return []
+            ends = _ends_cleanly(file)
+            embedded.sort(key=_end)
+            found = [_read(each, file, every, ends=ends) for each in embedded]
+            _read_store(reader, found)
+            _read_document_stamps(stamps, file, found, embedded)
+            for each in found:
+                each.warnings += _moving_parts(reader)
+            return found
+        except PDF_BROKEN as broken:
+            raise Unreadable(f"PDF illisible : {type(broken).__name__}.") from broken
+
+
+def _end(embedded: EmbeddedPdfSignature) -> int:
+    return int(embedded.byte_range[-1]) + int(embedded.byte_range[-2]) if len(embedded.byte_range) > 1 else 0
+
+
+def _ends_cleanly(file: BinaryIO) -> bool:
+    """Nothing but white space follows the last end-of-file mark: no bytes that no revision accounts for."""
+    file.seek(0, os.SEEK_END)
+    file.seek(max(0, file.tell() - _TAIL_BYTES))
+    _, mark, after = file.read().rpartition(b"%%EOF")
+    return bool(mark) and not after.strip()
+
+
+def _read(
+    embedded: EmbeddedPdfSignature, file: BinaryIO, every: list[EmbeddedPdfSignature], *, ends: bool
+) -> Found:
+    name = "PAdES" if "ETSI" in str(embedded.sig_object.get("/SubFilter")) else "PDF"
+    found = Found(name, coverage=UNCLEAR)
+    try:
+        signed: cms.SignedData = embedded.signed_data
+        info: cms.SignerInfo = embedded.signer_info
+        found = read_signer(
+            info,
+            certificates_of(signed),
+            lambda algorithm: bytes(embedded.compute_digest(algorithm)),
+            format_name=name,
+            content_type="data",
+        )
+        found.covers = ("ce document PDF",)
+        if not isinstance(signed["encap_content_info"]["content"], core.Void):
+            found.problem = found.problem or malformed("La signature d'un PDF ne doit pas porter de contenu.")
+        if len(signed["signer_infos"]) != 1:
+            found.problem = found.problem or malformed("La signature d'un PDF a un seul signataire.")
+        if not found.signing_time:
+            moment = embedded.self_reported_timestamp
+            found.signing_time = moment.isoformat() if moment else ""
+        found.coverage = _coverage(embedded, file, every, found) if ends else PARTIAL
+        _read_archival(info, found)
+        read_unsigned(info, found)
+    except PDF_BROKEN as broken:
+        found.coverage = UNCLEAR
+        found.problem = found.problem or malformed(f"Signature illisible ({type(broken).__name__}).")
+    return found
+
+
+def _coverage(
+    embedded: EmbeddedPdfSignature, file: BinaryIO, every: list[EmbeddedPdfSignature], found: Found
+) -> str:
+    # A file with two cross-reference systems is not the same for all readers.
+    if embedded.reader.xrefs.hybrid_xrefs_present or not _is_exact(embedded, file):
+        return UNCLEAR
+    level = embedded.evaluate_signature_coverage()
+    embedded.coverage = level  # type: ignore[assignment]  # which the analysis below reads
+    if level == SignatureCoverageLevel.ENTIRE_FILE:
+        return WHOLE
+    if level != SignatureCoverageLevel.ENTIRE_REVISION:
+        return UNCLEAR
+    difference = embedded.evaluate_modifications(_POLICY)
+    if not isinstance(difference, DiffResult):
+        return PARTIAL
+    allowed = embedded.docmdp_level
+    changed = difference.modification_level
+    if allowed is not None and changed.value > allowed.value:
+        found.warnings.append("Le premier signataire n'autorisait pas ce qui a été ajouté après lui.")
+        return PARTIAL
+    if changed <= _LTA:
+        return WHOLE
+    # With this policy, filling a form means signing it.
+    found.followed = changed == ModificationLevel.FORM_FILLING
+    return WHOLE if found.followed and _only_signatures_follow(embedded, every) else PARTIAL
+
+
+def _only_signatures_follow(embedded: EmbeddedPdfSignature, every: list[EmbeddedPdfSignature]) -> bool:
+    """Whether each field added since is a signature that is judged too, or a timestamp that shows nothing.
+
+    A field that nobody signed may draw over the page: the next signatory would cover it, not approve it.
+    """
+    reader = embedded.reader
+    before = reader.get_historical_resolver(embedded.signed_revision)
+    known = {name for name, _, _ in enumerate_sig_fields(before)}
+    regular = [each for each in every if each.sig_object_type == "/Sig"]
+    later = {each.field_name for each in regular if _end(each) > _end(embedded)}
+    stamps = {each.field_name for each in every} - {each.field_name for each in regular}
+    for name, _, reference in enumerate_sig_fields(reader):
+        drawn = is_field_visible(reference.get_object())  # type: ignore[no-untyped-call]
+        silent = name in stamps and not drawn
+        if name not in known and name not in later and not silent:
+            return False
+    return True
+
+
+def _is_exact(embedded: EmbeddedPdfSignature, file: BinaryIO) -> bool:
+    """The signed bytes are all but one gap, which holds the signature in hexadecimal and nothing else.
+
+    Zeros alone may fill what the signature leaves of its place: no hidden bytes (ISO 32000-2 §12.8.3.3).
+    """
+    numbers = [int(each) for each in embedded.byte_range]
+    file.seek(0, os.SEEK_END)
+    size = file.tell()
+    if len(numbers) != 4 or numbers[0] != 0 or min(numbers) < 0 or numbers[2] + numbers[3] > size:
+        return False
+    file.seek(numbers[1])
+    gap = file.read(max(0, numbers[2] - numbers[1]))
+    if len(gap) < 2 or gap[:1] != b"<" or gap[-1:] != b">":
+        return False
+    content = bytes(embedded.pkcs7_content)
+    if bytes.fromhex(gap[1:-1].decode("ascii")) != content:
+        return False
+    return not content[len(cms.ContentInfo.load(content).dump()) :].strip(b"\x00")
+
+
+def _read_archival(info: cms.SignerInfo, found: Found) -> None:
+    """Adobe's revocation data among the signed attributes (ISO 32000-2 §12.8.3.3.2)."""
+    attributes = signed_attributes(info) or {}
+    for value in attributes.get("adobe_revocation_info_archival", ()):
+        for name, into in (("crl", found.crls), ("ocsp", found.ocsps)):
+            if value[name].native is not None:
+                into += list(value[name])[:_MAX_VALUES]
+
+
+def _read_store(reader: PdfFileReader, found: list[Found]) -> None:
+    """The document's own store of certificates and revocation data: added later, signed by their issuers."""
+    try:
+        store = DocumentSecurityStore.read_dss(reader)
+        certificates: list[x509.Certificate] = list(store.load_certs())[:_MAX_VALUES]
+    except NoDSSFoundError:
+        return
+    lists = [crl.CertificateList.load(each.get_object().data) for each in store.crls[:_MAX_VALUES]]
+    responses = [ocsp.OCSPResponse.load(each.get_object().data) for each in store.ocsps[:_MAX_VALUES]]
+    for each in found:
+        each.others += certificates
+        each.crls += lists
+        each.ocsps += responses
+
+
+def _read_document_stamps(
+    stamps: list[EmbeddedPdfSignature],
+    file: BinaryIO,
+    found: list[Found],
+    embedded: list[EmbeddedPdfSignature],
+) -> None:
+    """A document timestamp proves every signature that its bytes contain."""
+    for stamp in stamps:
+        whole = SignatureCoverageLevel.ENTIRE_REVISION
+        if not _is_exact(stamp, file) or stamp.evaluate_signature_coverage() < whole:
+            continue
+        name = stamp.external_md_algorithm
+        token = cms.ContentInfo.load(bytes(stamp.pkcs7_content))
+        stamped = Stamped(token, digests={name: bytes(stamp.compute_digest(name))}, of="document")
+        for each, signature in zip(found, embedded, strict=True):
+            if _end(signature) < _end(stamp):
+                each.stamps.append(stamped)
+
+
+def _moving_parts(reader: PdfFileReader) -> list[str]:
+    """What may show another document than the one that was seen when signing."""
+    root = reader.root
+    said = []
+    form, names = root.get("/AcroForm"), root.get("/Names")
+    if isinstance(form, generic.DictionaryObject) and "/XFA" in form:
+        said.append("Ce PDF est un formulaire XFA, que tous les lecteurs ne montrent pas de même.")
+    if isinstance(names, generic.DictionaryObject) and "/JavaScript" in names:
+        said.append("Ce PDF contient du JavaScript : ce qu'il montre peut changer.")
+    action = root.get("/OpenAction")
+    if isinstance(action, generic.DictionaryObject) and action.get("/S") == "/JavaScript":
+        said.append("Ce PDF exécute du JavaScript à l'ouverture : ce qu'il montre peut changer.")
+    return said

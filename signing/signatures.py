@@ -1,0 +1,106 @@
+"""Sign files for a deposit: PAdES inside a PDF, CAdES beside any other file.
+
+sign_file(Path("offre.pdf"), Path("offre-signee.pdf"), signer, stamper=HttpStamper("https://tsa…"))
+"""
+
+import asyncio
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from asn1crypto import x509
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.pdf_utils.misc import PdfError
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign import PdfSignatureMetadata, PdfSigner
+from pyhanko.sign.fields import SigFieldSpec, SigSeedSubFilter
+from pyhanko.sign.general import SigningError as PyhankoSigningError
+from pyhanko.sign.signers import Signer
+from pyhanko.sign.timestamps import TimeStamper
+from pyhanko.sign.validation.errors import SignatureValidationError
+from pyhanko_certvalidator import ValidationContext
+from pyhanko_certvalidator.errors import PathError, ValidationError
+
+from signing.errors import SignatureRefused
+from signing.sniffing import Kind, kind_of
+
+_REFUSED = (PyhankoSigningError, SignatureValidationError, PdfError, PathError, ValidationError, ValueError)
+
+
+def sign_file(
+    path: Path,
+    out: Path,
+    signer: Signer,
+    *,
+    reason: str = "",
+    stamper: TimeStamper | None = None,
+    long_term: Sequence[x509.Certificate] = (),
+) -> str:
+    """« PAdES B-T », « CAdES B-B »…: what was written in `out`, which is never there half made.
+
+    `long_term`: the authorities up to which revocation data is fetched and kept in a PDF (level LT), from the
+    signatory's own authorities and nobody else. Raises SignatureRefused, TimestampRefused, OSError.
+    """
+    if out.exists():
+        raise SignatureRefused(f"« {out} » existe déjà : rien n'est écrasé.")
+    if kind_of(path) is Kind.PDF:
+        if long_term and stamper is None:
+            raise SignatureRefused("Le niveau LT demande une autorité d'horodatage.")
+        data = _sign_pdf(path.read_bytes(), signer, reason, stamper, long_term)
+        level, name = ("B-LT" if long_term else "B-T" if stamper else "B-B"), "PAdES"
+    else:
+        if long_term:
+            raise SignatureRefused("Le niveau LT n'est écrit que dans un PDF.")
+        data = _sign_beside(path, signer, stamper)
+        level, name = ("B-T" if stamper else "B-B"), "CAdES"
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    draft.write_bytes(data)
+    draft.replace(out)
+    return f"{name} {level}"
+
+
+def _sign_pdf(
+    data: bytes,
+    signer: Signer,
+    reason: str,
+    stamper: TimeStamper | None,
+    long_term: Sequence[x509.Certificate],
+) -> bytes:
+    try:
+        count = len(PdfFileReader(io.BytesIO(data)).embedded_signatures)
+        field = f"Signature{count + 1}"
+        context = None
+        if long_term:
+            context = ValidationContext(
+                trust_roots=list(long_term), allow_fetching=True, revocation_mode="hard-fail"
+            )
+        metadata = PdfSignatureMetadata(
+            field_name=field,
+            md_algorithm="sha256",
+            subfilter=SigSeedSubFilter.PADES,
+            reason=reason or None,
+            embed_validation_info=context is not None,
+            validation_context=context,
+        )
+        out = io.BytesIO()
+        PdfSigner(metadata, signer=signer, timestamper=stamper, new_field_spec=SigFieldSpec(field)).sign_pdf(
+            IncrementalPdfFileWriter(io.BytesIO(data)), output=out
+        )
+    except _REFUSED as refused:
+        raise SignatureRefused(f"Ce PDF n'a pas pu être signé : {refused}") from refused
+    return out.getvalue()
+
+
+def _sign_beside(path: Path, signer: Signer, stamper: TimeStamper | None) -> bytes:
+    async def sign() -> bytes:
+        with path.open("rb") as file:
+            made = await signer.async_sign_general_data(
+                file, "sha256", detached=True, use_cades=True, timestamper=stamper
+            )
+        return bytes(made.dump())
+
+    try:
+        return asyncio.run(sign())
+    except _REFUSED as refused:
+        raise SignatureRefused(f"Ce fichier n'a pas pu être signé : {refused}") from refused

@@ -1,0 +1,220 @@
+"""One SignerInfo of a CMS: who signed, whether the bytes hold (RFC 5652 §5, ETSI EN 319 122-1)."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from asn1crypto import cms, core, tsp, x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator, SignatureValidationContext
+
+from signing.algorithms import signature_weakness
+from signing.found import Found, Problem, altered, forged, malformed
+from signing.report import INDETERMINATE
+
+# What hostile ASN.1 makes asn1crypto, pyHanko and cryptography raise.
+BROKEN = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    AssertionError,
+    NotImplementedError,
+    UnsupportedAlgorithm,
+)
+_MAX_CERTIFICATES = 100
+_VALIDATOR = DefaultSignatureValidator()
+Attributes = dict[str, cms.SetOf]
+
+
+def certificates_of(signed: cms.SignedData) -> list[x509.Certificate]:
+    """The X.509 certificates carried, at most a hundred."""
+    if isinstance(signed["certificates"], core.Void):
+        return []
+    choices = list(signed["certificates"])[:_MAX_CERTIFICATES]
+    return [each.chosen for each in choices if each.name == "certificate"]
+
+
+def attributes_of(values: cms.CMSAttributes) -> Attributes:
+    """By type. Raises ValueError for a repeated one, which RFC 5652 §5.3 forbids."""
+    found: Attributes = {}
+    for attribute in values:
+        name = attribute["type"].native
+        if name in found:
+            raise ValueError(f"attribute {name} repeated")
+        found[name] = attribute["values"]
+    return found
+
+
+def signed_attributes(info: cms.SignerInfo) -> Attributes | None:
+    """None when nothing but the content is signed.
+
+    Read from a copy: asn1crypto writes some algorithms again once they were read, and the bytes as received
+    are what is signed.
+    """
+    data = _signed_bytes(info)
+    return None if data is None else attributes_of(cms.CMSAttributes.load(data, strict=True))
+
+
+def _signed_bytes(info: cms.SignerInfo) -> bytes | None:
+    """RFC 5652 §5.4: what is signed is the SET OF, not the implicit tag of the field."""
+    if isinstance(info["signed_attrs"], core.Void):
+        return None
+    return b"\x31" + bytes(info["signed_attrs"].dump())[1:]
+
+
+def signer_certificate(
+    info: cms.SignerInfo, carried: list[x509.Certificate], attributes: Attributes | None
+) -> x509.Certificate | None:
+    """The certificate that `sid` and the signed ESSCertID designate, or None. Raises ValueError."""
+    named = [each for each in carried if _is_named(info["sid"], each)]
+    identifier = _ess(attributes)
+    if identifier is not None:
+        named = [each for each in named if _is_ess(identifier, each)]
+    return named[0] if named else None
+
+
+def _is_named(sid: cms.SignerIdentifier, certificate: x509.Certificate) -> bool:
+    if sid.name == "issuer_and_serial_number":
+        chosen = sid.chosen
+        return bool(
+            chosen["serial_number"].native == certificate.serial_number
+            and chosen["issuer"] == certificate.issuer
+        )
+    return bool(sid.chosen.native == certificate.key_identifier)
+
+
+def _ess(attributes: Attributes | None) -> "core.Sequence | None":
+    for name in ("signing_certificate_v2", "signing_certificate"):
+        if attributes and name in attributes:
+            (value,) = attributes[name]
+            return value["certs"][0]
+    return None
+
+
+def _is_ess(identifier: core.Sequence, certificate: x509.Certificate) -> bool:
+    """RFC 5035 §4: the digest of the certificate, and its issuer and serial number where they are given."""
+    second = isinstance(identifier, tsp.ESSCertIDv2)
+    name = identifier["hash_algorithm"]["algorithm"].native if second else "sha1"
+    if digest_of(certificate.dump())(name) != identifier["cert_hash"].native:
+        return False
+    where = identifier["issuer_serial"]
+    if isinstance(where, core.Void):
+        return True
+    issuers = [each.chosen for each in where["issuer"] if each.name == "directory_name"]
+    return where["serial_number"].native == certificate.serial_number and certificate.issuer in issuers
+
+
+def has_ess(attributes: Attributes | None) -> bool:
+    return _ess(attributes) is not None
+
+
+def check_signer(
+    info: cms.SignerInfo,
+    certificate: x509.Certificate,
+    digest: Callable[[str], bytes],
+    *,
+    content_type: str | None,
+) -> Problem | None:
+    """None when the signature holds over the content of this digest.
+
+    `content_type` is what the signed attribute must say, None for a counter-signature, which has none
+    (RFC 5652 §11.4). Raises ValueError and the rest of BROKEN for what is not CMS.
+    """
+    name = info["digest_algorithm"]["algorithm"].native
+    attributes = signed_attributes(info)
+    actual = digest(name)
+    signed = _signed_bytes(info)
+    data, prehashed = (actual, True) if signed is None else (signed, False)
+    if attributes is not None:
+        problem = _check_attributes(info, attributes, content_type)
+        if problem is not None:
+            return problem
+    try:
+        _VALIDATOR.validate_signature(
+            info["signature"].native,
+            data,
+            certificate.public_key,
+            info["signature_algorithm"],
+            context=SignatureValidationContext(contextual_md_algorithm=name, prehashed=prehashed),
+        )
+    except InvalidSignature:
+        return forged() if attributes is not None else altered()
+    if attributes is None:
+        # Such a signature may be another's signed attributes taken for a document (RFC 8933, draft on
+        # the signedAttrs confusion): it proves less than it seems.
+        return Problem(
+            INDETERMINATE,
+            "SIG_CONSTRAINTS_FAILURE",
+            "Cette signature ne porte aucun attribut signé : ni date, ni certificat.",
+        )
+    (expected,) = attributes["message_digest"]
+    return None if expected.native == actual else altered()
+
+
+def _check_attributes(
+    info: cms.SignerInfo, attributes: Attributes, content_type: str | None
+) -> Problem | None:
+    said = attributes.get("content_type")
+    if (said[0].native if said is not None and len(said) == 1 else None) != content_type:
+        return malformed("Le type de contenu signé n'est pas celui annoncé.")
+    if "message_digest" not in attributes or len(attributes["message_digest"]) != 1:
+        return malformed("L'empreinte signée manque ou est répétée.")
+    protection = attributes.get("cms_algorithm_protection")
+    if protection is not None:
+        # RFC 6211: the algorithms may not be swapped after the signature.
+        (value,) = protection
+        same = (
+            value["digest_algorithm"].native == info["digest_algorithm"].native
+            and value["signature_algorithm"].native == info["signature_algorithm"].native
+        )
+        if not same:
+            return malformed("Les algorithmes annoncés ne sont pas ceux qui ont été signés.")
+    return None
+
+
+def read_signer(
+    info: cms.SignerInfo,
+    carried: list[x509.Certificate],
+    digest: Callable[[str], bytes],
+    *,
+    format_name: str,
+    content_type: str | None,
+) -> Found:
+    """What this SignerInfo says and whether its bytes hold; never raises for a hostile one."""
+    found = Found(format_name, others=list(carried))
+    try:
+        attributes = signed_attributes(info)
+        found.certificate = signer_certificate(info, carried, attributes)
+        found.digest = str(info["digest_algorithm"]["algorithm"].native)
+        if attributes and "signing_time" in attributes:
+            found.signing_time = instant(attributes["signing_time"][0].native)
+        if found.certificate is None:
+            found.problem = Problem(
+                INDETERMINATE,
+                "NO_SIGNING_CERTIFICATE_FOUND",
+                "Le certificat du signataire n'est pas joint, ou n'est pas celui que la signature désigne.",
+            )
+            return found
+        found.baseline = has_ess(attributes)
+        key = found.certificate.public_key
+        found.weak = signature_weakness(info["signature_algorithm"], found.digest, key)
+        found.problem = check_signer(info, found.certificate, digest, content_type=content_type)
+    except BROKEN as broken:
+        found.problem = malformed(f"Signature illisible ({type(broken).__name__}).")
+    return found
+
+
+def instant(value: object) -> str:
+    """ISO 8601 UTC, or the empty string for what is not a time."""
+    if not isinstance(value, datetime):
+        return ""
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat()
+
+
+def digest_of(data: bytes) -> Callable[[str], bytes]:
+    return lambda name: hashlib.new(name, data, usedforsecurity=False).digest()

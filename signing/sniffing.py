@@ -1,0 +1,41 @@
+"""What a file is, by its first bytes: the engine is chosen by content, never by extension."""
+
+from enum import Enum
+from pathlib import Path
+
+from signing.der import is_signed_data
+
+_HEAD_BYTES = 4096
+
+
+class Kind(Enum):
+    PDF = "PDF"
+    CMS = "CMS"
+    XML = "XML"
+    ZIP = "ZIP"
+    POLYGLOT = "polyglot"  # a PDF that does not begin at its first byte: readers disagree on what it is
+    OTHER = "other"
+
+
+def kind_of(path: Path) -> Kind:
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return sniff(head)
+
+
+def sniff(head: bytes) -> Kind:
+    """From the first bytes, at most 4 KiB of them."""
+    if head.startswith(b"%PDF-"):
+        return Kind.PDF
+    if head.startswith(b"PK\x03\x04"):
+        return Kind.ZIP
+    if is_signed_data(head):
+        return Kind.CMS
+    if b"%PDF-" in head[:1024]:
+        return Kind.POLYGLOT
+    text = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00")
+    if text.startswith(b"<"):
+        return Kind.XML
+    if text.startswith((b"-----BEGIN ", b"M")):
+        return Kind.CMS  # PEM or base64: undressed, it may turn out to be something else
+    return Kind.OTHER

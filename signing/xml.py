@@ -1,0 +1,39 @@
+"""XML read without DTD, entity or network: limits first, then parse."""
+
+from lxml import etree
+
+XML_LIMIT = 32 * 1024**2  # bytes
+DS = "{http://www.w3.org/2000/09/xmldsig#}"
+XADES = "{http://uri.etsi.org/01903/v1.3.2#}"
+XADES_141 = "{http://uri.etsi.org/01903/v1.4.1#}"
+ASIC = "{http://uri.etsi.org/02918/v1.2.1#}"
+
+
+class XmlRefused(ValueError):
+    """XML that is not read; the message says why, in French."""
+
+
+def parser() -> etree.XMLParser:
+    return etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
+    )
+
+
+def parse(data: bytes) -> etree._Element:
+    """The root. Raises XmlRefused."""
+    if len(data) > XML_LIMIT:
+        raise XmlRefused("Ce fichier XML est trop volumineux pour être analysé.")
+    try:
+        root = etree.fromstring(data, parser())
+    except (etree.XMLSyntaxError, ValueError) as bad:
+        raise XmlRefused("Ce fichier n'est pas du XML bien formé.") from bad
+    document = root.getroottree().docinfo
+    if document.internalDTD is not None or document.externalDTD is not None or document.doctype:
+        raise XmlRefused("Ce fichier XML contient une DTD, ce qu'un document signé ne doit pas faire.")
+    if next(root.iter(etree.Entity), None) is not None:
+        raise XmlRefused("Ce fichier XML contient des entités, ce qu'un document signé ne doit pas faire.")
+    return root
+
+
+def text_of(element: etree._Element | None) -> str:
+    return "" if element is None or element.text is None else element.text.strip()

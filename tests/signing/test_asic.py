@@ -1,0 +1,162 @@
+"""ASiC containers: contents and signatures in one ZIP, and the tricks that a ZIP allows."""
+
+import base64
+import hashlib
+import io
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.signing.authority import World
+from tests.signing.cms_cases import cades
+from tests.signing.detached import detached_xades
+from tests.signing.judged import judge, verdict
+
+WORLD = World()
+PASSED, FAILED, UNSURE = "TOTAL_PASSED", "TOTAL_FAILED", "INDETERMINATE"
+FILES = {"acte.txt": b"Acte d'engagement", "prix.csv": b"lot;prix\n1;12000\n"}
+ONE = {"acte.txt": FILES["acte.txt"]}
+_SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
+_TYPES = {"s": "application/vnd.etsi.asic-s+zip", "e": "application/vnd.etsi.asic-e+zip"}
+
+
+def container(kind: str, entries: Mapping[str, bytes], *, method: int = zipfile.ZIP_STORED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        archive.writestr(zipfile.ZipInfo("mimetype"), _TYPES[kind])
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def manifest(files: Mapping[str, bytes], signature: str = "META-INF/signature.p7s") -> bytes:
+    rows = "".join(
+        f'<asic:DataObjectReference URI="{name}"><ds:DigestMethod Algorithm="{_SHA256}"/><ds:DigestValue>'
+        f"{base64.b64encode(hashlib.sha256(data).digest()).decode()}</ds:DigestValue></asic:DataObjectReference>"
+        for name, data in files.items()
+    )
+    return (
+        '<asic:ASiCManifest xmlns:asic="http://uri.etsi.org/02918/v1.2.1#" '
+        'xmlns:ds="http://www.w3.org/2000/09/xmldsig#">'
+        f'<asic:SigReference URI="{signature}" MimeType="application/x-pkcs7-signature"/>{rows}'
+        "</asic:ASiCManifest>"
+    ).encode()
+
+
+def _simple_cades(content: bytes = ONE["acte.txt"]) -> bytes:
+    return container(
+        "s", {"acte.txt": content, "META-INF/signature.p7s": cades(WORLD.signer, ONE["acte.txt"])}
+    )
+
+
+def _simple_xades() -> bytes:
+    signature = detached_xades(WORLD.signer, ONE, container=True)
+    return container("s", {**ONE, "META-INF/signatures.xml": signature})
+
+
+def _extended_xades(files: Mapping[str, bytes] = FILES, *, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    signature = detached_xades(WORLD.signer, FILES, container=True)
+    return container("e", {**files, "META-INF/signatures.xml": signature}, method=method)
+
+
+def _extended_cades(
+    files: Mapping[str, bytes] = FILES, *, listed: Mapping[str, bytes] = FILES, signed: bytes | None = None
+) -> bytes:
+    said = manifest(listed)
+    entries = {
+        **files,
+        "META-INF/ASiCManifest.xml": said,
+        "META-INF/signature.p7s": cades(WORLD.signer, signed or said),
+    }
+    return container("e", entries)
+
+
+def _no_manifest() -> bytes:
+    return container("e", {**FILES, "META-INF/signature.p7s": cades(WORLD.signer, FILES["acte.txt"])})
+
+
+def _twice() -> bytes:
+    """The same name twice: some readers see the first, others the last."""
+    data = _extended_xades(method=zipfile.ZIP_STORED)
+    out = io.BytesIO(data)
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("acte.txt", b"1 euro")
+    return out.getvalue()
+
+
+def _added(name: str) -> bytes:
+    out = io.BytesIO(_extended_xades(method=zipfile.ZIP_STORED))
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr(name, b"1 euro")
+    return out.getvalue()
+
+
+def _local_name() -> bytes:
+    """The local header and the directory give two names to the same bytes."""
+    data = bytearray(_simple_xades())
+    data[data.index(b"acte.txt") : data.index(b"acte.txt") + 8] = b"prix.txt"
+    return bytes(data)
+
+
+def _hidden() -> bytes:
+    """Bytes between the entries, which a reader of local headers would take for a file."""
+    data = _simple_xades()
+    end = data.rindex(b"PK\x05\x06")
+    start = struct.unpack("<I", data[end + 16 : end + 20])[0]
+    hidden = b"PK\x03\x04" + b"\x00" * 26
+    moved = data[:start] + hidden + data[start:end]
+    return moved + data[end : end + 16] + struct.pack("<I", start + len(hidden)) + data[end + 20 :]
+
+
+def _bomb() -> bytes:
+    return _extended_xades({**FILES, "zero.bin": bytes(300 * 1024 * 1024)})
+
+
+CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
+    "ASiC-S with CAdES": (_simple_cades, PASSED, ""),
+    "ASiC-S with XAdES": (_simple_xades, PASSED, ""),
+    "ASiC-E with XAdES": (_extended_xades, PASSED, ""),
+    "ASiC-E with CAdES": (_extended_cades, PASSED, ""),
+    "ASiC-S with an altered content": (lambda: _simple_cades(b"1 euro"), FAILED, "HASH_FAILURE"),
+    "ASiC-E, XAdES, altered": (lambda: _extended_xades({**FILES, "acte.txt": b"1"}), FAILED, "HASH_FAILURE"),
+    "ASiC-E, CAdES, altered": (lambda: _extended_cades({**FILES, "acte.txt": b"1"}), FAILED, "HASH_FAILURE"),
+    "a manifest that was not signed": (lambda: _extended_cades(signed=b"autre"), FAILED, "HASH_FAILURE"),
+    "a content missing": (lambda: _extended_cades(ONE), UNSURE, "SIGNED_DATA_NOT_FOUND"),
+    "a content that no manifest lists": (lambda: _extended_cades(listed=ONE), UNSURE, "FORMAT_FAILURE"),
+    "a content added": (lambda: _added("autre.txt"), UNSURE, "FORMAT_FAILURE"),
+    "a content hidden among the signatures": (lambda: _added("META-INF/a.pdf"), UNSURE, "FORMAT_FAILURE"),
+    "several contents, no manifest": (_no_manifest, UNSURE, "FORMAT_FAILURE"),
+    "the same name twice": (_twice, UNSURE, ""),
+    "the same name in another case": (lambda: _added("ACTE.txt"), UNSURE, ""),
+    "a name that goes up": (lambda: _added("../acte.txt"), UNSURE, ""),
+    "an absolute name": (lambda: _added("/etc/acte.txt"), UNSURE, ""),
+    "two names for the same bytes": (_local_name, UNSURE, ""),
+    "bytes between the entries": (_hidden, UNSURE, ""),
+    "bytes before the container": (lambda: b"PK\x03\x04" + _simple_xades(), UNSURE, ""),
+    "a bomb": (_bomb, UNSURE, ""),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_has_its_verdict(case: str, tmp_path: Path) -> None:
+    make, indication, sub = CASES[case]
+    report = judge(make(), tmp_path, WORLD.trust)
+    assert verdict(report) == (indication, sub), report
+
+
+def test_the_report_names_the_container_and_what_is_covered(tmp_path: Path) -> None:
+    (signature,) = judge(_extended_cades(), tmp_path, WORLD.trust).signatures
+    assert signature.format == "ASiC-E CAdES"
+    assert set(signature.covers) == set(FILES)
+
+
+def test_an_archive_without_signature_has_no_indication(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("../acte.txt", b"x")
+    report = judge(out.getvalue(), tmp_path, WORLD.trust)
+    assert report.indication == ""
+    assert "signez chaque document" in report.reason
