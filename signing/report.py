@@ -1,7 +1,9 @@
 """A report on people's signatures, in the words of ETSI EN 319 102-1: "don't know" is an answer."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 
 PASSED, FAILED, INDETERMINATE = "TOTAL_PASSED", "TOTAL_FAILED", "INDETERMINATE"
 LABELS = {PASSED: "valide", FAILED: "non valide", INDETERMINATE: "indéterminée"}
@@ -15,6 +17,38 @@ MEANINGS = {
     "valide. La commission apprécie, ou demande une pièce complémentaire.",
 }
 _COVERAGES = {"whole": "document entier", "partial": "une partie du document", "unclear": "incertaine"}
+
+
+# The parts of a certificate's name, as asn1crypto writes them.
+_PARTS = {
+    "Common Name": "nom",
+    "Organization": "organisation",
+    "Organizational Unit": "service",
+    "Organization Identifier": "identifiant",
+    "Country": "pays",
+    "Locality": "ville",
+    "State/Province": "région",
+    "Serial Number": "numéro",
+    "Given Name": "prénom",
+    "Surname": "nom de famille",
+    "Email Address": "courriel",
+    "Title": "titre",
+}
+_PART = re.compile("(^|, )(" + "|".join(map(re.escape, _PARTS)) + "): ")
+
+
+def in_french(name: str) -> str:
+    """A certificate's name with the labels of its parts in French."""
+    return _PART.sub(lambda found: f"{found[1]}{_PARTS[found[2]]} : ", name)
+
+
+def _moment(text: str) -> str:
+    """« 26/11/2026 à 02:43:05 UTC »; what is no instant is left as it is: a signatory may have written it."""
+    try:
+        said = datetime.fromisoformat(text)
+        return f"{said.astimezone(UTC):%d/%m/%Y à %H:%M:%S} UTC" if said.tzinfo else text
+    except (ValueError, OverflowError):
+        return text
 
 
 @dataclass(frozen=True)
@@ -55,13 +89,16 @@ class SignatureReport:
             ("Verdict", verdict),
             ("Raison", self.reason),
             ("Pour la commission", self.meaning),
-            ("Signataire", self.signer),
-            ("Autorité", self.issuer),
+            ("Signataire", in_french(self.signer)),
+            ("Autorité", in_french(self.issuer)),
             ("Certificat", self.certificate),
             ("Numéro de série", self.serial),
             ("Format", " ".join(filter(None, (self.format, self.level)))),
-            ("Date annoncée par le signataire", self.signing_time),
-            ("Existence prouvée", f"{self.existence} ({self.existence_by})" if self.existence else ""),
+            ("Date annoncée par le signataire", _moment(self.signing_time)),
+            (
+                "Existence prouvée",
+                f"{_moment(self.existence)} ({self.existence_by})" if self.existence else "",
+            ),
             ("Étendue", _COVERAGES[self.coverage] if self.coverage else ""),
             ("Porte sur", ", ".join(self.covers)),
             ("Révocation", self.revocation),

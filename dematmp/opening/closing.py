@@ -19,6 +19,7 @@ from dematmp.opening import scanning
 from dematmp.opening.errors import DecisionRefused
 from dematmp.opening.minutes import sealed_pdf
 from dematmp.opening.models import FILE_DECISIONS, MinutesSignature, Observation, OpenedFile, OpeningSession
+from dematmp.opening.signatures import plain, without_evidence
 from signing.validation import validate_isolated
 
 SIGNED_PDF_BYTES = 20 * 1024 * 1024
@@ -123,7 +124,7 @@ def annex(session: OpeningSession, *, by: User, now: datetime) -> dict[str, obje
                 "name": file.name,
                 "verdict": file.verdict,
                 "detail": file.verdict_detail,
-                "signature": file.signature,
+                "signature": without_evidence(file.signature),
                 "at": utc_text(file.scanned_at) if file.scanned_at else None,
             }
             for file in OpenedFile.objects.filter(
@@ -238,7 +239,7 @@ def _report(session: OpeningSession, pdf: bytes, *, now: datetime) -> dict[str, 
         path.write_bytes(pdf)
         trust = [Path(each) for each in settings.SIGNATURE_TRUST]
         report = validate_isolated(path, at=now, trust=trust).as_dict()
-    said: dict[str, object] = json.loads(json.dumps(report).replace("\\u0000", "\\ufffd"))
+    said = plain(report)
     signatures = said.get("signatures")
     # The platform's own seal is the first one; the member's comes after.
     if not isinstance(signatures, list) or len(signatures) < 2:

@@ -12,6 +12,7 @@ from dematmp.audit.documents import render
 from dematmp.audit.sealing import seal
 from dematmp.audit.services import append, utc_text
 from dematmp.opening.models import OpenedEnvelope, OpeningSession
+from dematmp.opening.signatures import without_evidence
 from signing.ceremony import fingerprint
 
 
@@ -94,7 +95,7 @@ def _envelope(row: OpenedEnvelope) -> dict[str, object]:
                 "size": file.size,
                 "sha256": file.sha256,
                 "scan": {"verdict": file.verdict, "detail": file.verdict_detail},
-                "signature": file.signature,
+                "signature": without_evidence(file.signature),
                 "served": file.is_served,
             }
             for file in row.files.order_by("index")

@@ -5,10 +5,7 @@ minutes and is served to nobody until it is scanned. A verdict is that of a day:
 signatures, what was opened lately is scanned again, and each change is journalled.
 """
 
-import json
-import tempfile
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
@@ -17,8 +14,8 @@ from django.db.models import QuerySet
 from dematmp.audit.services import append
 from dematmp.consultations.models import SERVED
 from dematmp.mails.services import store as store_mail
+from dematmp.opening import signatures
 from dematmp.opening.models import OpenedFile
-from signing.validation import FILE_LIMIT, unreadable, validate_isolated
 from storage.antivirus import State, Verdict, scan
 from storage.errors import ObjectMissing, ScanFailed
 from storage.stores import object_store
@@ -62,8 +59,8 @@ def settle(file: OpenedFile, verdict: Verdict, *, now: datetime) -> None:
     session = file.opened.session
     before, after = file.verdict, str(verdict.state)
     signature = file.signature
-    if after in SERVED and signature is None and file.name.lower().endswith(".pdf"):
-        signature = signature_report(file)
+    if after in SERVED and signature is None:
+        signature = signatures.report(file, signatures.kind(file))
     with transaction.atomic():
         changed = OpenedFile.objects.filter(pk=file.pk, verdict=before).update(
             verdict=after,
@@ -108,21 +105,3 @@ def _tell_holders(file: OpenedFile, verdict: Verdict, *, now: datetime) -> None:
             "prévenez votre service informatique.",
             now=now,
         )
-
-
-def signature_report(file: OpenedFile) -> dict[str, object]:
-    """The report on a PDF's signatures at the deposit's time, made in a bounded subprocess."""
-    if file.size > FILE_LIMIT:
-        return unreadable("Fichier trop volumineux pour être analysé.").as_dict()
-    bid = file.opened.envelope.attempt.bid
-    at: datetime = bid.token_at or bid.received_at
-    with tempfile.TemporaryDirectory(prefix="dematmp-signature-") as folder:
-        path = Path(folder) / "document.pdf"
-        with path.open("wb") as out:
-            for block in object_store().open(file.key):
-                out.write(block)
-        trust = [Path(each) for each in settings.SIGNATURE_TRUST]
-        report = validate_isolated(path, at=at, trust=trust).as_dict()
-    # PostgreSQL's JSON has no U+0000, which a hostile certificate may bear.
-    said = json.loads(json.dumps(report).replace("\\u0000", "\\ufffd"))
-    return dict(said)

@@ -18,12 +18,13 @@ from django.utils import timezone
 from dematmp.audit.keys import unwrap
 from dematmp.audit.services import append
 from dematmp.bids.models import Envelope, SealedObject
+from dematmp.opening import signatures
 from dematmp.opening.decisions import end_phase
 from dematmp.opening.errors import OpeningError, ShareRefused
 from dematmp.opening.minutes import issue_pdf, write_minutes
 from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
 from dematmp.opening.rehearsals import conclude
-from dematmp.opening.scanning import detail, signature_report
+from dematmp.opening.scanning import detail
 from dematmp.opening.services import list_envelopes
 from signing import errors as signing_errors
 from signing.ceremony import parse_record
@@ -248,6 +249,7 @@ def _open_envelope(session: OpeningSession, row: OpenedEnvelope, halves: Halves)
             )
             if file.done_at is None:
                 _open_file(session, row, file, ek, header, digest)
+        signatures.report_beside(row)
     except signing_errors.SigningError as refused:
         for name in _altered_in_store(row):
             raise OpeningError(f"Le stockage ne rend pas les octets reçus de l'objet {name}.") from refused
@@ -344,9 +346,11 @@ def _open_file(
     # The plaintext is stored but not served: `done_at` is set with its verdict, in one transaction with the
     # journal.
     signature = None
-    if verdict and verdict.state in (State.CLEAN, State.NOT_SCANNED) and file.name.lower().endswith(".pdf"):
+    if verdict and verdict.state in (State.CLEAN, State.NOT_SCANNED):
         file.size = tee.size
-        signature = signature_report(file)
+        found = signatures.kind(file)
+        # What may sign another file of the envelope waits until they are all there.
+        signature = None if signatures.stands_beside(found) else signatures.report(file, found)
     said = str(verdict.state) if verdict else "pending"
     now = timezone.now()
     with transaction.atomic():

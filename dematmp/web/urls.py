@@ -17,6 +17,7 @@ from dematmp.web import (
     committee_renewal,
     prefecture,
     public,
+    signatures,
 )
 
 
@@ -57,6 +58,7 @@ urlpatterns = [
     path("journal/", public.journal, name="journal"),
     path("journal/<path:path>", public.journal_file, name="journal-file"),
     path("tsa", public.timestamp, name="timestamp"),
+    path("verifier-une-signature/", signatures.check_signature, name="check-signature"),
     path("mon-espace/", account.space, name="space"),
     path("mon-espace/entreprise/", account.new_company, name="new-company"),
     path("mon-espace/jetons/", account.tokens, name="tokens"),
@@ -116,6 +118,7 @@ urlpatterns = [
     path(f"{_COMMITTEE}repartition/", committee_renewal.renewal, name="renewal"),
     path(f"{_COMMITTEE}proces-verbal.<minutes:form>", committee.minutes, name="minutes"),
     path(f"{_COMMITTEE}fichiers/<uuid:file>/", committee.opened_file, name="opened-file"),
+    path(f"{_COMMITTEE}fichiers/<uuid:file>/signatures/", signatures.file_signatures, name="file-signatures"),
     path(f"{_COMMITTEE}fichiers/<uuid:file>/decision/", committee_minutes.decide_file, name="decide-file"),
     path(f"{_COMMITTEE}lots/<str:lot>/laisser-scelle/", committee_minutes.leave_sealed, name="leave-sealed"),
     path(f"{_COMMITTEE}lots/<str:lot>/ouvrir/", committee_minutes.take_back, name="take-back"),

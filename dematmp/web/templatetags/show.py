@@ -1,5 +1,6 @@
 """Filters of the pages: instants with seconds and zone, sizes, short digests."""
 
+import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -50,3 +51,10 @@ def cpv_label(code: str) -> str:
 
     found = Cpv.objects.filter(code=code).first()
     return found.label if found else ""
+
+
+@register.filter
+def common_name(name: str) -> str:
+    """The person or service that a certificate's name tells, else the whole name."""
+    found = re.search(r"Common Name: ([^,;]+)", name)
+    return found[1].strip() if found else name

@@ -1,0 +1,124 @@
+"""Signed files of a bid, in every form that companies use, judged at the deposit's time and shown."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+from pytest_django.fixtures import Settings
+
+from dematmp.opening.models import OpenedFile
+from signing import pki
+from tests.conftest import ROOT
+from tests.opening.test_opening import opened
+from tests.world import World, pdf
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A signed PDF, and a plan with its detached signature, by the command line that companies have."""
+    folder = tmp_path_factory.mktemp("signé")
+    authority = pki.new_authority("Autorité d'essai", "Essai", now=NOW - timedelta(days=10))
+    signer = pki.issue(authority, "Julie Moreau", "Les Bâtisseurs", now=NOW - timedelta(days=10), days=3650)
+    (folder / "key.pem").write_bytes(signer.key)
+    (folder / "cert.pem").write_bytes(signer.certificate)
+    (folder / "ca.pem").write_bytes(authority.certificate)
+    making = ["-inkey", "key.pem", "-in", "cert.pem", "-certfile", "ca.pem"]
+    making += ["-out", "id.p12", "-passout", "pass:x"]
+    subprocess.run(["openssl", "pkcs12", "-export", *making], cwd=folder, check=True, capture_output=True)
+    (folder / "code").write_text("x")
+    (folder / "acte.pdf").write_bytes(pdf())
+    (folder / "plan.dwg").write_bytes(b"AC1032 plan")
+    (folder / "autre.txt").write_bytes(b"autre")
+    for source, out in (("acte.pdf", "acte-signé.pdf"), ("plan.dwg", "plan.dwg.p7s")):
+        command = [sys.executable, "-m", "signing", "sign", source, "--out", out, "--p12", "id.p12"]
+        done = subprocess.run(
+            [*command, "--secret-file", "code"],
+            cwd=folder,
+            env={"PATH": "/usr/bin", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def trusted(signed: dict[str, bytes], settings: Settings, tmp_path: Path) -> dict[str, bytes]:
+    (tmp_path / "ca.pem").write_bytes(signed["ca.pem"])
+    settings.SIGNATURE_TRUST = [str(tmp_path / "ca.pem")]
+    return signed
+
+
+def test_signatures_inside_and_beside_files_are_judged_at_the_opening(
+    world: World, trusted: dict[str, bytes], tmp_path: Path
+) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    names = ("acte-signé.pdf", "plan.dwg.p7s", "plan.dwg", "autre.txt")
+    world.deposit(consultation, tmp_path, files={name: trusted[name] for name in names})
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
+        opened(world, consultation)
+        found = {row.name: row.signature for row in OpenedFile.objects.filter(opened__envelope__kind="offre")}
+        said = {name: (each or {}).get("indication") for name, each in found.items()}
+        assert said == {
+            "acte-signé.pdf": "TOTAL_PASSED",
+            "plan.dwg.p7s": "TOTAL_PASSED",
+            "plan.dwg": None,
+            "autre.txt": None,
+        }
+        beside = found["plan.dwg.p7s"]
+        assert beside is not None
+        assert beside["signatures"][0]["covers"] == ["plan.dwg"]
+        browser, stranger = Client(), Client()
+        browser.force_login(world.members[0])
+        stranger.force_login(world.bidder)
+        row = OpenedFile.objects.get(name="plan.dwg.p7s", opened__envelope__kind="offre")
+        url = reverse("file-signatures", args=[consultation.uuid, row.uuid])
+        page = browser.get(url).content.decode()
+        assert "Julie Moreau" in page
+        assert "CAdES" in page
+        assert url in browser.get(reverse("session", args=[consultation.uuid])).content.decode()
+        assert stranger.get(url).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "beside", "said"),
+    [
+        ("acte-signé.pdf", [], "verdict « valide »"),
+        ("plan.dwg.p7s", ["plan.dwg"], "verdict « valide »"),
+        ("plan.dwg.p7s", [], "verdict « indéterminée »"),
+        ("plan.dwg.p7s", ["autre.txt"], "verdict « non valide »"),
+        ("autre.txt", [], "aucune signature"),
+    ],
+)
+@pytest.mark.django_db
+def test_anybody_checks_a_signed_file_before_depositing(
+    trusted: dict[str, bytes], name: str, beside: list[str], said: str
+) -> None:
+    def file(name: str) -> SimpleUploadedFile:
+        return SimpleUploadedFile(name, trusted[name])
+
+    answer = Client().post(
+        reverse("check-signature"), {"file": file(name), "beside": [file(each) for each in beside]}
+    )
+    assert answer.status_code == 200
+    assert said in answer.content.decode()
+
+
+@pytest.mark.django_db
+def test_too_much_is_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dematmp.web.signatures._BYTES", 10)
+    answer = Client().post(
+        reverse("check-signature"), {"file": SimpleUploadedFile("a.pdf", b"%PDF-1.7 aaaa")}
+    )
+    assert "50 Mo et 20 fichiers" in answer.content.decode()
+    assert "obligatoire" in Client().post(reverse("check-signature"), {}).content.decode()
