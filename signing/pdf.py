@@ -24,7 +24,7 @@ from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.sign import PdfSignatureMetadata, PdfSigner
 from pyhanko.sign.fields import SigFieldSpec, SigSeedSubFilter
 from pyhanko.sign.general import SigningError as PyhankoSigningError
-from pyhanko.sign.signers import SimpleSigner
+from pyhanko.sign.signers import Signer, SimpleSigner
 from pyhanko.sign.timestamps import TimeStamper
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
@@ -73,7 +73,7 @@ class _Stamper(TimeStamper):
 
 def sign_pdf(
     pdf: bytes,
-    credential: Credential,
+    credential: Credential | Signer,
     *,
     reason: str,
     field: str = "Signature1",
@@ -99,7 +99,7 @@ def sign_pdf(
                 reason=reason,
                 name=name or None,
             ),
-            signer=_signer(credential),
+            signer=_signer(credential) if isinstance(credential, Credential) else credential,
             timestamper=_Stamper(ask) if ask else None,
             new_field_spec=SigFieldSpec(field),
         )
@@ -125,20 +125,18 @@ def _embed(writer: IncrementalPdfFileWriter, attachment: Attachment) -> None:
 
 def seal_pdf(
     pdf: bytes,
+    credential: Credential | Signer,
     *,
-    certificate_pem: bytes,
-    key_pem: bytes,
-    ca_pem: bytes,
     reason: str,
     now: datetime,
     attachments: Sequence[Attachment] = (),
     ask: Callable[[bytes], bytes] | None = None,
 ) -> bytes:
-    """The PDF sealed by the platform's key, with a token if an authority of time answers `ask`.
+    """The PDF sealed by the platform's key or its HSM, with a token if an authority of time answers `ask`.
 
     `now` only dates the field's name, so that two seals never clash.
     """
-    credential, field = Credential(certificate_pem, key_pem, ca_pem), f"Cachet{now:%Y%m%d%H%M%S}"
+    field = f"Cachet{now:%Y%m%d%H%M%S}"
     if ask is not None:
         try:
             return sign_pdf(pdf, credential, reason=reason, field=field, attachments=attachments, ask=ask)

@@ -171,6 +171,11 @@ TSA_URLS = env.list("DEMATMP_TSA_URLS", default=["embedded"])
 TSA_TRUST = env.list("DEMATMP_TSA_TRUST", default=[])
 # The platform's own keys: journal, timestamp authority, seal, key-encryption key. Mode 0700.
 SECRETS_DIR = Path(env.str("DEMATMP_SECRETS_DIR", default=str(STATE_DIR / "secrets")))
+# What seals receipts and minutes: the platform's own key unless said, pkcs12:///path or pkcs11:///module?label=…
+SEAL = {
+    "url": env.str("DEMATMP_SEAL", default=""),
+    "secret_file": env.str("DEMATMP_SEAL_SECRET_FILE", default=""),
+}
 # « https://temoin.ville.example KEY »: who cosigns the journal's checkpoints (python -m signing.witness).
 WITNESSES = env.list("DEMATMP_WITNESSES", default=[])
 JOURNAL_ORIGIN = env.str("DEMATMP_JOURNAL_ORIGIN", default="dematmp.example/journal")
