@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-from asn1crypto import cms, x509
+from asn1crypto import cms, crl, ocsp, x509
 from cryptography import x509 as pyca
 from lxml import etree
 from signxml.algorithms import DigestAlgorithm, SignatureMethod
@@ -34,6 +34,7 @@ from signing.xml import ASIC, DS, XADES, XADES_141, XmlRefused, parse, text_of
 from signing.xmldsig import MAX_REFERENCES, alone, transforms_of, verify
 
 MAX_SIGNATURES = 50
+_MAX_VALUES = 200  # lists and responses carried along
 _CONTENT_LIMIT = 128 * 1024**2  # bytes of a detached content
 _NAMESPACE = DS[1:-1]
 _PROPERTIES_TYPE = "http://uri.etsi.org/01903#SignedProperties"
@@ -333,6 +334,10 @@ def _read_unsigned(found: Found, signature: etree._Element) -> None:
         for token in stamp.iterfind(f"{XADES}EncapsulatedTimeStamp"):
             der = base64.b64decode(text_of(token))
             found.stamps.append(Stamped(cms.ContentInfo.load(der, strict=True), data))
+    for row in list(unsigned.iter(f"{XADES}EncapsulatedCRLValue"))[:_MAX_VALUES]:
+        found.crls.append(crl.CertificateList.load(base64.b64decode(text_of(row)), strict=True))
+    for row in list(unsigned.iter(f"{XADES}EncapsulatedOCSPValue"))[:_MAX_VALUES]:
+        found.ocsps.append(ocsp.OCSPResponse.load(base64.b64decode(text_of(row)), strict=True))
     if any(each.tag in (f"{XADES}ArchiveTimeStamp", f"{XADES_141}ArchiveTimeStamp") for each in unsigned):
         found.archived = ARCHIVED
 

@@ -1,5 +1,6 @@
 """XAdES of companies; only what a reference designates is signed, and nothing is fetched."""
 
+import base64
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -194,6 +195,22 @@ def test_a_timestamp_proves_that_the_signature_was_there_before_the_end(tmp_path
     report = judge(signed, tmp_path, WORLD.trust)
     assert verdict(report) == (PASSED, "")
     assert (report.signatures[0].format, report.signatures[0].level) == ("XAdES", "B-T")
+
+
+@pytest.mark.parametrize(("carried", "expected"), [(True, (PASSED, "")), (False, (UNSURE, "TRY_LATER"))])
+def test_the_revocation_data_that_it_carries_counts(
+    carried: bool, expected: tuple[str, str], tmp_path: Path
+) -> None:
+    root = etree.fromstring(xades(WORLD.issuer.issue(declares=True)))
+    properties = root.find(f".//{XADES}QualifyingProperties")
+    rows = etree.SubElement(
+        etree.SubElement(properties, f"{XADES}UnsignedProperties"), f"{XADES}UnsignedSignatureProperties"
+    )
+    values = etree.SubElement(etree.SubElement(rows, f"{XADES}RevocationValues"), f"{XADES}CRLValues")
+    for issuer in (WORLD.issuer, WORLD.root) if carried else ():
+        row = etree.SubElement(values, f"{XADES}EncapsulatedCRLValue")
+        row.text = base64.b64encode(issuer.crl()).decode()
+    assert verdict(judge(etree.tostring(root), tmp_path, WORLD.trust)) == expected
 
 
 def test_a_timestamp_copied_from_elsewhere_is_refused(tmp_path: Path) -> None:
