@@ -1,15 +1,17 @@
 """Objects in a folder: the embedded default. What appears under a key is whole and on disk."""
 
+import contextlib
 import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated, StoreUnavailable
-from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, check_key, verified
+from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, Upload, check_key, verified
 
 
 def _sync_directory(path: Path) -> None:
@@ -170,3 +172,12 @@ class FolderStore:
 
     def abort(self, key: str, upload_id: str) -> None:
         shutil.rmtree(self._uploads / check_key(upload_id), ignore_errors=True)
+
+    def uploads(self) -> Iterator[Upload]:
+        """Begun uploads, whose keys a folder does not know, and the drafts that killed writers left."""
+        begun = sorted(self._uploads.iterdir()) if self._uploads.is_dir() else []
+        for path in [*begun, *sorted(self._objects.rglob(".*"))]:
+            with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+                since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                name = path.name if path.parent == self._uploads else ""
+                yield Upload(path.relative_to(self._objects.parent).as_posix(), name, since)

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from storage.breaker import Breaker
 from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated, StoreUnavailable
-from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, check_key, verified
+from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, Upload, check_key, verified
 
 _STREAM_PART_BYTES = 8 * 1024**2
 _MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchUpload"}
@@ -251,10 +251,17 @@ class S3Store:
         try:
             self._complete(key, upload_id, parts)
         except (ObjectMissing, StoreUnavailable):
-            if not (self.exists(key) and self.size(key) == total):
+            if not self._holds(key, total):
                 raise
-        if not self.exists(key) or self.size(key) != total:
-            raise PartTruncated("Le stockage dit avoir gardé un objet qu'il n'a pas.")
+        else:
+            if not self._holds(key, total):
+                raise PartTruncated("Le stockage dit avoir gardé un objet qu'il n'a pas.")
+
+    def _holds(self, key: str, total: int) -> bool:
+        try:
+            return self.size(key) == total
+        except ObjectMissing:
+            return False
 
     def locked_until(self, key: str) -> datetime | None:
         """Until when nobody can delete this object, as its own head says; None when anybody can."""
@@ -286,3 +293,17 @@ class S3Store:
             self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
         except ObjectMissing:
             return
+
+    def uploads(self) -> Iterator[Upload]:
+        """Of both buckets: a writer that was killed leaves its own, until the store's lifecycle aborts it."""
+        for bucket in dict.fromkeys([self.bucket, self.deposits]):
+            marker: dict[str, object] = {}
+            while True:
+                answer = self.call("list_multipart_uploads", bucket=bucket, **marker)
+                rows = answer.get("Uploads", [])
+                for row in rows if isinstance(rows, list) else []:
+                    yield Upload(row["Key"], row["UploadId"], row["Initiated"])
+                if not answer.get("IsTruncated"):
+                    break
+                names = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+                marker = {name: answer[after] for name, after in names.items()}
