@@ -1,6 +1,7 @@
 """Objects in a folder: the embedded default. What appears under a key is whole and on disk."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -22,6 +23,20 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+@contextlib.contextmanager
+def _disk() -> Iterator[None]:
+    """A disk that is full or fails is a store that does not answer; what a sender breaks off is not."""
+    try:
+        yield
+    except OSError as failed:
+        if failed.errno in _DISK:
+            raise StoreUnavailable("Le disque du stockage est plein ou ne répond plus.") from failed
+        raise
+
+
 class FolderStore:
     """Objects under `root/objects`, parts under `root/uploads`; every write is temporary + fsync + rename."""
 
@@ -33,6 +48,7 @@ class FolderStore:
     def _path(self, key: str) -> Path:
         return self._objects / check_key(key)
 
+    @_disk()
     def _write(self, path: Path, chunks: Iterable[bytes]) -> StoredObject:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{uuid.uuid4().hex}")
@@ -101,6 +117,7 @@ class FolderStore:
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
 
+    @_disk()
     def begin(self, key: str) -> str:
         check_key(key)
         upload_id = uuid.uuid4().hex
