@@ -1,15 +1,18 @@
 """Objects in a folder: the embedded default. What appears under a key is whole and on disk."""
 
+import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated, StoreUnavailable
-from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, check_key, verified
+from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, Upload, check_key, verified
 
 
 def _sync_directory(path: Path) -> None:
@@ -18,6 +21,20 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+@contextlib.contextmanager
+def _disk() -> Iterator[None]:
+    """A disk that is full or fails is a store that does not answer; what a sender breaks off is not."""
+    try:
+        yield
+    except OSError as failed:
+        if failed.errno in _DISK:
+            raise StoreUnavailable("Le disque du stockage est plein ou ne répond plus.") from failed
+        raise
 
 
 class FolderStore:
@@ -31,6 +48,7 @@ class FolderStore:
     def _path(self, key: str) -> Path:
         return self._objects / check_key(key)
 
+    @_disk()
     def _write(self, path: Path, chunks: Iterable[bytes]) -> StoredObject:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{uuid.uuid4().hex}")
@@ -99,6 +117,7 @@ class FolderStore:
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
 
+    @_disk()
     def begin(self, key: str) -> str:
         check_key(key)
         upload_id = uuid.uuid4().hex
@@ -170,3 +189,12 @@ class FolderStore:
 
     def abort(self, key: str, upload_id: str) -> None:
         shutil.rmtree(self._uploads / check_key(upload_id), ignore_errors=True)
+
+    def uploads(self) -> Iterator[Upload]:
+        """Begun uploads, whose keys a folder does not know, and the drafts that killed writers left."""
+        begun = sorted(self._uploads.iterdir()) if self._uploads.is_dir() else []
+        for path in [*begun, *sorted(self._objects.rglob(".*"))]:
+            with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+                since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                name = path.name if path.parent == self._uploads else ""
+                yield Upload(path.relative_to(self._objects.parent).as_posix(), name, since)

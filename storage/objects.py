@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from storage.errors import KeyRefused, PartCorrupt, PartTruncated
@@ -35,6 +36,15 @@ class Target:
 
     url: str
     headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What was begun and neither completed nor given up: of which key, since when (UTC)."""
+
+    key: str
+    upload_id: str
+    begun: datetime
 
 
 class ObjectStore(Protocol):
@@ -81,6 +91,8 @@ class ObjectStore(Protocol):
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None: ...
 
     def abort(self, key: str, upload_id: str) -> None: ...
+
+    def uploads(self) -> Iterator[Upload]: ...
 
 
 def check_key(key: str) -> str:

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from storage.breaker import Breaker
 from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated, StoreUnavailable
-from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, check_key, verified
+from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, Upload, check_key, verified
 
 _STREAM_PART_BYTES = 8 * 1024**2
 _MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchUpload"}
@@ -253,12 +253,18 @@ class S3Store:
             if not self._is_made_of(key, parts):
                 raise
             return
-        if not self.exists(key) or self.size(key) != sum(part.size for part in parts):
+        if not self._holds(key, sum(part.size for part in parts)):
             raise PartTruncated("Le stockage dit avoir gardé un objet qu'il n'a pas.")
+
+    def _holds(self, key: str, total: int) -> bool:
+        try:
+            return self.size(key) == total
+        except ObjectMissing:
+            return False
 
     def _is_made_of(self, key: str, parts: Sequence[Part]) -> bool:
         """Whether this object is these parts, by their digests."""
-        if not self.exists(key) or self.size(key) != sum(part.size for part in parts):
+        if not self._holds(key, sum(part.size for part in parts)):
             return False
         start = 0
         for part in parts:
@@ -300,3 +306,17 @@ class S3Store:
             self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
         except ObjectMissing:
             return
+
+    def uploads(self) -> Iterator[Upload]:
+        """Of both buckets: a writer that was killed leaves its own, until the store's lifecycle aborts it."""
+        for bucket in dict.fromkeys([self.bucket, self.deposits]):
+            marker: dict[str, object] = {}
+            while True:
+                answer = self.call("list_multipart_uploads", bucket=bucket, **marker)
+                rows = answer.get("Uploads", [])
+                for row in rows if isinstance(rows, list) else []:
+                    yield Upload(row["Key"], row["UploadId"], row["Initiated"])
+                if not answer.get("IsTruncated"):
+                    break
+                names = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+                marker = {name: answer[after] for name, after in names.items()}

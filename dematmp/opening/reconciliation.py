@@ -6,6 +6,7 @@ Nothing is repaired: whoever operates the platform decides, with the journal in 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from django.db.models import Q
 from django.utils import timezone
@@ -19,20 +20,24 @@ from storage.s3 import LOCKED, S3Store
 from storage.stores import object_store
 
 PREFIXES = ("sealed", "trial", "opened", "documents")
+IDLE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`missing`: a row without its object; `different`: not its bytes; `orphan`: an object without a row;
-    `unlocked`: a sealed object that could be deleted."""
+    """`missing`: a row without its object; `different`: not its bytes; `orphan`: an object without a row, or
+    an upload that nobody will finish; `unlocked`: a sealed object that could be deleted."""
 
     kind: str
     key: str
     detail: str = ""
 
 
-def reconcile(*, digests: bool = False) -> Iterator[Difference]:
-    """Compare sizes; with `digests`, every byte of sealed objects and documents. Raises StoreUnavailable."""
+def reconcile(*, digests: bool = False, idle: timedelta = IDLE) -> Iterator[Difference]:
+    """Compare sizes; with `digests`, every byte of sealed objects and documents. Raises StoreUnavailable.
+
+    An upload that no row knows is being written, unless it was begun `idle` ago.
+    """
     known: set[str] = set()
     yield from _sealed(known, digests=digests)
     yield from _documents(known, digests=digests)
@@ -41,6 +46,7 @@ def reconcile(*, digests: bool = False) -> Iterator[Difference]:
         if file.done_at is not None:
             yield from _size(file.key, file.size)
     yield from _orphans(known)
+    yield from _uploads(before=timezone.now() - idle)
 
 
 def _size(key: str, expected: int) -> Iterator[Difference]:
@@ -109,3 +115,18 @@ def _orphans(known: set[str]) -> Iterator[Difference]:
             folder = key.rpartition("/")[0]
             if key not in known and folder not in being and not key.startswith("sealed/probe/"):
                 yield Difference("orphan", key)
+
+
+def _uploads(*, before: datetime) -> Iterator[Difference]:
+    """Uploads of no row: a process was killed after it began one, and before it wrote so.
+
+    Those of attempts stay as long as their company may finish them, and are not orphans.
+    """
+    begun = SealedObject.objects.filter(completed_at=None, envelope__attempt__destroyed_at=None)
+    waited = set(begun.exclude(upload_id="").order_by("pk").values_list("upload_id", flat=True))
+    for upload in object_store().uploads():
+        if upload.upload_id not in waited and upload.begun <= before:
+            since = timezone.localtime(upload.begun)
+            yield Difference(
+                "orphan", upload.key, f"envoi commencé le {since:%d/%m/%Y à %H:%M}, jamais achevé"
+            )

@@ -233,7 +233,9 @@ elif CELERY_BROKER_URL.startswith("redis"):
         "unacked_restore_throttle": 1,
     }
 else:
-    CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
+    # "classic" on a lone node: a quorum queue of RabbitMQ 3.10 was seen unusable for ever after kill -9. What
+    # a queue loses the sweeps find again.
+    CELERY_TASK_DEFAULT_QUEUE_TYPE = env.str("DEMATMP_BROKER_QUEUES", default="quorum")
     CELERY_BROKER_NATIVE_DELAYED_DELIVERY_QUEUE_TYPE = "quorum"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -36,6 +37,33 @@ def listening(port: int) -> bool:
     return False
 
 
+def descendants(pid: int) -> Iterator[int]:
+    """Processes started by this one, and by those: some take a session of their own."""
+    with contextlib.suppress(OSError):
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, path.read_text().split()):
+                yield child
+                yield from descendants(child)
+
+
+def _lives(pid: int) -> bool:
+    """Whether it still runs: the threads of a killed process may outlive its leader for a moment."""
+    try:
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
+        return threads > 1 or ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class _Started:
+    """What it takes to start a process again."""
+
+    program: str
+    command: tuple[str, ...]
+    env: dict[str, str] | None
+
+
 class Service:
     """One service: a private folder, its processes, its address; a context manager."""
 
@@ -49,6 +77,8 @@ class Service:
         self.folder = Path()
         self.url = ""
         self._children: list[subprocess.Popen[bytes]] = []
+        self._started: list[_Started] = []  # beside each of them
+        self._answers: Callable[[], bool] = lambda: True
 
     @classmethod
     def find(cls, program: str) -> str | None:
@@ -82,7 +112,7 @@ class Service:
         try:
             self._start()
         except BaseException as failed:
-            log = self._log()
+            log = self.log()
             self.stop()
             if isinstance(failed, KeyboardInterrupt):
                 raise
@@ -129,24 +159,46 @@ class Service:
                 start_new_session=True,
             )
         self._children.append(child)
+        self._started.append(_Started(command[0], command, env))
         return child
 
     def wait(self, ready: Callable[[], bool], seconds: float = 60) -> None:
         """Until `ready`, while the children live. Raises ServiceFailed."""
-        until = time.monotonic() + seconds
+        until, self._answers = time.monotonic() + seconds, ready
         while not ready():
             dead = [child for child in self._children if child.poll() is not None]
             if dead or time.monotonic() > until:
                 raise ServiceFailed("arrêté aussitôt" if dead else f"muet après {seconds:.0f} s")
             time.sleep(0.02)
 
-    def kill(self) -> None:
-        """SIGKILL to every process of it, now: what a fault does."""
-        for child in self._children:
+    def kill(self, *programs: str) -> None:
+        """SIGKILL to every process of it, or of these programs, and to what they started: a fault."""
+        chosen = [
+            child
+            for child, started in zip(self._children, self._started, strict=True)
+            if not programs or started.program in programs
+        ]
+        doomed = [pid for child in chosen for pid in (child.pid, *descendants(child.pid))]
+        for pid in doomed:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)
-        for child in self._children:
+                os.kill(pid, signal.SIGKILL)
+        for child in chosen:
             child.wait()
+        until = time.monotonic() + 10  # seconds
+        while any(map(_lives, doomed)) and time.monotonic() < until:
+            time.sleep(0.005)  # until the kernel has closed their files and ports
+
+    def revive(self) -> None:
+        """Start again what is dead, at the same addresses; returns once it answers. Raises ServiceFailed."""
+        before = list(zip(self._children, self._started, strict=True))
+        self._children, self._started = [], []
+        for child, started in before:
+            if child.poll() is None:
+                self._children.append(child)
+                self._started.append(started)
+            else:
+                self.spawn(*started.command, env=started.env)
+        self.wait(self._answers)
 
     def stop(self) -> None:
         """End every child and remove the folder; stopping twice is harmless."""
@@ -161,11 +213,13 @@ class Service:
             if all(child.poll() is not None for child in self._children):
                 break
         self._children.clear()
+        self._started.clear()
         if self.folder != Path():
             shutil.rmtree(self.folder, ignore_errors=True)
         atexit.unregister(self.stop)
 
-    def _log(self) -> str:
+    def log(self) -> str:
+        """The end of what its processes said."""
         texts = []
         for path in sorted([*self.folder.glob("*.out"), *self.folder.glob("log/*")]):
             with contextlib.suppress(OSError):

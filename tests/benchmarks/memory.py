@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks import chromium
+from tests.benchmarks import chromium, deposit_memory
 from tests.benchmarks.figures import GB, Figure, workplace
 from tests.benchmarks.sealing import random_file, sealed
 
@@ -50,6 +50,7 @@ def figures() -> Iterator[Figure]:
             for name, peak in peaks.items():
                 yield Figure(f"memory.{name}.{label}", peak, "MiB", "same process, 16 MB", idle[name])
             _clear(folder)
+    yield from deposit_memory.figures()
     yield from chromium.memory_figures()
 
 

@@ -1,12 +1,16 @@
 """Between the client and S3, and between the platform and S3, a network that fails: nothing is lost."""
 
+import hashlib
 import io
 import os
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
+import time_machine
 from django.core.management import call_command
 from pytest_django.fixtures import Settings
 
@@ -171,3 +175,19 @@ def test_a_store_that_fails_again_and_again_is_left_alone_a_moment(
     with pytest.raises(StoreUnavailable, match="au repos"):
         store.call("head_bucket", bucket="x")
     assert object_store() is not store
+
+
+def test_an_address_that_expired_is_refused_and_another_one_is_given(ceph: Ceph) -> None:
+    store, data = s3_store(parse_object_store(ceph.url)), b"the announced bytes"
+    key, sha256 = f"sealed/{uuid.uuid4()}/0.cob", hashlib.sha256(data).hexdigest()
+    upload = store.begin(key)
+
+    def send() -> int:
+        target = store.target(key, upload, 1, size=len(data), sha256=sha256)
+        return httpx.put(target.url, content=data, headers=dict(target.headers)).status_code
+
+    with time_machine.travel(datetime.now(UTC) - timedelta(minutes=16)):
+        assert send() == 403
+    assert store.held(key, upload, 1) is None
+    assert send() == 200
+    assert store.held(key, upload, 1) == len(data)

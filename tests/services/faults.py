@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 _BLOCK = 65536
+_METHODS = (b"PUT ", b"POST ", b"GET ", b"HEAD ", b"DELETE ")
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closed with a reset, as when a cable is pulled
 
 
@@ -20,6 +21,7 @@ class Faults:
     latency: float = 0.0  # seconds before each block from the client
     reset_share: float = 0.0  # of the new connections (1: of all): reset after `reset_after` bytes
     reset_after: int = 0
+    cut_share: float = 0.0  # of the requests: reset somewhere in their bytes, or before their answer
     silent: bool = False  # takes everything, answers nothing
     lie: Callable[[bytes], bytes | None] | None = None  # first bytes of a request → an answer of its own
     seen: list[str] = field(default_factory=list)
@@ -65,6 +67,11 @@ class FaultProxy:
                     client.sendall(answer)  # which closes: the rest of this request goes nowhere
                     while client.recv(_BLOCK):
                         pass
+                    return
+                if block.startswith(_METHODS) and self._random.random() < faults.cut_share:
+                    faults.seen.append("cut")
+                    store.sendall(block[: self._random.randrange(len(block) + 1)])
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                     return
                 passed += len(block)
                 if (doomed or faults.reset_share >= 1) and passed > faults.reset_after:

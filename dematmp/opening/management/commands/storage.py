@@ -1,11 +1,12 @@
 """`manage.py storage setup | check | fsck`: the object store made, looked at, compared with the database."""
 
 from argparse import ArgumentParser
+from datetime import timedelta
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from dematmp.opening.reconciliation import reconcile
+from dematmp.opening.reconciliation import IDLE, reconcile
 from storage import buckets
 from storage.errors import StorageError
 from storage.s3 import S3Store
@@ -23,11 +24,14 @@ class Command(BaseCommand):
         verbs.add_parser("check", help="vérifie ce que le stockage fait vraiment")
         fsck = verbs.add_parser("fsck", help="compare la base et le stockage, dans les deux sens")
         fsck.add_argument("--digests", action="store_true", help="relit chaque octet des plis et des pièces")
+        fsck.add_argument("--recent", action="store_true", help="nomme aussi les envois de moins d'une heure")
 
-    def handle(self, *args: object, verb: str, digests: bool = False, **options: object) -> None:
+    def handle(
+        self, *args: object, verb: str, digests: bool = False, recent: bool = False, **options: object
+    ) -> None:
         try:
             if verb == "fsck":
-                self._fsck(digests=digests)
+                self._fsck(digests=digests, idle=timedelta() if recent else IDLE)
             else:
                 self._buckets(verb)
         except StorageError as failed:
@@ -51,9 +55,9 @@ class Command(BaseCommand):
         if bad:
             raise CommandError(f"{bad} point(s) à corriger.")
 
-    def _fsck(self, *, digests: bool) -> None:
+    def _fsck(self, *, digests: bool, idle: timedelta) -> None:
         count = 0
-        for found in reconcile(digests=digests):
+        for found in reconcile(digests=digests, idle=idle):
             count += 1
             self.stdout.write(f"{_WORDS[found.kind]} {found.key} {found.detail}".rstrip())
         if count:
