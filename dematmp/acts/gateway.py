@@ -27,9 +27,12 @@ from django.urls import path
 from filelock import FileLock
 from lxml import etree
 
-from dematmp.acts import messages, rules
+from dematmp.acts import messages, names, rules
 from dematmp.acts.errors import MessageRefused
 from dematmp.acts.package import unpack
+from dematmp.acts.reading import read, read_envelope
+from dematmp.acts.writing import write
+from dematmp.acts.xmlio import parse
 
 _ID = re.compile(r"[0-9]{1,12}")
 View = Callable[[HttpRequest], HttpResponse]
@@ -90,32 +93,43 @@ def _schema() -> etree.XMLSchema | None:
 
 def _validate(data: bytes) -> None:
     schema = _schema()
-    root = messages.parse(data)
+    root = parse(data)
     if schema is not None and not schema.validate(root):
         raise MessageRefused(f"Message non conforme au schéma : {schema.error_log}"[:300])
 
 
-def _check(files: dict[str, bytes]) -> tuple[messages.ActMessage, str]:
+def _check(files: dict[str, bytes]) -> tuple[messages.Act, str]:
     """The act that an archive carries and its identifier. Raises MessageRefused."""
-    names = list(files)
-    if len(names) < 3 or rules.ENVELOPE_NAME.fullmatch(names[0]) is None:
+    listed = list(files)
+    if len(listed) < 3 or names.ENVELOPE.fullmatch(listed[0]) is None:
         raise MessageRefused("L'archive doit porter l'enveloppe, le message et le document, dans cet ordre.")
-    siren, department, carried = messages.read_envelope(files[names[0]])
-    if carried != [names[1]]:
+    envelope = read_envelope(files[listed[0]])
+    if [each.name for each in envelope.messages] != [listed[1]]:
         raise MessageRefused("L'enveloppe n'annonce pas le message que porte l'archive.")
-    for name in names[:2]:
+    for name in listed[:2]:
         _validate(files[name])
-    act = messages.read_act(files[names[1]])
-    if act.document not in files or not files[act.document].startswith(b"%PDF-"):
+    act = _act(files[listed[1]])
+    if act.document.name not in files or not files[act.document.name].startswith(b"%PDF-"):
         raise MessageRefused("Le document de l'acte manque, ou n'est pas un PDF.")
     if act.decided > _today() or act.nature not in rules.NATURES:
         raise MessageRefused("La date de la décision est dans le futur, ou la nature est inconnue.")
     identifier = rules.act_identifier(
-        department=department, siren=siren, decided=act.decided, number=act.number, nature=act.nature
+        department=envelope.department,
+        siren=envelope.siren,
+        decided=act.decided,
+        number=act.number,
+        nature=act.nature,
     )
-    if names[1] != rules.message_name(identifier):
+    if listed[1] != names.message(identifier, "1-1"):
         raise MessageRefused("Le nom du message ne correspond pas à son contenu.")
     return act, identifier
+
+
+def _act(data: bytes) -> messages.Act:
+    act = read(data)
+    if not isinstance(act, messages.Act):
+        raise MessageRefused("Un message « Acte » est attendu.")
+    return act
 
 
 def env_serial(request: HttpRequest) -> HttpResponse:
@@ -181,8 +195,9 @@ def _acknowledgement(number: int, record: dict[str, str]) -> bytes:
     with FileLock(_state() / "lock"):
         if not path.exists():
             files = unpack((path.parent / "archive.tar.gz").read_bytes())
-            act = messages.read_act(files[list(files)[1]])
-            _write(path, messages.acknowledgement(act, identifier=record["identifier"], received=_today()))
+            act = _act(files[list(files)[1]])
+            receipt = messages.ActReceipt(record["identifier"], _today(), act, act.classification_date)
+            _write(path, write(receipt))
     return path.read_bytes()
 
 

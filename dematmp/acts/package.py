@@ -9,17 +9,13 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 
+from dematmp.acts import names
 from dematmp.acts.errors import ActRefused, MessageRefused
-from dematmp.acts.rules import ARCHIVE_BYTES, DOCUMENT_NAME, ENVELOPE_NAME, MESSAGE_NAME
+from dematmp.acts.rules import ARCHIVE_BYTES
 
 MEMBERS = 100
 UNPACKED_BYTES = 2 * ARCHIVE_BYTES
-_NAMES = (ENVELOPE_NAME, MESSAGE_NAME, DOCUMENT_NAME)
-
-
-def archive_name(envelope: str) -> str:
-    """`SLO-EACT--214502494--20170717-6.tar.gz`."""
-    return f"SLO-{envelope.removesuffix('.xml')}.tar.gz"
+_NAMES = (names.ENVELOPE, names.MESSAGE, names.DOCUMENT)
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:

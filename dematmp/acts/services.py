@@ -11,11 +11,13 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from dematmp.accounts.models import User
-from dematmp.acts import messages, rules
+from dematmp.acts import messages, names, rules
 from dematmp.acts.errors import ActRefused, GatewayRefused, MessageRefused
 from dematmp.acts.models import Act, Transmission, TransmissionStep
-from dematmp.acts.package import archive_name, pack
+from dematmp.acts.package import pack
+from dematmp.acts.reading import read_receipt
 from dematmp.acts.s2low import S2low
+from dematmp.acts.writing import write, write_envelope
 from dematmp.audit.services import append
 from dematmp.awards.models import Award
 from dematmp.awards.services import deliberation
@@ -81,34 +83,37 @@ def _package(transmission: Transmission, gateway: S2low, *, now: datetime) -> No
     """Build the archive once and keep it: what is posted again is posted byte for byte the same."""
     act = transmission.act
     buyer, author = act.buyer, act.created_by
-    sender = messages.Sender(
-        siren=buyer.siren,
-        department=buyer.department,
-        district=buyer.district,
-        nature=buyer.authority_nature,
-        name=str(author),
-        email=author.email,
-    )
-    document = rules.document_name(act.identifier, act.typology, 1)
-    message = messages.act(
-        messages.ActMessage(
+    document = names.document(act.identifier, "1-1", 1, typology=act.typology)
+    message = write(
+        messages.Act(
             number=act.number,
             nature=act.nature,
             decided=act.decided_on,
-            classification=act.classification,
-            classification_date=rules.CLASSIFICATION_DATE,
+            codes=tuple(int(code) for code in act.classification.split(".")),
             subject=act.subject,
-            document=document,
+            classification_date=rules.CLASSIFICATION_DATE,
+            document=messages.File(document),
         )
     )
     day = now.astimezone(ZoneInfo(settings.TIME_ZONE)).date()
-    name = rules.envelope_name(
+    carried = names.message(act.identifier, "1-1")
+    name = names.envelope(
         application=settings.S2LOW["application"], siren=buyer.siren, day=day, serial=gateway.next_serial()
     )
-    envelope = messages.envelope(sender, message=rules.message_name(act.identifier))
+    envelope = write_envelope(
+        messages.Envelope(
+            siren=buyer.siren,
+            department=buyer.department,
+            district=buyer.district,
+            nature=buyer.authority_nature,
+            referent=messages.Referent(name=str(author)[:60], email=author.email),
+            return_addresses=(author.email,),
+            messages=(messages.File(carried),),
+        )
+    )
     pdf = b"".join(object_store().open(act.document_key))
-    archive = pack({name: envelope, rules.message_name(act.identifier): message, document: pdf})
-    key = f"acts/{act.uuid}/{archive_name(name)}"
+    archive = pack({name: envelope, carried: message, document: pdf})
+    key = f"acts/{act.uuid}/{names.archive(name, trigram='SLO')}"
     object_store().put_stream(key, [archive])
     # The archive is stored: a crash from here leaves an orphan object, never a transmission without its
     # bytes.
@@ -143,7 +148,7 @@ def transmit(act_id: int, gateway: S2low, *, now: datetime) -> None:
     if remote is None:
         archive = b"".join(object_store().open(transmission.archive_key))
         try:
-            remote = gateway.submit(archive_name(transmission.envelope_name), archive)
+            remote = gateway.submit(names.archive(transmission.envelope_name, trigram="SLO"), archive)
         except GatewayRefused as refused:
             _reach(transmission, rules.ERROR, detail=str(refused), now=now)
             return
@@ -202,7 +207,7 @@ def poll(act_id: int, gateway: S2low, *, now: datetime) -> None:
 
 def _acknowledge(transmission: Transmission, data: bytes, *, now: datetime) -> None:
     try:
-        received = messages.read_acknowledgement(data, identifier=transmission.act.identifier)
+        received = read_receipt(data, identifier=transmission.act.identifier).received
     except MessageRefused as refused:
         Transmission.objects.filter(pk=transmission.pk).update(problem=str(refused)[:300])
         raise

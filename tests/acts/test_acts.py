@@ -13,7 +13,7 @@ import time_machine
 from django.utils import timezone
 from lxml import etree
 
-from dematmp.acts import gateway, messages, rules
+from dematmp.acts import gateway, rules
 from dematmp.acts.errors import ActRefused, GatewayUnavailable, MessageRefused
 from dematmp.acts.models import Act, Transmission
 from dematmp.acts.package import pack, unpack
@@ -228,50 +228,7 @@ def test_long_references_give_short_and_distinct_numbers() -> None:
     assert all(len(number) <= 15 for number in numbers)
 
 
-SAMPLE = messages.ActMessage(
-    number="A1",
-    nature="1",
-    decided=date(2026, 1, 10),
-    classification="1.1.1",
-    classification_date=date(2019, 3, 1),
-    subject="Réfection – cœur de ville",
-    document="99_DE-x_1.pdf",
-)
 IDENTIFIER = "034-123456789-20260110-A1-DE"
-
-
-def test_a_message_reads_back_as_written() -> None:
-    assert messages.read_act(messages.act(SAMPLE)) == SAMPLE
-
-
-def test_the_acknowledgement_of_another_act_is_refused() -> None:
-    data = messages.acknowledgement(SAMPLE, identifier=IDENTIFIER, received=date(2026, 1, 11))
-    assert messages.read_acknowledgement(data, identifier=IDENTIFIER) == date(2026, 1, 11)
-    with pytest.raises(MessageRefused):
-        messages.read_acknowledgement(data, identifier="034-123456789-20260110-A2-DE")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"<ARActe/>",
-        b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
-        b'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><a>&b;</a>',
-        b"<a>" + b"x" * (2 * 1024 * 1024) + b"</a>",
-        b"\xff\xfe\x00",
-    ],
-)
-def test_a_hostile_acknowledgement_is_refused(data: bytes) -> None:
-    with pytest.raises(MessageRefused):
-        messages.read_acknowledgement(data, identifier=IDENTIFIER)
-
-
-def test_real_acknowledgements_are_read(shared: Path) -> None:
-    data = (shared / "actes" / "006-210600235-20180522-684-AI-1-2_5279.xml").read_bytes()
-    assert messages.read_acknowledgement(data, identifier="006-210600235-20180522-684-AI") == date(
-        2018, 5, 28
-    )
 
 
 def _tar(name: str, *, kind: bytes | None = None) -> bytes:
@@ -321,19 +278,3 @@ def test_the_same_files_give_the_same_archive() -> None:
     files = {"EACT--123456789--20260110-1.xml": b"a"}
     assert pack(files) == pack(files)
     assert unpack(pack(files)) == files
-
-
-def test_the_gateway_refuses_an_archive_about_something_else(beside: Beside) -> None:
-    from dematmp.acts.errors import GatewayRefused
-
-    name = rules.message_name(IDENTIFIER)
-    sender = messages.Sender("123456789", "034", "1", "31", "Agent", "a@ville.example.fr")
-    archive = pack(
-        {
-            "TACT--123456789--20260110-1.xml": messages.envelope(sender, message=name),
-            rules.message_name("034-123456789-20260110-A2-DE"): messages.act(SAMPLE),
-            "99_DE-034-123456789-20260110-A1-DE-1-1_1.pdf": b"%PDF-1.7",
-        }
-    )
-    with pytest.raises(GatewayRefused, match="n'annonce pas"):
-        beside.client().submit("x.tar.gz", archive)
