@@ -14,6 +14,7 @@ handler500 = "dematmp.web.errors.server_error"
 admin.site.site_header = admin.site.site_title = f"{settings.SITE_NAME}, administration"
 
 urlpatterns = [
+    path("", include("dematmp.api.s2low.urls")),  # before « api/ » and « admin/ », whose prefixes it shares
     path("api/", api.urls),
     path("admin/", admin.site.urls),
     path("compte/", include("allauth.urls")),

@@ -7,7 +7,36 @@ from django.db import models
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.acts.rules import ACKNOWLEDGED, ERROR, NATURES, STATUSES, act_identifier
+from dematmp.acts.subscribers import Agent, Authority, AuthorityGroup, Nounce
+from dematmp.acts.transactions import (
+    ClassificationVersion,
+    EnvelopeSerial,
+    IncludedFile,
+    ReturnedMessage,
+    ReturnMail,
+    Step,
+    Transaction,
+    Window,
+)
 from dematmp.awards.models import Award
+
+__all__ = [
+    "Act",
+    "Agent",
+    "Authority",
+    "AuthorityGroup",
+    "ClassificationVersion",
+    "EnvelopeSerial",
+    "IncludedFile",
+    "Nounce",
+    "ReturnMail",
+    "ReturnedMessage",
+    "Step",
+    "Transaction",
+    "Transmission",
+    "TransmissionStep",
+    "Window",
+]
 
 
 class ActQuerySet(models.QuerySet["Act"]):

@@ -4,11 +4,14 @@ import logging
 from collections.abc import Callable
 
 from celery import shared_task
+from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 
-from dematmp.acts import services
+from dematmp.acts import checking, ministry, returns, sending, services, statuses
 from dematmp.acts.errors import ActError
-from dematmp.acts.models import Transmission
+from dematmp.acts.mailbox import box
+from dematmp.acts.models import Transaction, Transmission
 from dematmp.acts.rules import ERROR
 from dematmp.acts.s2low import configured
 from dematmp.audit.rows import each_row
@@ -41,3 +44,43 @@ def sweep() -> None:
 
 def _continue(transmission: Transmission) -> None:
     _try(services.poll if transmission.remote_id else services.transmit, transmission.act_id)
+
+
+@shared_task
+def check_transaction(transaction_id: int) -> None:
+    """Check what was posted, then send it."""
+    checking.check(transaction_id, now=timezone.now())
+    send_transaction(transaction_id)
+
+
+@shared_task
+def send_transaction(transaction_id: int) -> None:
+    """Send one archive to the ministry, when there is one."""
+    known = ministry.configured()
+    if known is not None:
+        sending.send(transaction_id, known, now=timezone.now())
+
+
+@shared_task
+def sweep_service() -> None:
+    """What a lost task, a killed worker or an absent ministry left undone; then the ministry's mails."""
+    now = timezone.now()
+    posted = Transaction.objects.filter(status=statuses.POSTED).order_by("pk")
+    each_row(posted[:500], lambda row: checking.check(row.pk, now=timezone.now()))
+    due = Q(due_at=None) | Q(due_at__lte=now)
+    ready = Transaction.objects.filter(due, status__in=[statuses.WAITING, statuses.RECEIVED])
+    each_row(ready.order_by("due_at", "pk")[:500], lambda row: send_transaction(row.pk))
+    collect_returns()
+    sending.alert(now=timezone.now())
+
+
+@shared_task
+def collect_returns() -> None:
+    """Read the mails of the ministry."""
+    url = settings.ACTES["return_box"]
+    if not url:
+        return
+    try:
+        returns.collect(box(url), now=timezone.now())
+    except ActError as failed:
+        log.warning("boîte de retour : %s", failed)
