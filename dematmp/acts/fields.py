@@ -59,7 +59,7 @@ class Posting:
 
 
 def check_sizes(total: int, files: int, *, empty: bool) -> None:
-    """Bytes of all the files of a form, their number, whether nothing at all was posted. Raises ActRefused."""
+    """Bytes of all the files of a form, their number, whether nothing was posted. Raises ActRefused."""
     if empty:
         raise ActRefused(f"Rien n'a été reçu : la taille totale est trop importante (max : {ARCHIVE_BYTES}).")
     if total > ARCHIVE_BYTES:

@@ -103,3 +103,170 @@ def test_a_wrong_field_is_answered_ko_with_http_200(
     first, reason = answer.content.decode("latin-1").split("\n", 1)
     assert (first, said in reason) == ("KO", True), reason
     assert not Transaction.objects.exists()
+
+
+def test_a_latin_1_subject_and_a_utf_8_one_are_both_read(lea: Caller) -> None:
+    subject = "Réhabilitation de l'école n°2"
+    first = posted(lea, "LATIN", subject=subject.encode("latin-1"))
+    second = posted(lea, "UTF", subject=subject.encode())
+    assert {each.subject for each in Transaction.objects.filter(pk__in=[first, second])} == {subject}
+
+
+@pytest.mark.parametrize("name", ["délibération n°2.pdf".encode("latin-1"), "délibération n°2.pdf".encode()])
+def test_a_file_name_in_latin_1_or_utf_8_is_kept(lea: Caller, name: bytes) -> None:
+    content = dict(act_fields())["acte_pdf_file"][1]  # type: ignore[index]
+    pk = posted(lea, acte_pdf_file=(name, content))
+    assert Transaction.objects.get(pk=pk).files.get(rank=1).posted_name == "délibération n°2.pdf"
+
+
+def test_the_bytes_of_the_classification_are_stable(lea: Caller) -> None:
+    first, second = (
+        lea.get("actes_classification_fetch.php", api="1"),
+        lea.get("actes_classification_fetch.php", api="1"),
+    )
+    assert first.content == second.content
+    assert first.content.endswith(b"\r\n")
+    assert first["Content-Type"] == "text/xml;charset=iso-8859-1"
+    assert read(first.content)
+
+
+def test_a_new_classification_is_asked_for_once_a_day_and_kept(lea: Caller, ministry: Ministry) -> None:
+    answer = lea.get("actes_classification_request.php", api="1").content
+    assert answer.startswith(b"OK\n")
+    assert lea.get("actes_classification_request.php", api="1").content.startswith(b"KO\n")
+    pk = int(answer.split(b"\n")[1])
+    until(lambda: Transaction.objects.get(pk=pk).status == 4)
+    assert lea.get("actes_classification_request.php", api="1").content.startswith(b"OK\n")
+
+
+def test_an_act_is_cancelled_only_once_acknowledged_and_only_once(lea: Caller, ministry: Ministry) -> None:
+    pk = posted(lea)
+    cancel = [("api", "1"), ("id", pk)]
+    assert lea.form("actes_transac_cancel.php", cancel).content.startswith(b"KO\n")
+    until(lambda: state(lea, pk)[0] == 4)
+    answer = lea.form("actes_transac_cancel.php", cancel).content
+    assert answer.startswith(b"OK\n")
+    other = int(answer.split(b"\n")[1])
+    assert lea.form("actes_transac_cancel.php", cancel).content.startswith(b"KO\n")
+    lines = lea.get("actes_transac_get_document.php", id=pk).content
+    assert lines == f"6-1-{other}\n".encode()
+    until(lambda: state(lea, pk)[0] == 0)
+    assert b"ARAnnulation" in state(lea, pk)[1]
+    assert lea.get("actes_transac_get_document.php", id=pk).content == b""
+
+
+def letters(caller: Caller, pk: int) -> list[list[str]]:
+    body = caller.get("actes_transac_get_document.php", id=pk).content.decode("ascii")
+    return [line.split("-") for line in body.splitlines()]
+
+
+def answer_to(caller: Caller, letter: str, choice: str, *files: str) -> bytes:
+    content = dict(act_fields())["acte_pdf_file"][1]  # type: ignore[index]
+    form: list[tuple[str, object]] = [
+        ("api", "1"),
+        ("id", letter),
+        ("type_envoie", choice),
+        ("type_acte", "99_DE"),
+        ("acte_pdf_file", ("réponse.pdf", content)),
+    ]
+    for name in files:
+        form += [("acte_attachments[]", (name, content)), ("type_pj[]", "99_DE")]
+    answer: bytes = caller.form("actes_transac_reponse_create.php", form).content
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "choice", "files"),
+    [("3-1", "4", ("b.pdf",)), ("3-1", "3", ()), ("4-1", "4", ()), ("4-1", "3", ())],
+)
+def test_a_letter_that_awaits_an_answer_is_received_receipted_and_answered(
+    lea: Caller, ministry: Ministry, kind: str, choice: str, files: tuple[str, ...]
+) -> None:
+    pk = posted(lea)
+    until(lambda: state(lea, pk)[0] == 4)
+    ministry.write_letter("034-123456789-20260110-2026_MP_001-DE", kind, "Merci d'envoyer le plan.")
+    until(lambda: [each[:2] for each in letters(lea, pk)] == [[kind[0], "8"]])
+    letter = letters(lea, pk)[0][2]
+    unread = json.loads(lea.get("api/list_document_prefecture.php").content)
+    assert [each["id"] for each in unread] == [letter]
+    read_it = lea.get("api/document_prefecture_mark_as_read.php", transaction_id=letter)
+    assert json.loads(read_it.content) == {"result": "ok"}
+    assert json.loads(lea.get("api/list_document_prefecture.php").content) == []
+    where = lea.get("actes_transac_get_document.php", id=letter)
+    assert (where.status_code, where["Location"]) == (
+        302,
+        f"/modules/actes/actes_download_file.php?env={letter}",
+    )
+    archive = lea.client.get(where["Location"], **lea.headers)
+    got = b"".join(archive.streaming_content)  # type: ignore[attr-defined]
+    listed = [name for name, _, _ in members(BytesIO(got), strict=False)]
+    assert any(f"-{kind}_" in name and name.endswith(".xml") for name in listed)
+    answer = answer_to(lea, letter, choice, *files)
+    assert answer.startswith(b"OK\n"), answer
+    reply = int(answer.split(b"\n")[1])
+    until(lambda: state(lea, reply)[0] == 4)
+    assert letters(lea, pk) == [[kind[0], "4", str(reply)]]
+
+
+@pytest.mark.parametrize("kind", ["2-1", "5-1"])
+def test_a_simple_letter_and_a_referral_await_no_receipt(lea: Caller, ministry: Ministry, kind: str) -> None:
+    pk = posted(lea)
+    until(lambda: state(lea, pk)[0] == 4)
+    ministry.write_letter("034-123456789-20260110-2026_MP_001-DE", kind, "Défaut de motivation")
+    until(lambda: [each[:2] for each in letters(lea, pk)] == [[kind[0], "21"]])
+    answer = answer_to(lea, letters(lea, pk)[0][2], "4")
+    assert answer.startswith(b"KO\n" if kind == "5-1" else b"OK\n")
+
+
+def test_an_anomaly_ends_the_act_with_its_reason_in_plain_ascii(lea: Caller, ministry: Ministry) -> None:
+    ministry.mode = "anomaly"
+    pk = posted(lea)
+    until(lambda: state(lea, pk)[0] == -1)
+    rest = state(lea, pk)[1]
+    xml, _, message = rest.rpartition(b">\n")
+    assert xml.startswith(b"<?xml")
+    assert message.isascii()
+    assert b"ODT-VERIF-01" in message
+    again = lea.form("actes_transac_create.php", act_fields())
+    assert again.content.startswith(b"KO\n")  # the ministry has seen this number
+
+
+def test_an_anomaly_of_the_envelope_ends_the_act(lea: Caller, ministry: Ministry) -> None:
+    ministry.mode = "envelope"
+    pk = posted(lea)
+    until(lambda: state(lea, pk)[0] == -1)
+    assert b"PREF-VERIF-02" in state(lea, pk)[1]
+
+
+def test_a_number_that_failed_before_the_ministry_serves_again(lea: Caller, ministry: Ministry) -> None:
+    pk = posted(lea, type_acte="11_RP")  # not a typology of deliberations
+    until(lambda: state(lea, pk)[0] == -1)
+    assert b"11_RP" in state(lea, pk)[1]
+    assert ministry.received() == {}
+    again = posted(lea)
+    until(lambda: state(lea, again)[0] == 4)
+
+
+def test_a_broken_pdf_is_refused_before_it_leaves(lea: Caller, ministry: Ministry) -> None:
+    pk = posted(lea, acte_pdf_file=("casse.pdf", b"%PDF-1.7\nrien"))
+    until(lambda: state(lea, pk)[0] == -1)
+    assert b"Fichier pdf corrompu dans l'archive" in state(lea, pk)[1]
+
+
+def test_posts_are_accepted_where_clients_read(lea: Caller) -> None:
+    pk = posted(lea)
+    answer = lea.form("actes_transac_get_status.php?transaction=" + str(pk), act_fields("AUTRE"))
+    assert answer.content.split(b"\n")[0] == b"OK"
+    assert Transaction.objects.count() == 1
+
+
+def test_nothing_of_another_authority_is_shown(lea: Caller, service: object, pki: object) -> None:
+    from tests.acts.service import agent, authority
+
+    held = pki.client("rival")  # type: ignore[attr-defined]
+    agent(authority("987654321", name="Ailleurs"), held)
+    pk = posted(lea)
+    rival = Caller(held)
+    assert rival.get("actes_transac_get_status.php", transaction=pk).content.startswith(b"KO\n")
+    assert rival.get("actes_download_file.php", env=pk).status_code == 302
+    assert rival.form("actes_transac_cancel.php", [("api", "1"), ("id", pk)]).content.startswith(b"KO\n")
