@@ -188,6 +188,15 @@ def submit(call: Call) -> HttpResponseBase:
     return answers.ok(1, made.pk)
 
 
+def _waiting(agent: Agent, written: str) -> Transaction:
+    """What another account of the same authority deposited may be confirmed. Raises ActRefused."""
+    rows = Transaction.objects.select_related("authority", "agent").filter(authority=agent.authority)
+    found = rows.filter(pk=int(written)).first() if _ID.fullmatch(written) else None
+    if found is None:
+        raise ActRefused("Numéro de transaction invalide.")
+    return found
+
+
 def _confirm(call: Call, wanted: list[str], *, skip: bool) -> HttpResponseBase:
     """Confirm, then go back where the client said, with the outcome in its address."""
     error, message = "0", "La transaction a été postée."
@@ -196,7 +205,7 @@ def _confirm(call: Call, wanted: list[str], *, skip: bool) -> HttpResponseBase:
             raise ActRefused("Aucune transaction n'a été spécifiée.")
         for each in wanted:
             try:
-                made = found_by(call.agent, each)
+                made = _waiting(call.agent, each)
                 posting.confirm(made, by=call.agent, rgs=call.rgs, now=timezone.now())
             except ActError:
                 if not skip:
