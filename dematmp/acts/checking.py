@@ -18,6 +18,7 @@ from dematmp.acts.pdfs import judge_isolated
 from dematmp.acts.reading import read, read_envelope
 from dematmp.acts.transactions import Transaction
 from dematmp.acts.xmlio import MESSAGE_BYTES, parse
+from dematmp.audit.keys import authority_certificate
 from storage.antivirus import State, scan
 from storage.stores import object_store
 
@@ -49,7 +50,7 @@ def check(transaction_id: int, *, now: datetime) -> None:
             _schema(opened)
             if not found.message_name.endswith(("-6-1_0.xml", "-7-1_0.xml")):
                 _typologies(found, opened)
-                _pdfs(found, opened, now)
+                _pdfs(found, opened, Path(folder), now)
         except MessageRefused as refused:
             moves.move(
                 found.pk,
@@ -150,12 +151,15 @@ def _typologies(found: Transaction, opened: _Opened) -> None:
             )
 
 
-def _pdfs(found: Transaction, opened: _Opened, now: datetime) -> None:
+def _pdfs(found: Transaction, opened: _Opened, folder: Path, now: datetime) -> None:
     # Contracts bear the signatures of bidders, of anyone's authorities: intact is enough (nature 4, 1.1).
     bidders = found.nature == "4" and found.classification.startswith("1.1")
     trust = [Path(each) for each in settings.SIGNATURE_TRUST]
+    chain = bool(trust) and not bidders
+    own = folder / "plateforme.pem"  # what the platform itself seals: deliberations, minutes
+    own.write_bytes(authority_certificate())
     paths = {name: path for name, path in opened.documents.items() if opened.types[name] == fields.PDF}
-    verdicts = judge_isolated(list(paths.values()), at=now, trust=trust, chain=bool(trust) and not bidders)
+    verdicts = judge_isolated(list(paths.values()), at=now, trust=[*trust, own], chain=chain)
     for name, verdict in zip(paths, verdicts, strict=True):
         if "signature" in verdict.problem:
             raise MessageRefused(f"Problème sur {name} : {verdict.problem}")

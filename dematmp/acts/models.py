@@ -29,6 +29,8 @@ __all__ = [
     "EnvelopeSerial",
     "IncludedFile",
     "Nounce",
+    "OperatorAccount",
+    "PrefectureLetter",
     "ReturnMail",
     "ReturnedMessage",
     "Step",
@@ -127,6 +129,10 @@ class Transmission(models.Model):
     acknowledgement = models.BinaryField("acquittement (XML)", null=True, blank=True)
     received_on = models.DateField("reçu en préfecture le", null=True, blank=True)
     problem = models.CharField("incident", max_length=300, blank=True, default="")
+    polls = models.PositiveIntegerField("lectures de l'état", default=0)
+    due_at = models.DateTimeField("prochaine lecture", null=True, blank=True)
+    cancellation_id = models.PositiveBigIntegerField("annulation chez l'opérateur", null=True, blank=True)
+    cancelled_at = models.DateTimeField("annulé le", null=True, blank=True)
 
     class Meta:
         verbose_name = "télétransmission"
@@ -174,3 +180,42 @@ class TransmissionStep(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_status_display()} {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class PrefectureLetter(models.Model):
+    """What the prefecture sent about an act, as our operator gave it."""
+
+    act = models.ForeignKey(Act, models.PROTECT, related_name="letters")
+    remote_id = models.PositiveBigIntegerField("document chez l'opérateur")
+    kind = models.CharField("message", max_length=3)
+    written_on = models.DateField("date du courrier")
+    text = models.TextField("texte", blank=True, default="")
+    archive_key = models.CharField(max_length=200)
+    found_at = models.DateTimeField("lu le")
+    reply_id = models.PositiveBigIntegerField("réponse chez l'opérateur", null=True, blank=True)
+
+    class Meta:
+        verbose_name = "courrier de la préfecture"
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["act", "remote_id"], name="acts_letter_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} du {self.written_on}"
+
+
+class OperatorAccount(models.Model):
+    """A buyer's account at an operator elsewhere; its secrets are wrapped by the platform's key."""
+
+    buyer = models.OneToOneField(Organisation, models.CASCADE, related_name="operator_account")
+    url = models.URLField("adresse")
+    login = models.CharField("identifiant", max_length=100, blank=True, default="")
+    password = models.BinaryField(null=True, blank=True)
+    p12 = models.BinaryField(null=True, blank=True)
+    p12_password = models.BinaryField(null=True, blank=True)
+    authority = models.TextField("autorité de l'opérateur (PEM)", blank=True, default="")
+
+    class Meta:
+        verbose_name = "compte chez un opérateur de télétransmission"
+
+    def __str__(self) -> str:
+        return f"{self.buyer}, {self.url}"

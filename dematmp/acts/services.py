@@ -4,26 +4,31 @@ Build the act of an award, transmit it, learn what became of it. Nothing slow in
 """
 
 import hashlib
+import tempfile
+from contextlib import ExitStack
 from datetime import datetime, timedelta
+from typing import BinaryIO, cast
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import F
 
 from dematmp.accounts.models import User
-from dematmp.acts import messages, names, rules
+from dematmp.acts import rules
 from dematmp.acts.errors import ActRefused, GatewayRefused, MessageRefused
+from dematmp.acts.fields import Piece, Posting, Upload
 from dematmp.acts.models import Act, Transmission, TransmissionStep
-from dematmp.acts.package import pack
+from dematmp.acts.operators import Operator
 from dematmp.acts.reading import read_receipt
-from dematmp.acts.s2low import S2low
-from dematmp.acts.writing import write, write_envelope
 from dematmp.audit.services import append
 from dematmp.awards.models import Award
 from dematmp.awards.services import deliberation
 from storage.stores import object_store
 
 RETRY = timedelta(seconds=120)  # longer than the client's time limit
+# Between two readings of an operator elsewhere: acknowledgements take minutes to days.
+POLLS = (60, 300, 900, 3600)  # seconds
 
 
 def prepare_award_act(award: Award, *, by: User, now: datetime) -> Act:
@@ -79,51 +84,24 @@ def prepare_award_act(award: Award, *, by: User, now: datetime) -> Act:
     return act
 
 
-def _package(transmission: Transmission, gateway: S2low, *, now: datetime) -> None:
-    """Build the archive once and keep it: what is posted again is posted byte for byte the same."""
-    act = transmission.act
-    buyer, author = act.buyer, act.created_by
-    document = names.document(act.identifier, "1-1", 1, typology=act.typology)
-    message = write(
-        messages.Act(
-            number=act.number,
-            nature=act.nature,
-            decided=act.decided_on,
-            codes=tuple(int(code) for code in act.classification.split(".")),
-            subject=act.subject,
-            classification_date=rules.CLASSIFICATION_DATE,
-            document=messages.File(document),
-        )
+def _posting(act: Act, stack: ExitStack) -> Posting:
+    """The act as it is posted; its document is laid on disk, closed with the stack."""
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  (the stack closes it)
+    for block in object_store().open(act.document_key):
+        file.write(block)
+    file.seek(0)
+    upload = Upload(f"{act.number}.pdf", act.document_size, cast(BinaryIO, file))
+    return Posting(
+        nature=act.nature,
+        codes=tuple(int(code) for code in act.classification.split(".")),
+        number=act.number,
+        decided=act.decided_on.isoformat(),
+        subject=act.subject,
+        main=Piece(upload, act.typology),
     )
-    day = now.astimezone(ZoneInfo(settings.TIME_ZONE)).date()
-    carried = names.message(act.identifier, "1-1")
-    name = names.envelope(
-        application=settings.S2LOW["application"], siren=buyer.siren, day=day, serial=gateway.next_serial()
-    )
-    envelope = write_envelope(
-        messages.Envelope(
-            siren=buyer.siren,
-            department=buyer.department,
-            district=buyer.district,
-            nature=buyer.authority_nature,
-            referent=messages.Referent(name=str(author)[:60], email=author.email),
-            return_addresses=(author.email,),
-            messages=(messages.File(carried),),
-        )
-    )
-    pdf = b"".join(object_store().open(act.document_key))
-    archive = pack({name: envelope, carried: message, document: pdf})
-    key = f"acts/{act.uuid}/{names.archive(name, trigram='SLO')}"
-    object_store().put_stream(key, [archive])
-    # The archive is stored: a crash from here leaves an orphan object, never a transmission without its
-    # bytes.
-    Transmission.objects.filter(pk=transmission.pk, archive_key="").update(
-        envelope_name=name, envelope=envelope, message=message, archive_key=key
-    )
-    transmission.refresh_from_db()
 
 
-def transmit(act_id: int, gateway: S2low, *, now: datetime) -> None:
+def transmit(act_id: int, operator: Operator, *, now: datetime) -> None:
     """Post the act once.
 
     May run twice or be killed anywhere: a post whose answer was lost is found, not repeated.
@@ -136,19 +114,17 @@ def transmit(act_id: int, gateway: S2low, *, now: datetime) -> None:
     )
     if transmission is None or transmission.remote_id is not None or transmission.is_over:
         return
-    if not transmission.archive_key:
-        _package(transmission, gateway, now=now)
     mine = Transmission.objects.filter(pk=transmission.pk)
     remote = None
     if not mine.filter(tried_at=None).update(tried_at=now):
         # Posted before, or being posted by another worker now: look for it, and wait before posting again.
-        remote = gateway.find(transmission.act.number)
+        remote = operator.find(transmission.act.number)
         if remote is None and not mine.filter(tried_at__lt=now - RETRY).update(tried_at=now):
             return
     if remote is None:
-        archive = b"".join(object_store().open(transmission.archive_key))
         try:
-            remote = gateway.submit(names.archive(transmission.envelope_name, trigram="SLO"), archive)
+            with ExitStack() as stack:
+                remote = operator.post(_posting(transmission.act, stack))
         except GatewayRefused as refused:
             _reach(transmission, rules.ERROR, detail=str(refused), now=now)
             return
@@ -184,8 +160,8 @@ def _journal(transmission: Transmission, kind: str, facts: dict[str, object], *,
     )
 
 
-def poll(act_id: int, gateway: S2low, *, now: datetime) -> None:
-    """Ask the operator where the act is, and keep what it answers.
+def poll(act_id: int, operator: Operator, *, now: datetime) -> None:
+    """Ask the operator where the act is, and keep what it answers; less and less often while nothing changes.
 
     May run twice. Raises GatewayUnavailable.
     """
@@ -196,16 +172,23 @@ def poll(act_id: int, gateway: S2low, *, now: datetime) -> None:
     )
     if transmission is None or transmission.remote_id is None or transmission.is_over:
         return
-    status = gateway.status(transmission.remote_id)
+    if operator.is_remote:
+        if transmission.due_at is not None and transmission.due_at > now:
+            return
+        wait = POLLS[min(transmission.polls, len(POLLS) - 1)]
+        Transmission.objects.filter(pk=transmission.pk).update(
+            polls=F("polls") + 1, due_at=now + timedelta(seconds=wait)
+        )
+    status = operator.status(transmission.remote_id)
     if status.code == rules.ERROR:
         _reach(transmission, rules.ERROR, detail=status.detail.decode("latin-1").strip(), now=now)
     elif status.code == rules.ACKNOWLEDGED:
-        _acknowledge(transmission, status.detail, now=now)
+        _acknowledge(transmission, status.detail, operator.message(transmission.remote_id), now=now)
     elif status.code in rules.STATUSES:
         _reach(transmission, status.code, now=now)
 
 
-def _acknowledge(transmission: Transmission, data: bytes, *, now: datetime) -> None:
+def _acknowledge(transmission: Transmission, data: bytes, message: bytes, *, now: datetime) -> None:
     try:
         received = read_receipt(data, identifier=transmission.act.identifier).received
     except MessageRefused as refused:
@@ -213,7 +196,7 @@ def _acknowledge(transmission: Transmission, data: bytes, *, now: datetime) -> N
         raise
     with transaction.atomic():
         changed = Transmission.objects.filter(pk=transmission.pk, acknowledged_at=None).update(
-            acknowledgement=data, received_on=received, acknowledged_at=now, problem=""
+            acknowledgement=data, message=message, received_on=received, acknowledged_at=now, problem=""
         )
         if changed:
             TransmissionStep.objects.create(transmission=transmission, status=rules.ACKNOWLEDGED, at=now)

@@ -8,23 +8,23 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from dematmp.acts import checking, ministry, returns, sending, services, statuses
+from dematmp.acts import checking, correspondence, ministry, returns, sending, services, statuses
 from dematmp.acts.errors import ActError
 from dematmp.acts.mailbox import box
-from dematmp.acts.models import Transaction, Transmission
+from dematmp.acts.models import Act, Transaction, Transmission
+from dematmp.acts.operators import operator_of
 from dematmp.acts.rules import ERROR
-from dematmp.acts.s2low import configured
 from dematmp.audit.rows import each_row
 
 log = logging.getLogger(__name__)
 
 
 def _try(verb: Callable[..., None], act_id: int) -> None:
-    gateway = configured()
-    if gateway is None:
-        return
+    act = Act.objects.select_related("buyer").filter(pk=act_id).first()
     try:
-        verb(act_id, gateway, now=timezone.now())
+        operator = operator_of(act.buyer, now=timezone.now()) if act else None
+        if operator is not None:
+            verb(act_id, operator, now=timezone.now())
     except ActError as failed:
         log.warning("acte %s : %s", act_id, failed)
 
@@ -40,6 +40,7 @@ def sweep() -> None:
     """What a lost task or an operator that was down left undone, and what awaits its acknowledgement."""
     waiting = Transmission.objects.filter(acknowledged_at=None).exclude(steps__status=ERROR).order_by("pk")
     each_row(waiting[:500], _continue)
+    each_row(correspondence.to_read(timezone.now()), lambda act: _try(correspondence.read_letters, act.pk))
 
 
 def _continue(transmission: Transmission) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connections
 from django.utils import timezone
 
 from dematmp.acts.models import Authority
@@ -23,7 +23,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> TestAuthority:
 @pytest.fixture
 def service(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The settings of the service, to be changed by a test."""
-    monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: None)
+    monkeypatch.setitem(vars(connections["default"]), "close_if_unusable_or_obsolete", lambda: None)
     create_keys(now=timezone.now())
     settings.ACTES = {**settings.ACTES, "front_secret": SECRET, "retry_seconds": 0.0}
     return settings

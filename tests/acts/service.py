@@ -13,9 +13,9 @@ from django.test import Client
 from django.utils import timezone
 
 from dematmp.acts.administration import save_agent
-from dematmp.acts.models import Agent, Authority, Transaction
+from dematmp.acts.models import Act, Agent, Authority, Transaction, Transmission
 from dematmp.acts.subscribers import BOTH
-from dematmp.acts.tasks import sweep_service
+from dematmp.acts.tasks import sweep, sweep_service
 from deploy.ministry import Ministry, Server, serve
 from deploy.services.pki import Held
 from tests.world import pdf
@@ -150,6 +150,17 @@ def ministry_in(folder: Path, *, maildir: bool = True, delay: float = 0.0) -> It
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def acknowledged(act: Act) -> Transmission:
+    """The act's transmission once its receipt came, by the sweeps that the beat would make."""
+
+    def done() -> bool:
+        sweep()
+        return Transmission.objects.get(act=act).acknowledged_at is not None
+
+    until(done)
+    return Transmission.objects.get(act=act)
 
 
 def until(done: "object", *, seconds: float = 20) -> None:
