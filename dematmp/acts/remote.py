@@ -20,11 +20,28 @@ from cryptography.hazmat.primitives.serialization import (
 from dematmp.acts.errors import GatewayRefused, GatewayUnavailable
 from dematmp.acts.fields import Piece, Posting
 from dematmp.acts.latin1 import encode
-from dematmp.acts.statuses import LABELS
+from dematmp.acts.statuses import (
+    ACKNOWLEDGED,
+    CANCELLED,
+    ERROR,
+    IN_ARCHIVING,
+    POSTED,
+    REFUSED,
+    SENT,
+    TO_ARCHIVE,
+    UNCONFIRMED,
+    VALID,
+    WAITING,
+)
 
 _MODULE = "/modules/actes/"
 _ANSWER_BYTES = 8 * 1024 * 1024
 _ARCHIVE_BYTES = 160 * 1024 * 1024
+# The states in which an act just posted may be, the likeliest first; an error last: it may be an older one.
+_LOOKED_UP = (
+    POSTED, WAITING, SENT, ACKNOWLEDGED, UNCONFIRMED, VALID, REFUSED, TO_ARCHIVE, IN_ARCHIVING, CANCELLED,
+    ERROR,
+)  # fmt: skip
 _LINE = re.compile(r"([0-9])-([0-9]{1,2})-([0-9]{1,15})")
 
 
@@ -76,7 +93,7 @@ class Remote:
         path: str,
         *,
         params: dict[str, str] | None = None,
-        data: Mapping[str, bytes | list[bytes]] | None = None,
+        data: Mapping[str, str] | Mapping[str, bytes | list[bytes]] | None = None,
         files: "list[tuple[str, tuple[str, BinaryIO, str]]] | None" = None,
         follow: bool = False,
         limit: int = _ANSWER_BYTES,
@@ -142,7 +159,7 @@ class Remote:
 
     def find(self, number: str) -> int | None:
         """The transaction of this act number, when an earlier post was taken although its answer was lost."""
-        for status in sorted(LABELS):
+        for status in _LOOKED_UP:
             params = {"status_id": str(status), "limit": "1000", "number": number}
             answer = self._call("GET", "api/list_actes.php", params=params)
             try:
@@ -188,7 +205,7 @@ class Remote:
         return answer.content
 
     def cancel(self, act: int) -> int:
-        data: dict[str, bytes | list[bytes]] = {"api": b"1", "id": str(act).encode()}
+        data = {"api": "1", "id": str(act)}
         return self._number(self._call("POST", "actes_transac_cancel.php", data=data))
 
     def reply(self, letter: int, pieces: Sequence[Piece], *, choice: str) -> int:

@@ -11,8 +11,11 @@ from django.utils import timezone
 from dematmp.acts.models import Authority
 from dematmp.audit.keys import create_keys
 from deploy.ministry import Ministry
+from deploy.services.nginx import Nginx
 from deploy.services.pki import TestAuthority
 from tests.acts.service import SECRET, Caller, agent, authority, ministry_in
+from tests.acts.stack import Running
+from tests.conftest import absent
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +60,14 @@ def ministry(service: Any, tmp_path: Path) -> Iterator[Ministry]:
 @pytest.fixture
 def on_commit(django_capture_on_commit_callbacks: Callable[..., Any]) -> Callable[..., Any]:
     return django_capture_on_commit_callbacks
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """nginx, gunicorn, a worker and a ministry over TLS; a loud skip without nginx."""
+    reason = Nginx.missing()
+    if reason:
+        absent(reason)
+    made = Running(tmp_path_factory.mktemp("wire"))
+    yield made
+    made.stack.stop()
