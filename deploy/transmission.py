@@ -50,10 +50,12 @@ class Stack:
             "DEMATMP_ACTES_RETURN_BOX": f"maildir://{folder / 'Maildir'}",
             "DEMATMP_ACTES_RETRY_SECONDS": "2",
             "DEMATMP_ACTES_SWEEP_SECONDS": "0.5",
+            "DEMATMP_ACTES_GRACE_SECONDS": "10",
             **({"DEMATMP_ACTES_RGS": str(self.pki.held.pem)} if rgs else {}),
             **settings,
         }
         self.children = Processes(folder / "logs", self.environment)
+        self.started: list[subprocess.Popen[bytes]] = []  # web and worker
         self.nginx = Nginx(f"http://127.0.0.1:{self.web_port}", self.pki, secret=self.secret)
 
     def manage(self, *command: str, **more: str) -> str:
@@ -96,18 +98,23 @@ class Stack:
         )  # fmt: skip
 
     def start_web(self) -> subprocess.Popen[bytes]:
-        return self.children.start(
+        return self._platform(
             "web", sys.executable, "-m", "gunicorn", "dematmp.wsgi", "--bind", f"127.0.0.1:{self.web_port}",
             "--worker-class", "gthread", "--workers", "2", "--threads", "4", "--timeout", "300",
             "--no-control-socket",
         )  # fmt: skip
 
     def start_worker(self) -> subprocess.Popen[bytes]:
-        return self.children.start(
+        return self._platform(
             "worker", sys.executable, "-m", "celery", "-A", "dematmp", "worker", "-B",
             "-s", str(self.folder / "beat"), "-c", "2", "-l", "warning",
             "--without-gossip", "--without-mingle",
         )  # fmt: skip
+
+    def _platform(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        child = self.children.start(name, *command)
+        self.started.append(child)
+        return child
 
     def stop(self) -> None:
         self.nginx.stop()

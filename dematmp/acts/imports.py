@@ -5,6 +5,7 @@ import tempfile
 from datetime import datetime
 from typing import BinaryIO
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from dematmp.acts import fields, moves, names, posting, statuses
@@ -59,7 +60,7 @@ def _import(agent: Agent, upload: Upload, now: datetime) -> Transaction:
         envelope_name=envelope_name,
     )  # fmt: skip
     upload.stream.seek(0)
-    made.archive_key = f"acts/{new_key()}/{names.archive(envelope_name, trigram='SLO')}"
+    made.archive_key = f"acts/{new_key()}/{names.archive(envelope_name, trigram=settings.ACTES['trigram'])}"
     made.archive_size = object_store().put_stream(made.archive_key, blocks_of(upload.stream)).size
     try:
         with transaction.atomic():

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from dematmp.acts import statuses
 from dematmp.acts.latin1 import to_latin1
+from dematmp.acts.telling import tell
 from dematmp.acts.transactions import Step, Transaction
 from dematmp.audit.services import append
 
@@ -36,7 +37,11 @@ def move(
     Raises StatusRefused for an illegal move.
     """
     with transaction.atomic():
-        found = Transaction.objects.select_for_update(of=("self",)).select_related("authority").get(pk=pk)
+        found = (
+            Transaction.objects.select_for_update(of=("self",))
+            .select_related("authority", "agent")
+            .get(pk=pk)
+        )
         if only_from is not None and found.status not in only_from:
             return None
         statuses.check_follows(found.status, status)
@@ -62,4 +67,5 @@ def _write(found: Transaction, status: int, message: str, flux: bytes | None, no
     }
     if flux is not None:
         record["sha256"] = hashlib.sha256(flux).hexdigest()
+    tell(found, text, now=now)
     append("act-status", record, now=now)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 
 from celery import shared_task
 from django.conf import settings
@@ -66,7 +67,8 @@ def send_transaction(transaction_id: int) -> None:
 def sweep_service() -> None:
     """What a lost task, a killed worker or an absent ministry left undone; then the ministry's mails."""
     now = timezone.now()
-    posted = Transaction.objects.filter(status=statuses.POSTED).order_by("pk")
+    fresh = now - timedelta(seconds=settings.ACTES["grace_seconds"])
+    posted = Transaction.objects.filter(status=statuses.POSTED, created_at__lte=fresh).order_by("pk")
     each_row(posted[:500], lambda row: checking.check(row.pk, now=timezone.now()))
     due = Q(due_at=None) | Q(due_at__lte=now)
     ready = Transaction.objects.filter(due, status__in=[statuses.WAITING, statuses.RECEIVED])

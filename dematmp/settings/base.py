@@ -163,7 +163,6 @@ S2LOW = {
     "url": env.str("DEMATMP_S2LOW_URL", default=""),
     "login": env.str("DEMATMP_S2LOW_LOGIN", default=""),
     "password": env.str("DEMATMP_S2LOW_PASSWORD", default=""),
-    "application": env.str("DEMATMP_S2LOW_APPLICATION", default="TACT"),  # EACT in production
     "timeout": env.float("DEMATMP_S2LOW_TIMEOUT", default=60.0),  # seconds
 }
 # The transmission service that this platform offers to its buyers, in the way of S2LOW.
@@ -187,6 +186,8 @@ ACTES = {
     "front_secret": env.str("DEMATMP_ACTES_FRONT_SECRET", default=""),
     "retry_seconds": env.float("DEMATMP_ACTES_RETRY_SECONDS", default=300.0),
     "uncertain_seconds": env.float("DEMATMP_ACTES_UNCERTAIN_SECONDS", default=1800.0),
+    # What was posted less long ago is left by the sweep to the task that was asked for it
+    "grace_seconds": env.float("DEMATMP_ACTES_GRACE_SECONDS", default=60.0),
     "alert_hours": env.float("DEMATMP_ACTES_ALERT_HOURS", default=4.0),
     "close_early": env.bool("DEMATMP_ACTES_CLOSE_EARLY", default=False),
 }

@@ -28,7 +28,7 @@ def service(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The settings of the service, to be changed by a test."""
     monkeypatch.setitem(vars(connections["default"]), "close_if_unusable_or_obsolete", lambda: None)
     create_keys(now=timezone.now())
-    settings.ACTES = {**settings.ACTES, "front_secret": SECRET, "retry_seconds": 0.0}
+    settings.ACTES = {**settings.ACTES, "front_secret": SECRET, "retry_seconds": 0.0, "grace_seconds": 0.0}
     return settings
 
 

@@ -231,7 +231,7 @@ def test_a_post_killed_before_its_row_leaves_the_number_free(
 
 
 def archive_of(size: int) -> bytes:
-    """A ready-made archive of exactly this many bytes: its PDF does not compress, a gzip member fills it up."""
+    """A ready-made archive of exactly this many bytes: its PDF does not compress, gzip fills it up."""
     from dematmp.acts import messages as m
     from dematmp.acts import names
     from dematmp.acts.writing import write, write_envelope

@@ -28,7 +28,7 @@ def test_an_act_goes_to_the_ministry_and_its_receipt_comes_back(lea: Caller, min
 def test_the_files_of_an_acknowledged_act_are_listed_and_downloaded(lea: Caller, ministry: Ministry) -> None:
     pk = posted(lea)
     before = lea.get("actes_transac_get_files_list.php", transaction=pk).content
-    assert before == b"KO\nPas d&#039;acquittement recu\n"
+    assert before == b"KO\nPas d'acquittement recu\n"
     until(lambda: state(lea, pk)[0] == 4)
     files = json.loads(lea.get("actes_transac_get_files_list.php", transaction=pk).content)
     assert [each["mimetype"] for each in files] == ["text/xml", "application/pdf"]
@@ -270,3 +270,31 @@ def test_nothing_of_another_authority_is_shown(lea: Caller, service: object, pki
     assert rival.get("actes_transac_get_status.php", transaction=pk).content.startswith(b"KO\n")
     assert rival.get("actes_download_file.php", env=pk).status_code == 302
     assert rival.form("actes_transac_cancel.php", [("api", "1"), ("id", pk)]).content.startswith(b"KO\n")
+
+
+def test_people_are_told_by_mail_of_the_states_that_matter(lea: Caller, ministry: Ministry) -> None:
+    from dematmp.mails.models import Mail
+
+    pk = posted(lea, **{"broadcast_email[]": "maire@ville.example.fr"})
+    until(lambda: state(lea, pk)[0] == 4)
+    told = Mail.objects.order_by("pk")
+    assert {each.to for each in told} == {
+        "lea.martin@ville.example.fr",
+        "mairie@ville.example.fr",
+        "maire@ville.example.fr",
+    }
+    assert {each.subject for each in told} == {"[Ville d'Essai] Notification concernant l'acte 2026_MP_001"}
+
+
+def test_numbered_fields_are_taken_in_the_order_of_their_numbers(lea: Caller) -> None:
+    content = dict(act_fields())["acte_pdf_file"][1]  # type: ignore[index]
+    fields = [
+        *act_fields(nature_code="4", type_acte="99_DC"),
+        ("type_pj[1]", "11_AP"),
+        ("type_pj[0]", "11_AE"),
+        ("acte_attachments[1]", ("b.pdf", content)),
+        ("acte_attachments[0]", ("a.pdf", content)),
+    ]
+    pk = int(lea.form("actes_transac_create.php", fields).content.split(b"\n")[1])
+    files = Transaction.objects.get(pk=pk).files.filter(rank__gte=2).order_by("rank")
+    assert [(each.posted_name, each.typology) for each in files] == [("a.pdf", "11_AE"), ("b.pdf", "11_AP")]

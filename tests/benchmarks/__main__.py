@@ -1,13 +1,13 @@
 """`./deploy/bench [group…]`: one JSON line per figure, its reference measured in the same run.
 
-Groups: seal, unseal, chromium, memory, journal, opening, storage. Without a group, all of them.
+Groups: seal, unseal, chromium, memory, journal, opening, storage, acts. Without a group, all of them.
 """
 
 import json
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks import chromium, journal, memory, opening, sealing, storage
+from tests.benchmarks import acts, chromium, journal, memory, opening, sealing, storage
 from tests.benchmarks.figures import Figure
 
 GROUPS: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -18,6 +18,7 @@ GROUPS: dict[str, Callable[[], Iterator[Figure]]] = {
     "journal": journal.figures,
     "opening": opening.figures,
     "storage": storage.figures,
+    "acts": acts.figures,
 }
 
 

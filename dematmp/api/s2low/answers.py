@@ -26,6 +26,11 @@ def ko(reason: object) -> HttpResponse:
     return text(b"KO\n" + escaped(str(reason)) + b"\n")
 
 
+def plain_ko(reason: object) -> HttpResponse:
+    """The refusal of an endpoint that prints it as it is."""
+    return text(b"KO\n" + encode(str(reason)) + b"\n")
+
+
 def escaped(reason: str) -> bytes:
     """The reason as clients expect it: HTML-escaped, quotes included, within ISO-8859-1."""
     return encode(html.escape(reason, quote=True).replace("&#x27;", "&#039;"))

@@ -124,6 +124,11 @@ def text_refusal(request: HttpRequest, form: Form | None, error: Exception) -> H
     return answers.ko(error)
 
 
+def plain_refusal(request: HttpRequest, form: Form | None, error: Exception) -> HttpResponseBase:
+    """The endpoints that read back print their refusals without escaping them."""
+    return answers.plain_ko(error)
+
+
 def download_refusal(request: HttpRequest, form: Form | None, error: Exception) -> HttpResponseBase:
     """302 to the root, as clients expect; a POST is never redirected: some would wait for its body."""
     return answers.away() if request.method != "POST" else answers.ko(error)

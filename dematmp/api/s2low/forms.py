@@ -65,7 +65,8 @@ class Form:
 
     @staticmethod
     def _like(given: dict[str, list[str]] | dict[str, list[Upload]], name: str) -> list[str]:
-        return [key for key in given if re.fullmatch(rf"{re.escape(name)}(\[[0-9]*\])?", key)]
+        found = [key for key in given if re.fullmatch(rf"{re.escape(name)}(\[[0-9]{{0,4}}\])?", key)]
+        return sorted(found, key=lambda key: int("0" + re.sub(r"[^0-9]", "", key[len(name) :])))
 
 
 def read_form(request: HttpRequest) -> Form:

@@ -12,7 +12,7 @@ from dematmp.acts.posting import DENIED
 from dematmp.acts.subscribers import Agent
 from dematmp.acts.transactions import ACT, CANCELLATION, IncludedFile, Transaction
 from dematmp.api.s2low import answers
-from dematmp.api.s2low.door import Call, door, download_refusal
+from dematmp.api.s2low.door import Call, door, download_refusal, plain_refusal
 from dematmp.api.s2low.posts import found_by
 from storage.stores import object_store
 
@@ -36,7 +36,7 @@ def _by_unique_id(agent: Agent, written: str) -> Transaction:
     return found
 
 
-@door()
+@door(plain_refusal)
 def status(call: Call) -> HttpResponseBase:
     """`OK`, the state, then the XML that came with it; for an error, its reason glued after the XML."""
     found = _asked(call, "transaction")
@@ -58,7 +58,7 @@ def _ascii(message: str) -> bytes:
     return plain.encode("ascii", errors="ignore")
 
 
-@door()
+@door(plain_refusal)
 def document(call: Call) -> HttpResponseBase:
     """For an act, a line for each letter about it; for anything else, where its archive is."""
     if call.form.get("unique_id") and not call.form.get("id"):
@@ -86,7 +86,7 @@ def _lines(act: Transaction) -> list[str]:
     return lines
 
 
-@door()
+@door(plain_refusal)
 def files_list(call: Call) -> HttpResponseBase:
     found = found_by(call.agent, call.form.get("transaction"))
     _answered(found)
@@ -155,7 +155,7 @@ def _archive(found: Transaction) -> HttpResponseBase:
     return answers.file(object_store().open(key), name=name, size=size, content_type=ARCHIVE_TYPE)
 
 
-@door()
+@door(plain_refusal)
 def tampon(call: Call) -> HttpResponseBase:
     found = found_by(call.agent, call.form.get("transaction"))
     main = found.files.filter(rank=1).first()
@@ -174,7 +174,7 @@ def bordereau_pdf(call: Call) -> HttpResponseBase:
     return answers.data(data, name="bordereau_acquittement.pdf", content_type="application/pdf")
 
 
-@door()
+@door(plain_refusal)
 def receipt(call: Call) -> HttpResponseBase:
     """The ARActe, byte for byte."""
     found = _asked(call, "id")
