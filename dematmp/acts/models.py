@@ -22,6 +22,7 @@ from dematmp.awards.models import Award
 
 __all__ = [
     "Act",
+    "ActPiece",
     "Agent",
     "Authority",
     "AuthorityGroup",
@@ -109,6 +110,27 @@ class Act(models.Model):
             number=self.number,
             nature=self.nature,
         )
+
+
+class ActPiece(models.Model):
+    """An annex of an act; its typology was confirmed by a person."""
+
+    act = models.ForeignKey(Act, models.PROTECT, related_name="pieces")
+    rank = models.PositiveSmallIntegerField("rang")
+    name = models.CharField("nom", max_length=255)
+    typology = models.CharField("typologie", max_length=5)
+    media_type = models.CharField("type", max_length=60)
+    key = models.CharField(max_length=200)
+    size = models.PositiveBigIntegerField("taille (octets)")
+    sha256 = models.CharField("SHA-256", max_length=64)
+
+    class Meta:
+        verbose_name = "pièce de l'acte"
+        ordering = ["rank"]
+        constraints = [models.UniqueConstraint(fields=["act", "rank"], name="acts_piece_rank_once")]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Transmission(models.Model):

@@ -1,5 +1,6 @@
 """The act of an award leaves by the platform's own service, and its acknowledgement comes back."""
 
+import io
 import os
 from datetime import date, timedelta
 from decimal import Decimal
@@ -11,8 +12,9 @@ import time_machine
 from django.utils import timezone
 from lxml import etree
 
-from dematmp.acts import correspondence, rules
+from dematmp.acts import correspondence, preparing, rules
 from dematmp.acts.errors import ActRefused, GatewayUnavailable, MessageRefused
+from dematmp.acts.fields import Piece, Upload
 from dematmp.acts.models import Act, Transaction, Transmission
 from dematmp.acts.operators import Local, operator_of
 from dematmp.acts.package import pack, unpack
@@ -26,7 +28,7 @@ from deploy.ministry import Ministry
 from storage.stores import object_store
 from tests.acts.service import acknowledged
 from tests.opening.test_opening import opened
-from tests.world import World, organisation, person
+from tests.world import World, organisation, pdf, person
 
 _REFERENCES = iter(range(1000))
 
@@ -259,3 +261,59 @@ def test_the_same_files_give_the_same_archive() -> None:
     files = {"EACT--123456789--20260110-1.xml": b"a"}
     assert pack(files) == pack(files)
     assert unpack(pack(files)) == files
+
+
+def contract_piece(name: str, typology: str) -> Piece:
+    content = pdf()
+    return Piece(Upload(name, len(content), io.BytesIO(content)), typology)
+
+
+def test_a_contract_leaves_with_its_pieces_and_their_confirmed_typologies(
+    world: World, ministry: Ministry
+) -> None:
+    operator = operator_of(world.buyer, now=timezone.now())
+    assert operator is not None
+    names = ["AE lot 1.pdf", "CCAP.pdf", "scan.pdf"]
+    proposed = preparing.propose(names, operator)
+    assert [(each.typology, each.sure) for each in proposed] == [
+        ("11_AE", True),
+        ("11_AP", True),
+        ("99_DC", False),
+    ]
+    act = preparing.prepare_act(
+        world.buyer,
+        [contract_piece(each.name, each.typology) for each in proposed],
+        nature="4",
+        codes=(1, 1, 2),
+        number="2026_MP_1",
+        subject="Travaux de voirie",
+        decided_on=date(2026, 1, 10),
+        operator=operator,
+        by=world.validator,
+        now=timezone.now(),
+    )
+    transmission = acknowledged(act)
+    sent = Transaction.objects.get(pk=transmission.remote_id)
+    assert [each.typology for each in sent.files.order_by("rank")] == ["", "11_AE", "11_AP", "99_DC"]
+
+
+@pytest.mark.parametrize("typology", ["99_DE", "11_A"])
+def test_a_typology_of_another_nature_is_refused_before_anything_leaves(
+    world: World, ministry: Ministry, typology: str
+) -> None:
+    operator = operator_of(world.buyer, now=timezone.now())
+    assert operator is not None
+    with pytest.raises(ActRefused):
+        preparing.prepare_act(
+            world.buyer,
+            [contract_piece("AE.pdf", typology)],
+            nature="4",
+            codes=(1, 1, 2),
+            number="2026_MP_2",
+            subject="Travaux",
+            decided_on=date(2026, 1, 10),
+            operator=operator,
+            by=world.validator,
+            now=timezone.now(),
+        )
+    assert not Act.objects.exists()
