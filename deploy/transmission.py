@@ -15,7 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
-from dematmp.demo.runtime import ROOT, Processes, wait_for
+from dematmp.demo.runtime import ROOT, Processes, fresh, wait_for
 from deploy.services.nginx import Nginx
 from deploy.services.pki import P12_PASSWORD, Held, TestAuthority
 from deploy.services.process import free_ports
@@ -153,7 +153,10 @@ def main() -> int:
     parser.add_argument("--rgs", action="store_true", help="n'accepter que les certificats de l'autorité")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    stack = Stack(options.out.resolve(), delay=options.delay, rgs=options.rgs)
+    out = options.out.resolve()
+    if out.exists() and any(out.iterdir()) and not (out / "client.json").exists():
+        parser.error(f"{out} n'est pas vide, et n'est pas d'une exécution précédente")
+    stack = Stack(fresh(out), delay=options.delay, rgs=options.rgs)
     try:
         (stack.folder / "state").mkdir(parents=True, exist_ok=True)
         stack.manage("migrate", "--verbosity", "0", "--skip-checks")

@@ -8,7 +8,6 @@ from dematmp.acts import messages as m
 from dematmp.acts import moves, statuses, versions
 from dematmp.acts.errors import MessageRefused
 from dematmp.acts.transactions import ACT, CANCELLATION, CLASSIFICATION, OBSERVATIONS, PIECES, Transaction
-from dematmp.acts.writing import write
 
 _OPEN = [statuses.WAITING, statuses.SENT]
 
@@ -87,22 +86,13 @@ def _classification(
 ) -> Transaction:
     found = _last(Transaction.objects.filter(authority__siren=siren, type=CLASSIFICATION, status__in=_OPEN))
     if isinstance(message, m.Classification):
-        versions.keep(found.authority, _readable(message, flux), now=now)
+        versions.keep(found.authority, flux, now=now)
         said = f"Classification du {message.on:%d/%m/%Y} reçue"
     else:
         said = f"Classification du {message.on:%d/%m/%Y} toujours en vigueur"
     _reached(found, now)
     moves.move(found.pk, statuses.ACKNOWLEDGED, message=said, flux=flux, now=now)
     return found
-
-
-def _readable(message: m.Classification, flux: bytes) -> bytes:
-    """The bytes as they came; rewritten when they are not what their prolog says, for clients believe it."""
-    try:
-        flux.decode("utf-8")
-    except UnicodeDecodeError:
-        return flux
-    return flux if flux.isascii() else write(message)
 
 
 def _act(identifier: str) -> Transaction:

@@ -15,6 +15,7 @@ from dematmp.acts.mailbox import Attachment, Box, Mail, attachments, body_of, is
 from dematmp.acts.outcomes import anomaly_of_envelope, settle
 from dematmp.acts.reading import read, read_envelope_anomaly, read_return_envelope
 from dematmp.acts.transactions import ReturnedMessage, ReturnMail
+from dematmp.acts.xmlio import truthful
 from storage.stores import object_store
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def process(known: ReturnMail, files: Sequence[Attachment], laid: Laid | None, *
         if _first_time(known, each):
             found = names.ANOMALY.fullmatch(each.name)
             anomaly_of_envelope(
-                found[1] if found else "", read_envelope_anomaly(each.data), each.data, now=now
+                found[1] if found else "", read_envelope_anomaly(each.data), truthful(each.data), now=now
             )
     envelopes = [each for each in files if names.RETURN_ENVELOPE.fullmatch(each.name)]
     messages = [each for each in files if names.MESSAGE.fullmatch(each.name)]
@@ -129,9 +130,9 @@ def _one(
     if isinstance(message, m.Letter | m.Referral):
         if laid is None:
             raise MessageRefused("Le nom du message n'est pas celui d'un courrier de la préfecture.")
-        about = arrive(message, file, files, laid, now=now)
+        about = arrive(message, Attachment(file.name, truthful(file.data)), files, laid, now=now)
     else:
-        about = settle(message, siren=siren or said.siren, flux=file.data, now=now)
+        about = settle(message, siren=siren or said.siren, flux=truthful(file.data), now=now)
     ReturnedMessage.objects.filter(
         name=file.name, sha256=hashlib.sha256(file.data).hexdigest(), mail=known
     ).update(transaction=about)

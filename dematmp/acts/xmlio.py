@@ -79,6 +79,14 @@ def parse(data: bytes, *, limit: int = MESSAGE_BYTES) -> etree._Element:
     return element
 
 
+def truthful(data: bytes) -> bytes:
+    """The same document in the encoding that its prolog says: clients believe it, the ministry does not."""
+    prolog = _PROLOG.match(data)
+    if prolog is None or b"iso-8859-1" not in prolog[0].lower() or _encoding(data) != "utf-8":
+        return data
+    return data.decode("utf-8").encode("latin-1", errors="xmlcharrefreplace")
+
+
 def _encoding(data: bytes) -> str | None:
     """UTF-8 when the bytes are so and are not plain ASCII, whatever the prolog says; else the prolog's."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):

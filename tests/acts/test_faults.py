@@ -138,6 +138,8 @@ def test_an_answer_in_utf_8_under_a_lying_prolog_is_read(lea: Caller, ministry: 
     ministry.mode = "utf8"
     pk = posted(lea)
     until(lambda: state(lea, pk)[0] == 4)
+    # What clients keep byte for byte is what its prolog says.
+    assert "Réhabilitation".encode("latin-1") in state(lea, pk)[1]
 
 
 def test_a_multichannel_mail_is_ignored_without_noise(service: Any, tmp_path: Path) -> None:
