@@ -28,7 +28,7 @@ from deploy.ministry import Ministry
 from deploy.services.nginx import Nginx
 from deploy.transmission import Stack
 from storage.stores import object_store
-from tests.acts.service import Caller, act_fields, multipart, posted, state, until
+from tests.acts.service import Caller, act_fields, ministry_in, multipart, posted, state, until
 from tests.acts.stack import Running
 from tests.conftest import absent
 
@@ -320,3 +320,11 @@ def _state(client: httpx.Client, pk: int) -> int:
 def _kill(process: subprocess.Popen[bytes]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def test_answers_are_also_fetched_over_http(lea: Caller, service: Any, tmp_path: Path) -> None:
+    with ministry_in(tmp_path, maildir=False) as (made, url):
+        service.ACTES = {**service.ACTES, "ministry_url": url, "return_box": f"{url}/returns"}
+        pk = posted(lea)
+        until(lambda: state(lea, pk)[0] == 4)
+        assert list(made.returns.iterdir()) == []

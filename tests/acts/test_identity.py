@@ -118,3 +118,44 @@ def test_lists_count_and_page(lea: Caller) -> None:
     labels = json.loads(lea.get("api/actes_status.php").content)
     assert (labels["-1"], labels["4"]) == ("Erreur", "Acquittement reçu")
     assert lea.get("api/actes_status.php").content.isascii()
+
+
+def test_the_form_of_login_chooses_an_account_for_its_certificate_only(
+    town: Authority, pki: TestAuthority
+) -> None:
+    held, other = pki.client("commun"), pki.client("autre")
+    agent(town, held, login="paul")
+    agent(town, held, login="zoe")
+    agent(town, other, login="eve")
+    caller = Caller(held)
+    assert caller.get("/api/test-connexion.php").content.startswith(b"KO\n")
+    wrong = caller.form("/login.php", [("login", "zoe"), ("password", "faux")])
+    assert wrong.content.startswith(b"KO\n")
+    assert caller.form("/login.php", [("login", "zoe"), ("password", "secret")]).content == b"OK\n"
+    facts = json.loads(caller.get("/api/info-connexion.php").content)
+    assert facts["user_info"]["login"] == "zoe"
+    stolen = Caller(other, client=caller.client)
+    assert stolen.get("/api/test-connexion.php").content.startswith(b"KO\n")
+
+
+def test_nobody_unknown_makes_the_service_read_a_body(service: Any, pki: TestAuthority) -> None:
+    unknown = Caller(pki.client("passant"))
+    answer = unknown.post("actes_transac_create.php", b"x" * 100, "multipart/form-data; boundary=x")
+    assert "aucun compte trouvé" in answer.content.decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"--limite",
+        b'--limite\r\nContent-Disposition: form-data; name="api"\r\n\r\n1',
+        b"--limite\r\n" + b"X: " + b"a" * 100_000 + b"\r\n\r\n1\r\n--limite--\r\n",
+        b"".join(b'--limite\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n' for _ in range(2000))
+        + b"--limite--\r\n",
+        b"\x00" * 1000,
+    ],
+)
+def test_a_hostile_form_is_refused_with_ko(lea: Caller, body: bytes) -> None:
+    answer = lea.post("actes_transac_create.php?api=1", body, "multipart/form-data; boundary=limite")
+    assert (answer.status_code, answer.content[:3]) == (200, b"KO\n")
