@@ -72,6 +72,7 @@ def authority_for(buyer: Organisation, *, now: datetime) -> Authority:
 def save_authority(made: Authority, *, by: str, now: datetime) -> Authority:
     """Raises ActRefused: incomplete identity, or a SIREN already there."""
     check_identity(siren=made.siren, department=made.department, district=made.district, nature=made.nature)
+    _clean(made)
     try:
         with transaction.atomic():
             made.save()
@@ -109,6 +110,7 @@ def save_agent(
         raise ActRefused("Un identifiant demande un mot de passe.")
     if made._state.adding:
         made.created_at = now
+    _clean(made)
     try:
         with transaction.atomic():
             made.save()
@@ -126,6 +128,14 @@ def save_agent(
     except IntegrityError as twice:
         raise ActRefused("Cet identifiant est déjà pris.") from twice
     return made
+
+
+def _clean(row: Agent | Authority) -> None:
+    """Raises ActRefused for what a column does not bear."""
+    try:
+        row.clean_fields()
+    except ValidationError as wrong:
+        raise ActRefused(" ".join(wrong.messages)) from wrong
 
 
 def may_give(by: Agent, role: str, authority: Authority) -> None:

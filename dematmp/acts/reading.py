@@ -109,7 +109,7 @@ def _some(files: tuple[m.File, ...]) -> tuple[m.File, ...]:
 
 
 def _number(written: str) -> int:
-    if re.fullmatch(r"[0-9]{1,6}", written) is None:
+    if re.fullmatch(r"[0-9]{1,4}", written) is None:
         raise MessageRefused("Un code de la classification n'est pas un entier.")
     return int(written)
 

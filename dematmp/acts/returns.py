@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db import IntegrityError, transaction
+from django.db import DataError, IntegrityError, transaction
 
 from dematmp.acts import messages as m
 from dematmp.acts import names
@@ -19,6 +19,8 @@ from dematmp.acts.xmlio import truthful
 from storage.stores import object_store
 
 log = logging.getLogger(__name__)
+# What a hostile mail draws from the mail parser or the database: it is put aside, and the others are read.
+_POISON = (IntegrityError, DataError, LookupError, ValueError, TypeError, AttributeError)
 
 
 def collect(box: Box, *, now: datetime) -> int:
@@ -51,7 +53,7 @@ def keep(mail: Mail, *, now: datetime) -> ReturnMail:
             process(known, files, laid, now=now)
             known.done_at = now
             known.save(update_fields=["done_at"])
-    except (ActError, IntegrityError) as refused:
+    except (ActError, *_POISON) as refused:
         _file_as_error(known, refused)
     return known
 

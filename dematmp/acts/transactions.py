@@ -126,7 +126,7 @@ class IncludedFile(models.Model):
 
     transaction = models.ForeignKey(Transaction, models.CASCADE, related_name="files")
     rank = models.PositiveSmallIntegerField("rang")
-    name = models.CharField("nom métier", max_length=120)
+    name = models.CharField("nom métier", max_length=255)
     posted_name = models.CharField("nom d'origine", max_length=255)
     media_type = models.CharField("type", max_length=60)
     size = models.PositiveBigIntegerField("taille (octets)")

@@ -328,3 +328,12 @@ def test_answers_are_also_fetched_over_http(lea: Caller, service: Any, tmp_path:
         pk = posted(lea)
         until(lambda: state(lea, pk)[0] == 4)
         assert list(made.returns.iterdir()) == []
+
+
+def test_a_mail_that_breaks_the_parser_keeps_nobody_waiting(
+    lea: Caller, ministry: Ministry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Maildir" / "new" / "0").write_bytes(b"Content-Type: text/plain; charset=x\r\n\r\n\xff\xfe")
+    pk = posted(lea)
+    until(lambda: state(lea, pk)[0] == 4)
+    assert ReturnMail.objects.exclude(error="").count() == 1

@@ -159,3 +159,18 @@ def test_nobody_unknown_makes_the_service_read_a_body(service: Any, pki: TestAut
 def test_a_hostile_form_is_refused_with_ko(lea: Caller, body: bytes) -> None:
     answer = lea.post("actes_transac_create.php?api=1", body, "multipart/form-data; boundary=limite")
     assert (answer.status_code, answer.content[:3]) == (200, b"KO\n")
+
+
+def test_what_a_column_does_not_bear_is_refused_and_not_an_error(town: Authority, pki: TestAuthority) -> None:
+    held = pki.client("chef2")
+    agent(town, held, role="ADM")
+    fields = [
+        ("name", "N" * 300),
+        ("email", "a@b.fr"),
+        ("role", "USER"),
+        ("certificate", ("c.pem", held.pem.read_bytes())),
+    ]
+    answer = Caller(held).form("/admin/users/admin_user_edit_handler.php", fields)
+    assert json.loads(answer.content)["status"] == "error"
+    odd = Caller(held).get("actes_transac_get_status.php", unique_id="a\0b")
+    assert odd.content.startswith(b"KO\n")

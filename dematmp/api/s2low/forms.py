@@ -14,9 +14,9 @@ from django.http import HttpRequest
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
+from dematmp.acts import latin1
 from dematmp.acts.errors import ActRefused
 from dematmp.acts.fields import MAX_FILES, Upload
-from dematmp.acts.latin1 import decode
 from dematmp.acts.rules import ARCHIVE_BYTES
 
 FORM_BYTES = 1024 * 1024  # of fields
@@ -67,6 +67,11 @@ class Form:
     def _like(given: dict[str, list[str]] | dict[str, list[Upload]], name: str) -> list[str]:
         found = [key for key in given if re.fullmatch(rf"{re.escape(name)}(\[[0-9]{{0,4}}\])?", key)]
         return sorted(found, key=lambda key: int("0" + re.sub(r"[^0-9]", "", key[len(name) :])))
+
+
+def decode(data: bytes) -> str:
+    """UTF-8 or ISO-8859-1, without the NUL that no database keeps."""
+    return latin1.decode(data).replace("\0", "")
 
 
 def read_form(request: HttpRequest) -> Form:

@@ -19,6 +19,7 @@ from dematmp.api.s2low.door import Call, door
 from dematmp.api.s2low.forms import Form
 
 _ID = re.compile(r"[0-9]{1,15}")
+_EMAIL = re.compile(r"[^@\s<>,;]{1,64}@[^@\s<>,;]{1,180}")
 _LEVELS = range(1, 6)
 _SIGNATURE_BYTES = 256 * 1024
 
@@ -69,7 +70,7 @@ def _posting(form: Form) -> Posting:
         annexes=_annexes(form),
         waiting=form.get("en_attente") not in ("", "0"),
         paper=form.get("document_papier") not in ("", "0"),
-        broadcast=tuple(each for each in form.all("broadcast_email") if each)[:50],
+        broadcast=tuple(each for each in form.all("broadcast_email") if _EMAIL.fullmatch(each))[:50],
         send_sources=form.get("send_sources") not in ("", "0"),
         not_integers=tuple(wrong),
     )
