@@ -17,7 +17,10 @@ urlpatterns = [path("api/", api.urls)]
 if settings.BACKUP_DEPOSIT:
     handler404, handler500 = "dematmp.api.channel.unknown", "dematmp.api.channel.failed"
 else:
-    urlpatterns += [
+    urlpatterns = [
+        # Before « api/ » and « admin/ », whose prefixes it shares.
+        path("", include("dematmp.api.s2low.urls")),
+        *urlpatterns,
         path("admin/", admin.site.urls),
         path("compte/", include("allauth.urls")),
         path("", include("dematmp.web.urls")),

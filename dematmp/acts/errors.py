@@ -35,3 +35,31 @@ class GatewayRefused(ActError):
 
     code = "act.gateway-refused"
     next = "Lisez le motif, corrigez l'acte, puis transmettez-le sous un nouveau numéro."
+
+
+class StatusRefused(ActError):
+    """A transaction does not go from this state to that one."""
+
+    code = "act.status-refused"
+    next = "Rien n'a changé ; relisez l'état de la transaction."
+
+
+class AccessRefused(ActError):
+    """Who asks is not known, or may not do this."""
+
+    code = "act.access-refused"
+    next = "Vérifiez le certificat, l'identifiant et les droits du compte."
+
+
+class MinistryUnavailable(ActError):
+    """The ministry did not take the archive: it is sent again by itself.
+
+    `reached` is True when the archive may have arrived although no answer did.
+    """
+
+    code = "act.ministry-unavailable"
+    next = "La plateforme réessaie d'elle-même ; rien n'est perdu."
+
+    def __init__(self, message: str, *, reached: bool) -> None:
+        super().__init__(message)
+        self.reached = reached

@@ -1,172 +1,265 @@
-"""ACTES messages: written strictly in ISO-8859-1, read as hostile (no DTD, no network, bounded)."""
+"""The ACTES messages, types 1 to 7, as values; `writing` gives their XML and `reading` takes it back.
 
-import io
+>>> from dematmp.acts.messages import Cancellation
+>>> from dematmp.acts.writing import write
+>>> write(Cancellation(identifier="034-123456789-20260110-A1-DE")).splitlines()[0]
+b'<?xml version="1.0" encoding="ISO-8859-1"?>'
+"""
+
 from dataclasses import dataclass
 from datetime import date
 
-from lxml import etree
-
-from dematmp.acts.errors import MessageRefused
-
-NS = "http://www.interieur.gouv.fr/ACTES#v1.1-20040216"
-INSEE = "http://xml.insee.fr/schema"
-_MAP = {"actes": NS, "insee": INSEE}
-MESSAGE_BYTES = 1024 * 1024
+# XML root → transaction type and message number.
+KINDS = {
+    "Acte": "1-1",
+    "ARActe": "1-2",
+    "AnomalieActe": "1-3",
+    "CourrierSimple": "2-1",
+    "ReponseCourrierSimple": "2-2",
+    "DemandePieceComplementaire": "3-1",
+    "ARDemandePieceComplementaire": "3-2",
+    "RefusPieceComplementaire": "3-3",
+    "PieceComplementaire": "3-4",
+    "ARPieceComplementaire": "3-5",
+    "LettreObservations": "4-1",
+    "ARLettreObservations": "4-2",
+    "RejetLettreObservations": "4-3",
+    "ReponseLettreObservations": "4-4",
+    "ARReponseRejetLettreObservations": "4-5",
+    "DefereTA": "5-1",
+    "Annulation": "6-1",
+    "ARAnnulation": "6-2",
+    "DemandeClassification": "7-1",
+    "RetourClassification": "7-2",
+    "ReponseClassificationSansChangement": "7-3",
+}
+ROOTS = {kind: name for name, kind in KINDS.items()}
+# What a letter carries besides its documents: kind → the element of its text.
+LETTER_TEXT = {"3-1": "DescriptionPieces", "4-1": "Motif"}
+LETTERS = frozenset({"2-1", "2-2", "3-1", "3-2", "3-3", "3-4", "4-1", "4-2", "4-3", "4-4"})
+WITHOUT_DOCUMENT = frozenset({"3-2", "4-2"})
+LETTER_RECEIPTS = frozenset({"3-5", "4-5"})
 
 
 @dataclass(frozen=True)
-class Sender:
-    """Who sends: the authority's ACTES identity and a person to call."""
+class File:
+    """A file named by a message; `signature` is a detached PKCS#7 in base64 (legacy), or empty."""
+
+    name: str
+    signature: str = ""
+
+
+@dataclass(frozen=True)
+class Act:
+    """1-1: what is said of an act. `codes` are its classification, two levels at least."""
+
+    number: str
+    nature: str
+    decided: date
+    codes: tuple[int, ...]
+    subject: str
+    classification_date: date
+    document: File
+    annexes: tuple[File, ...] = ()
+    paper: bool = False
+    previous: str = ""
+
+    @property
+    def classification(self) -> str:
+        return ".".join(map(str, self.codes))
+
+
+@dataclass(frozen=True)
+class ActReceipt:
+    """1-2: the proof that the control authority has the act, and since when."""
+
+    identifier: str
+    received: date
+    act: Act
+    classification_date: date
+
+
+@dataclass(frozen=True)
+class ActAnomaly:
+    """1-3: the act is refused; `nature` has three digits."""
+
+    on: date
+    nature: str
+    detail: str
+    act: Act
+    classification_date: date
+
+
+@dataclass(frozen=True)
+class Letter:
+    """2-x, 3-x and 4-x that quote an act and the date of the prefecture's letter.
+
+    `text` is the description of the pieces asked for (3-1) or the grounds (4-1); only 3-4 has many documents,
+    3-2 and 4-2 have none.
+    """
+
+    kind: str
+    identifier: str
+    written: date
+    documents: tuple[File, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class LetterReceipt:
+    """3-5 and 4-5: the prefecture has the reply."""
+
+    kind: str
+    identifier: str
+    written: date
+    received: date
+
+
+@dataclass(frozen=True)
+class Referral:
+    """5-1: the act is referred to the administrative court."""
+
+    identifier: str
+    filed: date
+    illegality: str
+    documents: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cancellation:
+    """6-1."""
+
+    identifier: str
+
+
+@dataclass(frozen=True)
+class CancellationReceipt:
+    """6-2."""
+
+    identifier: str
+    received: date
+
+
+@dataclass(frozen=True)
+class ClassificationRequest:
+    """7-1; `held` is the date of the version held, None asks for everything."""
+
+    held: date | None = None
+
+
+@dataclass(frozen=True)
+class ClassificationUnchanged:
+    """7-3."""
+
+    on: date
+
+
+@dataclass(frozen=True)
+class Typology:
+    code: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Nature:
+    code: str
+    short: str
+    label: str
+    typologies: tuple[Typology, ...]
+
+
+@dataclass(frozen=True)
+class Matter:
+    """A node of the classification; levels 1 to 5."""
+
+    code: int
+    label: str
+    below: tuple["Matter", ...] = ()
+
+
+@dataclass(frozen=True)
+class Classification:
+    """7-2: the typologies by nature, the matters and their sub-matters, and the date of this version."""
+
+    on: date
+    natures: tuple[Nature, ...]
+    matters: tuple[Matter, ...]
+
+
+Message = (
+    Act
+    | ActReceipt
+    | ActAnomaly
+    | Letter
+    | LetterReceipt
+    | Referral
+    | Cancellation
+    | CancellationReceipt
+    | ClassificationRequest
+    | ClassificationUnchanged
+    | Classification
+)
+
+
+def kind_of(message: Message) -> str:
+    """`1-1`, `2-1`… of a message."""
+    if isinstance(message, Letter | LetterReceipt):
+        return message.kind
+    return _KIND_OF[type(message)]
+
+
+_KIND_OF: dict[type, str] = {
+    Act: "1-1",
+    ActReceipt: "1-2",
+    ActAnomaly: "1-3",
+    Referral: "5-1",
+    Cancellation: "6-1",
+    CancellationReceipt: "6-2",
+    ClassificationRequest: "7-1",
+    Classification: "7-2",
+    ClassificationUnchanged: "7-3",
+}
+
+
+@dataclass(frozen=True)
+class Referent:
+    """A person to call; each part may be empty."""
+
+    name: str = ""
+    telephone: str = ""
+    email: str = ""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """From an authority to the ministry: who sends, where to answer, the names of the messages carried."""
 
     siren: str
     department: str
     district: str
     nature: str
-    name: str
-    email: str
+    referent: Referent
+    return_addresses: tuple[str, ...]
+    messages: tuple[File, ...]
 
 
 @dataclass(frozen=True)
-class ActMessage:
-    """What the message 1-1 says of an act."""
+class ReturnEnvelope:
+    """From the ministry to an authority. `office` is IDPref, IDSousPref (with a district) or IDSGAR."""
 
-    number: str
+    office: str
+    department: str
+    district: str
+    referent: Referent
+    messages: tuple[File, ...]
+    siren: str
+
+
+@dataclass(frozen=True)
+class EnvelopeAnomaly:
+    """The whole envelope is refused."""
+
+    on: date
     nature: str
-    decided: date
-    classification: str
-    classification_date: date
-    subject: str
-    document: str
-
-
-def _q(name: str) -> str:
-    return f"{{{NS}}}{name}"
-
-
-def _add(parent: etree._Element, name: str, text: str | None = None, **attributes: str) -> etree._Element:
-    child = etree.SubElement(parent, _q(name), {_q(key): value for key, value in attributes.items()})
-    child.text = text
-    return child
-
-
-def _bytes(root: etree._Element) -> bytes:
-    out = io.BytesIO()
-    etree.ElementTree(root).write(out, encoding="ISO-8859-1", xml_declaration=True, pretty_print=True)
-    return out.getvalue()
-
-
-def envelope(sender: Sender, *, message: str) -> bytes:
-    """The envelope `EnveloppeCLMISILL` that carries one message."""
-    root = etree.Element(_q("EnveloppeCLMISILL"), nsmap=_MAP)
-    issuer = _add(root, "Emetteur")
-    identity = _add(
-        issuer, "IDCL", Departement=sender.department, Arrondissement=sender.district, Nature=sender.nature
-    )
-    identity.set(f"{{{INSEE}}}SIREN", sender.siren)
-    referent = _add(issuer, "Referent")
-    _add(referent, "Nom", sender.name[:60])
-    _add(referent, "Email", sender.email)
-    _add(_add(root, "AdressesRetour"), "Email", sender.email)
-    _add(_add(_add(root, "FormulairesEnvoyes"), "Formulaire"), "NomFichier", message)
-    return _bytes(root)
-
-
-def _fill(root: etree._Element, act: ActMessage) -> None:
-    for key, value in (
-        ("Date", act.decided.isoformat()),
-        ("NumeroInterne", act.number),
-        ("CodeNatureActe", act.nature),
-    ):
-        root.set(_q(key), value)
-    for level, code in enumerate(act.classification.split("."), start=1):
-        _add(root, f"CodeMatiere{level}", CodeMatiere=code)
-    _add(root, "Objet", act.subject)
-    _add(root, "ClassificationDateVersion", act.classification_date.isoformat())
-    _add(_add(root, "Document"), "NomFichier", act.document)
-    _add(root, "Annexes", Nombre="0")
-    _add(root, "DocumentPapier", "N")
-
-
-def act(message: ActMessage) -> bytes:
-    """The message 1-1 `Acte`."""
-    root = etree.Element(_q("Acte"), nsmap=_MAP)
-    _fill(root, message)
-    return _bytes(root)
-
-
-def acknowledgement(message: ActMessage, *, identifier: str, received: date) -> bytes:
-    """The message 1-2 `ARActe`, as the control authority writes it."""
-    attributes = {_q("IDActe"): identifier, _q("DateReception"): received.isoformat()}
-    root = etree.Element(_q("ARActe"), attributes, nsmap=_MAP)
-    _fill(_add(root, "ActeRecu"), message)
-    _add(root, "ClassificationDateVersionEnCours", message.classification_date.isoformat())
-    return _bytes(root)
-
-
-def parse(data: bytes) -> etree._Element:
-    """The root of a message. Raises MessageRefused: too big, malformed, or with a DTD."""
-    if len(data) > MESSAGE_BYTES:
-        raise MessageRefused("Le message dépasse 1 Mio.")
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-    try:
-        root = etree.fromstring(data, parser)
-    except (etree.XMLSyntaxError, ValueError) as broken:
-        raise MessageRefused("Le message n'est pas un document XML lisible.") from broken
-    if root.getroottree().docinfo.internalDTD is not None:
-        raise MessageRefused("Un message ACTES ne porte pas de DTD.")
-    return root
-
-
-def _text(root: etree._Element, path: str) -> str:
-    return str(root.findtext(path, default="", namespaces=_MAP)).strip()
-
-
-def read_act(data: bytes) -> ActMessage:
-    """What a message 1-1 says. Raises MessageRefused."""
-    root = parse(data)
-    if root.tag != _q("Acte"):
-        raise MessageRefused("Un message « Acte » est attendu.")
-    codes = [
-        str(each.get(_q("CodeMatiere")))
-        for level in range(1, 6)
-        for each in root.findall(f"actes:CodeMatiere{level}", _MAP)
-    ]
-    try:
-        return ActMessage(
-            number=root.get(_q("NumeroInterne"), ""),
-            nature=root.get(_q("CodeNatureActe"), ""),
-            decided=date.fromisoformat(root.get(_q("Date"), "")),
-            classification=".".join(codes),
-            classification_date=date.fromisoformat(_text(root, "actes:ClassificationDateVersion")),
-            subject=_text(root, "actes:Objet"),
-            document=_text(root, "actes:Document/actes:NomFichier"),
-        )
-    except ValueError as broken:
-        raise MessageRefused("Une date du message est illisible.") from broken
-
-
-def read_envelope(data: bytes) -> tuple[str, str, list[str]]:
-    """(SIREN, department, names of the messages) of an envelope. Raises MessageRefused."""
-    root = parse(data)
-    issuer = root.find("actes:Emetteur/actes:IDCL", _MAP)
-    if root.tag != _q("EnveloppeCLMISILL") or issuer is None:
-        raise MessageRefused("Une enveloppe « EnveloppeCLMISILL » est attendue.")
-    names = [
-        str(each.text)
-        for each in root.findall("actes:FormulairesEnvoyes/actes:Formulaire/actes:NomFichier", _MAP)
-    ]
-    return issuer.get(f"{{{INSEE}}}SIREN", ""), issuer.get(_q("Departement"), ""), names
-
-
-def read_acknowledgement(data: bytes, *, identifier: str) -> date:
-    """The date of reception that an `ARActe` gives to this act.
-
-    Raises MessageRefused when it is about another.
-    """
-    root = parse(data)
-    if root.tag != _q("ARActe") or root.get(_q("IDActe")) != identifier:
-        raise MessageRefused(f"L'acquittement reçu n'est pas celui de l'acte {identifier}.")
-    try:
-        return date.fromisoformat(root.get(_q("DateReception"), ""))
-    except ValueError as broken:
-        raise MessageRefused("La date de réception de l'acquittement est illisible.") from broken
+    detail: str
+    envelope: Envelope

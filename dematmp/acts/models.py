@@ -7,7 +7,39 @@ from django.db import models
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.acts.rules import ACKNOWLEDGED, ERROR, NATURES, STATUSES, act_identifier
+from dematmp.acts.subscribers import Agent, Authority, AuthorityGroup, Nounce
+from dematmp.acts.transactions import (
+    ClassificationVersion,
+    EnvelopeSerial,
+    IncludedFile,
+    ReturnedMessage,
+    ReturnMail,
+    Step,
+    Transaction,
+    Window,
+)
 from dematmp.awards.models import Award
+
+__all__ = [
+    "Act",
+    "ActPiece",
+    "Agent",
+    "Authority",
+    "AuthorityGroup",
+    "ClassificationVersion",
+    "EnvelopeSerial",
+    "IncludedFile",
+    "Nounce",
+    "OperatorAccount",
+    "PrefectureLetter",
+    "ReturnMail",
+    "ReturnedMessage",
+    "Step",
+    "Transaction",
+    "Transmission",
+    "TransmissionStep",
+    "Window",
+]
 
 
 class ActQuerySet(models.QuerySet["Act"]):
@@ -80,6 +112,27 @@ class Act(models.Model):
         )
 
 
+class ActPiece(models.Model):
+    """An annex of an act; its typology was confirmed by a person."""
+
+    act = models.ForeignKey(Act, models.PROTECT, related_name="pieces")
+    rank = models.PositiveSmallIntegerField("rang")
+    name = models.CharField("nom", max_length=255)
+    typology = models.CharField("typologie", max_length=5)
+    media_type = models.CharField("type", max_length=60)
+    key = models.CharField(max_length=200)
+    size = models.PositiveBigIntegerField("taille (octets)")
+    sha256 = models.CharField("SHA-256", max_length=64)
+
+    class Meta:
+        verbose_name = "pièce de l'acte"
+        ordering = ["rank"]
+        constraints = [models.UniqueConstraint(fields=["act", "rank"], name="acts_piece_rank_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Transmission(models.Model):
     """What was sent and what came back.
 
@@ -98,6 +151,10 @@ class Transmission(models.Model):
     acknowledgement = models.BinaryField("acquittement (XML)", null=True, blank=True)
     received_on = models.DateField("reçu en préfecture le", null=True, blank=True)
     problem = models.CharField("incident", max_length=300, blank=True, default="")
+    polls = models.PositiveIntegerField("lectures de l'état", default=0)
+    due_at = models.DateTimeField("prochaine lecture", null=True, blank=True)
+    cancellation_id = models.PositiveBigIntegerField("annulation chez l'opérateur", null=True, blank=True)
+    cancelled_at = models.DateTimeField("annulé le", null=True, blank=True)
 
     class Meta:
         verbose_name = "télétransmission"
@@ -145,3 +202,42 @@ class TransmissionStep(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_status_display()} {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class PrefectureLetter(models.Model):
+    """What the prefecture sent about an act, as our operator gave it."""
+
+    act = models.ForeignKey(Act, models.PROTECT, related_name="letters")
+    remote_id = models.PositiveBigIntegerField("document chez l'opérateur")
+    kind = models.CharField("message", max_length=3)
+    written_on = models.DateField("date du courrier")
+    text = models.TextField("texte", blank=True, default="")
+    archive_key = models.CharField(max_length=200)
+    found_at = models.DateTimeField("lu le")
+    reply_id = models.PositiveBigIntegerField("réponse chez l'opérateur", null=True, blank=True)
+
+    class Meta:
+        verbose_name = "courrier de la préfecture"
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["act", "remote_id"], name="acts_letter_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} du {self.written_on}"
+
+
+class OperatorAccount(models.Model):
+    """A buyer's account at an operator elsewhere; its secrets are wrapped by the platform's key."""
+
+    buyer = models.OneToOneField(Organisation, models.CASCADE, related_name="operator_account")
+    url = models.URLField("adresse")
+    login = models.CharField("identifiant", max_length=100, blank=True, default="")
+    password = models.BinaryField(null=True, blank=True)
+    p12 = models.BinaryField(null=True, blank=True)
+    p12_password = models.BinaryField(null=True, blank=True)
+    authority = models.TextField("autorité de l'opérateur (PEM)", blank=True, default="")
+
+    class Meta:
+        verbose_name = "compte chez un opérateur de télétransmission"
+
+    def __str__(self) -> str:
+        return f"{self.buyer}, {self.url}"

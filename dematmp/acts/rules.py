@@ -40,11 +40,6 @@ _FOLLOWS = {
 
 _NUMBER = re.compile(r"(?:[A-Z0-9][A-Z0-9_]{0,13})?[A-Z0-9]")
 _DEPARTMENT = re.compile(r"[09][0-9][0-9AB]")
-DOCUMENT_NAME = re.compile(
-    r"[0-9A-Z_]{5}-[0-9AB]{3}-[0-9]{9}-[0-9]{8}-[0-9A-Z_]{1,15}-[A-Z]{2}-1-1_[0-9]{1,3}\.pdf"
-)
-MESSAGE_NAME = re.compile(r"[0-9AB]{3}-[0-9]{9}-[0-9]{8}-[0-9A-Z_]{1,15}-[A-Z]{2}-1-1_0\.xml")
-ENVELOPE_NAME = re.compile(r"[A-Z]{4}--[0-9]{9}--[0-9]{8}-[0-9]{1,4}\.xml")
 
 
 def may_follow(before: int | None, after: int) -> bool:
@@ -85,19 +80,3 @@ def check_identity(*, siren: str, department: str, district: str, nature: str) -
 def act_identifier(*, department: str, siren: str, decided: date, number: str, nature: str) -> str:
     """`034-491011698-20171207-CL20171227_06-DE`, the act's name for ever."""
     return f"{department}-{siren}-{decided:%Y%m%d}-{number}-{NATURES[nature][0]}"
-
-
-def message_name(identifier: str) -> str:
-    return f"{identifier}-1-1_0.xml"
-
-
-def document_name(identifier: str, typology: str, rank: int) -> str:
-    """The name of the act's main file (rank 1) or of an annex (2 and more)."""
-    return f"{typology}-{identifier}-1-1_{rank}.pdf"
-
-
-def envelope_name(*, application: str, siren: str, day: date, serial: int) -> str:
-    """`EACT--214502494--20170717-6.xml`; the serial runs from 1 to 9999 for each authority and day."""
-    if not 1 <= serial <= 9999:
-        raise ActRefused("Plus de 9999 enveloppes dans la journée.")
-    return f"{application}--{siren}--{day:%Y%m%d}-{serial}.xml"

@@ -4,24 +4,31 @@ Build the act of an award, transmit it, learn what became of it. Nothing slow in
 """
 
 import hashlib
+import tempfile
+from contextlib import ExitStack
 from datetime import datetime, timedelta
+from typing import BinaryIO, cast
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import F
 
 from dematmp.accounts.models import User
-from dematmp.acts import messages, rules
+from dematmp.acts import rules
 from dematmp.acts.errors import ActRefused, GatewayRefused, MessageRefused
+from dematmp.acts.fields import Piece, Posting, Upload
 from dematmp.acts.models import Act, Transmission, TransmissionStep
-from dematmp.acts.package import archive_name, pack
-from dematmp.acts.s2low import S2low
+from dematmp.acts.operators import Operator
+from dematmp.acts.reading import read_receipt
 from dematmp.audit.services import append
 from dematmp.awards.models import Award
 from dematmp.awards.services import deliberation
 from storage.stores import object_store
 
 RETRY = timedelta(seconds=120)  # longer than the client's time limit
+# Between two readings of an operator elsewhere: acknowledgements take minutes to days.
+POLLS = (60, 300, 900, 3600)  # seconds
 
 
 def prepare_award_act(award: Award, *, by: User, now: datetime) -> Act:
@@ -77,48 +84,32 @@ def prepare_award_act(award: Award, *, by: User, now: datetime) -> Act:
     return act
 
 
-def _package(transmission: Transmission, gateway: S2low, *, now: datetime) -> None:
-    """Build the archive once and keep it: what is posted again is posted byte for byte the same."""
-    act = transmission.act
-    buyer, author = act.buyer, act.created_by
-    sender = messages.Sender(
-        siren=buyer.siren,
-        department=buyer.department,
-        district=buyer.district,
-        nature=buyer.authority_nature,
-        name=str(author),
-        email=author.email,
+def _posting(act: Act, stack: ExitStack) -> Posting:
+    """The act as it is posted; its document is laid on disk, closed with the stack."""
+    upload = _laid(f"{act.number}.pdf", act.document_size, act.document_key, stack)
+    return Posting(
+        nature=act.nature,
+        codes=tuple(int(code) for code in act.classification.split(".")),
+        number=act.number,
+        decided=act.decided_on.isoformat(),
+        subject=act.subject,
+        main=Piece(upload, act.typology),
+        annexes=tuple(
+            Piece(_laid(each.name, each.size, each.key, stack), each.typology)
+            for each in act.pieces.order_by("rank")
+        ),
     )
-    document = rules.document_name(act.identifier, act.typology, 1)
-    message = messages.act(
-        messages.ActMessage(
-            number=act.number,
-            nature=act.nature,
-            decided=act.decided_on,
-            classification=act.classification,
-            classification_date=rules.CLASSIFICATION_DATE,
-            subject=act.subject,
-            document=document,
-        )
-    )
-    day = now.astimezone(ZoneInfo(settings.TIME_ZONE)).date()
-    name = rules.envelope_name(
-        application=settings.S2LOW["application"], siren=buyer.siren, day=day, serial=gateway.next_serial()
-    )
-    envelope = messages.envelope(sender, message=rules.message_name(act.identifier))
-    pdf = b"".join(object_store().open(act.document_key))
-    archive = pack({name: envelope, rules.message_name(act.identifier): message, document: pdf})
-    key = f"acts/{act.uuid}/{archive_name(name)}"
-    object_store().put_stream(key, [archive])
-    # The archive is stored: a crash from here leaves an orphan object, never a transmission without its
-    # bytes.
-    Transmission.objects.filter(pk=transmission.pk, archive_key="").update(
-        envelope_name=name, envelope=envelope, message=message, archive_key=key
-    )
-    transmission.refresh_from_db()
 
 
-def transmit(act_id: int, gateway: S2low, *, now: datetime) -> None:
+def _laid(name: str, size: int, key: str, stack: ExitStack) -> Upload:
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  (the stack closes it)
+    for block in object_store().open(key):
+        file.write(block)
+    file.seek(0)
+    return Upload(name, size, cast(BinaryIO, file))
+
+
+def transmit(act_id: int, operator: Operator, *, now: datetime) -> None:
     """Post the act once.
 
     May run twice or be killed anywhere: a post whose answer was lost is found, not repeated.
@@ -131,19 +122,17 @@ def transmit(act_id: int, gateway: S2low, *, now: datetime) -> None:
     )
     if transmission is None or transmission.remote_id is not None or transmission.is_over:
         return
-    if not transmission.archive_key:
-        _package(transmission, gateway, now=now)
     mine = Transmission.objects.filter(pk=transmission.pk)
     remote = None
     if not mine.filter(tried_at=None).update(tried_at=now):
         # Posted before, or being posted by another worker now: look for it, and wait before posting again.
-        remote = gateway.find(transmission.act.number)
+        remote = operator.find(transmission.act.number)
         if remote is None and not mine.filter(tried_at__lt=now - RETRY).update(tried_at=now):
             return
     if remote is None:
-        archive = b"".join(object_store().open(transmission.archive_key))
         try:
-            remote = gateway.submit(archive_name(transmission.envelope_name), archive)
+            with ExitStack() as stack:
+                remote = operator.post(_posting(transmission.act, stack))
         except GatewayRefused as refused:
             _reach(transmission, rules.ERROR, detail=str(refused), now=now)
             return
@@ -179,8 +168,8 @@ def _journal(transmission: Transmission, kind: str, facts: dict[str, object], *,
     )
 
 
-def poll(act_id: int, gateway: S2low, *, now: datetime) -> None:
-    """Ask the operator where the act is, and keep what it answers.
+def poll(act_id: int, operator: Operator, *, now: datetime) -> None:
+    """Ask the operator where the act is, and keep what it answers; less and less often while nothing changes.
 
     May run twice. Raises GatewayUnavailable.
     """
@@ -191,24 +180,31 @@ def poll(act_id: int, gateway: S2low, *, now: datetime) -> None:
     )
     if transmission is None or transmission.remote_id is None or transmission.is_over:
         return
-    status = gateway.status(transmission.remote_id)
+    if operator.is_remote:
+        if transmission.due_at is not None and transmission.due_at > now:
+            return
+        wait = POLLS[min(transmission.polls, len(POLLS) - 1)]
+        Transmission.objects.filter(pk=transmission.pk).update(
+            polls=F("polls") + 1, due_at=now + timedelta(seconds=wait)
+        )
+    status = operator.status(transmission.remote_id)
     if status.code == rules.ERROR:
         _reach(transmission, rules.ERROR, detail=status.detail.decode("latin-1").strip(), now=now)
     elif status.code == rules.ACKNOWLEDGED:
-        _acknowledge(transmission, status.detail, now=now)
+        _acknowledge(transmission, status.detail, operator.message(transmission.remote_id), now=now)
     elif status.code in rules.STATUSES:
         _reach(transmission, status.code, now=now)
 
 
-def _acknowledge(transmission: Transmission, data: bytes, *, now: datetime) -> None:
+def _acknowledge(transmission: Transmission, data: bytes, message: bytes, *, now: datetime) -> None:
     try:
-        received = messages.read_acknowledgement(data, identifier=transmission.act.identifier)
+        received = read_receipt(data, identifier=transmission.act.identifier).received
     except MessageRefused as refused:
         Transmission.objects.filter(pk=transmission.pk).update(problem=str(refused)[:300])
         raise
     with transaction.atomic():
         changed = Transmission.objects.filter(pk=transmission.pk, acknowledged_at=None).update(
-            acknowledgement=data, received_on=received, acknowledged_at=now, problem=""
+            acknowledgement=data, message=message, received_on=received, acknowledged_at=now, problem=""
         )
         if changed:
             TransmissionStep.objects.create(transmission=transmission, status=rules.ACKNOWLEDGED, at=now)

@@ -2,26 +2,30 @@
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 
 from celery import shared_task
+from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 
-from dematmp.acts import services
+from dematmp.acts import checking, correspondence, ministry, returns, sending, services, statuses
 from dematmp.acts.errors import ActError
-from dematmp.acts.models import Transmission
+from dematmp.acts.mailbox import box
+from dematmp.acts.models import Act, Transaction, Transmission
+from dematmp.acts.operators import operator_of
 from dematmp.acts.rules import ERROR
-from dematmp.acts.s2low import configured
 from dematmp.audit.rows import each_row
 
 log = logging.getLogger(__name__)
 
 
 def _try(verb: Callable[..., None], act_id: int) -> None:
-    gateway = configured()
-    if gateway is None:
-        return
+    act = Act.objects.select_related("buyer").filter(pk=act_id).first()
     try:
-        verb(act_id, gateway, now=timezone.now())
+        operator = operator_of(act.buyer, now=timezone.now()) if act else None
+        if operator is not None:
+            verb(act_id, operator, now=timezone.now())
     except ActError as failed:
         log.warning("acte %s : %s", act_id, failed)
 
@@ -37,7 +41,49 @@ def sweep() -> None:
     """What a lost task or an operator that was down left undone, and what awaits its acknowledgement."""
     waiting = Transmission.objects.filter(acknowledged_at=None).exclude(steps__status=ERROR).order_by("pk")
     each_row(waiting[:500], _continue)
+    each_row(correspondence.to_read(timezone.now()), lambda act: _try(correspondence.read_letters, act.pk))
 
 
 def _continue(transmission: Transmission) -> None:
     _try(services.poll if transmission.remote_id else services.transmit, transmission.act_id)
+
+
+@shared_task
+def check_transaction(transaction_id: int) -> None:
+    """Check what was posted, then send it."""
+    checking.check(transaction_id, now=timezone.now())
+    send_transaction(transaction_id)
+
+
+@shared_task
+def send_transaction(transaction_id: int) -> None:
+    """Send one archive to the ministry, when there is one."""
+    known = ministry.configured()
+    if known is not None:
+        sending.send(transaction_id, known, now=timezone.now())
+
+
+@shared_task
+def sweep_service() -> None:
+    """What a lost task, a killed worker or an absent ministry left undone; then the ministry's mails."""
+    now = timezone.now()
+    fresh = now - timedelta(seconds=settings.ACTES["grace_seconds"])
+    posted = Transaction.objects.filter(status=statuses.POSTED, created_at__lte=fresh).order_by("pk")
+    each_row(posted[:500], lambda row: checking.check(row.pk, now=timezone.now()))
+    due = Q(due_at=None) | Q(due_at__lte=now)
+    ready = Transaction.objects.filter(due, status__in=[statuses.WAITING, statuses.RECEIVED])
+    each_row(ready.order_by("due_at", "pk")[:500], lambda row: send_transaction(row.pk))
+    collect_returns()
+    sending.alert(now=timezone.now())
+
+
+@shared_task
+def collect_returns() -> None:
+    """Read the mails of the ministry."""
+    url = settings.ACTES["return_box"]
+    if not url:
+        return
+    try:
+        returns.collect(box(url), now=timezone.now())
+    except ActError as failed:
+        log.warning("boîte de retour : %s", failed)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dematmp.demo import runtime
 from dematmp.demo.backing import backing
-from dematmp.demo.prefecture import start_gateway
+from dematmp.demo.prefecture import start_ministry
 from dematmp.demo.steps import Steps
 
 
@@ -44,9 +44,9 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         extra = stack.enter_context(backing(state, services=options.services, say=steps.say))
         steps.say(f"Plateforme de démonstration : http://127.0.0.1:{port}")
-        with steps.step("Démarrage du site, du service de tâches et de la passerelle ; création des clés"):
-            gateway, known = start_gateway(state / "prefecture", state / "logs", dict(os.environ))
-            stack.callback(gateway.stop)
+        with steps.step("Démarrage du site, du service de tâches et du ministère ; création des clés"):
+            ministry, known = start_ministry(state / "prefecture", state / "logs", dict(os.environ))
+            stack.callback(ministry.stop)
             address = stack.enter_context(runtime.platform(state, port=port, extra={**extra, **known}))
         _play(options, state, steps, address)
         if not options.once:

@@ -6,7 +6,8 @@ from pathlib import Path
 from django.utils import timezone
 
 from dematmp.accounts.models import User
-from dematmp.acts.models import Transmission
+from dematmp.acts.models import Transaction, Transmission
+from dematmp.acts.package import unpack
 from dematmp.acts.services import prepare_award_act
 from dematmp.awards.models import Award
 from storage.stores import object_store
@@ -29,7 +30,10 @@ def evidence(out: Path, transmission: Transmission) -> None:
     """The exact bytes sent and received."""
     folder = out / "act"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "envelope.xml").write_bytes(bytes(transmission.envelope or b""))
-    (folder / "message.xml").write_bytes(bytes(transmission.message or b""))
-    (folder / "archive.tar.gz").write_bytes(b"".join(object_store().open(transmission.archive_key)))
+    sent = Transaction.objects.get(pk=transmission.remote_id or 0)
+    archive = b"".join(object_store().open(sent.archive_key))
+    files = unpack(archive)
+    (folder / "envelope.xml").write_bytes(files[sent.envelope_name])
+    (folder / "message.xml").write_bytes(files[sent.message_name])
+    (folder / "archive.tar.gz").write_bytes(archive)
     (folder / "ar.xml").write_bytes(bytes(transmission.acknowledgement or b""))

@@ -1,6 +1,6 @@
 """The processes of the demonstration.
 
-Web, worker, prefecture gateway; started on free loopback ports, all stopped at the end.
+Web, worker, ministry; started on free loopback ports, all stopped at the end.
 """
 
 import contextlib

@@ -186,8 +186,33 @@ S2LOW = {
     "url": env.str("DEMATMP_S2LOW_URL", default=""),
     "login": env.str("DEMATMP_S2LOW_LOGIN", default=""),
     "password": env.str("DEMATMP_S2LOW_PASSWORD", default=""),
-    "application": env.str("DEMATMP_S2LOW_APPLICATION", default="TACT"),  # EACT in production
     "timeout": env.float("DEMATMP_S2LOW_TIMEOUT", default=60.0),  # seconds
+}
+# The transmission service that this platform offers to its buyers, in the way of S2LOW.
+ACTES = {
+    "application": env.str("DEMATMP_ACTES_APPLICATION", default="TACT"),  # EACT in production
+    "trigram": env.str("DEMATMP_ACTES_TRIGRAM", default="SLO"),  # attributed by the ministry
+    "return_mail": env.str("DEMATMP_ACTES_RETURN_MAIL", default="tdt@dematmp.example.fr"),
+    # maildir:///path, or https://… ; the ministry's answers
+    "return_box": env.str("DEMATMP_ACTES_RETURN_BOX", default=""),
+    "ministry_url": env.str("DEMATMP_ACTES_MINISTRY_URL", default=""),
+    "ministry_ca": env.str("DEMATMP_ACTES_MINISTRY_CA", default=""),  # PEM file, pinned
+    "ministry_certificate": env.str("DEMATMP_ACTES_MINISTRY_CERTIFICATE", default=""),  # PEM file
+    "ministry_key": env.str("DEMATMP_ACTES_MINISTRY_KEY", default=""),
+    "ministry_auth": env.str("DEMATMP_ACTES_MINISTRY_AUTH", default="none"),  # none, basic or post
+    "ministry_login": env.str("DEMATMP_ACTES_MINISTRY_LOGIN", default=""),
+    "ministry_password": env.str("DEMATMP_ACTES_MINISTRY_PASSWORD", default=""),
+    "schema": env.str("DEMATMP_ACTES_XSD", default=""),  # path of the official actesv1_1.xsd
+    # PEM files of the RGS authorities whose certificates may transmit; without any, each known one may
+    "rgs": env.list("DEMATMP_ACTES_RGS", default=[]),
+    # The word by which the front proves itself: without it no certificate is believed
+    "front_secret": env.str("DEMATMP_ACTES_FRONT_SECRET", default=""),
+    "retry_seconds": env.float("DEMATMP_ACTES_RETRY_SECONDS", default=300.0),
+    "uncertain_seconds": env.float("DEMATMP_ACTES_UNCERTAIN_SECONDS", default=1800.0),
+    # What was posted less long ago is left by the sweep to the task that was asked for it
+    "grace_seconds": env.float("DEMATMP_ACTES_GRACE_SECONDS", default=60.0),
+    "alert_hours": env.float("DEMATMP_ACTES_ALERT_HOURS", default=4.0),
+    "close_early": env.bool("DEMATMP_ACTES_CLOSE_EARLY", default=False),
 }
 
 # Limits announced on the public page and checked at every door (CE 13 November 2025, n° 506640).
@@ -266,6 +291,10 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-acts": {
         "task": "dematmp.acts.tasks.sweep",
         "schedule": schedule(env.float("DEMATMP_S2LOW_POLL_SECONDS", default=60.0)),
+    },
+    "sweep-transmissions": {
+        "task": "dematmp.acts.tasks.sweep_service",
+        "schedule": schedule(env.float("DEMATMP_ACTES_SWEEP_SECONDS", default=30.0)),
     },
     "remind-holders": {"task": "dematmp.opening.tasks.remind_holders", "schedule": schedule(600.0)},
     "sweep-opening": {"task": "dematmp.opening.tasks.sweep", "schedule": schedule(15.0)},

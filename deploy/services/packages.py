@@ -11,10 +11,11 @@ from pathlib import Path
 from deploy.services.brokers import RabbitMQ, Redis
 from deploy.services.ceph import Ceph
 from deploy.services.clamd import Clamd
+from deploy.services.nginx import Nginx
 from deploy.services.postgres import Postgres
 from deploy.services.process import Service
 
-SERVICES: tuple[type[Service], ...] = (Postgres, Ceph, Clamd, Redis, RabbitMQ)
+SERVICES: tuple[type[Service], ...] = (Postgres, Ceph, Clamd, Redis, RabbitMQ, Nginx)
 # program → Debian package, beyond the services
 TOOLS = {
     "chromium": "chromium",

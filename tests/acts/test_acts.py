@@ -1,82 +1,41 @@
-"""An act leaves as real ACTES XML over HTTP, and its acknowledgement comes back."""
+"""The act of an award leaves by the platform's own service, and its acknowledgement comes back."""
 
+import io
 import os
-import sys
-import time
-from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import time_machine
 from django.utils import timezone
 from lxml import etree
 
-from dematmp.acts import gateway, messages, rules
+from dematmp.acts import correspondence, preparing, rules
 from dematmp.acts.errors import ActRefused, GatewayUnavailable, MessageRefused
-from dematmp.acts.models import Act, Transmission
+from dematmp.acts.fields import Piece, Upload
+from dematmp.acts.models import Act, Transaction, Transmission
+from dematmp.acts.operators import Local, operator_of
 from dematmp.acts.package import pack, unpack
-from dematmp.acts.s2low import S2low
-from dematmp.acts.services import poll, prepare_award_act, transmit
+from dematmp.acts.services import prepare_award_act, transmit
+from dematmp.acts.tasks import sweep, sweep_service
 from dematmp.audit.models import Entry
 from dematmp.awards.models import Award
 from dematmp.awards.services import award
 from dematmp.consultations.models import Consultation
-from dematmp.demo.runtime import Processes, free_port, wait_for
+from deploy.ministry import Ministry
+from storage.stores import object_store
+from tests.acts.service import acknowledged
 from tests.opening.test_opening import opened
-from tests.world import World, organisation, person
-
-
-class Beside:
-    """The gateway in its own process; killed and started again on the same folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        environment = {
-            **os.environ,
-            "GATEWAY_STATE": str(folder / "state"),
-            "GATEWAY_LOGIN": "ville",
-            "GATEWAY_PASSWORD": "secret",
-            "GATEWAY_DELAY": "0.3",
-        }
-        environment.pop("DJANGO_SETTINGS_MODULE", None)
-        self._processes = Processes(folder / "logs", environment)
-
-    def start(self) -> None:
-        where = ["--bind", f"127.0.0.1:{self.port}", "--threads", "2"]
-        self._processes.start(
-            "gateway",
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "dematmp.acts.gateway:build()",
-            "--no-control-socket",
-            *where,
-        )
-        wait_for(f"http://127.0.0.1:{self.port}/api/test-connexion.php")
-
-    def stop(self) -> None:
-        self._processes.stop()
-
-    def client(self, password: str = "secret") -> S2low:
-        return S2low(url=f"http://127.0.0.1:{self.port}", login="ville", password=password, timeout=10)
-
-
-@pytest.fixture(scope="module")
-def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
-    gateway = Beside(tmp_path_factory.mktemp("gateway"))
-    gateway.start()
-    yield gateway
-    gateway.stop()
-
+from tests.world import World, organisation, pdf, person
 
 _REFERENCES = iter(range(1000))
 
 
 @pytest.fixture
 def awarded(world: World, tmp_path: Path) -> Consultation:
-    """A consultation whose lot 1 has just been awarded; its reference is new to the gateway."""
+    """A consultation whose lot 1 has just been awarded."""
     draft = world.draft(f"{os.getpid()}-{next(_REFERENCES)}")
     consultation = world.publish(draft, closes_in=timedelta(hours=1))
     world.deposit(consultation, tmp_path)
@@ -101,32 +60,26 @@ def prepared(world: World, consultation: Consultation) -> Act:
     return prepare_award_act(decision, by=world.validator, now=timezone.now())
 
 
-def acknowledged(act: Act, gateway: S2low) -> Transmission:
-    until = time.monotonic() + 20
-    while True:
-        poll(act.pk, gateway, now=timezone.now())
-        transmission = Transmission.objects.get(act=act)
-        if transmission.acknowledged_at:
-            return transmission
-        assert time.monotonic() < until
-        time.sleep(0.05)
+def own(act: Act) -> Local:
+    """The platform's own service for the act's buyer."""
+    found = operator_of(act.buyer, now=timezone.now())
+    assert isinstance(found, Local)
+    return found
 
 
 def test_an_act_goes_and_its_acknowledgement_comes_back(
-    world: World, awarded: Consultation, beside: Beside
+    world: World, awarded: Consultation, ministry: Ministry
 ) -> None:
     act = prepared(world, awarded)
-    transmit(act.pk, beside.client(), now=timezone.now())
-    transmission = acknowledged(act, beside.client())
+    transmission = acknowledged(act)
     assert transmission.label == "Acquittement reçu"
     kinds = set(Entry.objects.values_list("kind", flat=True))
-    assert {"act-prepared", "act-transmitted", "act-acknowledged"} <= kinds
+    assert {"act-prepared", "act-transmitted", "act-status", "act-acknowledged"} <= kinds
     assert Act.objects.received_by(world.controller).get() == act
 
 
 def test_between_the_two_midnights_the_date_is_that_of_paris(world: World, awarded: Consultation) -> None:
     with time_machine.travel("2026-11-24T23:30:00Z", tick=False):
-        assert gateway._today() == date(2026, 11, 25)
         decision = Award.objects.get()
         Award.objects.filter(pk=decision.pk).update(decided_at=timezone.now())
         act = prepared(world, awarded)
@@ -134,71 +87,104 @@ def test_between_the_two_midnights_the_date_is_that_of_paris(world: World, award
 
 
 def test_what_is_written_is_valid_against_the_official_schema(
-    world: World, awarded: Consultation, beside: Beside, shared: Path
+    world: World, awarded: Consultation, ministry: Ministry, shared: Path
 ) -> None:
-    act = prepared(world, awarded)
-    transmit(act.pk, beside.client(), now=timezone.now())
-    transmission = acknowledged(act, beside.client())
+    transmission = acknowledged(prepared(world, awarded))
+    sent = Transaction.objects.get(pk=transmission.remote_id)
+    files = unpack(b"".join(object_store().open(sent.archive_key)))
     schema = etree.XMLSchema(etree.parse(str(shared / "actes" / "actesv1_1.xsd")))
-    for data in (transmission.envelope, transmission.message, transmission.acknowledgement):
+    for data in (files[sent.envelope_name], files[sent.message_name], transmission.acknowledgement):
         schema.assertValid(etree.fromstring(bytes(data or b"")))
 
 
-def test_transmitting_twice_posts_one_act(world: World, awarded: Consultation, beside: Beside) -> None:
+def test_transmitting_twice_posts_one_act(world: World, awarded: Consultation, ministry: Ministry) -> None:
     act = prepared(world, awarded)
     for _ in range(3):
-        transmit(act.pk, beside.client(), now=timezone.now())
+        transmit(act.pk, own(act), now=timezone.now())
     assert Entry.objects.filter(kind="act-transmitted").count() == 1
+    assert Transaction.objects.count() == 1
 
 
 def test_a_post_whose_answer_was_lost_is_found_and_not_repeated(
-    world: World, awarded: Consultation, beside: Beside, monkeypatch: pytest.MonkeyPatch
+    world: World, awarded: Consultation, ministry: Ministry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    act, gateway = prepared(world, awarded), beside.client()
-    real = gateway.submit
+    act = prepared(world, awarded)
+    operator = own(act)
+    real = operator.post
 
-    def killed_after_the_post(name: str, archive: bytes) -> int:
-        real(name, archive)
+    def killed_after_the_post(posting: Any) -> int:
+        real(posting)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gateway, "submit", killed_after_the_post)
+    monkeypatch.setattr(operator, "post", killed_after_the_post)
     with pytest.raises(KeyboardInterrupt):
-        transmit(act.pk, gateway, now=timezone.now())
+        transmit(act.pk, operator, now=timezone.now())
     assert Transmission.objects.get(act=act).remote_id is None
-    transmit(act.pk, beside.client(), now=timezone.now())
+    transmit(act.pk, own(act), now=timezone.now())
     transmission = Transmission.objects.get(act=act)
     assert (transmission.remote_id is not None, transmission.problem) == (True, "")
+    assert Transaction.objects.count() == 1
 
 
-def test_a_gateway_that_is_down_loses_nothing(world: World, awarded: Consultation, tmp_path: Path) -> None:
-    gateway = Beside(tmp_path)
+def test_an_operator_that_is_down_loses_nothing(world: World, awarded: Consultation) -> None:
+    now = timezone.now()
+    correspondence.set_operator(world.buyer, url="https://127.0.0.1:9", login="ville", now=now)
     act = prepared(world, awarded)
+    remote = operator_of(world.buyer, now=now)
+    assert remote is not None
     with pytest.raises(GatewayUnavailable):
-        transmit(act.pk, gateway.client(), now=timezone.now())
-    gateway.start()
-    try:
-        transmit(act.pk, gateway.client(), now=timezone.now() + timedelta(minutes=5))
-        assert acknowledged(act, gateway.client()).problem == ""
-    finally:
-        gateway.stop()
+        transmit(act.pk, remote, now=now)
+    transmission = Transmission.objects.get(act=act)
+    assert (transmission.remote_id, transmission.is_over) == (None, False)
 
 
-def test_a_wrong_password_is_kept_as_the_reason(world: World, awarded: Consultation, beside: Beside) -> None:
-    from dematmp.acts.errors import GatewayRefused
+def test_the_secrets_of_an_operator_are_wrapped_at_rest(world: World) -> None:
+    made = correspondence.set_operator(
+        world.buyer, url="https://s2low.example.fr", login="ville", password="mot-secret", now=timezone.now()
+    )
+    assert b"mot-secret" not in bytes(made.password or b"")
+    found = operator_of(world.buyer, now=timezone.now())
+    assert getattr(found, "password", "") == "mot-secret"
 
+
+def test_a_refusal_of_the_operator_is_kept_as_the_reason(
+    world: World, awarded: Consultation, ministry: Ministry
+) -> None:
     act = prepared(world, awarded)
-    with pytest.raises(GatewayRefused, match="authentification"):
-        transmit(act.pk, beside.client("faux"), now=timezone.now())
-    transmit(act.pk, beside.client(), now=timezone.now())
-    assert Transmission.objects.get(act=act).remote_id is not None
+    Act.objects.filter(pk=act.pk).update(decided_on=date(2999, 1, 1))
+    transmit(act.pk, own(act), now=timezone.now())
+    transmission = Transmission.objects.get(act=act)
+    assert (transmission.is_over, "futur" in transmission.problem) == (True, True)
+
+
+def test_a_letter_is_kept_answered_and_the_act_cancelled(
+    world: World, awarded: Consultation, ministry: Ministry
+) -> None:
+    act = prepared(world, awarded)
+    acknowledged(act)
+    ministry.write_letter(act.identifier, "3-1", "Il manque le rapport.")
+    for _ in range(50):
+        sweep_service()
+        sweep()
+        if act.letters.exists():
+            break
+    letter = act.letters.get()
+    assert (letter.kind, letter.text) == ("3-1", "Il manque le rapport.")
+    correspondence.cancel(act, own(act), now=timezone.now())
+    with pytest.raises(ActRefused, match="déjà en cours"):
+        correspondence.cancel(act, own(act), now=timezone.now())
+    for _ in range(50):
+        sweep_service()
+        sweep()
+        if Transmission.objects.get(act=act).cancelled_at:
+            break
+    assert Transmission.objects.get(act=act).cancelled_at is not None
 
 
 def test_a_controller_of_another_prefecture_sees_nothing(
-    world: World, awarded: Consultation, beside: Beside
+    world: World, awarded: Consultation, ministry: Ministry
 ) -> None:
-    act = prepared(world, awarded)
-    transmit(act.pk, beside.client(), now=timezone.now())
-    acknowledged(act, beside.client())
+    acknowledged(prepared(world, awarded))
     elsewhere = organisation("prefecture", 17300001, department="030", district="1")
     assert not Act.objects.received_by(person("gard", elsewhere, "controller")).exists()
 
@@ -226,52 +212,6 @@ def test_long_references_give_short_and_distinct_numbers() -> None:
     numbers = {rules.act_number("2026-MARCHE-TRES-LONG-017", str(lot)) for lot in range(50)}
     assert len(numbers) == 50
     assert all(len(number) <= 15 for number in numbers)
-
-
-SAMPLE = messages.ActMessage(
-    number="A1",
-    nature="1",
-    decided=date(2026, 1, 10),
-    classification="1.1.1",
-    classification_date=date(2019, 3, 1),
-    subject="Réfection – cœur de ville",
-    document="99_DE-x_1.pdf",
-)
-IDENTIFIER = "034-123456789-20260110-A1-DE"
-
-
-def test_a_message_reads_back_as_written() -> None:
-    assert messages.read_act(messages.act(SAMPLE)) == SAMPLE
-
-
-def test_the_acknowledgement_of_another_act_is_refused() -> None:
-    data = messages.acknowledgement(SAMPLE, identifier=IDENTIFIER, received=date(2026, 1, 11))
-    assert messages.read_acknowledgement(data, identifier=IDENTIFIER) == date(2026, 1, 11)
-    with pytest.raises(MessageRefused):
-        messages.read_acknowledgement(data, identifier="034-123456789-20260110-A2-DE")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"<ARActe/>",
-        b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
-        b'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><a>&b;</a>',
-        b"<a>" + b"x" * (2 * 1024 * 1024) + b"</a>",
-        b"\xff\xfe\x00",
-    ],
-)
-def test_a_hostile_acknowledgement_is_refused(data: bytes) -> None:
-    with pytest.raises(MessageRefused):
-        messages.read_acknowledgement(data, identifier=IDENTIFIER)
-
-
-def test_real_acknowledgements_are_read(shared: Path) -> None:
-    data = (shared / "actes" / "006-210600235-20180522-684-AI-1-2_5279.xml").read_bytes()
-    assert messages.read_acknowledgement(data, identifier="006-210600235-20180522-684-AI") == date(
-        2018, 5, 28
-    )
 
 
 def _tar(name: str, *, kind: bytes | None = None) -> bytes:
@@ -308,13 +248,13 @@ def test_a_hostile_archive_is_refused(data: bytes) -> None:
 
 
 def test_a_gzip_bomb_is_refused_without_filling_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    import gzip
-
     from dematmp.acts import package
 
+    bomb = pack({"034-123456789-20260110-A1-DE-1-1_0.xml": bytes(50 * 1024 * 1024)})
+    assert len(bomb) < 100_000
     monkeypatch.setattr(package, "UNPACKED_BYTES", 1024 * 1024)
     with pytest.raises(MessageRefused, match="dépliée"):
-        unpack(gzip.compress(bytes(50 * 1024 * 1024)))
+        unpack(bomb)
 
 
 def test_the_same_files_give_the_same_archive() -> None:
@@ -323,17 +263,57 @@ def test_the_same_files_give_the_same_archive() -> None:
     assert unpack(pack(files)) == files
 
 
-def test_the_gateway_refuses_an_archive_about_something_else(beside: Beside) -> None:
-    from dematmp.acts.errors import GatewayRefused
+def contract_piece(name: str, typology: str) -> Piece:
+    content = pdf()
+    return Piece(Upload(name, len(content), io.BytesIO(content)), typology)
 
-    name = rules.message_name(IDENTIFIER)
-    sender = messages.Sender("123456789", "034", "1", "31", "Agent", "a@ville.example.fr")
-    archive = pack(
-        {
-            "TACT--123456789--20260110-1.xml": messages.envelope(sender, message=name),
-            rules.message_name("034-123456789-20260110-A2-DE"): messages.act(SAMPLE),
-            "99_DE-034-123456789-20260110-A1-DE-1-1_1.pdf": b"%PDF-1.7",
-        }
+
+def test_a_contract_leaves_with_its_pieces_and_their_confirmed_typologies(
+    world: World, ministry: Ministry
+) -> None:
+    operator = operator_of(world.buyer, now=timezone.now())
+    assert operator is not None
+    names = ["AE lot 1.pdf", "CCAP.pdf", "scan.pdf"]
+    proposed = preparing.propose(names, operator)
+    assert [(each.typology, each.sure) for each in proposed] == [
+        ("11_AE", True),
+        ("11_AP", True),
+        ("99_DC", False),
+    ]
+    act = preparing.prepare_act(
+        world.buyer,
+        [contract_piece(each.name, each.typology) for each in proposed],
+        nature="4",
+        codes=(1, 1, 2),
+        number="2026_MP_1",
+        subject="Travaux de voirie",
+        decided_on=date(2026, 1, 10),
+        operator=operator,
+        by=world.validator,
+        now=timezone.now(),
     )
-    with pytest.raises(GatewayRefused, match="n'annonce pas"):
-        beside.client().submit("x.tar.gz", archive)
+    transmission = acknowledged(act)
+    sent = Transaction.objects.get(pk=transmission.remote_id)
+    assert [each.typology for each in sent.files.order_by("rank")] == ["", "11_AE", "11_AP", "99_DC"]
+
+
+@pytest.mark.parametrize("typology", ["99_DE", "11_A"])
+def test_a_typology_of_another_nature_is_refused_before_anything_leaves(
+    world: World, ministry: Ministry, typology: str
+) -> None:
+    operator = operator_of(world.buyer, now=timezone.now())
+    assert operator is not None
+    with pytest.raises(ActRefused):
+        preparing.prepare_act(
+            world.buyer,
+            [contract_piece("AE.pdf", typology)],
+            nature="4",
+            codes=(1, 1, 2),
+            number="2026_MP_2",
+            subject="Travaux",
+            decided_on=date(2026, 1, 10),
+            operator=operator,
+            by=world.validator,
+            now=timezone.now(),
+        )
+    assert not Act.objects.exists()

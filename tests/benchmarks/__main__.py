@@ -1,13 +1,22 @@
 """`./deploy/bench [group…]`: one JSON line per figure, its reference measured in the same run.
 
-Groups: seal, unseal, chromium, memory, journal, opening, storage, signatures. Without a group, all of them.
+Groups: seal, unseal, chromium, memory, journal, opening, storage, signatures, acts. Without one, all of them.
 """
 
 import json
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks import chromium, journal, memory, opening, sealing, signatures, storage
+from tests.benchmarks import (
+    acts,
+    chromium,
+    journal,
+    memory,
+    opening,
+    sealing,
+    signatures,
+    storage,
+)
 from tests.benchmarks.figures import Figure
 
 GROUPS: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -19,6 +28,7 @@ GROUPS: dict[str, Callable[[], Iterator[Figure]]] = {
     "opening": opening.figures,
     "storage": storage.figures,
     "signatures": signatures.figures,
+    "acts": acts.figures,
 }
 
 

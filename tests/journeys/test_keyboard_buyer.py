@@ -13,11 +13,10 @@ from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.acts.models import Act
-from dematmp.acts.s2low import S2low
 from dematmp.consultations import exchanges
 from dematmp.consultations.keys import record_rehearsal
 from dematmp.consultations.models import Consultation
-from tests.acts.test_acts import Beside, acknowledged, beside  # noqa: F401  (a fixture)
+from tests.acts.service import acknowledged, ministry_in
 from tests.journeys.keyboard import Keyboard
 from tests.journeys.test_browser_committee import apart, live_world  # noqa: F401  (a fixture)
 from tests.opening.test_opening import opened
@@ -150,7 +149,7 @@ def test_a_consultation_is_prepared_published_and_followed_without_a_mouse(
     assert [each.reason for each in consultation.deadlines.order_by("pk")][-1] == "Une visite est ajoutée."
 
 
-def _award_and_transmit(world: World, browser: Browser, server: LiveServer, gateway: S2low) -> None:
+def _award_and_transmit(world: World, browser: Browser, server: LiveServer) -> None:
     validator = Keyboard(browser, server, user=world.validator)
     validator.follow("Acheteur")
     validator.follow("Travaux d'essai")
@@ -165,7 +164,7 @@ def _award_and_transmit(world: World, browser: Browser, server: LiveServer, gate
     validator.told("L'acte est prêt")
     validator.download("Acte (PDF)")
     # The page draws the act's state again while the focus is in it: it stays where it was.
-    apart(lambda: acknowledged(Act.objects.get(), gateway))
+    apart(lambda: acknowledged(Act.objects.get()))
     validator.told("reçu en préfecture")
     validator.focused_on("Acte (PDF)")
     validator.download("Acquittement (XML)")
@@ -176,20 +175,19 @@ def test_an_award_reaches_the_prefecture_without_a_mouse(
     live_world: World,  # noqa: F811
     live_server: LiveServer,
     chromium: str,
-    beside: Beside,  # noqa: F811
     settings: Settings,
     tmp_path: Path,
 ) -> None:
     world = live_world
-    gateway = {"url": f"http://127.0.0.1:{beside.port}", "login": "ville", "password": "secret"}
-    settings.S2LOW = {**settings.S2LOW, **gateway}
     consultation = world.publish(world.draft(f"cl-{timezone.now():%H%M%S}"), closes_in=timedelta(hours=1))
     world.deposit(consultation, tmp_path)
     assert consultation.deadline is not None
     with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
         opened(world, consultation)
-    with chromium_browser(chromium) as browser:
-        _award_and_transmit(world, browser, live_server, beside.client())
+    box = f"maildir://{tmp_path / 'Maildir'}"
+    with ministry_in(tmp_path) as (_, url), chromium_browser(chromium) as browser:
+        settings.ACTES = {**settings.ACTES, "ministry_url": url, "return_box": box}
+        _award_and_transmit(world, browser, live_server)
         controller = Keyboard(browser, live_server, user=world.controller, width=375)
         controller.press("Menu")
         controller.follow("Actes reçus")

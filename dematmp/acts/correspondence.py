@@ -1,0 +1,152 @@
+"""After the acknowledgement, from the buyer's side: the prefecture's letters, a cancellation, a reply."""
+
+import io
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from dematmp.accounts.models import Organisation
+from dematmp.acts import messages as m
+from dematmp.acts import names, statuses
+from dematmp.acts.errors import ActRefused, MessageRefused
+from dematmp.acts.fields import Piece
+from dematmp.acts.models import Act, OperatorAccount, PrefectureLetter, Transmission
+from dematmp.acts.operators import Operator
+from dematmp.acts.package import members
+from dematmp.acts.reading import read
+from dematmp.acts.remote import Letter, client_context
+from dematmp.acts.xmlio import MESSAGE_BYTES
+from dematmp.audit.keys import wrap
+from dematmp.audit.services import append
+from storage.stores import object_store
+
+# The prefect has two months from the receipt (L2131-6), that a request or an observation may extend.
+FOLLOWED = timedelta(days=180)
+EVERY = timedelta(hours=1)
+
+
+def to_read(now: datetime) -> "QuerySet[Act]":
+    """Acknowledged acts about which the prefecture may write, not read lately."""
+    due = Q(transmission__due_at=None) | Q(transmission__due_at__lte=now)
+    return Act.objects.filter(due, transmission__acknowledged_at__gte=now - FOLLOWED).order_by(
+        "transmission__due_at", "pk"
+    )[:200]
+
+
+def read_letters(act_id: int, operator: Operator, *, now: datetime) -> None:
+    """Keep the letters that this act has at the operator, and learn whether it was cancelled.
+
+    May run twice. Raises GatewayUnavailable, GatewayRefused.
+    """
+    act = Act.objects.select_related("buyer", "transmission").get(pk=act_id)
+    sent = act.transmission
+    if sent.remote_id is None or sent.acknowledged_at is None:
+        return
+    if operator.is_remote:
+        Transmission.objects.filter(pk=sent.pk).update(due_at=now + EVERY)
+    for each in operator.letters(sent.remote_id):
+        known = act.letters.filter(Q(remote_id=each.transaction) | Q(reply_id=each.transaction))
+        if not known.exists():
+            _keep(act, each, operator, now)
+    waits = sent.cancellation_id is not None and sent.cancelled_at is None
+    if waits and operator.status(sent.remote_id).code == statuses.CANCELLED:
+        _cancelled(sent, now)
+
+
+def _keep(act: Act, found: Letter, operator: Operator, now: datetime) -> None:
+    archive = operator.archive(found.transaction)
+    message = _letter_in(archive, act.identifier)
+    key = f"acts/letters/{act.uuid}/{found.transaction}.tar.gz"
+    object_store().put(key, archive)
+    kind = m.kind_of(message)
+    written = message.filed if isinstance(message, m.Referral) else message.written
+    said = message.illegality if isinstance(message, m.Referral) else message.text
+    with transaction.atomic():
+        _, created = PrefectureLetter.objects.get_or_create(
+            act=act,
+            remote_id=found.transaction,
+            defaults={"kind": kind, "written_on": written, "text": said, "archive_key": key, "found_at": now},
+        )
+        if created:
+            record = {"act": str(act.uuid), "identifier": act.identifier, "kind": kind}
+            append("act-letter", record, now=now)
+
+
+def _letter_in(archive: bytes, identifier: str) -> m.Letter | m.Referral:
+    """The letter that an archive carries. Raises MessageRefused: none, or about another act."""
+    for name, size, content in members(io.BytesIO(archive), strict=False):
+        if names.MESSAGE.fullmatch(name) and size <= MESSAGE_BYTES:
+            message = read(content.read())
+            if isinstance(message, m.Letter | m.Referral) and message.identifier == identifier:
+                return message
+    raise MessageRefused("L'archive du courrier ne porte aucun message sur cet acte.")
+
+
+def cancel(act: Act, operator: Operator, *, now: datetime) -> None:
+    """Ask for the cancellation of an acknowledged act, once.
+
+    Raises ActRefused, GatewayUnavailable, GatewayRefused.
+    """
+    sent = Transmission.objects.get(act=act)
+    if sent.remote_id is None or sent.acknowledged_at is None or sent.cancelled_at is not None:
+        raise ActRefused("Seul un acte acquitté et non annulé s'annule.")
+    if sent.cancellation_id is not None:
+        raise ActRefused("Une demande d'annulation est déjà en cours pour cet acte.")
+    remote = operator.cancel(sent.remote_id)
+    with transaction.atomic():
+        if Transmission.objects.filter(pk=sent.pk, cancellation_id=None).update(cancellation_id=remote):
+            append("act-cancel-asked", {"act": str(act.uuid), "transaction": remote}, now=now)
+
+
+def _cancelled(sent: Transmission, now: datetime) -> None:
+    with transaction.atomic():
+        if Transmission.objects.filter(pk=sent.pk, cancelled_at=None).update(cancelled_at=now):
+            append("act-cancelled", {"act": str(sent.act.uuid), "identifier": sent.act.identifier}, now=now)
+
+
+def reply(
+    letter: PrefectureLetter, pieces: Sequence[Piece], operator: Operator, *, choice: str, now: datetime
+) -> None:
+    """Answer a letter once. Raises ActRefused, GatewayUnavailable, GatewayRefused."""
+    if letter.reply_id is not None:
+        raise ActRefused("Une réponse à ce courrier est déjà partie.")
+    remote = operator.reply(letter.remote_id, pieces, choice=choice)
+    with transaction.atomic():
+        if PrefectureLetter.objects.filter(pk=letter.pk, reply_id=None).update(reply_id=remote):
+            record = {"act": str(letter.act.uuid), "letter": letter.kind, "transaction": remote}
+            append("act-reply", record, now=now)
+
+
+def set_operator(
+    buyer: Organisation,
+    *,
+    url: str,
+    login: str = "",
+    password: str = "",
+    p12: bytes = b"",
+    p12_password: str = "",
+    authority: str = "",
+    now: datetime,
+) -> OperatorAccount:
+    """A buyer's operator elsewhere, its secrets wrapped. Raises GatewayRefused: a P12 that does not open."""
+    client_context(p12, p12_password, authority)
+    with transaction.atomic():
+        made, _ = OperatorAccount.objects.update_or_create(
+            buyer=buyer,
+            defaults={
+                "url": url,
+                "login": login,
+                "authority": authority,
+                "password": _wrapped(password.encode(), buyer, "password"),
+                "p12": _wrapped(p12, buyer, "p12"),
+                "p12_password": _wrapped(p12_password.encode(), buyer, "p12-password"),
+            },
+        )
+        append("act-operator", {"buyer": str(buyer.uuid), "login": login, "url": url}, now=now)
+    return made
+
+
+def _wrapped(secret: bytes, buyer: Organisation, what: str) -> bytes | None:
+    return wrap(secret, context=f"operator-{what}:{buyer.uuid}") if secret else None

@@ -1,0 +1,152 @@
+"""Where the ministry's answers arrive: a Maildir, or a box over HTTP. Read, kept, and only then put away."""
+
+import email
+import email.policy
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from dematmp.acts.errors import MessageRefused, MinistryUnavailable
+
+MAIL_BYTES = 220 * 1024**2  # an archive's worth of attachments in base64
+ATTACHMENTS = 200
+BATCH = 200
+_NAME = re.compile(r"[A-Za-z0-9._ \-]{1,150}")
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file of a mail; its name is within a safe alphabet, or empty."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One mail as bytes, and how its box calls it."""
+
+    handle: str
+    raw: bytes
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.raw).hexdigest()
+
+
+class Box(Protocol):
+    """A box of mails; `put_away` comes after everything in the mail is committed."""
+
+    def waiting(self) -> Iterator[Mail]: ...
+
+    def put_away(self, mail: Mail) -> None: ...
+
+
+class Maildir:
+    """A Maildir: what waits is in `new`, what was read goes to `cur`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def waiting(self) -> Iterator[Mail]:
+        """The oldest first, a batch at a time. One too big stays where it is."""
+        folder = self._root / "new"
+        paths = sorted(folder.iterdir(), key=lambda path: (path.stat().st_mtime_ns, path.name)) if (
+            folder.is_dir()
+        ) else []  # fmt: skip
+        for path in paths[:BATCH]:
+            if path.is_file() and path.stat().st_size <= MAIL_BYTES:
+                yield Mail(path.name, path.read_bytes())
+
+    def put_away(self, mail: Mail) -> None:
+        target = self._root / "cur"
+        target.mkdir(exist_ok=True)
+        source = self._root / "new" / mail.handle
+        if source.exists():
+            source.replace(target / f"{mail.handle}:2,S")
+
+
+class HttpBox:
+    """The ministry's answers over HTTP: GET gives the names, GET a name gives a mail, DELETE puts it away."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def _call(self, method: str, path: str) -> bytes:
+        try:
+            answer = httpx.request(method, f"{self._url}/{path}", timeout=60)
+        except (httpx.HTTPError, httpx.InvalidURL) as failed:
+            raise MinistryUnavailable("La boîte de retour ne répond pas.", reached=False) from failed
+        if answer.status_code != httpx.codes.OK or len(answer.content) > MAIL_BYTES:
+            raise MinistryUnavailable(f"La boîte de retour a répondu {answer.status_code}.", reached=False)
+        return answer.content
+
+    def waiting(self) -> Iterator[Mail]:
+        """Raises MinistryUnavailable."""
+        listed = self._call("GET", "").decode("ascii", errors="replace").split()
+        for name in listed[:BATCH]:
+            if _NAME.fullmatch(name):
+                yield Mail(name, self._call("GET", name))
+
+    def put_away(self, mail: Mail) -> None:
+        self._call("DELETE", mail.handle)
+
+
+def box(url: str) -> Box:
+    """`maildir:///path`, or `http(s)://…`. Raises MinistryUnavailable."""
+    parts = urlsplit(url)
+    if parts.scheme == "maildir":
+        return Maildir(Path(unquote(parts.path)))
+    if parts.scheme in ("http", "https"):
+        return HttpBox(url)
+    raise MinistryUnavailable("L'adresse de la boîte de retour est inconnue.", reached=False)
+
+
+def is_multichannel(raw: bytes) -> bool:
+    """Whether a mail only announces that the act is handled by several channels: nothing to do."""
+    message = _parsed(raw)
+    body = message.get_body(("plain", "html"))
+    text = str(message.get("Subject", ""))
+    if body is not None:
+        try:
+            text += str(body.get_content())[:20_000]
+        except (LookupError, ValueError, KeyError):
+            text += ""
+    return re.search(r"multi-?canal", text, re.IGNORECASE) is not None
+
+
+def attachments(raw: bytes) -> list[Attachment]:
+    """The named files of a mail. Raises MessageRefused: too many, or a name outside the alphabet."""
+    found: list[Attachment] = []
+    for part in _parsed(raw).walk():
+        if part.is_multipart() or not part.get_filename():
+            continue
+        if len(found) >= ATTACHMENTS:
+            raise MessageRefused(f"Le courrier porte plus de {ATTACHMENTS} fichiers.")
+        name = str(part.get_filename())
+        if _NAME.fullmatch(name) is None or name.startswith("."):
+            raise MessageRefused("Le courrier porte un nom de fichier hors de la grammaire ACTES.")
+        data = part.get_payload(decode=True)
+        found.append(Attachment(name, data if isinstance(data, bytes) else b""))
+    return found
+
+
+def body_of(raw: bytes) -> bytes:
+    """The HTML body, kept in the archive beside the messages; empty when there is none."""
+    body = _parsed(raw).get_body(("html",))
+    data = body.get_payload(decode=True) if body is not None else None
+    return data if isinstance(data, bytes) else b""
+
+
+def _parsed(raw: bytes) -> EmailMessage:
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    if not isinstance(message, EmailMessage):
+        raise MessageRefused("Le courrier est illisible.")
+    return message

@@ -1,0 +1,180 @@
+"""The operator of transmission of a buyer, by one port: this platform's own service, or a S2LOW elsewhere."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from django.conf import settings
+from django.utils import timezone
+
+from dematmp.accounts.models import Organisation
+from dematmp.acts import follow_ups, posting, statuses, versions
+from dematmp.acts.administration import authority_for
+from dematmp.acts.errors import ActError, GatewayRefused
+from dematmp.acts.fields import Piece, Posting
+from dematmp.acts.remote import Letter, Remote, Status
+from dematmp.acts.subscribers import BOTH, Agent, Authority
+from dematmp.acts.transactions import ACT, Transaction
+from dematmp.audit.keys import unwrap
+
+
+class Operator(Protocol):
+    """Every call raises GatewayUnavailable (try again) or GatewayRefused (the same again would not help)."""
+
+    is_remote: bool
+
+    def classification(self) -> bytes:
+        """The codes in force, byte for byte."""
+
+    def request_classification(self) -> int:
+        """Ask the ministry for newer codes; the transaction."""
+
+    def post(self, act: Posting) -> int:
+        """Post an act once; the transaction."""
+
+    def find(self, number: str) -> int | None:
+        """The transaction of a number, when an earlier post was taken although its answer was lost."""
+
+    def status(self, transaction: int) -> Status:
+        """Where a transaction is."""
+
+    def message(self, transaction: int) -> bytes:
+        """The ACTES message that was sent, once acknowledged."""
+
+    def letters(self, act: int) -> list[Letter]:
+        """What the prefecture sent about an act."""
+
+    def archive(self, letter: int) -> bytes:
+        """Everything that came with a letter, as a tar.gz."""
+
+    def cancel(self, act: int) -> int:
+        """Ask for the cancellation of an acknowledged act."""
+
+    def reply(self, letter: int, pieces: Sequence[Piece], *, choice: str) -> int:
+        """Answer a letter; `choice` is 4 (send) or 3 (refuse)."""
+
+
+@dataclass
+class Local:
+    """This platform's own service, called without a network: the same checks as through its doors."""
+
+    agent: Agent
+    is_remote: bool = False
+
+    def classification(self) -> bytes:
+        return versions.held(self.agent.authority)
+
+    def request_classification(self) -> int:
+        return _told(lambda: follow_ups.request_classification(self.agent, now=timezone.now()))
+
+    def post(self, act: Posting) -> int:
+        return _told(lambda: posting.post_act(self.agent, act, rgs=True, now=timezone.now()))
+
+    def find(self, number: str) -> int | None:
+        rows = Transaction.objects.of_number(self.agent.authority, number)
+        found = rows.filter(type=ACT, holds_number=True).first()
+        return found.pk if found else None
+
+    def _one(self, pk: int) -> Transaction:
+        found = (
+            Transaction.objects.filter(pk=pk, authority=self.agent.authority)
+            .select_related("authority", "agent")
+            .first()
+        )
+        if found is None:
+            raise GatewayRefused("Cette transaction n'est pas de cette collectivité.")
+        return found
+
+    def status(self, transaction: int) -> Status:
+        found = self._one(transaction)
+        step = found.last_step(found.status)
+        flux = bytes(step.flux) if step is not None and step.flux is not None else b""
+        if found.status == statuses.ERROR and step is not None:
+            return Status(found.status, step.message.encode("latin-1"))
+        return Status(found.status, flux)
+
+    def message(self, transaction: int) -> bytes:
+        return bytes(self._one(transaction).message or b"")
+
+    def letters(self, act: int) -> list[Letter]:
+        rows = self._one(act).follow_ups.filter(type__in="2345", reply="").order_by("pk")
+        return [Letter(each.type, each.status, each.pk) for each in rows if each.status >= 0]
+
+    def archive(self, letter: int) -> bytes:
+        from dematmp.acts.arrivals import ARCHIVE_TYPE
+        from storage.stores import object_store
+
+        came = self._one(letter).files.filter(media_type=ARCHIVE_TYPE).first()
+        if came is None:
+            raise GatewayRefused("Ce document n'a pas d'archive.")
+        return b"".join(object_store().open(came.key))
+
+    def cancel(self, act: int) -> int:
+        return _told(lambda: follow_ups.cancel(self._one(act), by=self.agent, now=timezone.now()))
+
+    def reply(self, letter: int, pieces: Sequence[Piece], *, choice: str) -> int:
+        found = self._one(letter)
+        return _told(
+            lambda: follow_ups.reply(
+                found, pieces, choice=choice, by=self.agent, rgs=True, now=timezone.now()
+            )
+        )
+
+
+def _told(verb: Callable[[], Transaction]) -> int:
+    """The transaction's number; a refusal of the service is the operator's."""
+    try:
+        return verb().pk
+    except GatewayRefused:
+        raise
+    except ActError as refused:
+        raise GatewayRefused(str(refused)) from refused
+
+
+def operator_of(buyer: Organisation, *, now: datetime) -> Operator | None:
+    """The operator of a buyer: its own, else that of the platform's settings, else this very platform.
+
+    None where none is set. Raises ActRefused when the buyer's ACTES identity is incomplete.
+    """
+    from dematmp.acts.models import OperatorAccount
+
+    own = OperatorAccount.objects.filter(buyer=buyer).first()
+    if own is not None:
+        return Remote(
+            url=own.url,
+            login=own.login,
+            password=_opened(own.password, buyer, "password"),
+            p12=unwrap(bytes(own.p12), context=f"operator-p12:{buyer.uuid}") if own.p12 else b"",
+            p12_password=_opened(own.p12_password, buyer, "p12-password"),
+            authority=own.authority,
+            timeout=settings.S2LOW["timeout"],
+        )
+    known = settings.S2LOW
+    if known["url"]:
+        return Remote(
+            url=known["url"], login=known["login"], password=known["password"], timeout=known["timeout"]
+        )
+    if not settings.ACTES["ministry_url"]:
+        return None
+    return Local(_robot(authority_for(buyer, now=now), now))
+
+
+def _opened(wrapped: "bytes | memoryview[int] | None", buyer: Organisation, what: str) -> str:
+    return unwrap(bytes(wrapped), context=f"operator-{what}:{buyer.uuid}").decode() if wrapped else ""
+
+
+def _robot(authority: Authority, now: datetime) -> Agent:
+    """The account by which the platform transmits for a buyer: no certificate opens it from outside."""
+    made, _ = Agent.objects.get_or_create(
+        authority=authority,
+        login="",
+        fingerprint="",
+        defaults={
+            "name": settings.SITE_NAME[:100],
+            "email": authority.email or settings.ACTES["return_mail"],
+            "permission": BOTH,
+            "created_at": now,
+        },
+    )
+    return made

@@ -1,0 +1,141 @@
+"""An act with annexes: a person confirms the typology of each file, then it is transmitted."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+
+from django.db import IntegrityError, transaction
+
+from dematmp.accounts.models import Organisation, User
+from dematmp.acts import fields, pieces, rules
+from dematmp.acts.classification import Codes, parsed
+from dematmp.acts.errors import AccessRefused, ActRefused
+from dematmp.acts.fields import Piece
+from dematmp.acts.models import Act, ActPiece, Transmission
+from dematmp.acts.operators import Operator
+from dematmp.acts.posting import posted_name, today
+from dematmp.acts.subscribers import new_key
+from dematmp.audit.services import append
+from storage.stores import object_store
+
+CONTRACT, CONTRACT_CODES = "4", (1, 1, 2)
+_BLOCK = 1024 * 1024
+
+
+def propose(names: Sequence[str], operator: Operator, *, nature: str = CONTRACT) -> list[pieces.Proposal]:
+    """The typology proposed for each file, by the codes that the operator holds; to be confirmed."""
+    codes = Codes(parsed(operator.classification().strip()))
+    default = codes.default_typology(nature)
+    proposed = [pieces.propose(name, default=default) for name in names]
+    return [
+        each if codes.permits(nature, each.typology) else pieces.Proposal(each.name, default, False)
+        for each in proposed
+    ]
+
+
+def contract_must_be_sent(amount: Decimal, *, launched: date) -> bool:
+    """Whether a contract of this amount (€ without tax) goes to the control authority (D2131-5-1)."""
+    return pieces.must_be_sent(amount, launched=launched)
+
+
+def prepare_act(
+    buyer: Organisation,
+    files: Sequence[Piece],
+    *,
+    nature: str,
+    codes: tuple[int, ...],
+    number: str,
+    subject: str,
+    decided_on: date,
+    operator: Operator,
+    by: User,
+    now: datetime,
+) -> Act:
+    """An act ready to be transmitted: its main document, then its annexes, each with a confirmed typology.
+
+    Raises AccessRefused, ActRefused; GatewayUnavailable when the operator's codes cannot be read.
+    """
+    if not by.has_role("validator", buyer):
+        raise AccessRefused("Seul un valideur de l'acheteur prépare un acte.")
+    rules.check_identity(
+        siren=buyer.siren, department=buyer.department, district=buyer.district, nature=buyer.authority_nature
+    )
+    fields.check_number(number)
+    fields.check_decided(decided_on.isoformat(), today=today(now))
+    fields.check_nature(nature)
+    written = fields.check_subject(subject)
+    held = Codes(parsed(operator.classification().strip()))
+    held.check_codes(codes)
+    types = _checked(files, held, nature=nature, codes=codes)
+    rows = [_stored(rank, *each) for rank, each in enumerate(zip(files, types, strict=True), start=1)]
+    main = rows[0]
+    try:
+        with transaction.atomic():
+            act = Act.objects.create(
+                buyer=buyer,
+                number=number,
+                nature=nature,
+                classification=".".join(map(str, codes)),
+                typology=main.typology,
+                subject=written,
+                decided_on=decided_on,
+                document_key=main.key,
+                document_sha256=main.sha256,
+                document_size=main.size,
+                created_by=by,
+                created_at=now,
+            )
+            for each in rows[1:]:
+                each.act = act
+            ActPiece.objects.bulk_create(rows[1:])
+            Transmission.objects.create(act=act)
+            record = {
+                "act": str(act.uuid),
+                "by": str(by.uuid),
+                "identifier": act.identifier,
+                "sha256": [each.sha256 for each in rows],
+                "typologies": [each.typology for each in rows],
+            }
+            append("act-prepared", record, now=now)
+            from dematmp.acts.tasks import transmit_act
+
+            transaction.on_commit(lambda: transmit_act.delay(act.pk), robust=True)
+    except IntegrityError as taken:
+        raise ActRefused("Ce numéro d'acte a déjà servi.") from taken
+    return act
+
+
+def _checked(files: Sequence[Piece], held: Codes, *, nature: str, codes: tuple[int, ...]) -> list[str]:
+    """The media types of an act's files. Raises ActRefused."""
+    if not files:
+        raise ActRefused("L'acte a un document au moins.")
+    fields.check_sizes(sum(each.upload.size for each in files), len(files), empty=False)
+    for each in files:
+        fields.check_received(each.upload)
+        fields.check_typology(each.typology, each.upload.name)
+        if not held.permits(nature, each.typology):
+            raise ActRefused(
+                f"La typologie {each.typology} n'est pas permise sur {each.upload.name} pour cette nature."
+            )
+    types = [fields.check_main(files[0].upload, nature=nature, codes=codes)]
+    return types + [fields.check_annex(each.upload, main=types[0]) for each in files[1:]]
+
+
+def _stored(rank: int, piece: Piece, media_type: str) -> ActPiece:
+    key = f"acts/pieces/{new_key()}"
+    piece.upload.stream.seek(0)
+    stored = object_store().put_stream(key, _blocks(piece))
+    return ActPiece(
+        rank=rank,
+        name=posted_name(piece.upload.name),
+        typology=piece.typology,
+        media_type=media_type,
+        key=key,
+        size=stored.size,
+        sha256=stored.sha256,
+    )
+
+
+def _blocks(piece: Piece) -> Iterator[bytes]:
+    while block := piece.upload.stream.read(_BLOCK):
+        yield block

@@ -1,0 +1,139 @@
+"""What is ready leaves for the ministry: within its windows, once, and again until it took it."""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from dematmp.acts import messages as m
+from dematmp.acts import moves, names, statuses
+from dematmp.acts.envelopes import wrap
+from dematmp.acts.errors import MinistryUnavailable
+from dematmp.acts.ministry import Ministry
+from dematmp.acts.transactions import OBSERVATIONS, PIECES, Transaction, Window
+from dematmp.acts.writing import write
+from dematmp.audit.services import append
+
+log = logging.getLogger(__name__)
+CLAIM = timedelta(seconds=300)  # longer than one sending: who claimed and died is replaced after it
+_WAITING = frozenset({statuses.WAITING})
+_RECEIPTS = {PIECES: "3-2", OBSERVATIONS: "4-2"}
+
+
+def retry_delay() -> timedelta:
+    return timedelta(seconds=settings.ACTES["retry_seconds"])
+
+
+def uncertain_delay() -> timedelta:
+    """How long an answer is awaited before what the ministry may have is sent again, under the same name."""
+    return timedelta(seconds=settings.ACTES["uncertain_seconds"])
+
+
+def send(transaction_id: int, ministry: Ministry, *, now: datetime) -> None:
+    """Send one archive that waits, or the receipt of one letter.
+
+    May run twice or be killed anywhere. A sending that was begun and whose end nobody knows counts as
+    « may have arrived »: it is only begun again after `uncertain_delay`, unless the ministry answers before.
+    """
+    found = _claim(transaction_id, now)
+    if found is None:
+        return
+    if found.status == statuses.RECEIVED and not found.archive_key:
+        _receipt(found, now)
+    window = _window(found.archive_size, now)
+    if window is None:
+        _later(found, now, retry_delay(), "Aucune fenêtre de transmission n'a de place.", reached=False)
+        return
+    try:
+        ministry.send(
+            names.archive(found.envelope_name, trigram=settings.ACTES["trigram"]), found.archive_key
+        )
+    except MinistryUnavailable as failed:
+        delay = uncertain_delay() if failed.reached else retry_delay()
+        _later(found, now, delay, str(failed), reached=failed.reached)
+        return
+    # The ministry took it. A crash before the next line leaves it « may have arrived ».
+    _sent(found, window, now)
+
+
+def _claim(transaction_id: int, now: datetime) -> Transaction | None:
+    """Take a transaction for this worker: its row says so before anything leaves."""
+    with transaction.atomic():
+        found = (
+            Transaction.objects.select_for_update(of=("self",))
+            .select_related("authority", "agent")
+            .filter(pk=transaction_id, status__in=[statuses.WAITING, statuses.RECEIVED])
+            .first()
+        )
+        if found is None or (found.due_at is not None and found.due_at > now):
+            return None
+        # Killed after this line: nobody knows whether it left.
+        found.tried_at, found.uncertain, found.tries = now, True, found.tries + 1
+        found.due_at = now + max(CLAIM, uncertain_delay())
+        found.save(update_fields=["tried_at", "uncertain", "tries", "due_at"])
+    return found
+
+
+def _window(size: int, now: datetime) -> Window | bool | None:
+    """The window in which to send, True when none covers now, None when it is full."""
+    open_now = Window.objects.filter(begins_at__lte=now, ends_at__gt=now).order_by("begins_at")
+    if not open_now.exists():
+        return True
+    return open_now.filter(rate_limit__gte=F("consumed") + size + 1).first()
+
+
+def _later(found: Transaction, now: datetime, delay: timedelta, why: str, *, reached: bool) -> None:
+    # What surely did not leave counts as not tried: a number never seen by the ministry may serve again.
+    tries = F("tries") if reached else F("tries") - 1
+    Transaction.objects.filter(pk=found.pk, status=found.status).update(
+        due_at=now + delay, problem=why[:300], uncertain=reached, tries=tries
+    )
+    log.warning("transaction %s : %s", found.pk, why)
+
+
+def _sent(found: Transaction, window: Window | bool, now: datetime) -> None:
+    with transaction.atomic():
+        if found.status == statuses.RECEIVED:
+            said, status = "Acquittement envoyé", statuses.RECEIPT_SENT
+        else:
+            said, status = "Transmis au MI", statuses.SENT
+        if moves.move(found.pk, status, message=said, now=now, only_from=frozenset({found.status})) is None:
+            return  # the ministry's answer was read meanwhile
+        Transaction.objects.filter(pk=found.pk).update(due_at=None, problem="", uncertain=False)
+        if isinstance(window, Window):
+            Window.objects.filter(pk=window.pk).update(consumed=F("consumed") + found.archive_size)
+
+
+def _receipt(letter: Transaction, now: datetime) -> None:
+    """The receipt 3-2 or 4-2 that is due for a letter, built once."""
+    if letter.decided_on is None:
+        return
+    kind = _RECEIPTS[letter.type]
+    made = Transaction(authority=letter.authority, agent=letter.agent, archive_size=0)
+    made.message_name = names.message(letter.unique_id, kind)
+    made.message = write(m.Letter(kind, letter.unique_id, letter.decided_on))
+    wrap(made, [], now=now, only_service=True)
+    Transaction.objects.filter(pk=letter.pk, archive_key="").update(
+        envelope_name=made.envelope_name, archive_key=made.archive_key, archive_size=made.archive_size
+    )
+    letter.refresh_from_db(fields=["envelope_name", "archive_key", "archive_size"])
+
+
+def alert(*, now: datetime) -> list[Transaction]:
+    """What has waited for the ministry longer than the settings allow, told once each, in the journal too."""
+    since = now - timedelta(hours=settings.ACTES["alert_hours"])
+    late = Transaction.objects.filter(
+        status__in=[statuses.WAITING, statuses.SENT, statuses.RECEIVED],
+        created_at__lt=since,
+        alerted_at=None,
+    ).exclude(type="2", status=statuses.SENT)
+    told = []
+    for each in late.order_by("pk")[:500]:
+        with transaction.atomic():
+            if Transaction.objects.filter(pk=each.pk, alerted_at=None).update(alerted_at=now):
+                append("act-late", {"status": each.status, "transaction": each.pk}, now=now)
+                told.append(each)
+                log.error("%s attend le ministère depuis le %s : %s", each, each.created_at, each.problem)
+    return told

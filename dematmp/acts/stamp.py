@@ -1,0 +1,121 @@
+"""The stamp of an acknowledged act: an incremental update, which keeps a signed revision whole.
+
+The original stays as it was; the stamp is made again at each reading.
+"""
+
+import io
+from datetime import date
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.generic import pdf_name
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.pdf_utils.misc import PdfError
+
+from dematmp.acts import statuses
+from dematmp.acts.errors import ActError, MessageRefused
+from dematmp.acts.latin1 import encode
+from dematmp.acts.messages import ActReceipt, CancellationReceipt, LetterReceipt
+from dematmp.acts.reading import read
+from dematmp.acts.transactions import IncludedFile, Transaction
+from storage.stores import object_store
+
+STAMPED_BYTES = 64 * 1024**2  # above, the original is given: a stamp is not worth the memory
+_WIDTH, _HEIGHT, _MARGIN, _FONT = 190, 55, 10, 7
+_BROKEN = (PdfError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
+
+
+def rows_of(about: Transaction, *, published: date | None) -> list[str]:
+    """The four lines of the stamp."""
+    sent = about.created_at.astimezone(ZoneInfo(settings.TIME_ZONE)).date()
+    return [
+        f"Envoyé en préfecture le {sent:%d/%m/%Y}",
+        f"Reçu en préfecture le {received_on(about):%d/%m/%Y}",
+        f"Publié le {published:%d/%m/%Y}" if published else "Publié le",
+        f"ID : {about.unique_id}",
+    ]
+
+
+def received_on(about: Transaction) -> date:
+    """The date of reception that the ministry gave. Raises ActError without one."""
+    step = about.last_step(statuses.ACKNOWLEDGED)
+    if step is None or step.flux is None:
+        raise ActError("Pas d'acquittement reçu.")
+    message = read(bytes(step.flux))
+    if isinstance(message, ActReceipt | LetterReceipt | CancellationReceipt):
+        return message.received
+    raise MessageRefused("L'acquittement ne porte pas de date de réception.")
+
+
+def stamped(file: IncludedFile, *, published: date | None) -> bytes:
+    """The PDF stamped on its first page; the original when it cannot be (encrypted, broken)."""
+    original = b"".join(object_store().open(file.key))
+    if len(original) > STAMPED_BYTES:
+        return original
+    try:
+        return put(original, rows_of(file.transaction, published=published))
+    except _BROKEN:
+        return original
+
+
+def put(pdf: bytes, rows: list[str]) -> bytes:
+    """Append a revision that draws the rows in a box at the top left of the first page."""
+    writer = IncrementalPdfFileWriter(io.BytesIO(pdf), strict=False)
+    if writer.prev.encrypted:
+        raise PdfError("chiffré")
+    page_ref, _ = writer.find_page_for_modification(0)
+    page = page_ref.get_object()
+    box = _media_box(page)
+    font = generic.DictionaryObject(
+        {
+            pdf_name("/Type"): pdf_name("/Font"),
+            pdf_name("/Subtype"): pdf_name("/Type1"),
+            pdf_name("/BaseFont"): pdf_name("/Helvetica"),
+            pdf_name("/Encoding"): pdf_name("/WinAnsiEncoding"),
+        }
+    )
+    state = generic.DictionaryObject(
+        {pdf_name("/Type"): pdf_name("/ExtGState"), pdf_name("/ca"): generic.FloatObject("0.8")}
+    )
+    resources = generic.DictionaryObject(
+        {
+            pdf_name("/Font"): generic.DictionaryObject({pdf_name("/ActesF"): writer.add_object(font)}),
+            pdf_name("/ExtGState"): generic.DictionaryObject({pdf_name("/ActesG"): writer.add_object(state)}),
+        }
+    )
+    # Not compressed: the identifier can be found in the file by anyone.
+    before = generic.StreamObject(stream_data=b"q\n")
+    after = generic.StreamObject(
+        stream_data=b"Q\n" + _drawing(rows, left=box[0] + _MARGIN, top=box[3] - _MARGIN)
+    )
+    writer.add_stream_to_page(0, writer.add_object(before), prepend=True)
+    writer.add_stream_to_page(0, writer.add_object(after), resources)
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def _media_box(page: generic.DictionaryObject) -> list[float]:
+    """[left, bottom, right, top] of a page, its own or inherited."""
+    for _ in range(32):
+        if "/MediaBox" in page:
+            return [float(each) for each in page["/MediaBox"]]
+        if "/Parent" not in page:
+            break
+        page = page["/Parent"]
+    return [0.0, 0.0, 595.0, 842.0]
+
+
+def _drawing(rows: list[str], *, left: float, top: float) -> bytes:
+    lines = [
+        "q /ActesG gs",
+        f"1 1 1 rg 0.1 0.16 0.25 RG 0.7 w {left:.1f} {top - _HEIGHT:.1f} {_WIDTH} {_HEIGHT} re B",
+        f"0.1 0.16 0.25 rg BT /ActesF {_FONT} Tf",
+    ]
+    body = "\n".join(lines).encode("ascii")
+    for rank, row in enumerate(rows):
+        text = encode(row).replace(b"\\", b"\\\\").replace(b"(", b"\\(").replace(b")", b"\\)")
+        x, y = left + 6, top - 13 - rank * 12
+        body += f"\n1 0 0 1 {x:.1f} {y:.1f} Tm (".encode("ascii") + text + b") Tj"
+    return body + b"\nET Q\n"

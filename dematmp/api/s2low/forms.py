@@ -1,0 +1,220 @@
+"""Forms as S2LOW's clients post them: unquoted names, Latin-1 or UTF-8, repeated fields, files on disk.
+
+Django's own parser drops a part whose file name holds Latin-1 bytes, and turns those of a field into U+FFFD.
+"""
+
+import re
+import tempfile
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import IO, BinaryIO, cast
+from urllib.parse import unquote_to_bytes
+
+from django.http import HttpRequest
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
+
+from dematmp.acts import latin1
+from dematmp.acts.errors import ActRefused
+from dematmp.acts.fields import MAX_FILES, Upload
+from dematmp.acts.rules import ARCHIVE_BYTES
+
+FORM_BYTES = 1024 * 1024  # of fields
+BODY_BYTES = ARCHIVE_BYTES + 16 * 1024 * 1024
+FIELDS = 1000
+_HEADERS = 64 * 1024
+_BLOCK = 256 * 1024
+_IN_MEMORY = 1024 * 1024
+_BOUNDARY = re.compile(rb'boundary="?([^";,]{1,200})"?', re.IGNORECASE)
+# A quoted value ends at the last quote before the next parameter or the end: names may hold quotes.
+_PARAMETER = re.compile(
+    rb';\s*(?P<name>filename|name)\s*=\s*(?:"(?P<quoted>.*?)"\s*(?=;\s*(?:file)?name\*?\s*=|$)|(?P<bare>[^;]*))',
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+@dataclass
+class Form:
+    """Fields and files by name, in the order in which they came; `with` closes the files."""
+
+    fields: dict[str, list[str]] = field(default_factory=dict)
+    files: dict[str, list[Upload]] = field(default_factory=dict)
+    total: int = 0
+    empty: bool = True
+
+    def __enter__(self) -> "Form":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for uploads in self.files.values():
+            for each in uploads:
+                each.stream.close()
+
+    def get(self, name: str, default: str = "") -> str:
+        """The last value of a field, stripped."""
+        return self.fields.get(name, [default])[-1].strip()
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a field written `name[]`, `name[3]` or `name`."""
+        return [each.strip() for key in self._like(self.fields, name) for each in self.fields[key]]
+
+    def uploads(self, name: str) -> list[Upload]:
+        return [each for key in self._like(self.files, name) for each in self.files[key]]
+
+    @staticmethod
+    def _like(given: dict[str, list[str]] | dict[str, list[Upload]], name: str) -> list[str]:
+        found = [key for key in given if re.fullmatch(rf"{re.escape(name)}(\[[0-9]{{0,4}}\])?", key)]
+        return sorted(found, key=lambda key: int("0" + re.sub(r"[^0-9]", "", key[len(name) :])))
+
+
+def decode(data: bytes) -> str:
+    """UTF-8 or ISO-8859-1, without the NUL that no database keeps."""
+    return latin1.decode(data).replace("\0", "")
+
+
+def read_form(request: HttpRequest) -> Form:
+    """The query's fields, then those of the body of a POST. Raises ActRefused: too big, or unreadable."""
+    form = read_query(request)
+    if request.method != "POST":
+        return form  # a redirected POST becomes a GET that announces a body which never comes
+    declared = request.headers.get("Content-Type", "")
+    if "multipart/form-data" in declared.lower():
+        _multipart(form, request, declared)
+    else:
+        data = _stream(request).read(FORM_BYTES + 1)
+        if len(data) > FORM_BYTES:
+            raise ActRefused(f"La taille totale est trop importante (max : {ARCHIVE_BYTES}).")
+        form.empty = not data
+        _urlencoded(form, data)
+    return form
+
+
+def read_query(request: HttpRequest) -> Form:
+    """The fields of the query alone."""
+    form = Form()
+    _urlencoded(form, str(request.META.get("QUERY_STRING", "")).encode("latin-1"))
+    return form
+
+
+def _stream(request: HttpRequest) -> BinaryIO:
+    if request.headers.get("Transfer-Encoding", "").lower() == "chunked":
+        return cast(BinaryIO, request.META["wsgi.input"])  # the server itself ends it
+    return cast(BinaryIO, request)
+
+
+def _urlencoded(form: Form, data: bytes) -> None:
+    for pair in data.split(b"&")[:FIELDS]:
+        if pair:
+            name, _, value = pair.partition(b"=")
+            key = decode(unquote_to_bytes(name.replace(b"+", b" ")))
+            form.fields.setdefault(key, []).append(decode(unquote_to_bytes(value.replace(b"+", b" "))))
+
+
+class _Parts:
+    """Receives a multipart body piece by piece; limits stand before anything is kept."""
+
+    def __init__(self, form: Form) -> None:
+        self.form, self.seen, self.text = form, 0, 0
+        self._header, self._value, self._disposition = b"", b"", b""
+        self._name, self._file_name = "", ""
+        self._bytes: IO[bytes] | None = None
+        self._data = b""
+
+    def begin(self) -> None:
+        self.seen += 1
+        if self.seen > FIELDS:
+            raise ActRefused("Le formulaire compte trop de champs.")
+        self._disposition, self._data, self._bytes = b"", b"", None
+        self._name = self._file_name = ""
+
+    def header(self, data: bytes, start: int, end: int) -> None:
+        self._header = (self._header + data[start:end])[-_HEADERS:]
+
+    def value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+        if len(self._value) > _HEADERS:
+            raise ActRefused("Un en-tête du formulaire est trop long.")
+
+    def header_end(self) -> None:
+        if self._header.strip().lower() == b"content-disposition":
+            self._disposition = self._value
+        self._header = self._value = b""
+
+    def headers_end(self) -> None:
+        found = {each["name"].lower(): each for each in _PARAMETER.finditer(self._disposition)}
+        self._name = _written(found.get(b"name"))
+        if b"filename" in found:
+            self._file_name = _written(found[b"filename"])
+            if sum(map(len, self.form.files.values())) >= 2 * MAX_FILES + 10:
+                raise ActRefused(f"Il y a trop d'annexes (max : {MAX_FILES}).")
+            self._bytes = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  (closed with the form)
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        self.form.empty = False
+        size = end - start
+        if self._bytes is None:
+            self.text += size
+            if self.text > FORM_BYTES:
+                raise ActRefused("Les champs du formulaire sont trop longs.")
+            self._data += data[start:end]
+            return
+        self.form.total += size
+        if self.form.total <= ARCHIVE_BYTES:  # beyond, it is counted and no longer kept: refused later
+            self._bytes.write(data[start:end])
+
+    def end(self) -> None:
+        if not self._name:
+            return
+        if self._bytes is None:
+            self.form.fields.setdefault(self._name, []).append(decode(self._data))
+            return
+        size = self._bytes.tell()
+        self._bytes.seek(0)
+        if not self._file_name and size == 0:
+            self._bytes.close()  # the field of a file that was not chosen
+            return
+        upload = Upload(self._file_name or "fichier", size, cast(BinaryIO, self._bytes))
+        self.form.files.setdefault(self._name, []).append(upload)
+
+
+def _written(found: "re.Match[bytes] | None") -> str:
+    if found is None:
+        return ""
+    quoted = found["quoted"]
+    given = quoted.replace(b'\\"', b'"') if quoted is not None else (found["bare"] or b"")
+    return decode(given.strip())
+
+
+def _multipart(form: Form, request: HttpRequest, declared: str) -> None:
+    boundary = _BOUNDARY.search(declared.encode("latin-1", errors="replace"))
+    if boundary is None:
+        raise ActRefused("Le formulaire n'est pas lisible : il n'annonce pas sa limite.")
+    parts = _Parts(form)
+    parser = MultipartParser(
+        boundary[1].strip(),
+        {
+            "on_part_begin": parts.begin,
+            "on_header_field": parts.header,
+            "on_header_value": parts.value,
+            "on_header_end": parts.header_end,
+            "on_headers_finished": parts.headers_end,
+            "on_part_data": parts.data,
+            "on_part_end": parts.end,
+        },
+    )
+    stream, read = _stream(request), 0
+    try:
+        while block := stream.read(_BLOCK):
+            read += len(block)
+            if read > BODY_BYTES:
+                raise ActRefused(f"La taille totale est trop importante (max : {ARCHIVE_BYTES}).")
+            parser.write(block)
+        parser.finalize()
+    except MultipartParseError as broken:
+        form.__exit__(None, None, None)
+        raise ActRefused("Le formulaire reçu n'est pas lisible ou n'est pas complet.") from broken
+    except (ActRefused, OSError):
+        form.__exit__(None, None, None)
+        raise
