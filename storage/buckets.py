@@ -89,7 +89,25 @@ def check(store: S3Store, *, site: str, retention_days: int) -> Iterator[Finding
         yield Finding(f"{bucket} garde les versions", status == "Enabled", "manage.py storage setup")
     if store.direct:
         yield from _direct(store, site)
+    yield from _encrypted(store)
     yield from _locked(store, retention_days)
+
+
+def _encrypted(store: S3Store) -> Iterator[Finding]:
+    """Where encryption at rest is asked for: read back from objects written both ways."""
+    if not store.sse:
+        return
+    advice = "Ce stockage ne chiffre pas comme sse=… le demande : corrigez la clé, ou retirez cette option."
+    whole, streamed = f"opened/probe/{uuid.uuid4()}", f"opened/probe/{uuid.uuid4()}"
+    try:
+        store.put(whole, b"probe")
+        store.put_stream(streamed, [b"probe"])
+        good = bool(store.encrypted(whole) and store.encrypted(streamed))
+    except StorageError:
+        good = False
+    yield Finding("les pièces sont chiffrées au repos (lu sur l'objet)", good, advice)
+    for key in (whole, streamed):
+        store.delete(key)
 
 
 def _exists(store: S3Store, bucket: str) -> bool:

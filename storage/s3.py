@@ -43,7 +43,8 @@ class S3Store:
     """A bucket, and another one, locked, for deposits. Content-MD5 binds each body that passes here.
 
     `public` is the origin that clients reach, the endpoint itself unless said; `direct` is false where they
-    reach none. Timeouts, retries with jitter and a circuit breaker on every call.
+    reach none; `sse` asks for encryption at rest of all but sealed objects: "AES256" or a KMS key. Timeouts,
+    retries with jitter and a circuit breaker on every call.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class S3Store:
         public: str = "",
         direct: bool = True,
         ca: str = "",
+        sse: str = "",
     ) -> None:
+        self.sse = sse
         self.bucket, self.deposits = bucket, deposits or bucket
         self.direct = (public or endpoint).rstrip("/") if direct else ""
         self._credentials, self._region = Credentials(access_key, secret_key), region
@@ -110,7 +113,19 @@ class S3Store:
         return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
     def put(self, key: str, data: bytes) -> None:
-        self._call("put_object", Key=key, Body=data, ContentMD5=self._md5(data))
+        self._call("put_object", Key=key, Body=data, ContentMD5=self._md5(data), **self._encryption(key))
+
+    def _encryption(self, key: str) -> dict[str, object]:
+        """What asks the store to encrypt an object at rest; sealed ones are ciphertext already."""
+        if not self.sse or key.startswith(LOCKED):
+            return {}
+        if self.sse == "AES256":
+            return {"ServerSideEncryption": "AES256"}
+        return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.sse}
+
+    def encrypted(self, key: str) -> str:
+        """How an object is encrypted at rest, as its own head says; the empty string when it is not."""
+        return str(self._call("head_object", Key=key).get("ServerSideEncryption") or "")
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> StoredObject:
         """Multipart in parts of 8 MiB; aborted when the stream raises."""
@@ -201,7 +216,7 @@ class S3Store:
         self._call("delete_object", Key=key)
 
     def begin(self, key: str) -> str:
-        return str(self._call("create_multipart_upload", Key=key)["UploadId"])
+        return str(self._call("create_multipart_upload", Key=key, **self._encryption(key))["UploadId"])
 
     def put_part(
         self,

@@ -16,8 +16,8 @@ def parse_object_store(url: str) -> dict[str, str]:
     """Settings from folder:///path or s3://key:secret@host:port/bucket?tls=0&region=…&deposits=…&public=….
 
     `deposits` is the locked bucket of sealed objects, `public` the origin that clients reach, `direct=0` says
-    that they reach none, `ca` a PEM file when the store's certificate comes from one's own authority. Raises
-    StorageError.
+    that they reach none, `ca` a PEM file when the store's certificate comes from one's own authority, `sse`
+    AES256 or the name of a KMS key. Raises StorageError.
     """
     parts = urlsplit(url)
     if parts.scheme == "folder":
@@ -36,6 +36,7 @@ def parse_object_store(url: str) -> dict[str, str]:
             "deposits": options.get("deposits", [""])[0],
             "public": options.get("public", [""])[0],
             "ca": options.get("ca", [""])[0],
+            "sse": options.get("sse", [""])[0],
             "direct": options.get("direct", ["1"])[0],
         }
     raise StorageError(

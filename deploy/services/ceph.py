@@ -71,6 +71,10 @@ rgw frontends = beast {listen} tcp_nodelay=1
 rgw dns name = localhost
 rgw thread pool size = 32
 rgw num rados handles = 1
+# Encryption at rest by a key manager that is only for tests, over plain HTTP.
+rgw crypt require ssl = false
+rgw crypt s3 kms backend = testing
+rgw crypt s3 kms encryption keys = essai=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=
 """
 
 

@@ -16,6 +16,7 @@ from pytest_django.fixtures import Settings
 
 from dematmp.api import bidder as door
 from dematmp.bids.models import Attempt, Bid, Part, SealedObject
+from dematmp.consultations.models import DocumentVersion
 from dematmp.opening.reconciliation import reconcile
 from deploy.services.ceph import Ceph
 from signing.client import ServerRefused, attempt_body, load_draft
@@ -250,3 +251,26 @@ def test_an_object_of_the_same_size_is_not_taken_for_the_one_announced(store: S3
     store.put(key, b"other bytes, alike!")
     with pytest.raises(ObjectMissing):
         store.complete(key, upload, parts)
+
+
+def test_pieces_are_encrypted_at_rest_where_it_is_asked_for(
+    world: World, store: S3Store, settings: Settings, ceph: Ceph, tmp_path: Path
+) -> None:
+    """Read back from the objects; sealed ones, which are ciphertext already, are as they were."""
+    settings.OBJECT_STORE = {**settings.OBJECT_STORE, "sse": "essai"}
+    out = io.StringIO()
+    call_command("storage", "check", stdout=out)
+    assert "chiffrées au repos" in out.getvalue()
+    consultation = world.publish()
+    made = object_store()
+    assert isinstance(made, S3Store)
+    version = DocumentVersion.objects.get(document__consultation=consultation)
+    assert made.encrypted(version.key) == "aws:kms"
+    assert b"".join(made.open(version.key)) == b"%PDF-1.7 essai"
+    world.deposit(consultation, tmp_path)
+    sealed = SealedObject.objects.filter(envelope__attempt__bid__consultation=consultation).first()
+    assert sealed is not None
+    assert made.encrypted(sealed.key) == ""
+    settings.OBJECT_STORE = {**settings.OBJECT_STORE, "sse": "inconnue"}
+    with pytest.raises(CommandError):
+        call_command("storage", "check", stdout=io.StringIO())
