@@ -178,7 +178,7 @@ def walk(platform: Platform, victim: str, stops: list[Stop], folder: Path) -> No
     thread.start()
     left, found = list(stops), list[str]()
     until = time.monotonic() + PATIENCE
-    while thread.is_alive():
+    while thread.is_alive() or (left and thread.failed is None):  # the last step comes after the minutes
         assert time.monotonic() < until, f"stuck before {[stop.name for stop in left]}"
         for stop, pid in platform.gates.waiting():
             kill(pid)
@@ -189,7 +189,7 @@ def walk(platform: Platform, victim: str, stops: list[Stop], folder: Path) -> No
             found += [f"{cell}: {each}" for each in said]
             left.remove(stop)
             until = time.monotonic() + PATIENCE
-        thread.join(0.01)
+        time.sleep(0.01)
     if thread.failed is not None:
         raise thread.failed
     found += invariants.broken(stores, receipts=thread.receipts, of=consultation)
