@@ -35,5 +35,6 @@ def start_ministry(state: Path, logs: Path, environment: dict[str, str]) -> tupl
         "DEMATMP_ACTES_MINISTRY_URL": url,
         "DEMATMP_ACTES_RETURN_BOX": f"maildir://{maildir.as_posix()}",
         "DEMATMP_ACTES_SWEEP_SECONDS": "1",
+        "DEMATMP_ACTES_GRACE_SECONDS": "5",
         "DEMATMP_S2LOW_POLL_SECONDS": "1",
     }
