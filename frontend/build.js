@@ -12,6 +12,8 @@ const options = {
     "preflight-worker": "frontend/deposit/preflight-worker.js",
     "preflight-pdf": "frontend/deposit/pdf.js", // fetched at the first PDF only
     committee: "frontend/committee/page.js",
+    receipt: "frontend/receipt/page.js",
+    "receipt-pdf": "frontend/receipt/pdf.js", // fetched for a PDF only
     "committee-worker": "frontend/committee/worker.js",
   },
   // `slip39` was written for Node: these two files are all it asks of it.
@@ -31,7 +33,7 @@ if (process.argv.includes("--watch")) {
 } else {
   await build(options);
   // Their sources carry no comment that esbuild keeps, and their licences ask to be kept.
-  const kept = { "preflight-worker": "@zip.js/zip.js", "preflight-pdf": "pdfjs-dist" };
+  const kept = { "preflight-worker": "@zip.js/zip.js", "preflight-pdf": "pdfjs-dist", "receipt-pdf": "pdfjs-dist" };
   for (const [name, from] of Object.entries(kept)) {
     await copyFile(`node_modules/${from}/LICENSE`, `${options.outdir}/${name}.js.LEGAL.txt`);
   }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -184,6 +185,15 @@ def journal(request: HttpRequest) -> HttpResponse:
         "site_url": settings.SITE_URL,
     }
     return render(request, "public/journal.html", context)
+
+
+@require_safe
+@anyone
+def check_receipt(request: HttpRequest) -> HttpResponse:
+    """A receipt verified in the visitor's own browser."""
+    keys = [journal_signer().verifier_key, settings.BACKUP_CHANNEL["journal_key"]]
+    context = {"keys": [key for key in keys if key], "pdf_url": static("build/receipt-pdf.js")}
+    return render(request, "public/check_receipt.html", context)
 
 
 @require_safe

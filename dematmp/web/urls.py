@@ -58,6 +58,7 @@ urlpatterns = [
     path("journal/", public.journal, name="journal"),
     path("journal/<path:path>", public.journal_file, name="journal-file"),
     path("tsa", public.timestamp, name="timestamp"),
+    path("verifier-un-accuse/", public.check_receipt, name="check-receipt"),
     path("verifier-une-signature/", signatures.check_signature, name="check-signature"),
     path("mon-espace/", account.space, name="space"),
     path("mon-espace/entreprise/", account.new_company, name="new-company"),

@@ -1,0 +1,109 @@
+// A receipt verified on the visitor's machine: no byte of it leaves.
+import { ascii, concat, equal, hex, sha256, unbase64, unhex } from "../sealing/bytes.js";
+import { Refused, parseKey, verifyProof } from "./journal.js";
+
+const LIMIT = 20 * 1024 ** 2; // bytes
+const root = document.querySelector("[data-receipt]");
+const find = (selector) => root.querySelector(selector);
+const refuse = (text) => {
+  throw new Refused(text);
+};
+const sorted = (value) => {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
+};
+const same = (left, right) => JSON.stringify(sorted(left)) === JSON.stringify(sorted(right));
+
+function script(url) {
+  return new Promise((resolve, reject) => {
+    const made = Object.assign(document.createElement("script"), { src: url, onload: resolve });
+    made.onerror = () => reject(new Refused("Le lecteur de PDF de cette page n'a pas pu se charger."));
+    document.head.append(made);
+  });
+}
+
+async function read(file) {
+  if (file.size > LIMIT) refuse("Ce fichier est trop gros pour être un accusé de réception.");
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  let [json, record] = [bytes, null];
+  if (bytes[0] === 0x25) {
+    if (!globalThis.receiptAttachments) await script(root.dataset.pdf);
+    const files = await globalThis.receiptAttachments(bytes).catch(() => refuse("Ce PDF ne se lit pas."));
+    [json, record] = [files.get("receipt.json"), files.get("record")];
+    if (!json || !record) refuse("Ce PDF ne contient pas d'accusé vérifiable : prenez l'accusé JSON.");
+  }
+  try {
+    return { receipt: JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json)), record };
+  } catch {
+    return refuse("Ce fichier n'est pas un accusé de réception de cette plateforme.");
+  }
+}
+
+// What is checked, in order; each step gives the sentence that says what it proves.
+async function* steps({ receipt, record: attached }, keyLine) {
+  if (receipt?.v !== "receipt/1") refuse("Ce fichier n'est pas un accusé de réception de cette plateforme.");
+  const bytes = unbase64(receipt.record);
+  if (attached && !equal(bytes, attached)) refuse("L'enregistrement joint au PDF n'est pas celui de l'accusé.");
+  const record = JSON.parse(new TextDecoder().decode(bytes));
+  const shown = [receipt.deposit, receipt.received, receipt.deadline, receipt.state === "late", receipt.envelopes, receipt.bidder?.uuid];
+  const written = [record.deposit, record.received, record.deadline, record.late, record.envelopes, record.bidder];
+  if (!same(shown, written)) refuse("L'accusé ne dit pas ce que dit l'enregistrement.");
+  yield "L'accusé dit ce que dit l'enregistrement horodaté : dépôt, heure, date limite, fichiers et empreintes.";
+  const key = await parseKey(keyLine);
+  const digest = hex(await sha256(concat(unhex(receipt.journal.nonce), bytes)));
+  const leaf = JSON.stringify({ consultation: record.consultation, digest, time: record.received, type: "deposit" });
+  const { index, size } = await verifyProof(receipt.journal.proof, ascii(leaf), key);
+  yield `L'enregistrement est l'entrée n° ${index} du journal « ${key.name} », sous un point de contrôle signé de ${size} entrées.`;
+  if (!receipt.timestamp?.token) return;
+  const time = stamped(unbase64(receipt.timestamp.token), await sha256(bytes));
+  yield `Le jeton d'horodatage porte sur cet enregistrement, à ${time}. La signature de l'autorité ne se vérifie pas dans cette page.`;
+}
+
+// The time of a token over this digest: TSTInfo has the imprint (OCTET STRING of 32 bytes), then genTime.
+function stamped(token, digest) {
+  const imprint = concat(Uint8Array.of(0x04, 0x20), digest);
+  for (let at = 0; at + imprint.length < token.length; at += 1) {
+    if (!equal(token.subarray(at, at + imprint.length), imprint)) continue;
+    const text = new TextDecoder("latin1").decode(token.subarray(at + imprint.length, at + imprint.length + 60));
+    const found = /\x18.(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:\.\d+)?Z/s.exec(text);
+    if (found) return `${found[4]}:${found[5]}:${found[6]} UTC le ${found[3]}/${found[2]}/${found[1]}`;
+  }
+  return refuse("Le jeton d'horodatage porte sur autre chose que cet enregistrement.");
+}
+
+const line = (text) => Object.assign(document.createElement("li"), { textContent: text });
+
+async function verify() {
+  const [file] = find("[type=file]").files;
+  if (!file) return;
+  const [list, box] = [find("[data-steps]"), find("[data-verdict]")];
+  list.replaceChildren();
+  box.hidden = true;
+  const say = (kind, title, text) => {
+    box.className = `notice notice-${kind}`;
+    box.querySelector("strong").textContent = title;
+    box.querySelector("span").textContent = text;
+    box.hidden = false;
+    box.focus();
+  };
+  try {
+    const given = await read(file);
+    for await (const done of steps(given, find("[name=key]").value)) list.append(line(done));
+    const { number, state, received, journal } = given.receipt;
+    const late = state === "late" ? "reçu hors délai" : "reçu dans les délais";
+    const own = root.dataset.known.split(" ").includes(journal.key) ? "" : " La clé de son journal n'est pas une de celles de cette plateforme.";
+    say("good", `Accusé ${number} : authentique, ${late}.`, `Reçu à ${received} (UTC).${own}`);
+  } catch (error) {
+    const unknown = error.name === "NotSupportedError" ? "Ce navigateur ne sait pas vérifier une signature Ed25519 : mettez-le à jour, ou prenez la ligne de commande." : "Cet accusé est incomplet ou mal formé.";
+    say("bad", "Cet accusé n'est pas vérifié.", error instanceof Refused ? error.message : unknown);
+  }
+}
+
+find("[data-verify]").addEventListener("click", verify);
+find("[type=file]").addEventListener("change", () => {
+  find("[data-verdict]").hidden = true;
+  find("[data-steps]").replaceChildren();
+});
+find("[data-noscript]").remove();
+find("[data-form]").hidden = false;

@@ -1,0 +1,83 @@
+"""A receipt verified in a real Chromium, by its PDF or its JSON; altered ones are refused."""
+
+import base64
+import json
+import os
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.urls import reverse
+from playwright.sync_api import Page
+from pytest_django.live_server_helper import LiveServer
+
+from dematmp.bids.models import Bid
+from dematmp.bids.receipts import receipt
+from dematmp.bids.tasks import sweep
+from signing.notes import Signer
+from tests.web.chromium import chromium_browser
+from tests.world import World, make_world
+
+pytestmark = [pytest.mark.browser, pytest.mark.journey, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def bid(transactional_db: None, tmp_path: Path) -> Bid:
+    world: World = make_world()
+    world.deposit(world.publish(), tmp_path / "draft", files={"Offre déposée.txt": b"mon offre"})
+    sweep()
+    return Bid.objects.get(consultation__twin_of=None)
+
+
+def verdict(page: Page, path: Path) -> str:
+    page.locator("#accuse").set_input_files(path)
+    page.get_by_role("button", name="Vérifier").focus()
+    page.keyboard.press("Enter")
+    box = page.locator("[data-verdict]")
+    box.wait_for()
+    return box.inner_text()
+
+
+def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
+    live_server: LiveServer, chromium: str, bid: Bid, tmp_path: Path
+) -> None:
+    said = json.loads(json.dumps(receipt(bid)))
+    (tmp_path / "a.pdf").write_bytes(bytes(bid.receipt_pdf or b""))
+    (tmp_path / "a.json").write_text(json.dumps(said))
+    record = json.loads(base64.b64decode(said["record"]))
+    other = json.dumps(record | {"late": True}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    lies = {
+        "ne dit pas": said | {"received": "2026-01-01T00:00:00.000000Z"},
+        "racine signée": said | {"record": base64.b64encode(other.encode()).decode(), "state": "late"},
+        "signature du point de contrôle": said
+        | {"journal": said["journal"] | {"proof": _spoilt(said["journal"]["proof"])}},
+        "autre chose": said
+        | {"timestamp": said["timestamp"] | {"token": base64.b64encode(bytes(80)).decode()}},
+        "n'est pas un accusé": {"v": "receipt/2"},
+    }
+    with chromium_browser(chromium) as browser:
+        sent: list[str] = []
+        page = browser.new_context(base_url=live_server.url).new_page()
+        page.goto(reverse("check-receipt"))
+        page.on("request", lambda request: sent.append(request.method))
+        for name in ("a.pdf", "a.json"):
+            assert f"Accusé {bid.number} : authentique, reçu dans les délais." in verdict(
+                page, tmp_path / name
+            )
+            assert page.locator("[data-steps] li").count() == 3
+        assert [each["id"] for each in Axe().run(page).response["violations"]] == []
+        for words, lie in lies.items():
+            (tmp_path / "lie.json").write_text(json.dumps(lie))
+            found = verdict(page, tmp_path / "lie.json")
+            assert "n'est pas vérifié" in found
+            assert words in found
+        page.locator("#cle").fill(Signer(said["journal"]["key"].split("+")[0], os.urandom(32)).verifier_key)
+        assert "n'est pas signé par cette clé" in verdict(page, tmp_path / "a.json")
+        assert set(sent) <= {"GET"}, "the receipt never leaves the visitor's machine"
+
+
+def _spoilt(proof: str) -> str:
+    head, _, signature = proof.rstrip("\n").rpartition(" ")
+    raw = bytearray(base64.b64decode(signature))
+    raw[-1] ^= 1
+    return f"{head} {base64.b64encode(bytes(raw)).decode()}\n"
