@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from signing.ceremony import fingerprint, keys_for, parse_record, record_hash
-from signing.delivery import Sealed, Sender
+from signing.delivery import Sealed, Sender, pieces
 from signing.digests import CompositeDigest, part_bytes_for
 from signing.envelope import Ids, Source, seal
 from signing.errors import CeremonyRefused, SigningError
@@ -98,13 +98,20 @@ class Client:
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         tries = self.tries
+        if content is not None:
+            headers = {**(headers or {}), "Content-Length": str(len(content))}
         for tried in range(tries):
             left = self._until - time.monotonic()
             if left <= 0:
                 raise ServerUnreachable("Le temps accordé est écoulé.")
             try:
                 answer = self._http.request(
-                    method, path, json=body, content=content, headers=headers, timeout=self._timeout(left)
+                    method,
+                    path,
+                    json=body,
+                    content=None if content is None else pieces(content),
+                    headers=headers,
+                    timeout=self._timeout(left),
                 )
             except httpx.TransportError as failed:
                 if tried == tries - 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _TRIES = 3  # at most, straight to the store; then everything goes through the platform
 _IN_FLIGHT = 3  # parts on their way to the store while the next is read, hashed and announced
 _TOLD_AT_ONCE = 20
+_PIECE = 1024**2  # bytes
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,21 @@ class Sender:
             self._arrived.clear()
 
 
+def pieces(data: bytes) -> Iterator[bytes]:
+    """The body of a request, a mebibyte at a time: a request that is over then keeps none of it.
+
+    httpx's answers and their requests refer to each other: whole bodies stayed until a late collection.
+    """
+    for start in range(0, len(data), _PIECE):
+        yield data[start : start + _PIECE]
+
+
 def _put(store: httpx.Client, target: dict[str, object], data: bytes) -> bool:
     """True when the store took these bytes."""
-    headers = target["headers"]
+    given = target["headers"]
+    headers = {**(given if isinstance(given, dict) else {}), "Content-Length": str(len(data))}
     try:
-        answer = store.put(
-            str(target["url"]), content=data, headers=headers if isinstance(headers, dict) else {}
-        )
+        answer = store.put(str(target["url"]), content=pieces(data), headers=headers)
     except httpx.TransportError:
         return False
     return answer.is_success
