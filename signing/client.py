@@ -233,7 +233,7 @@ class Client:
         attempt = self.post("/attempts", attempt_body(draft, state))
         if attempt.get("fingerprint_first") and not attempt.get("fingerprint"):
             # What is sealed here is known to the last byte: its time is taken before anything is sent.
-            said = self.post(f"/attempts/{attempt['attempt']}/fingerprint", {"objects": _digests(state)})
+            said = self.post(f"/attempts/{attempt['attempt']}/fingerprint", {"objects": digests(state)})
             (draft / "fingerprint.json").write_text(json.dumps(said, indent=1))
             attempt["fingerprint"] = said["received"]
         with Sender(
@@ -267,7 +267,7 @@ class Client:
     def finalise(self, draft: Path, attempt: str) -> dict[str, object]:
         """Make the deposit; the same receipt comes back when repeated. The receipt is kept in the draft."""
         state = load_draft(draft)
-        objects = _digests(state)
+        objects = digests(state)
         receipt = self.post(f"/attempts/{attempt}/finalise", {"objects": objects})
         while receipt.get("state") == "recording":  # received; the store puts a very large deposit away
             self.wait(2)
@@ -358,7 +358,7 @@ def drafted(state: Mapping[str, object]) -> list[tuple[str, dict[str, object]]]:
     ]
 
 
-def _digests(state: Mapping[str, object]) -> list[dict[str, object]]:
+def digests(state: Mapping[str, object]) -> list[dict[str, object]]:
     return [
         {"envelope": envelope, "name": each["name"], "sha256": each["sha256"]}
         for envelope, each in drafted(state)

@@ -4,9 +4,11 @@ import base64
 import io
 import json
 import os
+import socket
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -28,7 +30,7 @@ from dematmp.consultations.models import Consultation
 from dematmp.opening.models import OpenedFile
 from dematmp.opening.reconciliation import reconcile
 from dematmp.opening.tasks import unseal_session
-from signing.client import Client, ServerRefused, ServerUnreachable, load_draft
+from signing.client import Client, ServerRefused, ServerUnreachable, digests, load_draft
 from signing.fallback import backup_of, deposit, remember, went_by_backup
 from signing.notes import Signer
 from signing.passes import issue
@@ -233,3 +235,33 @@ def test_a_channel_that_is_away_is_said(live_world: World, settings: Settings) -
     settings.BACKUP_CHANNEL = {"url": NOWHERE, "journal_key": "x", "origins": []}
     with pytest.raises(ChannelUnreachable):
         pull(now=timezone.now())
+
+
+def test_a_finalisation_whose_body_is_held_back_is_late_at_a_real_gunicorn(
+    live_world: World, live_server: LiveServer, channel: Channel, tmp_path: Path
+) -> None:
+    """Its head and half of its body come in time; its last byte does not."""
+    made = live_world.publish(closes_in=timedelta(seconds=25))
+    draft = sealed(live_world, live_server, channel, made, tmp_path)
+    backup = backup_of(draft, timeout=20)
+    assert backup is not None
+    attempt, kept = backup.upload(draft), load_draft(draft)["backup"]
+    assert isinstance(kept, dict)
+    body = json.dumps({"objects": digests(load_draft(draft))}).encode()
+    where = urlsplit(channel.url)
+    head = (
+        f"POST /api/v1/attempts/{attempt['attempt']}/finalise HTTP/1.1\r\nHost: {where.netloc}\r\n"
+        f"Authorization: Bearer {kept['pass']}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    assert made.deadline is not None
+    assert timezone.now() < made.deadline
+    with socket.create_connection((str(where.hostname), where.port or 80), timeout=60) as raw:
+        raw.sendall(head.encode() + body[:40])
+        while timezone.now() <= made.deadline:
+            time.sleep(0.1)  # gunicorn is another process, with the real clock
+        raw.sendall(body[40:])
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    receipt = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert receipt["state"] == "late"
+    assert datetime.fromisoformat(receipt["received"]) > made.deadline
