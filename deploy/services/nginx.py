@@ -6,7 +6,7 @@ from pathlib import Path
 from deploy.services.pki import Held, TestAuthority
 from deploy.services.process import Service, free_ports, listening
 
-_SHIPPED = Path(__file__).resolve().parents[1] / "nginx" / "actes.conf.in"
+_SHIPPED = Path(__file__).resolve().parents[1] / "nginx"
 _AROUND = """
 worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/log/error.log warn; daemon off;
 events {{ worker_connections 512; }}
@@ -32,8 +32,11 @@ class Nginx(Service):
         pki: TestAuthority | None = None,
         *,
         secret: str = "essai",
+        conf: str = "actes.conf.in",
     ) -> None:
+        """`conf` is one of those of deploy/nginx: the transmission service's, or `site.conf.in`."""
         super().__init__()
+        self._conf = conf
         self._application, self._pki, self._secret = application, pki, secret
 
     def _start(self) -> None:
@@ -53,9 +56,12 @@ class Nginx(Service):
             "@CLIENTS@": str(clients),
             "@CRL@": str(crl),
             "@SECRET@": self._secret,
-            "@APPLICATION@": self._application,
+            "@APPLICATION@": self._application.removeprefix("http://")
+            if self._conf == "site.conf.in"
+            else self._application,
+            "@NAME@": "dematmp",
         }
-        text = _SHIPPED.read_text()
+        text = (_SHIPPED / self._conf).read_text()
         for name, value in values.items():
             text = text.replace(name, value)
         conf = self.folder / "nginx.conf"
