@@ -21,6 +21,7 @@ from dematmp.accounts.services import issue_token
 from dematmp.audit.keys import channel_signer
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
+from dematmp.bids import importing
 from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
 from dematmp.bids.importing import is_reconciled, pull
 from dematmp.bids.models import Attempt, Bid
@@ -50,6 +51,7 @@ FILES = {"offre.txt": b"mon offre", "plan.bin": os.urandom(9 * 1024**2)}
 def live_world(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(unseal_session, "delay", lambda _: None)  # the test unseals in this process
     monkeypatch.setattr(Client, "wait", lambda *_: None)
+    monkeypatch.setattr(importing, "SETTLING", timedelta())  # seconds that no test waits for
     return make_world()
 
 
