@@ -185,7 +185,7 @@ def machine(ground: Ground) -> Callable[[], RuleBasedStateMachine]:
             name, _ = self.part(choice)
             sealed = SealedObject.objects.get(envelope__attempt=self.attempt, name=name)
             whole = {where for where in self.blocks if where[0] == name} <= self.received
-            if sealed.upload_id and whole:
+            if sealed.upload_id and whole and sealed.completed_at is None:
                 object_store().abort(sealed.key, sealed.upload_id)
                 if set(self.blocks) == self.received:
                     with pytest.raises(Incomplete):

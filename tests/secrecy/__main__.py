@@ -31,6 +31,7 @@ SERVICES: dict[str, type[Service]] = {
     "DEMATMP_OBJECT_STORE": Ceph,
     "DEMATMP_BROKER_URL": RabbitMQ,
 }
+STORES_ONLY = ("en cours d'envoi", "date limite passée")
 STORES = ("dematmp.sqlite3", "objects", "broker", "mails", "logs", "tmp", "media", "beat")
 
 
@@ -165,7 +166,9 @@ def play(state: Path, address: str, behind: Sequence[Service] = ()) -> dict[str,
     report: dict[str, object] = {}
 
     def look(name: str, *, memory: bool = False, stores: bool = True) -> None:
-        seen, wrong, count = crawl.crawl(visitors, crawl.addresses(crawl.identifiers()), haystack.search)
+        # The addresses are the same program on every database: on services, two of the stages are enough.
+        paths = [] if behind and name in STORES_ONLY else crawl.addresses(crawl.identifiers())
+        seen, wrong, count = crawl.crawl(visitors, paths, haystack.search)
         found: dict[str, list[str]] = {}
         kept = itertools.chain(_stores(state), _services(behind)) if stores else iter(())
         processes = _processes(state) if memory and _readable() else iter(())

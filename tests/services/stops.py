@@ -39,7 +39,7 @@ STOPS = (
     Stop("part acknowledged, the company not told", "web", "dematmp.bids.attempts:mark_received", AFTER),
     Stop("finalisation received, nothing completed", "web", "dematmp.bids.services:complete", BEFORE),
     Stop("object completed at the store, not written down", "web", "storage.s3:S3Store.complete", AFTER),
-    Stop("everything stored, no bid", "web", "dematmp.bids.services:_complete_objects", AFTER),
+    Stop("everything stored, no bid", "web", "dematmp.bids.services:complete_objects", AFTER),
     Stop("bid and entry written, not committed", "web", "dematmp.bids.services:_record", AFTER),
     Stop("bid committed, the worker not told", "web", "dematmp.bids.tasks:stamp_bid.delay", BEFORE),
     Stop("bid committed, no receipt given", "web", "dematmp.bids.services:complete", AFTER),
