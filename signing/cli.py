@@ -105,7 +105,8 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
 def submit(options: argparse.Namespace) -> dict[str, object]:
     """Send a draft, resuming where the server says it stopped, then finalise."""
     client = client_of(options)
-    remember(client, options.draft)
+    if backup_of(options.draft, timeout=client.timeout) is None:  # sealed before there was a channel
+        remember(client, options.draft)
 
     def turning() -> None:
         _err.print("La plateforme ne répond pas : envoi au canal de secours.")

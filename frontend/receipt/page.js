@@ -82,8 +82,8 @@ async function verify() {
   box.hidden = true;
   const say = (kind, title, text) => {
     box.className = `notice notice-${kind}`;
-    box.querySelector("strong").textContent = title;
-    box.querySelector("span").textContent = text;
+    box.querySelector("[data-title]").textContent = title;
+    box.querySelector("[data-text]").textContent = text;
     box.hidden = false;
     box.focus();
   };
