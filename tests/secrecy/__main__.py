@@ -32,6 +32,7 @@ SERVICES: dict[str, type[Service]] = {
     "DEMATMP_BROKER_URL": RabbitMQ,
 }
 STORES_ONLY = ("en cours d'envoi", "date limite passée")
+_ON_SERVICES = ("agent", "membre", "superutilisateur")
 STORES = ("dematmp.sqlite3", "objects", "broker", "mails", "logs", "tmp", "media", "beat")
 
 
@@ -166,9 +167,11 @@ def play(state: Path, address: str, behind: Sequence[Service] = ()) -> dict[str,
     report: dict[str, object] = {}
 
     def look(name: str, *, memory: bool = False, stores: bool = True) -> None:
-        # The addresses are the same program on every database: on services, two of the stages are enough.
-        paths = [] if behind and name in STORES_ONLY else crawl.addresses(crawl.identifiers())
-        seen, wrong, count = crawl.crawl(visitors, paths, haystack.search)
+        # Addresses are asked where the most could be seen; the stores are searched at every stage.
+        paths = [] if name in STORES_ONLY else crawl.addresses(crawl.identifiers())
+        # They are the same program on every database: on services, some of the visitors are enough.
+        who = [each for each in visitors if not behind or each.name in _ON_SERVICES]
+        seen, wrong, count = crawl.crawl(who, paths, haystack.search)
         found: dict[str, list[str]] = {}
         kept = itertools.chain(_stores(state), _services(behind)) if stores else iter(())
         processes = _processes(state) if memory and _readable() else iter(())

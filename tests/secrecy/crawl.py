@@ -36,6 +36,7 @@ _PIECES = ("record", "receipt.json", "receipt.pdf", "token.tst", "proof", "minut
 # The web process closes an idle connection whenever it likes: under load, just as it is used again.
 _NO_KEEP_ALIVE = httpx.Limits(max_keepalive_connections=0)
 _SKIPPED = re.compile(
+    r"^modules/|^common/|^admin/(?:users|authorities)/|"  # each asks for a certificate first
     r"compte/(?:logout|confirm-email|password/reset/key)|jsi18n|autocomplete|admin/r/|api/docs"
 )
 

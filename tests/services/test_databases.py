@@ -16,6 +16,12 @@ pytestmark = pytest.mark.services
 _FILES = ["tests/bids", "tests/audit", "tests/consultations", "tests/opening"]
 # What has its own processes, or plays at length with the store: the database changes nothing of it.
 _APART = [
+    "opening/test_signatures.py",
+    "opening/test_parallel.py",
+    "bids/test_probe.py",
+    "bids/test_store_faults.py",
+    "bids/test_direct.py",
+    "audit/test_checkpoints.py",
     "bids/test_cuts.py",
     "bids/test_part_protocol.py",
     "bids/test_backup_channel.py",
