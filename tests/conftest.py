@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings as configured
 from django.db import connection
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
@@ -105,6 +106,12 @@ def shared() -> Path:
         _ABSENT.add(reason)
         pytest.skip(reason)
     return folder / "data"
+
+
+@pytest.fixture(autouse=True)
+def clock_of_now() -> None:
+    """Another test may have travelled in time, and the embedded authority never goes back."""
+    (configured.SECRETS_DIR / "pki" / "tsa.state").unlink(missing_ok=True)
 
 
 @pytest.fixture

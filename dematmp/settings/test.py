@@ -8,7 +8,9 @@ import tempfile
 
 _state = tempfile.TemporaryDirectory(prefix="dematmp-test-")  # removed when the process ends
 if "PYTEST_XDIST_WORKER" in os.environ or "DEMATMP_STATE_DIR" not in os.environ:
-    os.environ["DEMATMP_STATE_DIR"] = _state.name  # each worker its own, whatever its parent has
+    # Each worker its own, whatever its parent has: one that travels in time moves its authority's clock.
+    os.environ["DEMATMP_STATE_DIR"] = _state.name
+    os.environ["DEMATMP_SECRETS_DIR"] = f"{_state.name}/secrets"
 os.environ.setdefault("DEMATMP_ANTIVIRUS_URL", "none")
 
 from dematmp.settings.base import STATE_DIR  # noqa: E402

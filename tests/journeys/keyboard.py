@@ -51,7 +51,7 @@ _LOOK = """async (sought) => {
     return `caché par ${over?.outerHTML.slice(0, 60)}`;
   };
   let fault = wrong();
-  const until = performance.now() + 5000; // a smooth scroll takes its time, longer on a busy machine
+  const until = performance.now() + 5000; // a busy machine takes its time
   while (fault && performance.now() < until) {
     await new Promise((resolve) => setTimeout(resolve, 30));
     fault = wrong();
