@@ -9,10 +9,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 @contextmanager
 def answering(answer: Callable[[bytes], bytes], *, content_type: str = "text/html") -> Iterator[str]:
     """Its address; every GET and POST is answered 200 with what `answer` makes of the request's body."""
+    with _serving(lambda _, body: answer(body), content_type) as url:
+        yield url
 
+
+@contextmanager
+def answering_paths(answer: Callable[[str], bytes], *, content_type: str = "text/html") -> Iterator[str]:
+    """The same, from the path that was asked for."""
+    with _serving(lambda path, _: answer(path), content_type) as url:
+        yield url
+
+
+@contextmanager
+def _serving(answer: Callable[[str, bytes], bytes], content_type: str) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = answer(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+            body = answer(self.path, self.rfile.read(int(self.headers.get("Content-Length") or 0)))
             self.send_response(200)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))

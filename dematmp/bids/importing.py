@@ -11,11 +11,12 @@ import json
 import logging
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 from django.conf import settings
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import DatabaseError, transaction
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.keys import channel_signer
@@ -23,11 +24,12 @@ from dematmp.audit.services import append, canonical, utc_text
 from dematmp.bids.assembly import put_headers
 from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
 from dematmp.bids.models import Attempt, Bid, ChannelVisit, Envelope, Part, SealedObject
-from dematmp.bids.offering import READER
+from dematmp.bids.offering import LATELY, READER
 from dematmp.bids.rules import is_late
 from dematmp.consultations.models import Consultation
 from signing.digests import CompositeDigest
 from signing.errors import SigningError
+from signing.header import header_hash
 from signing.passes import issue
 from signing.tlog import verify_proof
 from storage.stores import object_store
@@ -35,8 +37,9 @@ from storage.stores import object_store
 log = logging.getLogger(__name__)
 _LASTS = timedelta(minutes=30)
 _TIMEOUT = 60.0  # seconds
-_LATELY = timedelta(days=90)
-SETTLING = timedelta(seconds=30)
+# What a deposit raises whose fields are not what they should be, before or in the database.
+_UNREADABLE = (KeyError, TypeError, ValueError, OverflowError, ValidationError, DatabaseError)
+_NOT_AS_EXPECTED = "Le canal de secours a répondu autre chose que prévu."
 _LIST_BYTES = 512 * 1024**2
 
 
@@ -62,69 +65,57 @@ def pull(*, now: datetime) -> int:
     if not settings.BACKUP_CHANNEL["url"]:
         return 0
     with _channel(now=now) as client:
-        answer = client.get("/deposits")
-        answer.raise_for_status()
-        if len(answer.content) > _LIST_BYTES:
-            raise ChannelRefused("Le canal de secours annonce trop de dépôts.")
-        said = answer.json()
-        if said["key"] != settings.BACKUP_CHANNEL["journal_key"]:
-            raise ChannelRefused("Le journal du canal de secours n'est pas celui des réglages.")
-        fresh, refused = 0, []
-        for told in said["deposits"]:
+        at, pending, deposits = _list(client)
+        fresh, refused = 0, list[str]()
+        for told in deposits:
             try:
                 fresh += _import(client, told, now=now)
-            except ChannelRefused as wrong:  # the others are imported; what it is for does not open meanwhile
-                refused.append((told["consultation"], str(wrong)))
-    at, pending = datetime.fromisoformat(said["now"]), {*said["pending"], *(each for each, _ in refused)}
-    lately = Consultation.objects.receiving(now=now - _LATELY)
+            except _UNREADABLE as bad:
+                log.warning("un dépôt du canal de secours est illisible : %r", bad)
+                refused.append(_NOT_AS_EXPECTED)
+            except ChannelRefused as wrong:
+                refused.append(str(wrong))
+            else:
+                continue
+            # The others are imported; what it is for does not open meanwhile.
+            pending |= _named(told)
+    lately = Consultation.objects.receiving(now=now - LATELY)
     for consultation in lately.exclude(uuid__in=pending).order_by("pk"):
-        deposits = consultation.bids.exclude(channel_key="").count()
+        count = consultation.bids.exclude(channel_key="").count()
         ChannelVisit.objects.update_or_create(
-            consultation=consultation, defaults={"at": at, "deposits": deposits}
+            consultation=consultation, defaults={"at": at, "deposits": count}
         )
     if refused:
         raise ChannelRefused(f"{refused[0][1]} ({len(refused)} dépôt(s) à examiner)")
     return fresh
 
 
-def is_reconciled(consultation: Consultation) -> bool:
-    """Whether the channel told, some time after the deadline by its clock, all that it received.
-
-    True too where there is no channel. A request that came at the very deadline is written a little later.
-    """
-    if not settings.BACKUP_CHANNEL["url"] or consultation.twin_of_id or consultation.trial:
-        return True
-    visit, deadline = ChannelVisit.objects.filter(consultation=consultation).first(), consultation.deadline
-    return visit is not None and (
-        visit.waived_by_id is not None or (deadline is not None and visit.at > deadline + SETTLING)
-    )
+def _named(told: Mapping[str, object]) -> set[uuid.UUID]:
+    """The consultations that a refused deposit may be of: its own word, and its record's."""
+    named = {uuid.UUID(str(told["consultation"]))}
+    with contextlib.suppress(*_UNREADABLE):
+        named.add(uuid.UUID(json.loads(base64.b64decode(str(told["record"])))["consultation"]))
+    return named
 
 
-def reconcile_channel(consultation: Consultation, *, now: datetime) -> None:
-    """Before an opening: what the channel received is among the others. Raises ChannelUnreachable."""
-    if is_reconciled(consultation):
-        return
-    pull(now=now)
-    if not is_reconciled(consultation):
-        raise ChannelUnreachable(
-            "Le canal de secours peut encore enregistrer un dépôt arrivé à la dernière seconde."
-        )
-
-
-@transaction.atomic
-def waive(consultation: Consultation, *, why: str, by: User, now: datetime) -> None:
-    """Open without the channel's word, when it is lost: who decided it, and why, is in the journal."""
-    ChannelVisit.objects.update_or_create(
-        consultation=consultation,
-        defaults={"waived_by": by, "waived_why": why[:300]},
-        create_defaults={"at": now, "waived_by": by, "waived_why": why[:300]},
-    )
-    append(
-        "channel-waived",
-        {"by": str(by.uuid), "why": why[:300]},
-        consultation=consultation.uuid,
-        now=now,
-    )
+def _list(client: httpx.Client) -> tuple[datetime, set[uuid.UUID], Sequence[Mapping[str, object]]]:
+    """Its clock, the consultations for which it is still recording, its deposits. Raises ChannelRefused."""
+    answer = client.get("/deposits")
+    answer.raise_for_status()
+    if len(answer.content) > _LIST_BYTES:
+        raise ChannelRefused("Le canal de secours annonce trop de dépôts.")
+    said = answer.json()
+    try:
+        at = datetime.fromisoformat(said["now"]).astimezone(UTC)
+        key, deposits = said["key"], _rows(said["deposits"])
+        pending = {uuid.UUID(str(each)) for each in said["pending"]}
+        for each in deposits:
+            uuid.UUID(str(each["consultation"]))  # if one could be of any, nothing is told of the others
+    except (KeyError, TypeError, ValueError, OverflowError) as bad:
+        raise ChannelRefused(_NOT_AS_EXPECTED) from bad
+    if key != settings.BACKUP_CHANNEL["journal_key"]:
+        raise ChannelRefused("Le journal du canal de secours n'est pas celui des réglages.")
+    return at, pending, deposits
 
 
 def _import(client: httpx.Client, told: Mapping[str, object], *, now: datetime) -> int:
@@ -143,10 +134,11 @@ def _import(client: httpx.Client, told: Mapping[str, object], *, now: datetime) 
             _fetch(client, sealed, envelope)
         put_headers(attempt.envelopes.select_related("attempt__consultation").order_by("pk"))
         # Every byte is in our store: a crash from here is finished by the next run.
-        known = _record(told, record, attempt, now=now)
-        if known is None:
-            return 0
-        _withdraw(known, told, now=now)
+        with transaction.atomic():
+            known = _record(told, record, attempt, now=now)
+            if known is None:
+                return 0
+            _withdraw(known, told, now=now)
         return 1
     _withdraw(known, told, now=now)
     return 0
@@ -165,7 +157,7 @@ def _proven(told: Mapping[str, object]) -> dict[str, object]:
             "type": "deposit",
         }
         verify_proof(str(told["proof"]), canonical(leaf), settings.BACKUP_CHANNEL["journal_key"])
-        same = (record["deposit"], record["bidder"]) == (told["deposit"], told["bidder"])
+        same = all(record[each] == told[each] for each in ("deposit", "bidder", "consultation"))
     except (SigningError, ValueError, KeyError, TypeError) as bad:
         raise ChannelRefused("Un dépôt du canal de secours n'est pas à son journal.") from bad
     if not same:
@@ -175,7 +167,7 @@ def _proven(told: Mapping[str, object]) -> dict[str, object]:
 
 def _rows(value: object) -> Sequence[Mapping[str, object]]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise ChannelRefused("Le canal de secours a répondu autre chose que prévu.")
+        raise ChannelRefused(_NOT_AS_EXPECTED)
     return value
 
 
@@ -197,9 +189,9 @@ def _attempt(
     known = Attempt.objects.filter(deposit=str(told["deposit"])).first()
     described = {str(each["envelope"]): each for each in _rows(record["envelopes"])}
     if known is not None:
-        held = {str(each.uuid) for each in known.envelopes.order_by("pk")}
-        if known.bidder != bidder or known.consultation != consultation or held != set(described):
+        if known.bidder != bidder or known.consultation != consultation:
             raise ChannelRefused("Un dépôt du canal de secours a l'identifiant d'un autre.")
+        _check_envelopes(known, described)
         return known
     made = Attempt.objects.create(
         uuid=str(told["attempt"]),
@@ -212,22 +204,43 @@ def _attempt(
         announced_bytes=int(str(told["announced_bytes"])),
     )
     for each in _rows(told["envelopes"]):
+        proven = described[str(each["envelope"])]
         envelope = Envelope.objects.create(
             uuid=str(each["envelope"]),
             attempt=made,
-            lot=str(each["lot"]),
-            kind=str(each["kind"]),
+            lot=str(proven["lot"]),
+            kind=str(proven["kind"]),
             header=base64.b64decode(str(each["header"])),
             keys=base64.b64decode(str(each["keys"])),
         )
-        for one in _rows(described[str(envelope.uuid)]["objects"]):
+        for one in _rows(proven["objects"]):
             SealedObject.objects.create(
                 envelope=envelope,
                 name=str(one["name"]),
                 size=int(str(one["size"])),
                 part_bytes=int(str(one["part_bytes"])),
             )
+    _check_envelopes(made, described)
     return made
+
+
+def _check_envelopes(attempt: Attempt, described: Mapping[str, Mapping[str, object]]) -> None:
+    """What we hold of its envelopes is what the record says of them. Raises ChannelRefused."""
+    held = {
+        str(each.uuid): (
+            each.lot,
+            each.kind,
+            header_hash(bytes(each.header)).hex(),
+            hashlib.sha256(bytes(each.keys)).hexdigest(),
+        )
+        for each in attempt.envelopes.order_by("pk")
+    }
+    proven = {
+        uuid_: tuple(each[field] for field in ("lot", "kind", "header", "keys"))
+        for uuid_, each in described.items()
+    }
+    if held != proven:
+        raise ChannelRefused("Un dépôt du canal de secours n'a pas les enveloppes de son enregistrement.")
 
 
 def _objects(attempt: Attempt) -> Iterator[tuple[SealedObject, Envelope]]:
@@ -264,7 +277,6 @@ def _record(
         for envelope in _rows(record["envelopes"])
         for each in _rows(envelope["objects"])
     }
-    envelopes = {str(each["envelope"]): each for each in _rows(record["envelopes"])}
     with transaction.atomic():
         consultation = Consultation.every.select_for_update(no_key=True).get(pk=attempt.consultation.pk)
         locked = Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
@@ -276,9 +288,6 @@ def _record(
         if {(str(each.envelope.uuid), each.name): each.sha256 for each in sealed} != described:
             SealedObject.objects.filter(envelope__attempt=locked).update(sha256="")
             raise ChannelRefused("Un dépôt du canal de secours n'a pas les octets de son enregistrement.")
-        for envelope in locked.envelopes.order_by("pk"):
-            if hashlib.sha256(bytes(envelope.keys)).hexdigest() != envelopes[str(envelope.uuid)]["keys"]:
-                raise ChannelRefused("Un dépôt du canal de secours n'a pas les clés de son enregistrement.")
         Part.objects.filter(object__envelope__attempt=locked).delete()
         by_name = {(str(each.envelope.uuid), each.name): each for each in sealed}
         for told_envelope in _rows(told["envelopes"]):
@@ -313,7 +322,7 @@ def _record(
             subject=locked.uuid,
             now=now,
         )
-        return Bid.objects.create(
+        bid = Bid(
             uuid=str(told["deposit"]),
             attempt=locked,
             consultation=consultation,
@@ -333,6 +342,9 @@ def _record(
             receipt_stamped=bool(told["receipt_stamped"]),
             channel_key=settings.BACKUP_CHANNEL["journal_key"],
         )
+        bid.clean_fields(exclude=["attempt", "consultation", "bidder"])  # SQLite measures nothing
+        bid.save(force_insert=True)
+        return bid
 
 
 def _withdraw(bid: Bid, told: Mapping[str, object], *, now: datetime) -> None:

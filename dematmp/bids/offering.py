@@ -3,18 +3,21 @@
 import base64
 import uuid
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Q
 
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.services import utc_text
 from dematmp.bids.models import Attempt, Bid, SealedObject
+from dematmp.consultations.models import Consultation
 from signing.errors import PassRefused
 from signing.passes import read
 from storage.stores import object_store
 
 READER = "channel-reader"
+LATELY = timedelta(days=90)
 
 
 def is_reader(text: str, *, now: datetime) -> bool:
@@ -35,8 +38,17 @@ def _b64(data: bytes | memoryview | None) -> str | None:
 
 
 def offered(*, now: datetime) -> dict[str, object]:
-    """Every deposit, and how many finalisations of each consultation are still being recorded."""
-    bids = Bid.objects.select_related("attempt__by", "attempt__finalised_by", "consultation", "bidder")
+    """What the platform may still need, and the consultations for which it is still recording.
+
+    The deposits of consultations that closed less than three months ago, or do not close yet; those received
+    or withdrawn since.
+    """
+    since = now - LATELY
+    receiving = Consultation.objects.receiving(now=since).values("pk")
+    lately = Q(consultation__in=receiving) | Q(received_at__gte=since) | Q(withdrawn_at__gte=since)
+    bids = Bid.objects.filter(lately).select_related(
+        "attempt__by", "attempt__finalised_by", "consultation", "bidder"
+    )
     pending = Attempt.objects.being_recorded().values_list("consultation__uuid", flat=True)
     return {
         "v": "channel/1",
@@ -61,7 +73,6 @@ def _deposit(bid: Bid) -> dict[str, object]:
         "announced_bytes": attempt.announced_bytes,
         "preflight": attempt.preflight,
         "number": bid.number,
-        "received": utc_text(bid.received_at),
         "withdrawn": _text(bid.withdrawn_at),
         "record": _b64(bid.record),
         "nonce": bytes(bid.nonce).hex(),

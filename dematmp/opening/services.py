@@ -12,10 +12,10 @@ from dematmp.accounts.models import User
 from dematmp.audit.keys import wrap
 from dematmp.audit.services import append, utc_text
 from dematmp.audit.stamping import ask_token
-from dematmp.bids.importing import reconcile_channel
 from dematmp.bids.models import Envelope
 from dematmp.bids.rules import COUNTS, REASONS
 from dematmp.bids.services import envelope_states
+from dematmp.bids.visits import reconcile_channel
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.services import begin_opening
 from dematmp.opening.errors import (

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,11 +22,12 @@ from dematmp.accounts.services import issue_token
 from dematmp.audit.keys import channel_signer
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
-from dematmp.bids import importing
+from dematmp.bids import visits
 from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
-from dematmp.bids.importing import is_reconciled, pull
-from dematmp.bids.models import Attempt, Bid
-from dematmp.bids.offering import READER
+from dematmp.bids.importing import pull
+from dematmp.bids.models import Attempt, Bid, ChannelVisit, Envelope, SealedObject
+from dematmp.bids.offering import READER, offered
+from dematmp.bids.visits import is_reconciled
 from dematmp.consultations import services
 from dematmp.consultations.models import Consultation
 from dematmp.opening.models import OpenedFile
@@ -38,12 +40,13 @@ from signing.passes import issue
 from signing.receipt import verify_receipt
 from storage.stores import object_store
 from tests.channel import Channel
-from tests.fronts import answering
+from tests.fronts import answering_paths
 from tests.opening.test_opening import opened
 from tests.world import World, make_world
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
 NOWHERE = "http://127.0.0.1:9"
+SMALL = {"offre.txt": b"mon offre"}
 FILES = {"offre.txt": b"mon offre", "plan.bin": os.urandom(9 * 1024**2)}
 
 
@@ -51,14 +54,21 @@ FILES = {"offre.txt": b"mon offre", "plan.bin": os.urandom(9 * 1024**2)}
 def live_world(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(unseal_session, "delay", lambda _: None)  # the test unseals in this process
     monkeypatch.setattr(Client, "wait", lambda *_: None)
-    monkeypatch.setattr(importing, "SETTLING", timedelta())  # seconds that no test waits for
+    monkeypatch.setattr(visits, "SETTLING", timedelta())  # seconds that no test waits for
     return make_world()
 
 
-def sealed(world: World, server: LiveServer, channel: Channel, made: Consultation, folder: Path) -> Path:
+def sealed(
+    world: World,
+    server: LiveServer,
+    channel: Channel,
+    made: Consultation,
+    folder: Path,
+    files: dict[str, bytes] | None = None,
+) -> Path:
     """A draft sealed while the platform answers, which remembers the channel."""
     channel.manage("backup_channel", "mirror")
-    _, draft = world.seal(made, folder, files=FILES)
+    _, draft = world.seal(made, folder, files=files or FILES)
     assert remember(speaker(world, server.url), draft)
     return draft
 
@@ -165,27 +175,113 @@ def test_nothing_opens_without_the_channel_s_word_unless_somebody_answers_for_it
     assert Entry.objects.filter(kind="channel-waived").count() == 1
 
 
+def _reader() -> dict[str, str]:
+    text = issue(channel_signer(), READER, {}, now=timezone.now(), lasts=timedelta(minutes=5))
+    return {"Authorization": f"Bearer {text}"}
+
+
+def what_it_tells(channel: Channel) -> dict[str, list[dict[str, object]]]:
+    said: dict[str, list[dict[str, object]]] = httpx.get(
+        f"{channel.url}/api/v1/channel/deposits", headers=_reader()
+    ).json()
+    return said
+
+
+def lying(channel: Channel, said: object) -> AbstractContextManager[str]:
+    """A channel that tells this, and gives the objects of the true one."""
+    reader = _reader()
+
+    def answer(path: str) -> bytes:
+        if "/objects/" in path:
+            return httpx.get(f"{channel.url}{path}", headers=reader).content
+        return json.dumps(said).encode()
+
+    return answering_paths(answer, content_type="application/json")
+
+
 def test_what_the_channel_s_journal_does_not_prove_is_refused(
     live_world: World, live_server: LiveServer, channel: Channel, settings: Settings, tmp_path: Path
 ) -> None:
     made = live_world.publish()
-    deposit(speaker(live_world, NOWHERE), sealed(live_world, live_server, channel, made, tmp_path))
-    text = issue(channel_signer(), READER, {}, now=timezone.now(), lasts=timedelta(minutes=1))
-    where = f"{channel.url}/api/v1/channel/deposits"
-    said = httpx.get(where, headers={"Authorization": f"Bearer {text}"}).json()
+    deposit(speaker(live_world, NOWHERE), sealed(live_world, live_server, channel, made, tmp_path, SMALL))
+    said = what_it_tells(channel)
     (told,) = said["deposits"]
-    for bend in (
+    envelope, *rest = told["envelopes"]
+    other = {**told, "consultation": str(live_world.publish(live_world.draft("2026-02")).uuid)}
+    bends: list[dict[str, object]] = [
         {"proof": told["proof"].replace("secours.example", "ailleurs.example")},
         {"record": base64.b64encode(b"{}").decode()},
         {"nonce": "00" * 32},
         {"deposit": "00000000-0000-4000-8000-000000000000"},
-    ):
-        lie = json.dumps({**said, "deposits": [told | bend]}).encode()
-        with answering(lambda _, lie=lie: lie, content_type="application/json") as hostile:  # type: ignore[misc]
+        {"consultation": other["consultation"]},
+        {"envelopes": []},
+        {"envelopes": rest},
+        {"envelopes": [envelope, *rest, *rest]},
+        {"envelopes": [envelope | {"header": base64.b64encode(b"{}").decode()}, *rest]},
+        {"envelopes": [envelope | {"keys": ""}, *rest]},
+        {"envelopes": [envelope | {"envelope": "plus d'un"}, *rest]},
+        {"announced_bytes": "beaucoup"},
+        {"announced_bytes": 10**30},
+        {"started": "hier"},
+        {"by": "personne"},
+        {"attempt": None},
+        {"number": "x" * 10_000},
+        {"index": -1},
+        {"token_at": "jamais"},
+    ]
+    forms: list[dict[str, object]] = [{"deposits": [told | bend]} for bend in bends] + [
+        {"deposits": {}},
+        {"deposits": [[]]},
+        {"now": "hier"},
+        {"pending": None},
+        {"pending": ["x"]},
+    ]
+    for gone in ("record", "by", "envelopes", "token", "withdrawn"):
+        forms.append({"deposits": [{key: value for key, value in told.items() if key != gone}]})
+    for form in forms:
+        with lying(channel, {**said, **form}) as hostile:
             settings.BACKUP_CHANNEL = {**settings.BACKUP_CHANNEL, "url": hostile}
             with pytest.raises(ChannelRefused):
                 pull(now=timezone.now())
-    assert not Bid.objects.filter(consultation=made).exists()
+        assert not Bid.objects.exclude(channel_key="").exists(), form
+        assert not ChannelVisit.objects.filter(consultation=made).exists(), form
+        SealedObject.objects.filter(envelope__attempt__consultation=made).delete()
+        Envelope.objects.filter(attempt__consultation=made).delete()
+        Attempt.objects.filter(consultation=made).delete()  # the next is read from its first field
+
+
+def test_one_bad_deposit_does_not_stop_the_others(
+    live_world: World, live_server: LiveServer, channel: Channel, settings: Settings, tmp_path: Path
+) -> None:
+    made = live_world.publish()
+    deposit(speaker(live_world, NOWHERE), sealed(live_world, live_server, channel, made, tmp_path, SMALL))
+    said = what_it_tells(channel)
+    (told,) = said["deposits"]
+    other = live_world.publish(live_world.draft("2026-02"))
+    bad = {**told, "consultation": str(other.uuid), "record": base64.b64encode(b"{}").decode()}
+
+    with lying(channel, {**said, "deposits": [bad, told]}) as hostile:
+        settings.BACKUP_CHANNEL = {**settings.BACKUP_CHANNEL, "url": hostile}
+        with pytest.raises(ChannelRefused, match="1 dépôt"):
+            pull(now=timezone.now())
+    assert Bid.objects.exclude(channel_key="").get().consultation == made
+    assert ChannelVisit.objects.filter(consultation=made).exists()
+    assert not ChannelVisit.objects.filter(consultation=other).exists()
+
+
+def test_what_is_over_for_three_months_is_offered_no_more(
+    live_world: World, live_server: LiveServer, tmp_path: Path
+) -> None:
+    made = live_world.publish()
+    live_world.deposit(made, tmp_path)
+    assert made.deadline is not None
+
+    def is_told(days: int) -> bool:
+        return str(made.uuid) in json.dumps(offered(now=timezone.now() + timedelta(days=days)))
+
+    assert [is_told(days) for days in (0, 100, 112)] == [True, True, False]
+    Bid.objects.update(withdrawn_at=timezone.now() + timedelta(days=111))
+    assert is_told(112)
 
 
 def test_who_may_come_to_the_channel(

@@ -18,7 +18,7 @@ from playwright.sync_api import Page, Route
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from dematmp.bids import importing
+from dematmp.bids import visits
 from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid, Part
 from dematmp.consultations.models import Consultation
@@ -146,7 +146,7 @@ def test_a_platform_that_stops_answering_is_replaced_by_its_backup_channel(
     assert pull(now=timezone.now()) == 1
     assert Bid.objects.get(consultation=consultation).number == receipt["number"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importing, "is_reconciled", lambda _: True)  # the channel's clock does not travel
+        patch.setattr(visits, "is_reconciled", lambda _: True)  # the channel's clock does not travel
         _opened_as_deposited(live_world, consultation, [*candidature, *offre])
 
 

@@ -8,8 +8,9 @@ from django.utils import timezone
 
 from dematmp.accounts.models import User
 from dematmp.bids.errors import BidError
-from dematmp.bids.importing import pull, waive
+from dematmp.bids.importing import pull
 from dematmp.bids.tasks import fetch_consultations
+from dematmp.bids.visits import waive
 from dematmp.consultations.models import Consultation
 from signing.errors import PassRefused
 

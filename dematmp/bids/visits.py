@@ -1,0 +1,55 @@
+"""Whether the backup channel told all that it received for a consultation, or who answers for its loss."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+
+from dematmp.accounts.models import User
+from dematmp.audit.services import append
+from dematmp.bids.errors import ChannelUnreachable
+from dematmp.bids.importing import pull
+from dematmp.bids.models import ChannelVisit
+from dematmp.consultations.models import Consultation
+
+SETTLING = timedelta(seconds=30)
+
+
+def is_reconciled(consultation: Consultation) -> bool:
+    """Whether the channel told, some time after the deadline by its clock, all that it received.
+
+    True too where there is no channel. A request that came at the very deadline is written a little later.
+    """
+    if not settings.BACKUP_CHANNEL["url"] or consultation.twin_of_id or consultation.trial:
+        return True
+    visit, deadline = ChannelVisit.objects.filter(consultation=consultation).first(), consultation.deadline
+    return visit is not None and (
+        visit.waived_by_id is not None or (deadline is not None and visit.at > deadline + SETTLING)
+    )
+
+
+def reconcile_channel(consultation: Consultation, *, now: datetime) -> None:
+    """Before an opening: what the channel received is among the others. Raises ChannelUnreachable."""
+    if is_reconciled(consultation):
+        return
+    pull(now=now)
+    if not is_reconciled(consultation):
+        raise ChannelUnreachable(
+            "Le canal de secours peut encore enregistrer un dépôt arrivé à la dernière seconde."
+        )
+
+
+@transaction.atomic
+def waive(consultation: Consultation, *, why: str, by: User, now: datetime) -> None:
+    """Open without the channel's word, when it is lost: who decided it, and why, is in the journal."""
+    ChannelVisit.objects.update_or_create(
+        consultation=consultation,
+        defaults={"waived_by": by, "waived_why": why[:300]},
+        create_defaults={"at": now, "waived_by": by, "waived_why": why[:300]},
+    )
+    append(
+        "channel-waived",
+        {"by": str(by.uuid), "why": why[:300]},
+        consultation=consultation.uuid,
+        now=now,
+    )
