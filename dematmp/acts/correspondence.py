@@ -1,7 +1,8 @@
 """After the acknowledgement, from the buyer's side: the prefecture's letters, a cancellation, a reply."""
 
 import io
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -14,9 +15,10 @@ from dematmp.acts.errors import ActRefused, MessageRefused
 from dematmp.acts.fields import Piece
 from dematmp.acts.models import Act, OperatorAccount, PrefectureLetter, Transmission
 from dematmp.acts.operators import Operator
-from dematmp.acts.package import members
+from dematmp.acts.package import blocks_of, members
 from dematmp.acts.reading import read
 from dematmp.acts.remote import Letter, client_context
+from dematmp.acts.telling import tell_letter, tell_reply
 from dematmp.acts.xmlio import MESSAGE_BYTES
 from dematmp.audit.keys import wrap
 from dematmp.audit.services import append
@@ -67,11 +69,19 @@ def _keep(act: Act, found: Letter, operator: Operator, now: datetime) -> None:
         _, created = PrefectureLetter.objects.get_or_create(
             act=act,
             remote_id=found.transaction,
-            defaults={"kind": kind, "written_on": written, "text": said, "archive_key": key, "found_at": now},
+            defaults={
+                "kind": kind,
+                "written_on": written,
+                "text": said,
+                "archive_key": key,
+                "documents": [each.name for each in message.documents],
+                "found_at": now,
+            },
         )
         if created:
             record = {"act": str(act.uuid), "identifier": act.identifier, "kind": kind}
             append("act-letter", record, now=now)
+            tell_letter(act, kind, said, now=now)
 
 
 def _letter_in(archive: bytes, identifier: str) -> m.Letter | m.Referral:
@@ -82,6 +92,20 @@ def _letter_in(archive: bytes, identifier: str) -> m.Letter | m.Referral:
             if isinstance(message, m.Letter | m.Referral) and message.identifier == identifier:
                 return message
     raise MessageRefused("L'archive du courrier ne porte aucun message sur cet acte.")
+
+
+def document(letter: PrefectureLetter, name: str) -> tuple[int, Iterator[bytes]] | None:
+    """Size and bytes of a document that came with a letter; None when it names no such one."""
+    if name not in letter.documents:
+        return None
+    whole = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the answer)
+    for block in object_store().open(letter.archive_key):
+        whole.write(block)
+    whole.seek(0)
+    for found, size, content in members(whole, strict=False):
+        if found == name:
+            return size, blocks_of(content)
+    return None
 
 
 def cancel(act: Act, operator: Operator, *, now: datetime) -> None:
@@ -96,7 +120,9 @@ def cancel(act: Act, operator: Operator, *, now: datetime) -> None:
         raise ActRefused("Une demande d'annulation est déjà en cours pour cet acte.")
     remote = operator.cancel(sent.remote_id)
     with transaction.atomic():
-        if Transmission.objects.filter(pk=sent.pk, cancellation_id=None).update(cancellation_id=remote):
+        if Transmission.objects.filter(pk=sent.pk, cancellation_id=None).update(
+            cancellation_id=remote, cancellation_asked_at=now
+        ):
             append("act-cancel-asked", {"act": str(act.uuid), "transaction": remote}, now=now)
 
 
@@ -114,9 +140,12 @@ def reply(
         raise ActRefused("Une réponse à ce courrier est déjà partie.")
     remote = operator.reply(letter.remote_id, pieces, choice=choice)
     with transaction.atomic():
-        if PrefectureLetter.objects.filter(pk=letter.pk, reply_id=None).update(reply_id=remote):
+        if PrefectureLetter.objects.filter(pk=letter.pk, reply_id=None).update(
+            reply_id=remote, replied_at=now, choice=choice
+        ):
             record = {"act": str(letter.act.uuid), "letter": letter.kind, "transaction": remote}
             append("act-reply", record, now=now)
+            tell_reply(letter, now=now)
 
 
 def set_operator(

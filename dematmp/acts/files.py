@@ -1,15 +1,34 @@
 """The files of an act, as the buyer and the control authority may read them."""
 
+from dematmp.acts.bordereau import render_bordereau
+from dematmp.acts.follow_ups import document_of
 from dematmp.acts.models import Act
+from dematmp.acts.stamp import stamped
+from dematmp.acts.transactions import ACT, Transaction
 from storage.stores import object_store
 
 DOCUMENT, ACKNOWLEDGEMENT, MESSAGE = "acte.pdf", "acquittement.xml", "message.xml"
+STAMPED, BORDEREAU = "acte-tamponne.pdf", "bordereau.pdf"
+
+
+def transaction_of(act: Act) -> Transaction | None:
+    """The act's transaction, when this platform's own service transmitted it."""
+    return Transaction.objects.filter(
+        pk=act.transmission.remote_id or 0, unique_id=act.identifier, type=ACT
+    ).first()
 
 
 def read_file(act: Act, name: str) -> tuple[bytes, str] | None:
     """(bytes, media type) of one of the act's files, or None when it does not exist yet."""
     if name == DOCUMENT:
         return b"".join(object_store().open(act.document_key)), "application/pdf"
+    if name in (STAMPED, BORDEREAU):
+        sent = transaction_of(act) if act.transmission.acknowledged_at else None
+        main = document_of(sent) if sent else None
+        if sent is None or main is None:
+            return None
+        data = render_bordereau(sent) if name == BORDEREAU else stamped(main, published=None)
+        return data, "application/pdf"
     stored = {
         ACKNOWLEDGEMENT: act.transmission.acknowledgement,
         MESSAGE: act.transmission.message,

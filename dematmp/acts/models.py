@@ -1,12 +1,23 @@
 """An act, its transmission to the control authority, and each step of it."""
 
 import uuid
+from datetime import date
 from typing import Self
 
 from django.db import models
 
 from dematmp.accounts.models import Organisation, User
-from dematmp.acts.rules import ACKNOWLEDGED, ERROR, NATURES, STATUSES, act_identifier
+from dematmp.acts.rules import (
+    ACKNOWLEDGED,
+    AWAITED,
+    CONTROL_MONTHS,
+    ERROR,
+    LETTERS,
+    NATURES,
+    STATUSES,
+    act_identifier,
+    months_from,
+)
 from dematmp.acts.subscribers import Agent, Authority, AuthorityGroup, Nounce
 from dematmp.acts.transactions import (
     ClassificationVersion,
@@ -64,6 +75,45 @@ class ActQuerySet(models.QuerySet["Act"]):
             transmission__acknowledged_at__isnull=False,
         )
 
+    def searched(
+        self,
+        *,
+        words: str = "",
+        buyer: str = "",
+        nature: str = "",
+        since: date | None = None,
+        until: date | None = None,
+    ) -> Self:
+        """Each word in the number, the subject or the buyer's name; received between two days."""
+        found = self
+        for word in words.split()[:10]:
+            found = found.filter(
+                models.Q(subject__icontains=word)
+                | models.Q(number__icontains=word)
+                | models.Q(buyer__name__icontains=word)
+            )
+        if buyer:
+            found = found.filter(buyer__uuid=buyer)
+        if nature:
+            found = found.filter(nature=nature)
+        if since:
+            found = found.filter(transmission__received_on__gte=since)
+        return found.filter(transmission__received_on__lte=until) if until else found
+
+    def awaiting_answer(self) -> Self:
+        """A letter awaits the buyer's answer."""
+        return self.filter(
+            models.Exists(
+                PrefectureLetter.objects.filter(act=models.OuterRef("pk"), kind__in=AWAITED, reply_id=None)
+            ),
+            transmission__cancelled_at=None,
+        )
+
+    def under_control(self, today: date) -> Self:
+        """Received less than two months ago (CGCT L2131-6), and not cancelled."""
+        first = months_from(today, -CONTROL_MONTHS)
+        return self.filter(transmission__received_on__gte=first, transmission__cancelled_at=None)
+
 
 class Act(models.Model):
     """One act of one authority; its number is never used again."""
@@ -84,6 +134,9 @@ class Act(models.Model):
     document_size = models.PositiveBigIntegerField("taille (octets)")
     created_by = models.ForeignKey(User, models.PROTECT, related_name="+")
     created_at = models.DateTimeField("préparé le")
+    controller = models.ForeignKey(
+        User, models.SET_NULL, related_name="+", null=True, blank=True, verbose_name="suivi par"
+    )
     objects = ActQuerySet.as_manager()
 
     class Meta:
@@ -154,6 +207,7 @@ class Transmission(models.Model):
     polls = models.PositiveIntegerField("lectures de l'état", default=0)
     due_at = models.DateTimeField("prochaine lecture", null=True, blank=True)
     cancellation_id = models.PositiveBigIntegerField("annulation chez l'opérateur", null=True, blank=True)
+    cancellation_asked_at = models.DateTimeField("annulation demandée le", null=True, blank=True)
     cancelled_at = models.DateTimeField("annulé le", null=True, blank=True)
 
     class Meta:
@@ -207,14 +261,19 @@ class TransmissionStep(models.Model):
 class PrefectureLetter(models.Model):
     """What the prefecture sent about an act, as our operator gave it."""
 
+    CHOICES = (("2", "réponse"), ("3", "refus motivé"), ("4", "envoi de ce qui est demandé"))
+
     act = models.ForeignKey(Act, models.PROTECT, related_name="letters")
     remote_id = models.PositiveBigIntegerField("document chez l'opérateur")
     kind = models.CharField("message", max_length=3)
     written_on = models.DateField("date du courrier")
     text = models.TextField("texte", blank=True, default="")
     archive_key = models.CharField(max_length=200)
+    documents = models.JSONField("documents", default=list, blank=True)  # their names in the archive
     found_at = models.DateTimeField("lu le")
     reply_id = models.PositiveBigIntegerField("réponse chez l'opérateur", null=True, blank=True)
+    replied_at = models.DateTimeField("répondu le", null=True, blank=True)
+    choice = models.CharField("réponse", max_length=1, choices=CHOICES, blank=True, default="")
 
     class Meta:
         verbose_name = "courrier de la préfecture"
@@ -223,6 +282,20 @@ class PrefectureLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} du {self.written_on}"
+
+    @property
+    def label(self) -> str:
+        """What the letter is, in French."""
+        return LETTERS.get(self.kind, "Courrier")
+
+    @property
+    def is_answerable(self) -> bool:
+        return self.reply_id is None and self.kind in ("2-1", *AWAITED)
+
+    @property
+    def is_awaiting(self) -> bool:
+        """Whether the control authority waits for an answer."""
+        return self.reply_id is None and self.kind in AWAITED
 
 
 class OperatorAccount(models.Model):

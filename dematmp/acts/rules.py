@@ -1,5 +1,6 @@
 """Names, codes and limits of ACTES messages: pure functions (cahier des charges ACTES, S2LOW's own rules)."""
 
+import calendar
 import hashlib
 import re
 from datetime import date
@@ -17,11 +18,20 @@ NATURES = {
 DELIBERATION, AWARD_TYPOLOGY, PROCUREMENT = "1", "99_DE", "1.1.1"
 CLASSIFICATION_DATE = date(2019, 3, 1)  # version of the classification that the codes above come from
 ARCHIVE_BYTES = 157_286_400
+# What the prefecture writes: message → its name; those that await an answer.
+LETTERS = {
+    "2-1": "Courrier simple",
+    "3-1": "Demande de pièces complémentaires",
+    "4-1": "Lettre d'observations",
+    "5-1": "Déféré au tribunal administratif",
+}
+AWAITED = ("3-1", "4-1")
 SUBJECT_CHARS = 499
 NUMBER_CHARS = 15
 
 # Transaction statuses of S2LOW: number → label.
 ERROR, POSTED, WAITING, SENT, ACKNOWLEDGED = -1, 1, 2, 3, 4
+CONTROL_MONTHS = 2  # CGCT L2131-6: the prefect's time, from the receipt
 STATUSES = {
     ERROR: "En erreur",
     0: "Annulé",
@@ -40,6 +50,12 @@ _FOLLOWS = {
 
 _NUMBER = re.compile(r"(?:[A-Z0-9][A-Z0-9_]{0,13})?[A-Z0-9]")
 _DEPARTMENT = re.compile(r"[09][0-9][0-9AB]")
+
+
+def months_from(day: date, months: int) -> date:
+    """The same day that many months later (or before), or the last of that month."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
 
 
 def may_follow(before: int | None, after: int) -> bool:

@@ -37,6 +37,12 @@ def transmit_act(act_id: int) -> None:
 
 
 @shared_task
+def read_letters(act_id: int) -> None:
+    """What the prefecture wrote about one act; the sweep does it later."""
+    _try(correspondence.read_letters, act_id)
+
+
+@shared_task
 def sweep() -> None:
     """What a lost task or an operator that was down left undone, and what awaits its acknowledgement."""
     waiting = Transmission.objects.filter(acknowledged_at=None).exclude(steps__status=ERROR).order_by("pk")

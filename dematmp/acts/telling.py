@@ -1,10 +1,18 @@
 """People are told by mail of the states that matter: who posted, the authority, who was named."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
+from django.conf import settings
+
+from dematmp.accounts.models import User
 from dematmp.acts import statuses
+from dematmp.acts.rules import LETTERS
 from dematmp.acts.transactions import CLASSIFICATION, Transaction
 from dematmp.mails.services import store
+
+if TYPE_CHECKING:
+    from dematmp.acts.models import Act, PrefectureLetter
 
 
 def tell(found: Transaction, message: str, *, now: datetime) -> None:
@@ -29,3 +37,43 @@ def tell(found: Transaction, message: str, *, now: datetime) -> None:
             body="\n\n".join(line for line in lines if line),
             now=now,
         )
+
+
+def tell_letter(act: "Act", kind: str, text: str, *, now: datetime) -> None:
+    """The buyer's people learn that the prefecture wrote, in the caller's transaction."""
+    label = LETTERS.get(kind, "Courrier de la préfecture")
+    where = f"{settings.SITE_URL}/acheteur/actes/{act.uuid}/"
+    people = User.objects.filter(
+        memberships__organisation=act.buyer, memberships__role__in=["agent", "validator"]
+    )
+    for email in people.distinct().values_list("email", flat=True):
+        store(
+            to=email,
+            subject=f"{label} : acte {act.number}",
+            body="\n\n".join(
+                line
+                for line in (
+                    f"La préfecture a écrit au sujet de l'acte {act.number}.",
+                    act.subject,
+                    text,
+                    where,
+                )
+                if line
+            ),
+            now=now,
+        )
+
+
+def tell_reply(letter: "PrefectureLetter", *, now: datetime) -> None:
+    """Who follows the act at the control authority learns that the buyer answered."""
+    act = letter.act
+    if act.controller is None:
+        return
+    where = f"{settings.SITE_URL}/prefecture/{act.uuid}/"
+    body = [f"{act.buyer} a répondu au sujet de l'acte {act.number}.", act.subject, where]
+    store(
+        to=act.controller.email,
+        subject=f"Réponse de {act.buyer} : acte {act.number}",
+        body="\n\n".join(body),
+        now=now,
+    )

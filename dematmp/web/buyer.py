@@ -1,8 +1,7 @@
 """The buyer's pages: prepare, have validated, publish, follow."""
 
-import csv
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 
 from django.contrib import messages
@@ -36,7 +35,7 @@ from dematmp.web.buyer_forms import (
     VersionForm,
 )
 from dematmp.web.consultation_form import ConsultationForm, draft_values
-from dematmp.web.downloads import attachment
+from dematmp.web.downloads import csv_file
 from dematmp.web.errors import explain
 from dematmp.web.pages import of_buyer, page_of
 from signing.ceremony import fingerprint
@@ -361,29 +360,13 @@ def _late_paths(found: Consultation, bid: Bid) -> list[LatePath]:
     )
 
 
-class _Line:
-    """What csv.writer needs of a file: gives back the line instead of keeping it."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
-def _cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" and text else text
-
-
 @require_safe
 @holds(*_ROLES)
 def register_csv(request: MemberRequest, consultation: uuid.UUID) -> HttpResponseBase:
-    """The register of downloads as CSV (semicolons, UTF-8 with a mark, as French spreadsheets open it)."""
+    """The register of downloads as CSV."""
     found = of_buyer(request.user, consultation, *_ROLES)
-    writer = csv.writer(_Line(), delimiter=";")
-
-    def lines() -> Iterator[bytes]:
-        yield "\ufeff".encode() + str(writer.writerow(["heure (UTC)", "pièce", "adresse laissée"])).encode()
-        for row in found.withdrawals.select_related("version").order_by("at", "pk").iterator():
-            what = row.version.name if row.version else "dossier complet"
-            yield str(writer.writerow([row.at.isoformat(), _cell(what), _cell(row.email)])).encode()
-
-    return attachment(lines(), name=f"retraits-{found.reference}.csv")
+    rows = (
+        [row.at.isoformat(), row.version.name if row.version else "dossier complet", row.email]
+        for row in found.withdrawals.select_related("version").order_by("at", "pk").iterator()
+    )
+    return csv_file(["heure (UTC)", "pièce", "adresse laissée"], rows, name=f"retraits-{found.reference}.csv")

@@ -3,22 +3,31 @@
 import uuid
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.accounts.models import Organisation
-from dematmp.acts.files import read_file
+from dematmp.acts import timeline
+from dematmp.acts.correspondence import cancel as cancel_act
+from dematmp.acts.correspondence import reply
+from dematmp.acts.errors import ActError, ActRefused
+from dematmp.acts.fields import Piece
+from dematmp.acts.files import read_file, transaction_of
 from dematmp.acts.models import Act
+from dematmp.acts.operators import Operator, operator_of
+from dematmp.acts.preparing import propose
 from dematmp.acts.services import prepare_award_act
 from dematmp.awards.models import Award
 from dematmp.awards.services import AwardRefused
 from dematmp.awards.services import award as award_lot
 from dematmp.web.access import MemberRequest, holds
+from dematmp.web.act_forms import ANSWERS, AnswerForm, upload_of
 from dematmp.web.buyer_forms import AwardForm
 from dematmp.web.errors import explain
 from dematmp.web.pages import document, of_buyer
+from dematmp.web.prefecture import letter_document
 
 
 @require_http_methods(["GET", "POST"])
@@ -73,9 +82,76 @@ def _act(request: MemberRequest, act: uuid.UUID) -> Act:
 def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
     """Where the act is, step by step."""
     found = _act(request, act)
-    context = {"act": found, "steps": found.transmission.steps.order_by("pk")}
+    context = {
+        "act": found,
+        "situation": timeline.situation(found, now=timezone.now()),
+        "until": timeline.control_until(found),
+        "events": timeline.events(found),
+        "letters": found.letters.order_by("-pk"),
+        "answerable": ANSWERS,
+        "has_copies": found.transmission.acknowledged_at is not None and transaction_of(found) is not None,
+        "is_validator": request.user.has_role("validator", found.buyer),
+    }
     template = "buyer/_act.html" if request.headers.get("HX-Request") else "buyer/act.html"
     return render(request, template, context)
+
+
+def _operator(act: Act) -> Operator:
+    found = operator_of(act.buyer, now=timezone.now())
+    if found is None:
+        raise ActRefused("Aucun service de télétransmission n'est réglé pour cet acheteur.")
+    return found
+
+
+def _as_validator(request: MemberRequest, act: uuid.UUID) -> Act:
+    found = _act(request, act)
+    if not request.user.has_role("validator", found.buyer):
+        raise Http404
+    return found
+
+
+@require_http_methods(["GET", "POST"])
+@holds("validator")
+def answer(request: MemberRequest, act: uuid.UUID, letter: int) -> HttpResponse:
+    """Answer a letter of the prefecture, once."""
+    found = _as_validator(request, act)
+    about = found.letters.filter(pk=letter, kind__in=list(ANSWERS)).first()
+    if about is None:
+        raise Http404
+    form = AnswerForm(request.POST or None, request.FILES or None, letter=about)
+    if request.method == "POST" and form.is_valid():
+        uploads = [upload_of(each) for each in form.cleaned_data["documents"]]
+        try:
+            operator = _operator(found)
+            proposed = propose([each.name for each in uploads], operator, nature=found.nature)
+            pieces = [Piece(each, said.typology) for each, said in zip(uploads, proposed, strict=True)]
+            reply(about, pieces, operator, choice=form.cleaned_data["choice"], now=timezone.now())
+        except ActError as refused:
+            explain(form, refused)
+        else:
+            messages.success(request, "La réponse est partie à la préfecture.")
+            return redirect("buyer-act", act=found.uuid)
+    context = {"act": found, "letter": about, "form": form, "title": "Répondre à la préfecture"}
+    return render(request, "buyer/answer_letter.html", context, status=400 if form.errors else 200)
+
+
+@require_http_methods(["GET", "POST"])
+@holds("validator")
+def cancel(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
+    """Ask for the cancellation of an acknowledged act, once it was confirmed."""
+    found = _as_validator(request, act)
+    if request.method == "POST":
+        cancel_act(found, _operator(found), now=timezone.now())
+        messages.success(request, "La demande d'annulation est partie à la préfecture.")
+        return redirect("buyer-act", act=found.uuid)
+    return render(request, "buyer/cancel_act.html", {"act": found})
+
+
+@require_safe
+@holds("agent", "validator")
+def letter_file(request: MemberRequest, act: uuid.UUID, letter: int, name: str) -> HttpResponseBase:
+    """A document of a letter of the prefecture."""
+    return letter_document(_act(request, act), letter, name)
 
 
 @require_safe

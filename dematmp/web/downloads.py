@@ -1,7 +1,8 @@
 """Files that the browser saves and never runs: streamed, resumed after a cut (RFC 9110 §14)."""
 
+import csv
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import content_disposition_header
@@ -18,6 +19,30 @@ def attachment(chunks: Iterable[bytes], *, name: str, size: int | None = None) -
     if size is not None:
         response["Content-Length"] = str(size)
     return response
+
+
+class _Line:
+    """What csv.writer needs of a file: gives back the line instead of keeping it."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def _cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in "=+-@\t\r" and text else text
+
+
+def csv_file(head: Sequence[str], rows: Iterable[Sequence[str]], *, name: str) -> StreamingHttpResponse:
+    """Rows as CSV (semicolons, UTF-8 with a mark, as French spreadsheets open it), streamed."""
+    writer = csv.writer(_Line(), delimiter=";")
+
+    def lines() -> Iterator[bytes]:
+        yield "\ufeff".encode() + str(writer.writerow(head)).encode()
+        for row in rows:
+            yield str(writer.writerow([_cell(each) for each in row])).encode()
+
+    return attachment(lines(), name=name)
 
 
 def resumable(request: HttpRequest, read: Read, *, name: str, size: int, sha256: str) -> HttpResponseBase:

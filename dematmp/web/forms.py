@@ -1,9 +1,12 @@
 """Forms of the public and account pages: they tell what is malformed; the services decide."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import UploadedFile
 
 from dematmp.accounts.models import Organisation
 from dematmp.accounts.rules import ROLES
@@ -28,6 +31,18 @@ class AddressField(forms.EmailField):
         if address and not is_deliverable(address):
             raise ValidationError("Cette adresse ne peut pas recevoir de courriel : vérifiez-la.")
         return address
+
+
+class FilesInput(forms.ClearableFileInput):
+    allow_multiple_selected = True
+
+
+class FilesField(forms.FileField):
+    """Several files; none of them where it is not required."""
+
+    def clean(self, data: Any, initial: Any = None) -> list[UploadedFile[bytes]]:
+        each = data if isinstance(data, list | tuple) else [data] if data else []
+        return [super(FilesField, self).clean(one, initial) for one in each]
 
 
 class SearchForm(forms.Form):

@@ -1,30 +1,99 @@
-"""The control authority's pages: acts received from the buyers of its territory."""
+"""The control authority's desk: acts received from its territory, followed, and written about."""
 
 import uuid
+from collections.abc import Iterator, Sequence
+from datetime import date
 
-from django.http import Http404, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.contrib import messages
+from django.http import Http404, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from dematmp.acts.files import read_file
+from dematmp.acts import correspondence, desk, timeline
+from dematmp.acts.errors import ActError
+from dematmp.acts.files import read_file, transaction_of
 from dematmp.acts.models import Act
 from dematmp.web.access import MemberRequest, holds
+from dematmp.web.act_forms import ActSearchForm, LetterForm, upload_of
+from dematmp.web.downloads import attachment, csv_file
+from dematmp.web.errors import explain
 from dematmp.web.pages import document, page_of
+
+_HEAD = (
+    "collectivité",
+    "identifiant",
+    "nature",
+    "matière",
+    "objet",
+    "décision du",
+    "reçu le",
+    "deux mois",
+    "suivi par",
+    "courriers",
+    "annulé le",
+)
+
+
+def _received(request: MemberRequest) -> ActSearchForm:
+    return ActSearchForm(request.GET or None, acts=Act.objects.received_by(request.user))
 
 
 @require_safe
 @holds("controller")
 def act_list(request: MemberRequest) -> HttpResponse:
-    """Acknowledged acts of the territory, the latest first."""
-    rows = Act.objects.received_by(request.user).select_related("buyer", "transmission")
-    page = page_of(request, rows.order_by("-transmission__acknowledged_at", "-pk"))
-    return render(request, "prefecture/list.html", {"page": page})
+    """Acknowledged acts of the territory, the latest first; what is to be done is counted."""
+    form, today = _received(request), timezone.localdate()
+    rows = form.found(by=request.user, today=today).select_related("buyer", "transmission", "controller")
+    page = page_of(request, rows.order_by("-transmission__received_on", "-pk"))
+    query = request.GET.copy()
+    query.pop("page", None)
+    figures = {
+        "under_control": form.acts.under_control(today).count(),
+        "awaiting": form.acts.awaiting_answer().count(),
+        "mine": form.acts.filter(controller=request.user).count(),
+    }
+    listed = [(act, timeline.situation(act, now=timezone.now())) for act in page]
+    context = {"form": form, "page": page, "listed": listed, "query": query.urlencode(), **figures}
+    return render(request, "prefecture/list.html", context)
+
+
+@require_safe
+@holds("controller")
+def acts_csv(request: MemberRequest) -> HttpResponseBase:
+    """What the search finds, one act a line."""
+    found = _received(request).found(by=request.user, today=timezone.localdate())
+    rows = found.select_related("buyer", "transmission", "controller").prefetch_related("letters")
+    return csv_file(_HEAD, _lines(rows.order_by("transmission__received_on", "pk")), name="actes-recus.csv")
+
+
+def _lines(rows: Sequence[Act]) -> Iterator[list[str]]:
+    for act in rows:
+        sent = act.transmission
+        letters = "; ".join(f"{each.kind} du {each.written_on}" for each in act.letters.all())
+        cancelled = timezone.localtime(sent.cancelled_at).date() if sent.cancelled_at else None
+        yield [
+            act.buyer.name,
+            act.identifier,
+            act.get_nature_display(),
+            act.classification,
+            act.subject,
+            _iso(act.decided_on),
+            _iso(sent.received_on),
+            _iso(timeline.control_until(act)),
+            act.controller.email if act.controller else "",
+            letters,
+            _iso(cancelled),
+        ]
+
+
+def _iso(day: date | None) -> str:
+    return day.isoformat() if day else ""
 
 
 def _act(request: MemberRequest, act: uuid.UUID) -> Act:
-    found = (
-        Act.objects.received_by(request.user).select_related("buyer", "transmission").filter(uuid=act).first()
-    )
+    rows = Act.objects.received_by(request.user).select_related("buyer", "transmission", "controller")
+    found = rows.filter(uuid=act).first()
     if found is None:
         raise Http404
     return found
@@ -33,7 +102,53 @@ def _act(request: MemberRequest, act: uuid.UUID) -> Act:
 @require_safe
 @holds("controller")
 def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
-    return render(request, "prefecture/act.html", {"act": _act(request, act)})
+    """One act: its facts, who has it, what may be done, everything that happened."""
+    found = _act(request, act)
+    context = {
+        "act": found,
+        "situation": timeline.situation(found, now=timezone.now()),
+        "until": timeline.control_until(found),
+        "events": timeline.events(found),
+        "letters": found.letters.order_by("-pk"),
+        "may_write": transaction_of(found) is not None and found.transmission.cancelled_at is None,
+        "is_mine": found.controller == request.user,
+    }
+    return render(request, "prefecture/act.html", context)
+
+
+@require_POST
+@holds("controller")
+def follow(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
+    """Take an act in charge."""
+    desk.follow(_act(request, act), by=request.user, now=timezone.now())
+    messages.success(request, "Vous suivez cet acte : les réponses de la collectivité vous seront signalées.")
+    return redirect("prefecture-act", act=act)
+
+
+@require_http_methods(["GET", "POST"])
+@holds("controller")
+def write_letter(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
+    """Write to the authority about its act."""
+    found = _act(request, act)
+    form = LetterForm(request.POST or None, request.FILES or None)
+    if request.method == "POST" and form.is_valid():
+        said = form.cleaned_data
+        try:
+            desk.write_letter(
+                found,
+                kind=said["kind"],
+                text=said["text"],
+                document=upload_of(said["document"]),
+                by=request.user,
+                now=timezone.now(),
+            )
+        except ActError as refused:
+            explain(form, refused)
+        else:
+            messages.success(request, f"Le courrier est envoyé à {found.buyer}.")
+            return redirect("prefecture-act", act=found.uuid)
+    context = {"act": found, "form": form, "title": "Écrire à la collectivité"}
+    return render(request, "prefecture/letter.html", context, status=400 if form.errors else 200)
 
 
 @require_safe
@@ -45,3 +160,20 @@ def act_file(request: MemberRequest, act: uuid.UUID, name: str) -> HttpResponse:
     if file is None:
         raise Http404
     return document(file[0], name=f"{found.number}-{name}", content_type=file[1])
+
+
+@require_safe
+@holds("controller")
+def letter_file(request: MemberRequest, act: uuid.UUID, letter: int, name: str) -> HttpResponseBase:
+    """A document of a letter."""
+    return letter_document(_act(request, act), letter, name)
+
+
+def letter_document(act: Act, letter: int, name: str) -> HttpResponseBase:
+    """What came with a letter about this act, streamed; 404 when there is no such document."""
+    found = act.letters.filter(pk=letter).first()
+    opened = correspondence.document(found, name) if found else None
+    if opened is None:
+        raise Http404
+    size, blocks = opened
+    return attachment(blocks, name=name, size=size)

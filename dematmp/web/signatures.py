@@ -21,6 +21,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from dematmp.consultations.models import Consultation
 from dematmp.opening.models import OpenedFile
 from dematmp.web.access import MemberRequest, anyone, holds
+from dematmp.web.forms import FilesField, FilesInput
 from signing.report import LABELS, Report, read_report
 from signing.validation import validate_isolated
 
@@ -31,28 +32,16 @@ _AT_ONCE = threading.BoundedSemaphore(2)  # in each web process: each check is a
 _PATIENCE = 20.0  # seconds
 
 
-class _Files(forms.ClearableFileInput):
-    allow_multiple_selected = True
-
-
-class _FilesField(forms.FileField):
-    """Several files, none of them required."""
-
-    def clean(self, data: Any, initial: Any = None) -> list[UploadedFile[bytes]]:
-        each = data if isinstance(data, list | tuple) else [data] if data else []
-        return [super(_FilesField, self).clean(one, initial) for one in each]
-
-
 class CheckForm(forms.Form):
     file = forms.FileField(
         label="Fichier signé",
         max_length=255,
         help_text="PDF, ou fichier de signature (.p7m, .p7s, .sig, .xml, .asice…). 50 Mo en tout.",
     )
-    beside = _FilesField(
+    beside = FilesField(
         label="Fichiers que la signature accompagne",
         required=False,
-        widget=_Files,
+        widget=FilesInput,
         help_text="Seulement quand la signature est dans un fichier à part : le document qu'elle signe.",
     )
 

@@ -38,6 +38,7 @@ class ProtectorKind(MinutesForm):
 register_converter(MinutesForm, "minutes")
 register_converter(ProtectorKind, "protector")
 _BUYER = "acheteur/consultations/<uuid:consultation>/"
+_BUYER_LETTER = "acheteur/actes/<uuid:act>/courriers/<int:letter>/"
 _TEAM = "mon-espace/equipes/<uuid:organisation>/"
 _COMMITTEE = "commission/<uuid:consultation>/"
 
@@ -108,9 +109,20 @@ urlpatterns = [
     path(f"{_BUYER}attribuer/", buyer_acts.award, name="buyer-award"),
     path(f"{_BUYER}attributions/<int:award>/transmettre/", buyer_acts.transmit, name="buyer-transmit"),
     path("acheteur/actes/<uuid:act>/", buyer_acts.act, name="buyer-act"),
+    path("acheteur/actes/<uuid:act>/annuler/", buyer_acts.cancel, name="buyer-act-cancel"),
+    path(f"{_BUYER_LETTER}repondre/", buyer_acts.answer, name="buyer-act-answer"),
+    path(f"{_BUYER_LETTER}<str:name>", buyer_acts.letter_file, name="buyer-letter-file"),
     path("acheteur/actes/<uuid:act>/<str:name>", buyer_acts.act_file, name="buyer-act-file"),
     path("prefecture/", prefecture.act_list, name="prefecture"),
+    path("prefecture/actes.csv", prefecture.acts_csv, name="prefecture-csv"),
     path("prefecture/<uuid:act>/", prefecture.act, name="prefecture-act"),
+    path("prefecture/<uuid:act>/suivre/", prefecture.follow, name="prefecture-follow"),
+    path("prefecture/<uuid:act>/ecrire/", prefecture.write_letter, name="prefecture-letter"),
+    path(
+        "prefecture/<uuid:act>/courriers/<int:letter>/<str:name>",
+        prefecture.letter_file,
+        name="prefecture-letter-file",
+    ),
     path("prefecture/<uuid:act>/<str:name>", prefecture.act_file, name="prefecture-act-file"),
     path("commission/", committee.session_list, name="committee"),
     path("commission/protecteurs/<protector:kind>/", committee.new_protector, name="new-protector"),

@@ -1,0 +1,125 @@
+"""The control authority's desk on this platform: who follows an act, and the letters written about it.
+
+A letter takes the way of those that the ministry brings: a message of the type 2-1 to 5-1, its document, and
+a transaction that the buyer's own software finds too.
+"""
+
+import hashlib
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+from django.db import transaction
+
+from dematmp.accounts.models import User
+from dematmp.acts import arrivals, fields, moves, names, statuses
+from dematmp.acts import messages as m
+from dematmp.acts.errors import AccessRefused, ActRefused
+from dematmp.acts.fields import Upload
+from dematmp.acts.files import transaction_of
+from dematmp.acts.mailbox import Attachment
+from dematmp.acts.models import Act
+from dematmp.acts.pdfs import judge_isolated
+from dematmp.acts.posting import today
+from dematmp.acts.rules import LETTERS
+from dematmp.acts.transactions import Transaction
+from dematmp.acts.writing import write
+from dematmp.audit.services import append
+from storage.antivirus import State, scan
+
+DOCUMENT_BYTES = 20 * 1024**2
+TEXT_CHARS = 2000
+_WITH_TEXT = frozenset({"3-1", "4-1", "5-1"})
+
+
+def follow(act: Act, *, by: User, now: datetime) -> None:
+    """This person of the control authority is in charge of the act. Raises AccessRefused."""
+    _in_charge(act, by)
+    with transaction.atomic():
+        if Act.objects.filter(pk=act.pk).exclude(controller=by).update(controller=by):
+            append("act-assigned", {"act": str(act.uuid), "to": str(by.uuid)}, now=now)
+
+
+def write_letter(act: Act, *, kind: str, text: str, document: Upload, by: User, now: datetime) -> Transaction:
+    """Send a letter with its PDF. The same one twice is one letter.
+
+    Raises AccessRefused, ActRefused; AntivirusUnavailable, StoreUnavailable (nothing was sent).
+    """
+    _in_charge(act, by)
+    sent = _transaction_of(act)
+    data = _checked(document, now=now)
+    text = " ".join(text.split())
+    if kind not in LETTERS:
+        raise ActRefused("Il faut choisir la nature du courrier.")
+    if kind in _WITH_TEXT and not text:
+        raise ActRefused("Ce courrier dit ce qui est demandé ou reproché : le texte est obligatoire.")
+    if len(text) > TEXT_CHARS:
+        raise ActRefused(f"Le texte a {TEXT_CHARS} caractères au plus.")
+    name = names.document(act.identifier, kind, 1)
+    day, documents = today(now), (m.File(name),)
+    message: m.Letter | m.Referral = (
+        m.Referral(act.identifier, day, text, documents)
+        if kind == "5-1"
+        else m.Letter(kind, act.identifier, day, documents, text if kind in m.LETTER_TEXT else "")
+    )
+    body = write(message)
+    digest = hashlib.sha256(body + data).hexdigest()
+    # Its number is drawn from its content: the same letter sent twice has the same name.
+    file = Attachment(names.message(act.identifier, kind, serial=int(digest[:7], 16)), body)
+    files = [file, Attachment(name, data)]
+    laid = arrivals.lay(digest, files, b"")
+    with transaction.atomic():
+        locked = Transaction.objects.select_for_update(no_key=True).get(pk=sent.pk)
+        for known in locked.follow_ups.filter(files__key=laid.keys[name]):
+            return known
+        made = arrivals.arrive(message, file, files, laid, now=now)
+        if made.status == statuses.RECEIVED:  # the buyer's receipt is this very platform's
+            moves.move(made.pk, statuses.RECEIPT_SENT, message="Écrit sur la plateforme", now=now)
+        record: dict[str, object] = {
+            "act": str(act.uuid),
+            "by": str(by.uuid),
+            "identifier": act.identifier,
+            "kind": kind,
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+        append("act-letter-written", record, now=now)
+        from dematmp.acts.tasks import read_letters
+
+        transaction.on_commit(lambda: read_letters.delay(act.pk), robust=True)
+    return made
+
+
+def _in_charge(act: Act, by: User) -> None:
+    if not Act.objects.received_by(by).filter(pk=act.pk).exists():
+        raise AccessRefused("Cet acte n'est pas du ressort de votre préfecture.")
+
+
+def _transaction_of(act: Act) -> Transaction:
+    found = transaction_of(act)
+    if found is None:
+        raise ActRefused(
+            "Cet acte est passé par un autre opérateur : le courrier part de votre application habituelle."
+        )
+    if found.status == statuses.CANCELLED:
+        raise ActRefused("Cet acte est annulé.")
+    return found
+
+
+def _checked(document: Upload, *, now: datetime) -> bytes:
+    """The bytes of a PDF that can be read and carries no virus. Raises ActRefused."""
+    fields.check_received(document)
+    if document.size > DOCUMENT_BYTES:
+        raise ActRefused(f"Le courrier pèse {DOCUMENT_BYTES // 1024**2} Mo au plus.")
+    if fields.sniff(document.stream) != fields.PDF:
+        raise ActRefused(f"Le fichier {document.name} n'est pas un PDF.")
+    data = document.stream.read()
+    with tempfile.TemporaryDirectory(prefix="dematmp-act-") as folder:
+        path = Path(folder) / "courrier"
+        path.write_bytes(data)
+        (verdict,) = judge_isolated([path], at=now, trust=[], chain=False)
+    if verdict.problem:
+        raise ActRefused(f"Le fichier {document.name} est refusé : {verdict.problem}.")
+    found = scan([data])
+    if found.state is State.INFECTED:
+        raise ActRefused(f"Un virus a été trouvé dans {document.name} ({found.name}).")
+    return data

@@ -1,0 +1,92 @@
+"""Where an act is, for both partners alike: what happened, who has it now, since when, what is next."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+
+from dematmp.acts import rules
+from dematmp.acts.models import Act, PrefectureLetter
+
+BUYER, OPERATOR, PREFECTURE = "L'acheteur", "Le service de télétransmission", "La préfecture"
+NOBODY = "Personne"
+
+
+@dataclass(frozen=True)
+class Event:
+    """`at` is UTC; `by` is who did it."""
+
+    at: datetime
+    by: str
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Who has the act now and since when; what is expected, and until when where a date is known."""
+
+    holder: str
+    since: datetime
+    next: str
+    until: date | None = None
+
+
+def control_until(act: Act) -> date | None:
+    """Two months after the receipt, as a mark: what a request or an observation changes is for a jurist."""
+    received = act.transmission.received_on
+    return rules.months_from(received, rules.CONTROL_MONTHS) if received else None
+
+
+def events(act: Act) -> list[Event]:
+    """Everything that happened to an act, the latest first."""
+    sent = act.transmission
+    found = [Event(act.created_at, BUYER, "Acte préparé")]
+    for step in sent.steps.order_by("pk"):
+        by = PREFECTURE if step.status == rules.ACKNOWLEDGED else OPERATOR
+        found.append(Event(step.at, by, step.get_status_display(), step.detail))
+    for letter in act.letters.order_by("pk"):
+        found.append(Event(letter.found_at, PREFECTURE, letter.label, letter.text))
+        if letter.replied_at is not None:
+            found.append(Event(letter.replied_at, BUYER, f"Réponse : {letter.get_choice_display()}"))
+    if sent.cancellation_asked_at is not None:
+        found.append(Event(sent.cancellation_asked_at, BUYER, "Annulation demandée"))
+    if sent.cancelled_at is not None:
+        found.append(Event(sent.cancelled_at, PREFECTURE, "Acte annulé"))
+    return sorted(found, key=lambda event: event.at, reverse=True)
+
+
+def unanswered(act: Act) -> PrefectureLetter | None:
+    """The oldest letter that awaits the buyer's answer."""
+    return act.letters.filter(reply_id=None, kind__in=rules.AWAITED).order_by("pk").first()
+
+
+def situation(act: Act, *, now: datetime) -> Situation:
+    """Where an act is now."""
+    sent = act.transmission
+    steps = list(sent.steps.order_by("pk"))
+    if sent.cancelled_at is not None:
+        return Situation(NOBODY, sent.cancelled_at, "L'acte est annulé.")
+    if steps and steps[-1].status == rules.ERROR:
+        return Situation(BUYER, steps[-1].at, "L'acte est à corriger, puis à transmettre de nouveau.")
+    if sent.acknowledged_at is None:
+        since = steps[-1].at if steps else act.created_at
+        return Situation(OPERATOR, since, "La préfecture doit en accuser réception.")
+    letter = unanswered(act)
+    if letter is not None:
+        label = letter.label.lower()
+        return Situation(BUYER, letter.found_at, f"Une réponse est attendue : {label}.")
+    if act.letters.filter(kind="5-1").exists():
+        filed = act.letters.filter(kind="5-1").order_by("-pk")[0]
+        return Situation(PREFECTURE, filed.found_at, "Le tribunal administratif est saisi.")
+    until = control_until(act)
+    replied = act.letters.exclude(replied_at=None).order_by("-replied_at").first()
+    since = replied.replied_at if replied and replied.replied_at else sent.acknowledged_at
+    if until is not None and now > _end_of(until):
+        return Situation(NOBODY, _end_of(until), "Les deux mois du contrôle de légalité sont passés.", until)
+    return Situation(PREFECTURE, since, "Contrôle de légalité.", until)
+
+
+def _end_of(day: date) -> datetime:
+    return datetime.combine(day, time.max, tzinfo=ZoneInfo(settings.TIME_ZONE))
