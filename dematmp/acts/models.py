@@ -289,6 +289,13 @@ class PrefectureLetter(models.Model):
         return LETTERS.get(self.kind, "Courrier")
 
     @property
+    def answer_files(self) -> "models.QuerySet[IncludedFile]":
+        """What the buyer answered with, when this platform's own service transmitted it."""
+        return IncludedFile.objects.filter(
+            transaction=self.reply_id or 0, transaction__unique_id=self.act.identifier, rank__gte=1
+        ).order_by("rank")
+
+    @property
     def is_answerable(self) -> bool:
         return self.reply_id is None and self.kind in ("2-1", *AWAITED)
 

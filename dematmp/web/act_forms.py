@@ -91,7 +91,7 @@ class LetterForm(forms.Form):
         required=False,
         max_length=TEXT_CHARS,
         widget=forms.Textarea({"rows": 4}),
-        help_text="Obligatoire, sauf pour un courrier simple. La collectivité le lit avant d'ouvrir le PDF.",
+        help_text="À remplir, sauf pour un courrier simple : la collectivité le lit avant d'ouvrir le PDF.",
     )
     document = forms.FileField(label="Courrier (PDF)", max_length=255, help_text="20 Mo au plus.")
 

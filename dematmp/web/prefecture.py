@@ -19,6 +19,7 @@ from dematmp.web.act_forms import ActSearchForm, LetterForm, upload_of
 from dematmp.web.downloads import attachment, csv_file
 from dematmp.web.errors import explain
 from dematmp.web.pages import document, page_of
+from storage.stores import object_store
 
 _HEAD = (
     "collectivité",
@@ -167,6 +168,17 @@ def act_file(request: MemberRequest, act: uuid.UUID, name: str) -> HttpResponse:
 def letter_file(request: MemberRequest, act: uuid.UUID, letter: int, name: str) -> HttpResponseBase:
     """A document of a letter."""
     return letter_document(_act(request, act), letter, name)
+
+
+@require_safe
+@holds("controller")
+def answer_file(request: MemberRequest, act: uuid.UUID, letter: int, rank: int) -> HttpResponseBase:
+    """A file of the buyer's answer."""
+    found = _act(request, act).letters.filter(pk=letter).first()
+    file = found.answer_files.filter(rank=rank).first() if found else None
+    if file is None:
+        raise Http404
+    return attachment(object_store().open(file.key), name=file.posted_name, size=file.size)
 
 
 def letter_document(act: Act, letter: int, name: str) -> HttpResponseBase:

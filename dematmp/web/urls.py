@@ -123,6 +123,11 @@ urlpatterns = [
         prefecture.letter_file,
         name="prefecture-letter-file",
     ),
+    path(
+        "prefecture/<uuid:act>/courriers/<int:letter>/reponse/<int:rank>/",
+        prefecture.answer_file,
+        name="prefecture-answer-file",
+    ),
     path("prefecture/<uuid:act>/<str:name>", prefecture.act_file, name="prefecture-act-file"),
     path("commission/", committee.session_list, name="committee"),
     path("commission/protecteurs/<protector:kind>/", committee.new_protector, name="new-protector"),

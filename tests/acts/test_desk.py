@@ -92,6 +92,10 @@ def test_a_request_for_pieces_is_written_read_and_answered_by_the_pages(world: W
     assert "déjà partie" in again.content.decode()
     read = controller.get(reverse("prefecture-act", args=[act.uuid])).content.decode()
     assert "Répondu" in read
+    assert "CCAP.pdf" in read
+    sent = controller.get(reverse("prefecture-answer-file", args=[act.uuid, letter.pk, 1]))
+    assert b"".join(sent) == PDF
+    assert controller.get(reverse("prefecture-answer-file", args=[act.uuid, letter.pk, 0])).status_code == 404
     assert timeline.situation(act, now=timezone.now()).holder == timeline.PREFECTURE
     assert {"act-assigned", "act-letter-written", "act-letter", "act-reply"} <= set(
         Entry.objects.values_list("kind", flat=True)

@@ -1,0 +1,109 @@
+"""The control authority asks for pieces and the buyer sends them, in a real Chromium."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+from django.urls import reverse
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+from pytest_django.fixtures import Settings
+from pytest_django.live_server_helper import LiveServer
+
+from dematmp.acts.models import Act
+from dematmp.acts.services import prepare_award_act
+from dematmp.awards.services import award
+from tests.acts.service import acknowledged, ministry_in
+from tests.opening.test_opening import opened
+from tests.web.chromium import chromium_browser, signed_in
+from tests.web.test_browser import faults, live_world  # noqa: F401
+from tests.world import World, pdf
+
+pytestmark = [pytest.mark.browser, pytest.mark.journey, pytest.mark.django_db(transaction=True)]
+SHOTS = os.environ.get("DEMATMP_SHOTS", "")  # a folder, to look at the pages
+
+
+def shot(page: Page, name: str) -> None:
+    if SHOTS:
+        for width in (1280, 375):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.screenshot(path=Path(SHOTS) / f"{name}-{width}.png", full_page=True)
+
+
+@pytest.fixture
+def act(
+    live_world: World,  # noqa: F811
+    settings: Settings,
+    tmp_path: Path,
+) -> Act:
+    world = live_world
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path)
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
+        opened(world, consultation)
+    lot = consultation.lots.get(number="1")
+    given = {"company": world.company, "amount": 1000, "reasons": "mieux-disante"}
+    award(lot, by=world.validator, now=timezone.now(), **given)  # type: ignore[arg-type]
+    return prepare_award_act(lot.award, by=world.validator, now=timezone.now())
+
+
+def test_a_letter_goes_and_its_answer_comes(
+    live_world: World,  # noqa: F811
+    live_server: LiveServer,
+    act: Act,
+    chromium: str,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    world, letter, report = live_world, tmp_path / "lettre.pdf", tmp_path / "rapport.pdf"
+    letter.write_bytes(pdf())
+    report.write_bytes(pdf())
+    box = f"maildir://{tmp_path / 'Maildir'}"
+    wrong: list[str] = []
+    with ministry_in(tmp_path) as (_, url):
+        settings.ACTES = {**settings.ACTES, "ministry_url": url, "return_box": box}
+        acknowledged(act)
+        with chromium_browser(chromium) as browser:
+            context = signed_in(browser, live_server, world.controller)
+            page = context.new_page()
+            for name, args in (
+                ("prefecture", []),
+                ("prefecture-act", [act.uuid]),
+                ("prefecture-letter", [act.uuid]),
+            ):
+                wrong += faults(page, reverse(name, args=args))
+                shot(page, name)
+            page.get_by_label("Nature du courrier").select_option("Demande de pièces complémentaires")
+            page.get_by_label("Ce qui est demandé").fill("Il manque le rapport de présentation.")
+            page.get_by_label("Courrier (PDF)").set_input_files(letter)
+            page.get_by_role("button", name="Envoyer le courrier").click()
+            expect(page.get_by_text("Le courrier est envoyé")).to_be_visible()
+            page.get_by_role("button", name="Suivre cet acte").click()
+            expect(page.get_by_text("Vous suivez cet acte")).to_be_visible()
+            wrong += faults(page, reverse("prefecture-act", args=[act.uuid]))
+            shot(page, "prefecture-act-written")
+            context.close()
+            context = signed_in(browser, live_server, world.validator)
+            page = context.new_page()
+            wrong += faults(page, reverse("buyer-act", args=[act.uuid]))
+            shot(page, "buyer-act")
+            page.get_by_role("link", name="Répondre à ce courrier").click()
+            wrong += faults(page, page.url)
+            shot(page, "buyer-answer")
+            page.get_by_label("Documents").set_input_files(report)
+            page.get_by_role("button", name="Envoyer la réponse").click()
+            expect(page.get_by_text("La réponse est partie")).to_be_visible()
+            page.get_by_role("link", name="Demander l'annulation").click()
+            wrong += faults(page, page.url)
+            shot(page, "buyer-cancel")
+            context.close()
+            context = signed_in(browser, live_server, world.controller)
+            page = context.new_page()
+            wrong += faults(page, reverse("prefecture-act", args=[act.uuid]))
+            expect(page.get_by_text("Répondu", exact=True)).to_be_visible()
+            shot(page, "prefecture-act-answered")
+            context.close()
+    assert wrong == []
