@@ -34,6 +34,32 @@ def absent(reason: str) -> None:
     pytest.skip(reason)
 
 
+# What takes minutes begins first: no process is left alone with it at the end (--no-loadscope-reorder).
+_LONGEST = (
+    "secrecy/test_secrecy.py",
+    "journeys/test_demo.py",
+    "services/test_databases.py",
+    "services/test_deadline_race.py",
+    "services/test_kill_matrix.py",
+    "web/test_browser.py",
+    "bids/test_backup_channel.py",
+    "journeys/",
+    "services/",
+    "acts/test_faults.py",
+    "storage/",
+    "acts/",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        where = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((n for n, each in enumerate(_LONGEST) if where.startswith(each)), len(_LONGEST))
+
+    items.sort(key=rank)  # stable: the rest stays in its random order
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _ABSENT:
         terminalreporter.section("NON TESTÉ, faute de moyens")

@@ -12,6 +12,7 @@ import pytest
 from lxml import etree
 
 from deploy.services.packages import SERVICES
+from deploy.services.process import free_ports, listening
 from signing.validation import validate
 from tests.conftest import ROOT, absent
 
@@ -26,15 +27,39 @@ def play(out: Path, *options: str) -> str:
     return done.stdout
 
 
+class Played:
+    """The demonstration, then the site that it serves: its evidence, its words, a page, its end."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.port = out, free_ports(1)[0]
+        options = ["--port", str(self.port), "--out", str(out)]
+        command = [sys.executable, "-m", "dematmp.demo", *options]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        lines: list[str] = []
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                if sum("phrase secrète" in each for each in lines) == 3:
+                    break
+            self.text = "".join(lines)
+            self.page = httpx.get(f"http://127.0.0.1:{self.port}/?closes=on").text
+        finally:
+            process.terminate()
+            process.wait(60)
+        self.code = process.returncode
+
+
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    out = tmp_path_factory.mktemp("evidence")
-    return out, play(out)
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    return Played(tmp_path_factory.mktemp("evidence"))
 
 
 @pytest.fixture
-def out(printed: tuple[Path, str]) -> Path:
-    return printed[0]
+def out(played: Played) -> Path:
+    return played.out
 
 
 def run(*command: str | Path) -> str:
@@ -53,8 +78,8 @@ def envelope(out: Path, uuid: str) -> Path:
     return found
 
 
-def test_it_shows_what_is_refused_and_what_it_cannot_show(printed: tuple[Path, str]) -> None:
-    text = printed[1]
+def test_it_shows_what_is_refused_and_what_it_cannot_show(played: Played) -> None:
+    text = played.text
     assert "opening.before-deadline" in text
     assert "opening.quorum-missing" in text
     assert re.search(r"Avec ClamAV|non analysé", text)
@@ -205,27 +230,12 @@ def test_the_same_procedure_runs_on_the_real_services(tmp_path: Path) -> None:
     assert len([each for each in minutes(tmp_path) if each.get("ek")]) == 6
 
 
-def test_it_then_serves_the_site_and_names_each_actor() -> None:
-    from deploy.services.process import free_ports
-
-    port = free_ports(1)[0]
-    command = [sys.executable, "-m", "dematmp.demo", "--port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    lines: list[str] = []
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            if "phrase secrète" in line and len([each for each in lines if "phrase secrète" in each]) == 3:
-                break
-        text = "".join(lines)
-        assert f"http://127.0.0.1:{port}" in text
-        login, password = re.search(r"(nadia\S+) +(\S+)", text).groups()  # type: ignore[union-attr]
-        assert login.endswith("@agglo.example.fr")
-        assert len(password) >= 12
-        page = httpx.get(f"http://127.0.0.1:{port}/?closes=on").text
-        assert "linge hospitalier" in page
-        assert "médiathèque" in page
-    finally:
-        process.terminate()
-        process.wait(30)
+def test_it_then_serves_the_site_names_each_actor_and_stops_everything(played: Played) -> None:
+    assert f"http://127.0.0.1:{played.port}" in played.text
+    login, password = re.search(r"(nadia\S+) +(\S+)", played.text).groups()  # type: ignore[union-attr]
+    assert login.endswith("@agglo.example.fr")
+    assert len(password) >= 12
+    assert "linge hospitalier" in played.page
+    assert "médiathèque" in played.page
+    assert played.code == 143
+    assert not listening(played.port)

@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from deploy.services.postgres import Postgres
@@ -80,9 +82,12 @@ def database():
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         return cursor.fetchone()[0]
-deadline = Deadline.objects.get(consultation__uuid=consultation).at
 said = []
 browser.get("/api/v1/time")
+(folder / f"ready-{mine}").touch()
+while not (folder / "go").exists():
+    time.sleep(0.01)
+deadline = Deadline.objects.get(consultation__uuid=consultation).at
 while database() < deadline - timedelta(seconds=2):
     time.sleep(0.002)
 with time_machine.travel(timezone.now() + timedelta(seconds=step), tick=True):
@@ -160,25 +165,24 @@ def test_receipt_journal_and_status_agree_whoever_answered(postgres: Postgres, t
         return out
 
     done(python(_PREPARE, COUNT, tmp_path))
-    # The deadline is moved to the race only now: making the bids takes longer or shorter.
-    done(python(_SOON, tmp_path))
     racers = [python(_RACE, tmp_path, index, WORKERS, _STEPS[index]) for index in range(WORKERS)]
+    until = time.monotonic() + 120
+    while len(list(tmp_path.glob("ready-*"))) < WORKERS:
+        assert time.monotonic() < until
+        assert all(racer.poll() is None for racer in racers), [done(racer) for racer in racers]
+        time.sleep(0.02)
+    # The deadline is moved to the race only now: making the bids, and starting, take longer or shorter.
+    consultation, _ = json.loads((tmp_path / "calls.json").read_text())
+    with psycopg.connect(environment["DEMATMP_DATABASE_URL"]) as link:
+        moved = link.execute(
+            "UPDATE consultations_deadline SET at = date_trunc('second', clock_timestamp()) + interval '4 s' "
+            "FROM consultations_consultation c WHERE c.id = consultation_id AND c.uuid = %s",
+            [consultation],
+        )
+        assert moved.rowcount == 1
+    (tmp_path / "go").touch()
     for racer in racers:
         done(racer)
     count, late = json.loads(done(python(_JUDGE, tmp_path)).splitlines()[-1])
     assert count == COUNT
     assert 20 <= late <= COUNT - 20  # the race was run on both sides of the deadline
-
-
-_SOON = """
-import json, sys
-from pathlib import Path
-import django
-django.setup()
-from datetime import timedelta
-from django.utils import timezone
-from dematmp.consultations.models import Deadline
-consultation, _ = json.loads((Path(sys.argv[1]) / "calls.json").read_text())
-at = (timezone.now() + timedelta(seconds=12)).replace(microsecond=0)
-assert Deadline.objects.filter(consultation__uuid=consultation).update(at=at)
-"""
