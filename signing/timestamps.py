@@ -7,6 +7,7 @@ import asyncio
 import concurrent.futures
 import hashlib
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -194,9 +195,45 @@ def _check_signature(certificate: x509.Certificate, signer: cms.SignerInfo, data
         raise TimestampRefused("Algorithme de signature inconnu.")
 
 
+class _Resting:
+    """Authorities that failed several times in a row: for a while they are asked after the others."""
+
+    FAILURES, SECONDS = 3, 60.0
+
+    def __init__(self) -> None:
+        self._failed: dict[str, int] = {}
+        self._until: dict[str, float] = {}
+
+    def last(self, authorities: Sequence["Authority | str"]) -> list["Authority | str"]:
+        """The same, those that rest at the end: nobody is refused a token for their sake."""
+        now = time.monotonic()
+        return sorted(authorities, key=lambda each: self._until.get(str(each), 0.0) > now)
+
+    def heard(self, authority: str, *, good: bool) -> None:
+        count = 0 if good else self._failed.get(authority, 0) + 1
+        self._failed[authority] = count
+        if count >= self.FAILURES:
+            self._until[authority] = time.monotonic() + self.SECONDS
+        elif good:
+            self._until.pop(authority, None)
+
+
+_resting = _Resting()
+
+
 def _ask(authority: "Authority | str", request: bytes, now: datetime, timeout: float) -> bytes:
     if isinstance(authority, Authority):
         return authority.respond(request, now=now)
+    try:
+        data = _post(authority, request, timeout)
+    except (httpx.HTTPError, OSError):
+        _resting.heard(authority, good=False)
+        raise
+    _resting.heard(authority, good=True)
+    return data
+
+
+def _post(authority: str, request: bytes, timeout: float) -> bytes:
     headers = {"Content-Type": "application/timestamp-query"}
     with httpx.stream("POST", authority, content=request, headers=headers, timeout=timeout) as answer:
         answer.raise_for_status()
@@ -213,7 +250,7 @@ def first_response(
 ) -> bytes:
     """What the first authority that answers says to a DER request, in order. Raises TimestampRefused."""
     reasons = []
-    for authority in authorities:
+    for authority in _resting.last(authorities):
         try:
             return _ask(authority, request, now, timeout)
         except (TimestampRefused, httpx.HTTPError, OSError, ValueError) as refused:
@@ -242,7 +279,7 @@ def request_token(
     disagrees = False
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(authorities)))
     waiting: dict[concurrent.futures.Future[bytes], Authority | str] = {}
-    queue = list(authorities)
+    queue = _resting.last(authorities)
     try:
         while queue or waiting:
             if queue:

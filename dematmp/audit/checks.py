@@ -6,7 +6,9 @@ from pathlib import Path
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+
+from dematmp.audit.clock import health
 
 
 @register(Tags.security)
@@ -29,6 +31,16 @@ def secrets_directory(app_configs: Sequence[AppConfig] | None, **kwargs: object)
                 id="audit.E001",
             )
         ]
+    return []
+
+
+@register(Tags.security, deploy=True)
+def synchronised_clock(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
+    """The clock by which deposits are in time or late."""
+    clock = health()
+    if clock.is_good is False:
+        hint = "Installez chrony (ou activez systemd-timesyncd) et vérifiez qu'il atteint ses serveurs."
+        return [Info(clock.words, hint=hint, id="audit.I001")]
     return []
 
 

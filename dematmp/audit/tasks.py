@@ -6,6 +6,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from dematmp.audit.checkpoints import complete, publish
+from dematmp.audit.clock import alarm
 from dematmp.audit.copies import copy
 from dematmp.audit.errors import AuditError
 from storage.errors import StorageError
@@ -15,7 +16,11 @@ log = logging.getLogger(__name__)
 
 @shared_task
 def copy_journal() -> None:
-    """Publish the latest checkpoint, copy what is new to the store; the next run tries what failed."""
+    """Look at the clock, publish the latest checkpoint, copy what is new to the store.
+
+    The next run tries what failed.
+    """
+    alarm()
     now = timezone.now()
     kept = publish(now=now)
     if kept is not None:

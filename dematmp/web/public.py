@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from dematmp.audit.clock import health
 from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_authority
 from dematmp.audit.publication import entries_bundle, public_checkpoint, tile_hashes
 from dematmp.consultations import documents
@@ -183,6 +184,7 @@ def journal(request: HttpRequest) -> HttpResponse:
         "key": journal_signer().verifier_key,
         "channel_key": settings.BACKUP_CHANNEL["journal_key"],
         "site_url": settings.SITE_URL,
+        "clock": health(),
     }
     return render(request, "public/journal.html", context)
 

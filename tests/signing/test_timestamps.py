@@ -1,16 +1,21 @@
 """Tokens that openssl accepts, and refusals of everything else."""
 
 import hashlib
+import socket
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from signing import pki
+from signing import pki, timestamps
 from signing.authority import Authority
 from signing.errors import TimestampRefused
 from signing.timestamps import make_request, request_token, verify_token
+from tests.fronts import answering
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DIGEST = hashlib.sha256(b"un enregistrement").digest()
@@ -128,3 +133,49 @@ def test_an_outside_authority_is_recognised_by_its_own_anchor_through_an_interme
         request_token(digest, [outside], ca_pem=ours, now=now)
     both = ours + b"\n" + root.certificate
     assert request_token(digest, [outside], ca_pem=both, now=now).token.serial
+
+
+def test_an_authority_that_fails_again_and_again_is_asked_last(
+    authority: Authority, pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timestamps, "_resting", timestamps._Resting())
+    asked: list[str] = []
+
+    def answer(request: bytes) -> bytes:
+        asked.append("bonne")
+        return authority.respond(request, now=NOW)
+
+    ca_pem = (pem / "ca.pem").read_bytes()
+    with refusing(asked) as broken, answering(answer) as good:
+        for count in range(1, 6):
+            stamp = request_token(DIGEST, [broken, good], ca_pem=ca_pem, now=NOW)
+            assert stamp.authority == good
+            assert asked.count("en panne") == min(count, timestamps._Resting.FAILURES)
+        monkeypatch.setattr(timestamps.time, "monotonic", lambda: 1e12)  # its rest is over
+        request_token(DIGEST, [broken, good], ca_pem=ca_pem, now=NOW)
+        assert asked.count("en panne") == timestamps._Resting.FAILURES + 1
+        asked.clear()
+        with pytest.raises(TimestampRefused):  # alone, it is asked all the same
+            request_token(DIGEST, [broken], ca_pem=ca_pem, now=NOW)
+        assert asked == ["en panne"]
+
+
+@contextmanager
+def refusing(asked: list[str]) -> Iterator[str]:
+    """A server that takes the request and hangs up without a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def run() -> None:
+            while True:
+                try:
+                    link, _ = server.accept()
+                except OSError:
+                    return
+                with link:
+                    link.recv(65536)
+                    asked.append("en panne")
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
