@@ -17,6 +17,7 @@ from dematmp.web import (
     committee_renewal,
     prefecture,
     public,
+    registers,
     signatures,
 )
 
@@ -35,8 +36,13 @@ class ProtectorKind(MinutesForm):
     regex = "phrase|feuille|cle-d-acces"
 
 
+class RegisterForm(MinutesForm):
+    regex = "csv|json|pdf"
+
+
 register_converter(MinutesForm, "minutes")
 register_converter(ProtectorKind, "protector")
+register_converter(RegisterForm, "register")
 _BUYER = "acheteur/consultations/<uuid:consultation>/"
 _BUYER_LETTER = "acheteur/actes/<uuid:act>/courriers/<int:letter>/"
 _TEAM = "mon-espace/equipes/<uuid:organisation>/"
@@ -102,6 +108,9 @@ urlpatterns = [
     path(f"{_BUYER}questions/", buyer.questions, name="buyer-questions"),
     path(f"{_BUYER}questions/<uuid:question>/", buyer.answer, name="buyer-answer"),
     path(f"{_BUYER}registres/", buyer.registers, name="buyer-registers"),
+    path(f"{_BUYER}journal/", registers.consultation_journal, name="buyer-journal"),
+    path(f"{_BUYER}journal/export.<register:form>", registers.journal_export, name="buyer-journal-export"),
+    path(f"{_BUYER}journal/preuves/<int:index>.json", registers.journal_proof, name="buyer-journal-proof"),
     path(f"{_BUYER}registres/retraits.csv", buyer.register_csv, name="buyer-register-csv"),
     path(f"{_BUYER}registres/copies/", backup_copies.record, name="record-copy"),
     path(f"{_BUYER}registres/copies/<uuid:copy>/ouvrir/", backup_copies.open_one, name="open-copy"),

@@ -131,7 +131,8 @@ def test_every_page_is_accessible_at_both_widths(
         world.agent: [reverse(name) for name in ("space", "tokens", "new-company", "buyer", "buyer-new")]
         + [reverse(f"buyer{name}", kwargs=other) for name in names]
         + [reverse("buyer-consultation", kwargs=each) for each in (one, other)]
-        + [reverse("buyer-questions", kwargs=one), reverse("commissions")]
+        + [reverse("buyer-questions", kwargs=one), reverse("buyer-journal", kwargs=one)]
+        + [reverse("commissions")]
         + [reverse("commission", kwargs={"buyer": world.buyer.uuid, "commission": kept_commission.uuid})],
         world.validator: [reverse("buyer-award", kwargs=one), reverse("buyer-consultation", kwargs=one)],
         world.members[0]: [reverse("committee"), reverse("session", kwargs=one)]

@@ -1,6 +1,5 @@
 """The journal: verify it from its entries, prove one of them, export it as static files."""
 
-import base64
 import json
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from dematmp.audit import copies, services
 from dematmp.audit.checkpoints import check_published
 from dematmp.audit.errors import AuditError
 from dematmp.audit.models import Entry
-from dematmp.audit.services import utc_text
+from dematmp.audit.registers import proven
 from storage.errors import StorageError
 
 
@@ -51,15 +50,6 @@ class Command(BaseCommand):
         )
 
     def _prove(self, index: int) -> None:
-        proof = services.prove(index)
-        entry = Entry.objects.get(index=index)
-        said = {
-            "index": index,
-            "type": entry.kind,
-            "time": utc_text(entry.at),
-            "leaf": bytes(entry.leaf).decode(),
-            "record": base64.b64encode(bytes(entry.record)).decode(),
-            "nonce": bytes(entry.nonce).hex(),
-            "proof": proof,
-        }
+        services.prove(index)  # says that it is not there
+        said = proven(Entry.objects.get(index=index))
         self.stdout.write(json.dumps(said, ensure_ascii=False, indent=1))

@@ -1,0 +1,123 @@
+"""The registers of a consultation, read in the journal: what happened, when, and the proof of each line."""
+
+import base64
+import uuid
+from collections.abc import Collection
+from typing import TypedDict
+
+from django.db.models import QuerySet
+
+from dematmp.audit.models import Entry
+from dematmp.audit.services import prove, utc_text
+
+# Register → its title, and what it holds: nature of the entry → words.
+REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
+    "consultation": (
+        "Consultation et dossier",
+        {
+            "consultation-published": "Consultation publiée",
+            "deadline": "Date limite fixée ou reportée",
+            "document-version": "Pièce ajoutée ou remplacée",
+            "document-withdrawn": "Pièce retirée",
+            "award": "Lot attribué",
+        },
+    ),
+    "cles": (
+        "Clés et répétitions",
+        {
+            "dealer-key": "Désignation de qui fabrique les clés",
+            "keys": "Détenteurs des clés désignés, ou désignation abandonnée",
+            "ceremony": "Clés fabriquées et réparties",
+            "ceremony-confirmed": "Part confirmée par son détenteur",
+            "ceremony-renewed": "Clés partagées de nouveau",
+            "rehearsal": "Répétition réussie",
+        },
+    ),
+    "depots": (
+        "Dépôts",
+        {
+            "deposit": "Offre déposée",
+            "deposit-imported": "Offre reçue par le canal de secours",
+            "withdrawal": "Offre retirée",
+            "timestamp": "Jeton d'horodatage obtenu",
+            "backup-copy": "Copie de sauvegarde inscrite",
+            "destruction": "Destruction",
+        },
+    ),
+    "ouverture": (
+        "Ouverture",
+        {
+            "session-key": "Séance d'ouverture commencée",
+            "share-received": "Part apportée par un membre",
+            "share-refused": "Part refusée",
+            "share-lent": "Part confiée",
+            "share-resealed": "Part scellée de nouveau",
+            "phase-opened": "Phase ouverte",
+            "opened": "Enveloppe ouverte, ou laissée scellée",
+            "scan-verdict": "Verdict de l'antivirus",
+            "lot-left-sealed": "Lot laissé scellé, ou repris",
+            "envelope-decision": "Décision sur une enveloppe",
+            "file-decision": "Décision sur un fichier",
+            "observation": "Observation d'un membre",
+            "minutes": "Procès-verbal établi",
+            "minutes-closed": "Procès-verbal clos",
+            "minutes-signed": "Procès-verbal signé",
+        },
+    ),
+    "actes": (
+        "Actes",
+        {
+            "act-prepared": "Acte préparé",
+            "act-transmitted": "Acte transmis",
+            "act-acknowledged": "Acte acquitté",
+            "act-refused": "Acte refusé",
+        },
+    ),
+    "incidents": (
+        "Incidents",
+        {
+            "opening-refused": "Ouverture refusée",
+            "bytes-lost": "Octets perdus par le stockage",
+            "channel-waived": "Ouverture sans le canal de secours",
+        },
+    ),
+}
+# Nobody counts bids before the deadline: these registers open after it.
+AFTER_DEADLINE = frozenset({"depots", "incidents"})
+_WORDS = {kind: words for _, kinds in REGISTERS.values() for kind, words in kinds.items()}
+
+
+class Proven(TypedDict):
+    """An entry and what proves it; `proof` is None until a public checkpoint covers it."""
+
+    index: int
+    type: str
+    time: str
+    leaf: str
+    record: str
+    nonce: str
+    proof: str | None
+
+
+def lines(consultation: uuid.UUID, registers: Collection[str]) -> QuerySet[Entry]:
+    """The entries of a consultation in these registers, in order."""
+    kinds = [kind for name in registers for kind in REGISTERS[name][1]]
+    return Entry.objects.filter(consultation=consultation, kind__in=kinds).order_by("index")
+
+
+def words_of(entry: Entry) -> str:
+    """What an entry says, in French."""
+    return _WORDS.get(entry.kind, entry.kind)
+
+
+def proven(entry: Entry) -> Proven:
+    """An entry with all that anybody needs to verify it. Raises JournalBroken."""
+    return {
+        "index": entry.index,
+        "type": entry.kind,
+        "time": utc_text(entry.at),
+        "leaf": bytes(entry.leaf).decode(),
+        "record": base64.b64encode(bytes(entry.record)).decode(),
+        "nonce": bytes(entry.nonce).hex(),
+        "proof": prove(entry.index),
+    }

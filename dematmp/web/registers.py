@@ -1,0 +1,129 @@
+"""The journal of one consultation for its buyer: registers, exports, and the proof of each line."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.http import Http404, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from dematmp.audit.documents import render as typeset
+from dematmp.audit.keys import journal_signer
+from dematmp.audit.models import Entry
+from dematmp.audit.registers import AFTER_DEADLINE, REGISTERS, lines, proven, words_of
+from dematmp.audit.sealing import seal
+from dematmp.consultations.models import Consultation
+from dematmp.web.access import MemberRequest, holds
+from dematmp.web.availability import local
+from dematmp.web.downloads import attachment, csv_file
+from dematmp.web.pages import document, of_buyer, page_of
+
+_ROLES = ("agent", "validator", "member")
+_PDF_LINES = 2000
+_HEAD = ("rang au journal", "heure (UTC)", "nature", "libellé", "empreinte de l'enregistrement (SHA-256)")
+
+
+def _allowed(found: Consultation) -> dict[str, str]:
+    """The registers that may be read now: name → title."""
+    closed = found.published_at is not None and not found.is_open(now=timezone.now())
+    return {name: title for name, (title, _) in REGISTERS.items() if closed or name not in AFTER_DEADLINE}
+
+
+def _chosen(request: MemberRequest, found: Consultation) -> tuple[str, QuerySet[Entry]]:
+    """The register that was asked for, all those allowed by default."""
+    allowed, asked = _allowed(found), request.GET.get("registre", "")
+    if asked not in allowed:
+        asked = ""
+    return asked, lines(found.uuid, [asked] if asked else list(allowed))
+
+
+def _digest(entry: Entry) -> str:
+    return hashlib.sha256(bytes(entry.record)).hexdigest()
+
+
+@require_safe
+@holds(*_ROLES)
+def consultation_journal(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    """What the journal says of one consultation, the latest first."""
+    found = of_buyer(request.user, consultation, *_ROLES)
+    asked, entries = _chosen(request, found)
+    page = page_of(request, entries.reverse(), per_page=50)
+    context = {
+        "consultation": found,
+        "registers": _allowed(found),
+        "asked": asked,
+        "page": page,
+        "listed": [(entry, words_of(entry)) for entry in page],
+        "query": f"registre={asked}" if asked else "",
+        "closed": "depots" in _allowed(found),
+    }
+    return render(request, "buyer/journal.html", context)
+
+
+@require_safe
+@holds(*_ROLES)
+def journal_export(request: MemberRequest, consultation: uuid.UUID, form: str) -> HttpResponseBase:
+    """The same as CSV, as JSON with the proof of each line, or as a sealed PDF."""
+    found = of_buyer(request.user, consultation, *_ROLES)
+    asked, entries = _chosen(request, found)
+    name = f"journal-{found.reference}{f'-{asked}' if asked else ''}.{form}"
+    if form == "csv":
+        rows = (
+            [str(each.index), each.at.isoformat(), each.kind, words_of(each), _digest(each)]
+            for each in entries.iterator()
+        )
+        return csv_file(_HEAD, rows, name=name)
+    if form == "json":
+        return attachment(_json(found, entries), name=name)
+    return document(_pdf(found, asked, entries), name=name, content_type="application/pdf")
+
+
+def _json(found: Consultation, entries: QuerySet[Entry]) -> Iterator[bytes]:
+    head = {
+        "v": "register/1",
+        "consultation": str(found.uuid),
+        "reference": found.reference,
+        "key": journal_signer().verifier_key,
+    }
+    yield json.dumps(head, ensure_ascii=False)[:-1].encode() + b', "entries": ['
+    for count, entry in enumerate(entries.iterator()):
+        said = json.dumps({**proven(entry), "words": words_of(entry)}, ensure_ascii=False)
+        yield (b",\n" if count else b"\n") + said.encode()
+    yield b"]}\n"
+
+
+def _pdf(found: Consultation, asked: str, entries: QuerySet[Entry]) -> bytes:
+    title = f"Registre : {REGISTERS[asked][0]}" if asked else "Journal de la consultation"
+    now = timezone.now()
+    data = {
+        "operator": settings.OPERATOR_NAME,
+        "title": title,
+        "buyer": {"name": found.buyer.name, "siret": found.buyer.siret},
+        "consultation": {"reference": found.reference, "title": found.title},
+        "zone": settings.TIME_ZONE,
+        "issued": local(now),
+        "key": journal_signer().verifier_key,
+        "count": entries.count(),
+        "entries": [
+            {"index": each.index, "at": local(each.at), "words": words_of(each), "sha256": _digest(each)}
+            for each in entries[:_PDF_LINES]
+        ],
+    }
+    return seal(typeset("register", data, title=title), reason=title, now=now)
+
+
+@require_safe
+@holds(*_ROLES)
+def journal_proof(request: MemberRequest, consultation: uuid.UUID, index: int) -> HttpResponse:
+    """One line and what proves it, for anybody to verify without us."""
+    found = of_buyer(request.user, consultation, *_ROLES)
+    entry = lines(found.uuid, list(_allowed(found))).filter(index=index).first()
+    if entry is None:
+        raise Http404
+    data = json.dumps({**proven(entry), "key": journal_signer().verifier_key}, ensure_ascii=False, indent=1)
+    return document(data.encode(), name=f"preuve-{index}.json", content_type="application/json")
