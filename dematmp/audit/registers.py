@@ -20,6 +20,8 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
             "document-version": "Pièce ajoutée ou remplacée",
             "document-withdrawn": "Pièce retirée",
             "award": "Lot attribué",
+            "contract-version": "Version signée du contrat déposée",
+            "contract-concluded": "Contrat signé par les deux parties",
         },
     ),
     "cles": (

@@ -15,6 +15,8 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.accounts.models import Organisation
+from dematmp.awards.contracts import is_concluded
+from dematmp.awards.models import Award
 from dematmp.bids.clock import current
 from dematmp.bids.evidence import evidence, evidence_pdf
 from dematmp.bids.models import Attempt, Bid, StartRefusal
@@ -59,7 +61,13 @@ def deposit_list(request: MemberRequest) -> HttpResponse:
         .select_related("consultation")
         .order_by("-at", "-pk")
     )
-    context = {"companies": companies, "page": page, "refused": refused[:_REFUSED_SHOWN]}
+    contracts = Award.objects.of_companies(request.user).select_related("lot__consultation__buyer")
+    context = {
+        "companies": companies,
+        "page": page,
+        "refused": refused[:_REFUSED_SHOWN],
+        "contracts": [(each, is_concluded(each)) for each in contracts.order_by("-pk")],
+    }
     return render(request, "bidder/list.html", context)
 
 

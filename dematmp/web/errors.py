@@ -10,13 +10,14 @@ from django.shortcuts import render
 from dematmp.accounts.errors import AccountError
 from dematmp.acts.errors import ActError
 from dematmp.audit.errors import AuditError
+from dematmp.awards.contracts import ContractRefused
 from dematmp.awards.services import AwardRefused
 from dematmp.bids.errors import BidError
 from dematmp.consultations.errors import ConsultationError
 from dematmp.opening.errors import OpeningError
 from storage.errors import StorageError
 
-REFUSALS = (AccountError, ActError, AwardRefused, BidError, ConsultationError, OpeningError)
+REFUSALS = (AccountError, ActError, AwardRefused, BidError, ConsultationError, ContractRefused, OpeningError)
 FAILURES = (AuditError, StorageError)
 _FIX = "Corrigez puis recommencez."
 _WAIT = "Réessayez dans une minute ; si cela dure, prévenez l'exploitant de la plateforme. Rien n'est perdu."

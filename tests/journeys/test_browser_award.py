@@ -1,4 +1,4 @@
-"""The control authority asks for pieces and the buyer sends them, in a real Chromium."""
+"""After the award, in a real Chromium: the contract signed by both, the letters of the prefecture."""
 
 import os
 from datetime import timedelta
@@ -17,6 +17,8 @@ from dematmp.acts.services import prepare_award_act
 from dematmp.awards.services import award
 from tests.acts.service import acknowledged, ministry_in
 from tests.opening.test_opening import opened
+from tests.signing.authority import World as Authorities
+from tests.signing.pdf_cases import signed
 from tests.web.chromium import chromium_browser, signed_in
 from tests.web.test_browser import faults, live_world  # noqa: F401
 from tests.world import World, pdf
@@ -48,6 +50,41 @@ def act(
     given = {"company": world.company, "amount": 1000, "reasons": "mieux-disante"}
     award(lot, by=world.validator, now=timezone.now(), **given)  # type: ignore[arg-type]
     return prepare_award_act(lot.award, by=world.validator, now=timezone.now())
+
+
+def test_a_contract_is_countersigned(
+    live_world: World,  # noqa: F811
+    live_server: LiveServer,
+    act: Act,
+    chromium: str,
+    tmp_path: Path,
+) -> None:
+    assert act.award is not None
+    authorities, address = Authorities(), reverse("contract", args=[act.award.pk])
+    deed, both = tmp_path / "AE.pdf", tmp_path / "AE signé.pdf"
+    deed.write_bytes(signed(authorities.signer, field="Entreprise"))
+    both.write_bytes(signed(authorities.issuer.issue("Maire"), deed.read_bytes(), field="Acheteur"))
+    wrong: list[str] = []
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.validator)
+        page = context.new_page()
+        wrong += faults(page, address)
+        for who, file in (("l'entreprise", deed), ("l'acheteur", both)):
+            page.get_by_label(who, exact=True).check()
+            page.get_by_label("Contrat signé (PDF)").set_input_files(file)
+            page.get_by_role("button", name="Déposer cette version").click()
+            expect(page.get_by_text("du contrat est enregistrée")).to_be_visible()
+            wrong += faults(page, address)
+            shot(page, f"contract-{file.stem}")
+        context.close()
+        context = signed_in(browser, live_server, live_world.bidder)
+        page = context.new_page()
+        wrong += faults(page, reverse("deposits"))
+        shot(page, "deposits")
+        page.get_by_role("link", name="Travaux d'essai, lot 1").click()
+        expect(page.get_by_text("Le contrat est signé par les deux parties.")).to_be_visible()
+        context.close()
+    assert wrong == []
 
 
 def test_a_letter_goes_and_its_answer_comes(
