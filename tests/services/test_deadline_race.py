@@ -1,6 +1,6 @@
 """Finalisations around the deadline, from four processes whose clocks disagree, on PostgreSQL.
 
-`DEMATMP_RACE` sets their number (400; 2,000 in the nightly run).
+`DEMATMP_RACE` sets their number (200; 2,000 in the nightly run).
 """
 
 import json
@@ -18,7 +18,7 @@ from deploy.services.process import Service
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
-COUNT, WORKERS = int(os.environ.get("DEMATMP_RACE", "400")), 4
+COUNT, WORKERS = int(os.environ.get("DEMATMP_RACE", "200")), 4
 _STEPS = [-0.05, 0.05, -0.025, 0.0]  # seconds by which each process's clock is wrong
 
 _PREPARE = """

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.services
 MIB = 1024**2
 
 
-def test_a_deposit_of_200_mb_takes_no_more_memory_than_one_of_16() -> None:
-    small, large = peaks(16 * MIB), peaks(200 * MIB)
+def test_a_deposit_of_112_mb_takes_no_more_memory_than_one_of_16() -> None:
+    small, large = peaks(16 * MIB), peaks(112 * MIB)
     for before, after in zip(small, large, strict=True):  # the web process, and the client
         assert after < before + 48  # MiB: some parts of 8, and what allocators keep
