@@ -31,6 +31,7 @@ from tests.services.stops import STOPS, Stop
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 PATIENCE = 100.0  # seconds for one walk to reach its next step
+LAST = 15.0  # seconds after a walk for its last steps, which come after the minutes
 MIB = 1024**2
 FILES = {"grand.bin": os.urandom(9 * MIB), "direct.txt": b"prix"}  # in two parts, in one
 
@@ -63,6 +64,8 @@ MATRIX: dict[str, list[Stop]] = {
         else "part stored|everything stored|its verdict"
     ),
 }
+# The suite has its minutes: without DEMATMP_WHOLE_MATRIX it walks with the two that lose most.
+VICTIMS = list(MATRIX) if WHOLE else ["web", "postgres"]
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,7 @@ def platform(mortals: dict[str, Service], tmp_path_factory: pytest.TempPathFacto
         ceph=mortals["ceph"],
         clamd=mortals["clamd"],
         broker=mortals["redis"],
-        consultations=len(MATRIX),
+        consultations=len(VICTIMS) + 3,
     )
     yield made
     made.stop()
@@ -178,6 +181,18 @@ def _minutes(speaker: Committee, path: str) -> bool:
 
 
 def walk(platform: Platform, victim: str, stops: list[Stop], folder: Path) -> None:
+    """A kill at one step may take the place of another just after: what was not met is walked again."""
+    left = stops
+    for turn in range(3):
+        (folder / str(turn)).mkdir()
+        left = _walk(platform, victim, left, folder / str(turn))
+        if not left:
+            return
+    raise AssertionError(f"never met: {[stop.name for stop in left]}")
+
+
+def _walk(platform: Platform, victim: str, stops: list[Stop], folder: Path) -> list[Stop]:
+    """One walk; the steps that it did not meet."""
     consultation = platform.consultations.pop()
     stores = invariants.Stores(platform.database, platform.ceph, platform.bucket, FILES)
     kill, revive = platform.killers()["broker" if victim in ("redis", "rabbitmq") else victim]
@@ -186,8 +201,11 @@ def walk(platform: Platform, victim: str, stops: list[Stop], folder: Path) -> No
     thread.start()
     left, found = list(stops), list[str]()
     until = time.monotonic() + PATIENCE
-    while thread.is_alive() or (left and thread.failed is None):  # the last step comes after the minutes
+    ended = float("inf")
+    while thread.is_alive() or (left and thread.failed is None and time.monotonic() < ended + LAST):
         assert time.monotonic() < until, f"stuck before {[stop.name for stop in left]}"
+        if not thread.is_alive():
+            ended = min(ended, time.monotonic())
         for stop, pid in platform.gates.waiting():
             kill(pid)
             platform.gates.open(stop)
@@ -210,11 +228,10 @@ def walk(platform: Platform, victim: str, stops: list[Stop], folder: Path) -> No
     strangers = before & invariants.strangers(stores)  # what a worker was writing is no stranger any more
     found += [f"{key}: fsck does not name it" for key in strangers if key not in named]
     assert found == []
-    assert left == []
+    return left
 
 
-# The suite has its minutes: without DEMATMP_WHOLE_MATRIX it walks with the two that lose most.
-@pytest.mark.parametrize("victim", MATRIX if WHOLE else ["web", "postgres"])
+@pytest.mark.parametrize("victim", VICTIMS)
 def test_nothing_is_lost(
     platform: Platform, mortals: dict[str, Service], victim: str, tmp_path: Path
 ) -> None:
