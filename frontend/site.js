@@ -106,7 +106,24 @@ function ready() {
   clock();
   themeSwitch();
   uploads();
+  proposals();
   focusOn(document.querySelector("main :is([data-errors], [data-said], .errorlist.nonfield, [aria-invalid=true])"));
+}
+
+// The typology that a file's name tells is chosen for it, until a person chooses another.
+function proposals() {
+  const address = document.querySelector("[data-proposals]")?.dataset.proposals;
+  for (const input of address ? document.querySelectorAll("[data-proposes]") : []) {
+    input.addEventListener("change", async () => {
+      const select = document.getElementById(input.dataset.proposes);
+      const name = input.files[0]?.name;
+      if (!name || !select) return;
+      try {
+        const answer = await fetch(`${address}?nom=${encodeURIComponent(name)}`);
+        if (answer.ok) select.value = (await answer.json()).typology;
+      } catch {} // the person chooses
+    });
+  }
 }
 
 function focusOn(element) {

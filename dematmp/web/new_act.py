@@ -1,0 +1,187 @@
+"""An act prepared in one page: nature, matter, files, and the typology of each, confirmed by a person."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_safe
+
+from dematmp.accounts.models import Organisation
+from dematmp.acts import pieces
+from dematmp.acts.classification import Codes, parsed
+from dematmp.acts.errors import ActError
+from dematmp.acts.fields import Piece
+from dematmp.acts.models import Act
+from dematmp.acts.operators import Operator, operator_of
+from dematmp.acts.preparing import prepare_act
+from dematmp.acts.rules import NATURES, NUMBER_CHARS, SUBJECT_CHARS
+from dematmp.web.access import MemberRequest, holds
+from dematmp.web.act_forms import upload_of
+from dematmp.web.errors import explain, problem
+from dematmp.web.pages import page_of
+
+ANNEXES = 9
+_CONTRACT = "4"
+
+
+class ActForm(forms.Form):
+    """What an act says of itself, its document, and its annexes; each file has its typology."""
+
+    number = forms.CharField(
+        label="Numéro de l'acte",
+        max_length=NUMBER_CHARS,
+        help_text="1 à 15 caractères : A à Z, 0 à 9 ou _. Il ne sert qu'une fois.",
+    )
+    subject = forms.CharField(label="Objet", max_length=SUBJECT_CHARS, widget=forms.Textarea({"rows": 2}))
+    decided_on = forms.DateField(
+        label="Date de la décision ou de la signature",
+        widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"),
+    )
+    matter = forms.ChoiceField(label="Matière")
+
+    def __init__(self, *args: Any, codes: Codes, nature: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        named = [(_dotted(levels), f"{_dotted(levels)} {label}") for levels, label in codes.leaves()]
+        self.fields["matter"].choices = named  # type: ignore[attr-defined]
+        known = [("", "À choisir"), *((each.code, each.label) for each in codes.typologies(nature))]
+        for rank in range(1 + ANNEXES):
+            label = "Document de l'acte" if rank == 0 else f"Annexe {rank}"
+            self.fields[f"file{rank}"] = forms.FileField(
+                label=label,
+                max_length=255,
+                required=rank == 0,
+                widget=forms.ClearableFileInput({"data-proposes": f"id_typology{rank}"}),
+            )
+            self.fields[f"typology{rank}"] = forms.ChoiceField(
+                label=f"Ce qu'est le document ({label.lower()})", choices=known, required=rank == 0
+            )
+
+    def clean(self) -> dict[str, Any]:
+        said = super().clean() or self.cleaned_data
+        for rank in range(1, 1 + ANNEXES):
+            if said.get(f"file{rank}") and not said.get(f"typology{rank}"):
+                self.add_error(f"typology{rank}", "Dites ce qu'est ce document.")
+        return said
+
+    def pieces(self) -> list[Piece]:
+        """The files that were given, with their typologies."""
+        said = self.cleaned_data
+        given = [rank for rank in range(1 + ANNEXES) if said.get(f"file{rank}")]
+        return [Piece(upload_of(said[f"file{rank}"]), said[f"typology{rank}"]) for rank in given]
+
+
+def _dotted(levels: tuple[int, ...]) -> str:
+    return ".".join(map(str, levels))
+
+
+@require_safe
+@holds("agent", "validator")
+def act_list(request: MemberRequest) -> HttpResponse:
+    """Every act of the buyers of this person, the latest first."""
+    rows = Act.objects.of_buyers(request.user).select_related("buyer", "transmission")
+    context = {
+        "page": page_of(request, rows.order_by("-created_at", "-pk")),
+        "buyers": request.user.organisations("validator").filter(kind="buyer").order_by("name"),
+    }
+    return render(request, "buyer/acts.html", context)
+
+
+def _buyer(request: MemberRequest, buyer: uuid.UUID) -> Organisation:
+    found = request.user.organisations("validator").filter(kind="buyer", uuid=buyer).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _codes(operator: Operator) -> Codes:
+    return Codes(parsed(operator.classification().strip()))
+
+
+def _unready(request: HttpRequest, why: str) -> HttpResponse:
+    return problem(
+        request,
+        status=409,
+        code="act.no-operator",
+        title="La télétransmission n'est pas réglée",
+        message=why,
+        next="Demandez à l'exploitant de régler un service de télétransmission pour cet acheteur.",
+    )
+
+
+def _number(buyer: Organisation, now: datetime) -> str:
+    """The next number that this buyer has not used: the year, then a rank."""
+    year = timezone.localtime(now).year
+    used = set(
+        Act.objects.filter(buyer=buyer, number__startswith=f"{year}_").values_list("number", flat=True)
+    )
+    rank = next(rank for rank in range(1, len(used) + 2) if f"{year}_{rank:03}" not in used)
+    return f"{year}_{rank:03}"
+
+
+@require_http_methods(["GET", "POST"])
+@holds("validator")
+def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpResponse:
+    """Prepare an act of this nature; it leaves once it is confirmed by this very form."""
+    found, now = _buyer(request, buyer), timezone.now()
+    if str(nature) not in NATURES:
+        raise Http404
+    operator = operator_of(found, now=now)
+    if operator is None:
+        return _unready(request, "Aucun service de télétransmission n'est réglé pour cet acheteur.")
+    codes = _codes(operator)
+    form = ActForm(
+        request.POST or None,
+        request.FILES or None,
+        codes=codes,
+        nature=str(nature),
+        initial={"number": _number(found, now), "matter": "1.1.1" if str(nature) == _CONTRACT else ""},
+    )
+    if request.method == "POST" and form.is_valid():
+        said = form.cleaned_data
+        try:
+            act = prepare_act(
+                found,
+                form.pieces(),
+                nature=str(nature),
+                codes=tuple(int(each) for each in said["matter"].split(".")),
+                number=said["number"],
+                subject=said["subject"],
+                decided_on=said["decided_on"],
+                operator=operator,
+                by=request.user,
+                now=now,
+            )
+        except ActError as refused:
+            explain(form, refused)
+        else:
+            messages.success(request, "L'acte est prêt ; il part à la préfecture.")
+            return redirect("buyer-act", act=act.uuid)
+    context = {
+        "form": form,
+        "buyer": found,
+        "nature": codes.nature_label(str(nature)) or NATURES[str(nature)][1],
+        "number": str(nature),
+        "required": sorted(pieces.REQUIRED.values()) if str(nature) == _CONTRACT else [],
+        "threshold": pieces.threshold(timezone.localdate()),
+    }
+    return render(request, "buyer/new_act.html", context, status=400 if form.errors else 200)
+
+
+@require_safe
+@holds("validator")
+def proposal(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpResponse:
+    """The typology that a file's name tells, to be confirmed: {"typology", "sure"}."""
+    operator = operator_of(_buyer(request, buyer), now=timezone.now())
+    if operator is None or str(nature) not in NATURES:
+        raise Http404
+    codes = _codes(operator)
+    default = codes.default_typology(str(nature))
+    said = pieces.propose(request.GET.get("nom", "")[:255], default=default)
+    if not codes.permits(str(nature), said.typology):
+        said = pieces.Proposal(said.name, default, False)
+    return JsonResponse({"typology": said.typology, "sure": said.sure})

@@ -1,0 +1,122 @@
+"""Any document prepared as an act in one page, its typologies proposed and confirmed."""
+
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.urls import reverse
+from django.utils import timezone
+
+from dematmp.acts.models import Act, Transaction
+from deploy.ministry import Ministry
+from tests.acts.service import acknowledged
+from tests.acts.test_desk import page
+from tests.world import World, pdf
+
+PDF = pdf()
+
+
+def file(name: str, data: bytes = PDF) -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, data, content_type="application/pdf")
+
+
+def form(**changes: Any) -> dict[str, Any]:
+    values = {
+        "number": "2026_MP_7",
+        "subject": "Réfection du préau",
+        "decided_on": timezone.localdate().isoformat(),
+        "matter": "1.1",
+        "file0": file("AE.pdf"),
+        "typology0": "11_AE",
+        "file1": file("CCAP.pdf"),
+        "typology1": "11_AP",
+    }
+    values |= changes
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def address(world: World, nature: int = 4) -> str:
+    return reverse("buyer-act-new", args=[world.buyer.uuid, nature])
+
+
+def matter(world: World) -> str:
+    from dematmp.acts.operators import operator_of
+    from dematmp.web.new_act import _codes, _dotted
+
+    operator = operator_of(world.buyer, now=timezone.now())
+    assert operator is not None
+    return _dotted(_codes(operator).leaves()[0][0])
+
+
+def test_a_contract_and_its_pieces_leave_from_one_page(world: World, ministry: Ministry) -> None:
+    client = page(world.validator)
+    shown = client.get(address(world)).content.decode()
+    assert f"{timezone.localdate().year}_001" in shown
+    assert "R2131-5" in shown
+    answer = client.post(address(world), form(matter=matter(world)))
+    assert answer.status_code == 302, answer.content.decode()
+    act = Act.objects.get()
+    assert (act.nature, act.typology, act.pieces.get().typology) == ("4", "11_AE", "11_AP")
+    sent = Transaction.objects.get(pk=acknowledged(act).remote_id)
+    assert sent.files.count() == 3
+    listed = client.get(reverse("buyer-acts")).content.decode()
+    assert "Réfection du préau" in listed
+    assert "reçu en préfecture" in listed
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"typology1": ""}, "Dites ce qu&#x27;est ce document"),
+        ({"typology0": "99_DE"}, "99_DE"),
+        ({"file0": None}, "obligatoire"),
+        ({"file0": file("AE.pdf", b"MZ\x90\x00")}, "requis"),
+        ({"number": "2026-MP"}, "numéro"),
+        ({"decided_on": "2999-01-01"}, "futur"),
+        ({"matter": "99.99"}, "choix"),
+        ({"subject": ""}, "obligatoire"),
+    ],
+)
+def test_what_cannot_be_an_act_is_told_before_anything_leaves(
+    world: World, ministry: Ministry, changes: dict[str, Any], words: str
+) -> None:
+    for each in changes.values():
+        if isinstance(each, SimpleUploadedFile):
+            each.seek(0)
+    given = {"matter": matter(world)} | changes
+    answer = page(world.validator).post(address(world), form(**given))
+    assert answer.status_code == 400
+    assert words in answer.content.decode()
+    assert not Act.objects.exists()
+
+
+def test_a_number_serves_once(world: World, ministry: Ministry) -> None:
+    client = page(world.validator)
+    for status in (302, 400):
+        assert client.post(address(world), form(matter=matter(world))).status_code == status
+    assert Act.objects.count() == 1
+
+
+def test_the_typology_is_proposed_from_the_name(world: World, ministry: Ministry) -> None:
+    client = page(world.validator)
+    for nature, name, said in (
+        (4, "CCAP lot 1.pdf", "11_AP"),
+        (4, "scan.pdf", "99_DC"),
+        (1, "CCAP.pdf", None),
+    ):
+        where = reverse("buyer-act-proposal", args=[world.buyer.uuid, nature])
+        found = client.get(where, {"nom": name}).json()
+        assert found["typology"] == said or said is None
+        assert found["sure"] is (said == "11_AP") or nature == 1
+
+
+def test_only_the_buyer_s_validators_prepare_acts(world: World, ministry: Ministry) -> None:
+    for user in (world.agent, world.bidder, world.controller):
+        assert page(user).get(address(world)).status_code == 404
+    assert page(world.validator).get(address(world, 7)).status_code == 404
+
+
+def test_without_a_transmission_service_it_is_said(world: World) -> None:
+    answer = page(world.validator).get(address(world))
+    assert answer.status_code == 409
+    assert "télétransmission" in answer.content.decode()
