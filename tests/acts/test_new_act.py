@@ -99,15 +99,15 @@ def test_a_number_serves_once(world: World, ministry: Ministry) -> None:
 
 def test_the_typology_is_proposed_from_the_name(world: World, ministry: Ministry) -> None:
     client = page(world.validator)
-    for nature, name, said in (
-        (4, "CCAP lot 1.pdf", "11_AP"),
-        (4, "scan.pdf", "99_DC"),
-        (1, "CCAP.pdf", None),
-    ):
+    cases = (
+        (4, "CCAP lot 1.pdf", "11_AP", True),
+        (4, "scan.pdf", "99_DC", False),
+        (1, "CCAP.pdf", "99_DE", False),
+    )
+    for nature, name, typology, sure in cases:
         where = reverse("buyer-act-proposal", args=[world.buyer.uuid, nature])
         found = client.get(where, {"nom": name}).json()
-        assert found["typology"] == said or said is None
-        assert found["sure"] is (said == "11_AP") or nature == 1
+        assert found == {"typology": typology, "sure": sure}
 
 
 def test_only_the_buyer_s_validators_prepare_acts(world: World, ministry: Ministry) -> None:
