@@ -89,15 +89,22 @@ AFTER_DEADLINE = frozenset({"depots", "incidents"})
 _WORDS = {kind: words for _, kinds in REGISTERS.values() for kind, words in kinds.items()}
 
 
+# What these say (names of files, decisions) is the committee's: others get their proof without the record.
+OF_THE_COMMITTEE = frozenset(REGISTERS["ouverture"][1])
+
+
 class Proven(TypedDict):
-    """An entry and what proves it; `proof` is None until a public checkpoint covers it."""
+    """An entry and what proves it; `proof` is None until a public checkpoint covers it.
+
+    `record` and `nonce` are None for who may not read the record: the leaf and its proof stand all the same.
+    """
 
     index: int
     type: str
     time: str
     leaf: str
-    record: str
-    nonce: str
+    record: str | None
+    nonce: str | None
     proof: str | None
 
 
@@ -112,14 +119,14 @@ def words_of(entry: Entry) -> str:
     return _WORDS.get(entry.kind, entry.kind)
 
 
-def proven(entry: Entry) -> Proven:
+def proven(entry: Entry, *, with_record: bool = True) -> Proven:
     """An entry with all that anybody needs to verify it. Raises JournalBroken."""
     return {
         "index": entry.index,
         "type": entry.kind,
         "time": utc_text(entry.at),
         "leaf": bytes(entry.leaf).decode(),
-        "record": base64.b64encode(bytes(entry.record)).decode(),
-        "nonce": bytes(entry.nonce).hex(),
+        "record": base64.b64encode(bytes(entry.record)).decode() if with_record else None,
+        "nonce": bytes(entry.nonce).hex() if with_record else None,
         "proof": prove(entry.index),
     }

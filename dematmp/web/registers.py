@@ -15,7 +15,15 @@ from django.views.decorators.http import require_safe
 from dematmp.audit.documents import render as typeset
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry
-from dematmp.audit.registers import AFTER_DEADLINE, REGISTERS, lines, proven, words_of
+from dematmp.audit.registers import (
+    AFTER_DEADLINE,
+    OF_THE_COMMITTEE,
+    REGISTERS,
+    Proven,
+    lines,
+    proven,
+    words_of,
+)
 from dematmp.audit.sealing import seal
 from dematmp.consultations.models import Consultation
 from dematmp.web.access import MemberRequest, holds
@@ -79,11 +87,20 @@ def journal_export(request: MemberRequest, consultation: uuid.UUID, form: str) -
         )
         return csv_file(_HEAD, rows, name=name)
     if form == "json":
-        return attachment(_json(found, entries), name=name)
+        return attachment(_json(found, entries, is_held=_is_held(request, found)), name=name)
     return document(_pdf(found, asked, entries), name=name, content_type="application/pdf")
 
 
-def _json(found: Consultation, entries: QuerySet[Entry]) -> Iterator[bytes]:
+def _is_held(request: MemberRequest, found: Consultation) -> bool:
+    """Whether this person is of the opening committee of this consultation."""
+    return Consultation.objects.held_by(request.user).filter(pk=found.pk).exists()
+
+
+def _said(entry: Entry, *, is_held: bool) -> Proven:
+    return proven(entry, with_record=is_held or entry.kind not in OF_THE_COMMITTEE)
+
+
+def _json(found: Consultation, entries: QuerySet[Entry], *, is_held: bool) -> Iterator[bytes]:
     head = {
         "v": "register/1",
         "consultation": str(found.uuid),
@@ -92,7 +109,7 @@ def _json(found: Consultation, entries: QuerySet[Entry]) -> Iterator[bytes]:
     }
     yield json.dumps(head, ensure_ascii=False)[:-1].encode() + b', "entries": ['
     for count, entry in enumerate(entries.iterator()):
-        said = json.dumps({**proven(entry), "words": words_of(entry)}, ensure_ascii=False)
+        said = json.dumps({**_said(entry, is_held=is_held), "words": words_of(entry)}, ensure_ascii=False)
         yield (b",\n" if count else b"\n") + said.encode()
     yield b"]}\n"
 
@@ -125,5 +142,6 @@ def journal_proof(request: MemberRequest, consultation: uuid.UUID, index: int) -
     entry = lines(found.uuid, list(_allowed(found))).filter(index=index).first()
     if entry is None:
         raise Http404
-    data = json.dumps({**proven(entry), "key": journal_signer().verifier_key}, ensure_ascii=False, indent=1)
+    said = {**_said(entry, is_held=_is_held(request, found)), "key": journal_signer().verifier_key}
+    data = json.dumps(said, ensure_ascii=False, indent=1)
     return document(data.encode(), name=f"preuve-{index}.json", content_type="application/json")

@@ -133,6 +133,8 @@ def test_a_letter_goes_and_its_answer_comes(
             page.get_by_label("Documents").set_input_files(report)
             page.get_by_role("button", name="Envoyer la réponse").click()
             expect(page.get_by_text("La réponse est partie")).to_be_visible()
+            wrong += _new_act(page, world, report)
+            page.goto(reverse("buyer-act", args=[act.uuid]))
             page.get_by_role("link", name="Demander l'annulation").click()
             wrong += faults(page, page.url)
             shot(page, "buyer-cancel")
@@ -144,3 +146,22 @@ def test_a_letter_goes_and_its_answer_comes(
             shot(page, "prefecture-act-answered")
             context.close()
     assert wrong == []
+
+
+def _new_act(page: Page, world: World, file: Path) -> list[str]:
+    """A contract prepared on one page; what a file is, is told by its name."""
+    named = file.with_name("CCAP.pdf")
+    named.write_bytes(file.read_bytes())
+    wrong = faults(page, reverse("buyer-acts"))
+    wrong += faults(page, reverse("buyer-act-new", args=[world.buyer.uuid, 4]))
+    shot(page, "buyer-act-new")
+    page.get_by_label("Objet").fill("Réfection du préau")
+    page.get_by_label("Date de la décision").fill(timezone.localdate().isoformat())
+    page.locator("#id_file0").set_input_files(file)
+    page.locator("#id_file1").set_input_files(named)
+    expect(page.locator("#id_typology1")).to_have_value("11_AP")
+    page.locator("#id_typology0").select_option("11_AE")
+    page.get_by_role("button", name="Transmettre à la préfecture").click()
+    expect(page.get_by_text("L'acte est prêt ; il part à la préfecture.")).to_be_visible()
+    assert set(Act.objects.get(award=None).pieces.values_list("typology", flat=True)) == {"11_AP"}
+    return wrong

@@ -15,6 +15,7 @@ from dematmp.opening.models import OpenedFile, OpeningSession
 from dematmp.opening.unsealing import unseal_all
 from signing.protectors import paper_words
 from storage.stores import object_store
+from tests.conftest import whole_matrix
 from tests.journeys.keyboard import WAIT, Keyboard
 from tests.journeys.test_browser_committee import accessible, live_world  # noqa: F401  (a fixture)
 from tests.opening.test_renewal import newcomer
@@ -102,6 +103,7 @@ def _opened_by_the_new_holders(world: World, consultation: Consultation) -> None
     assert b"".join(object_store().open(file.key)) == b"mon offre"
 
 
+@whole_matrix
 def test_the_same_keys_change_hands_without_a_mouse(
     live_world: World,  # noqa: F811
     live_server: LiveServer,

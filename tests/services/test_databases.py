@@ -34,7 +34,6 @@ _FIRST = [
     "bids/test_deposit.py",
     "bids/test_deposit_faults.py",
     "bids/test_finalise.py",
-    "bids/test_hostile.py",
     "bids/test_orphans.py",
     "consultations/test_changes.py",
     "opening/test_closing.py",

@@ -96,6 +96,26 @@ def test_each_line_is_proved_without_the_platform(world: World, received: Consul
     assert pdf.content.startswith(b"%PDF")
 
 
+def test_what_was_opened_is_read_by_the_committee_alone(world: World, received: Consultation) -> None:
+    assert received.deadline is not None
+    with time_machine.travel(received.deadline + timedelta(seconds=1)):
+        opened(world, received)
+        publish(now=timezone.now())
+        where = reverse("buyer-journal-export", args=[received.uuid, "json"])
+        member, agent = (
+            json.loads(b"".join(page(user).get(where)))["entries"] for user in (world.members[0], world.agent)
+        )
+        index = next(each["index"] for each in member if each["type"] == "minutes")
+        one = page(world.agent).get(reverse("buyer-journal-proof", args=[received.uuid, index])).json()
+    assert all(each["record"] for each in member)
+    hidden = {each["type"] for each in agent if each["record"] is None}
+    assert {"minutes", "opened", "scan-verdict"} <= hidden
+    assert not hidden & {"deposit", "deadline", "keys"}
+    assert (one["record"], one["nonce"]) == (None, None)
+    assert [each["leaf"] for each in agent] == [each["leaf"] for each in member]
+    assert all(each["proof"] for each in agent)
+
+
 def test_only_the_buyer_s_people_read_it(world: World, received: Consultation) -> None:
     other = person("autre", organisation("buyer", 21300017), "agent")
     index = rows(page(world.agent), received)[0][0]
