@@ -113,8 +113,18 @@ function ready() {
 // The typology that a file's name tells is chosen for it, until a person chooses another.
 function proposals() {
   const address = document.querySelector("[data-proposals]")?.dataset.proposals;
-  for (const input of address ? document.querySelectorAll("[data-proposes]") : []) {
+  const inputs = address ? [...document.querySelectorAll("[data-proposes]")] : [];
+  // A place for one more file than were given, and no more: the first is the act itself.
+  const show = () => {
+    const given = inputs.findLastIndex((input) => input.files.length > 0);
+    inputs.forEach((input, rank) => {
+      for (const each of [input, document.getElementById(input.dataset.proposes)]) each.closest(".field").hidden = rank > Math.max(given, 0) + 1;
+    });
+  };
+  if (inputs.length) show();
+  for (const input of inputs) {
     input.addEventListener("change", async () => {
+      show();
       const select = document.getElementById(input.dataset.proposes);
       const name = input.files[0]?.name;
       if (!name || !select) return;

@@ -23,7 +23,7 @@ from tests.channel import Channel, running_channel
 from tests.world import World, make_world
 
 ROOT = Path(__file__).resolve().parents[1]
-# The suite has its minutes: what repeats at length what a shorter test shows runs when everything is asked for.
+# The suite has its minutes: what repeats at length what a shorter test shows waits for DEMATMP_WHOLE_MATRIX.
 whole_matrix = pytest.mark.skipif(
     not os.environ.get("DEMATMP_WHOLE_MATRIX"), reason="long : DEMATMP_WHOLE_MATRIX=1 le joue"
 )

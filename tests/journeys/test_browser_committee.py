@@ -25,6 +25,7 @@ from dematmp.opening.unsealing import unseal_all
 from signing.keys import public_key
 from signing.protectors import unlock_paper, unlock_protector
 from storage.stores import object_store
+from tests.conftest import whole_matrix
 from tests.web.chromium import chromium_browser, signed_in
 from tests.world import World, make_world
 
@@ -143,6 +144,7 @@ def _passkey(page: Page) -> None:
     page.get_by_role("heading", name="Mes protecteurs").wait_for()
 
 
+@whole_matrix
 def test_the_committee_does_everything_in_its_browser(
     live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
 ) -> None:

@@ -3,11 +3,13 @@
 import pytest
 
 from tests.benchmarks.deposit_memory import peaks
+from tests.conftest import whole_matrix
 
 pytestmark = pytest.mark.services
 MIB = 1024**2
 
 
+@whole_matrix
 def test_a_deposit_of_112_mb_takes_no_more_memory_than_one_of_16() -> None:
     small, large = peaks(16 * MIB), peaks(112 * MIB)
     for before, after in zip(small, large, strict=True):  # the web process, and the client
