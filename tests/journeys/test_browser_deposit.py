@@ -27,6 +27,7 @@ from dematmp.opening.tasks import unseal_session
 from deploy.services.ceph import Ceph
 from storage.stores import object_store, parse_object_store
 from tests.channel import Channel
+from tests.conftest import whole_matrix
 from tests.opening.test_opening import opened
 from tests.web.chromium import chromium_browser, signed_in
 from tests.web.processes import asleep, processes
@@ -271,6 +272,7 @@ def test_an_expired_session_loses_nothing(
     assert Bid.objects.filter(consultation__twin_of=None).count() == 1
 
 
+@whole_matrix
 def test_a_machine_that_sleeps_in_the_middle_goes_on_when_it_wakes(
     live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
 ) -> None:

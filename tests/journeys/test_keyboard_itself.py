@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser
 from pytest_django.live_server_helper import LiveServer
 
+from tests.conftest import whole_matrix
 from tests.journeys.keyboard import Keyboard
 from tests.web.chromium import chromium_browser
 from tests.world import World, make_world
@@ -34,6 +35,7 @@ _FAULTS = {
 }
 
 
+@whole_matrix
 def test_a_control_that_cannot_be_reached_or_seen_stops_the_journey(
     browser: Browser, live_server: LiveServer
 ) -> None:

@@ -16,6 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 from dematmp.bids.models import Bid
 from dematmp.consultations.models import Consultation
 from dematmp.web import static_headers
+from tests.conftest import whole_matrix
 from tests.journeys import odd_files as odd
 from tests.journeys.test_browser_deposit import live_world  # noqa: F401  (a fixture)
 from tests.web.chromium import chromium_browser, signed_in
@@ -187,6 +188,7 @@ _WATCH = """() => {
 }"""
 
 
+@whole_matrix
 def test_five_thousand_files_at_once_never_freeze_the_page(
     live_world: World,  # noqa: F811
     live_server: LiveServer,

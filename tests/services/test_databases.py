@@ -30,13 +30,10 @@ _APART = [
 # The suite has its minutes: without DEMATMP_WHOLE_MATRIX, what locks, constrains or commits most.
 _FIRST = [
     "audit/test_journal.py",
-    "bids/test_copies.py",
     "bids/test_deposit.py",
-    "bids/test_deposit_faults.py",
     "bids/test_finalise.py",
     "bids/test_orphans.py",
     "consultations/test_changes.py",
-    "opening/test_closing.py",
     "opening/test_opening.py",
 ]
 WHOLE = bool(os.environ.get("DEMATMP_WHOLE_MATRIX"))

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.services.mail import MailSink
 from deploy.services.process import Service
-from tests.conftest import ROOT
+from tests.conftest import ROOT, whole_matrix
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 _SEND = """
@@ -140,6 +140,7 @@ def test_a_mail_server_that_is_down_loses_nothing(tmp_path: Path, smtp: MailSink
     assert received(smtp, "plus tard", seconds=1)
 
 
+@whole_matrix
 def test_the_folder_s_worker_outlives_a_crowd_of_writers(tmp_path: Path, smtp: MailSink) -> None:
     """kombu's own transport lets a reader meet a file that is not written yet, and dies of it."""
     smtp.messages.clear()
