@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import typst
 from django.core.wsgi import get_wsgi_application
+from django.test import Client as Browser
 from django.utils import timezone
 from stdnum import luhn
 
@@ -214,4 +215,11 @@ def pdf() -> bytes:
     """A real PDF of one page."""
     made = typst.compile(b"= Acte d'engagement\n\nNous nous engageons.")
     assert isinstance(made, bytes)
+    return made
+
+
+def page(user: User) -> Browser:
+    """The site's pages, seen by a person who is signed in."""
+    made = Browser()
+    made.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
     return made

@@ -47,7 +47,6 @@ def write_letter(act: Act, *, kind: str, text: str, document: Upload, by: User, 
     """
     _in_charge(act, by)
     sent = _transaction_of(act)
-    data = _checked(document, now=now)
     text = " ".join(text.split())
     if kind not in LETTERS:
         raise ActRefused("Il faut choisir la nature du courrier.")
@@ -55,6 +54,7 @@ def write_letter(act: Act, *, kind: str, text: str, document: Upload, by: User, 
         raise ActRefused("Ce courrier dit ce qui est demandé ou reproché : le texte est obligatoire.")
     if len(text) > TEXT_CHARS:
         raise ActRefused(f"Le texte a {TEXT_CHARS} caractères au plus.")
+    data = _checked(document, now=now)
     name = names.document(act.identifier, kind, 1)
     day, documents = today(now), (m.File(name),)
     message: m.Letter | m.Referral = (

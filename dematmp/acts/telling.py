@@ -43,6 +43,7 @@ def tell_letter(act: "Act", kind: str, text: str, *, now: datetime) -> None:
     """The buyer's people learn that the prefecture wrote, in the caller's transaction."""
     label = LETTERS.get(kind, "Courrier de la préfecture")
     where = f"{settings.SITE_URL}/acheteur/actes/{act.uuid}/"
+    lines = (f"La préfecture a écrit au sujet de l'acte {act.number}.", act.subject, text, where)
     people = User.objects.filter(
         memberships__organisation=act.buyer, memberships__role__in=["agent", "validator"]
     )
@@ -50,16 +51,7 @@ def tell_letter(act: "Act", kind: str, text: str, *, now: datetime) -> None:
         store(
             to=email,
             subject=f"{label} : acte {act.number}",
-            body="\n\n".join(
-                line
-                for line in (
-                    f"La préfecture a écrit au sujet de l'acte {act.number}.",
-                    act.subject,
-                    text,
-                    where,
-                )
-                if line
-            ),
+            body="\n\n".join(line for line in lines if line),
             now=now,
         )
 

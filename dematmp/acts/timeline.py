@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 
 from dematmp.acts import rules
-from dematmp.acts.models import Act, PrefectureLetter
+from dematmp.acts.models import Act
 
 BUYER, OPERATOR, PREFECTURE = "L'acheteur", "Le service de télétransmission", "La préfecture"
 NOBODY = "Personne"
@@ -57,15 +57,10 @@ def events(act: Act) -> list[Event]:
     return sorted(found, key=lambda event: event.at, reverse=True)
 
 
-def unanswered(act: Act) -> PrefectureLetter | None:
-    """The oldest letter that awaits the buyer's answer."""
-    return act.letters.filter(reply_id=None, kind__in=rules.AWAITED).order_by("pk").first()
-
-
 def situation(act: Act, *, now: datetime) -> Situation:
-    """Where an act is now."""
+    """Where an act is now; its steps and letters may have been fetched before."""
     sent = act.transmission
-    steps = list(sent.steps.order_by("pk"))
+    steps = sorted(sent.steps.all(), key=lambda step: step.pk)
     if sent.cancelled_at is not None:
         return Situation(NOBODY, sent.cancelled_at, "L'acte est annulé.")
     if steps and steps[-1].status == rules.ERROR:
@@ -73,16 +68,16 @@ def situation(act: Act, *, now: datetime) -> Situation:
     if sent.acknowledged_at is None:
         since = steps[-1].at if steps else act.created_at
         return Situation(OPERATOR, since, "La préfecture doit en accuser réception.")
-    letter = unanswered(act)
-    if letter is not None:
-        label = letter.label.lower()
-        return Situation(BUYER, letter.found_at, f"Une réponse est attendue : {label}.")
-    if act.letters.filter(kind="5-1").exists():
-        filed = act.letters.filter(kind="5-1").order_by("-pk")[0]
-        return Situation(PREFECTURE, filed.found_at, "Le tribunal administratif est saisi.")
+    letters = sorted(act.letters.all(), key=lambda letter: letter.pk)
+    for letter in letters:
+        if letter.is_awaiting:
+            what = f"Une réponse est attendue : {letter.label.lower()}."
+            return Situation(BUYER, letter.found_at, what)
+    filed = [letter.found_at for letter in letters if letter.kind == "5-1"]
+    if filed:
+        return Situation(PREFECTURE, filed[-1], "Le tribunal administratif est saisi.")
     until = control_until(act)
-    replied = act.letters.exclude(replied_at=None).order_by("-replied_at").first()
-    since = replied.replied_at if replied and replied.replied_at else sent.acknowledged_at
+    since = max([letter.replied_at for letter in letters if letter.replied_at], default=sent.acknowledged_at)
     if until is not None and now > _end_of(until):
         return Situation(NOBODY, _end_of(until), "Les deux mois du contrôle de légalité sont passés.", until)
     return Situation(PREFECTURE, since, "Contrôle de légalité.", until)

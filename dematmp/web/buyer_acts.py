@@ -88,7 +88,6 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "until": timeline.control_until(found),
         "events": timeline.events(found),
         "letters": found.letters.order_by("-pk"),
-        "answerable": ANSWERS,
         "has_copies": found.transmission.acknowledged_at is not None and transaction_of(found) is not None,
         "is_validator": request.user.has_role("validator", found.buyer),
     }

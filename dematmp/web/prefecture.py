@@ -46,6 +46,7 @@ def act_list(request: MemberRequest) -> HttpResponse:
     """Acknowledged acts of the territory, the latest first; what is to be done is counted."""
     form, today = _received(request), timezone.localdate()
     rows = form.found(by=request.user, today=today).select_related("buyer", "transmission", "controller")
+    rows = rows.prefetch_related("letters", "transmission__steps")
     page = page_of(request, rows.order_by("-transmission__received_on", "-pk"))
     query = request.GET.copy()
     query.pop("page", None)

@@ -1,6 +1,5 @@
 """The journal of one consultation for its buyer: registers, exports, and the proof of each line."""
 
-import hashlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ from dematmp.web.pages import document, of_buyer, page_of
 
 _ROLES = ("agent", "validator", "member")
 _PDF_LINES = 2000
-_HEAD = ("rang au journal", "heure (UTC)", "nature", "libellé", "empreinte de l'enregistrement (SHA-256)")
+_HEAD = ("rang au journal", "heure (UTC)", "nature", "libellé", "empreinte publique (SHA-256)")
 
 
 def _allowed(found: Consultation) -> dict[str, str]:
@@ -51,7 +50,8 @@ def _chosen(request: MemberRequest, found: Consultation) -> tuple[str, QuerySet[
 
 
 def _digest(entry: Entry) -> str:
-    return hashlib.sha256(bytes(entry.record)).hexdigest()
+    """The public one, salted by the nonce: a short record cannot be guessed from it."""
+    return str(json.loads(bytes(entry.leaf))["digest"])
 
 
 @require_safe

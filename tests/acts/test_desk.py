@@ -9,11 +9,9 @@ import pytest
 import time_machine
 from django.core import mail
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from dematmp.accounts.models import User
 from dematmp.acts import desk, timeline
 from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.fields import Upload
@@ -25,16 +23,10 @@ from dematmp.consultations.models import Consultation
 from deploy.ministry import Ministry
 from tests.acts.service import acknowledged
 from tests.acts.test_acts import awarded, prepared  # noqa: F401
-from tests.world import World, organisation, pdf, person
+from tests.world import World, organisation, page, pdf, person
 
 PDF = pdf()
 TEXT = "Il manque le rapport de présentation."
-
-
-def page(user: User) -> Client:
-    made = Client()
-    made.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
-    return made
 
 
 @pytest.fixture

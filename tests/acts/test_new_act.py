@@ -10,8 +10,7 @@ from django.utils import timezone
 from dematmp.acts.models import Act, Transaction
 from deploy.ministry import Ministry
 from tests.acts.service import acknowledged
-from tests.acts.test_desk import page
-from tests.world import World, pdf
+from tests.world import World, page, pdf
 
 PDF = pdf()
 

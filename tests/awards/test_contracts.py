@@ -8,7 +8,6 @@ import pytest
 import time_machine
 from django.core import mail
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -21,7 +20,7 @@ from storage.stores import object_store
 from tests.opening.test_opening import opened
 from tests.signing.authority import World as Authorities
 from tests.signing.pdf_cases import PLAIN, annotate, signed, updated
-from tests.world import World, person
+from tests.world import World, page, person
 
 AUTHORITIES = Authorities()
 
@@ -39,12 +38,6 @@ def lot(world: World, settings: Any, tmp_path: Path) -> Award:
         opened(world, made)
     given: dict[str, Any] = {"company": world.company, "amount": 1000, "reasons": "mieux-disante"}
     return award(made.lots.get(number="1"), by=world.validator, now=timezone.now(), **given)
-
-
-def page(user: User) -> Client:
-    made = Client()
-    made.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
-    return made
 
 
 def deposited(
