@@ -6,3 +6,4 @@ from django.apps import AppConfig
 class ActsConfig(AppConfig):
     name = "dematmp.acts"
     verbose_name = "Actes télétransmis"
+    holdings, prefix = "dematmp.acts.holdings.held", "acts"  # read by `storage fsck`

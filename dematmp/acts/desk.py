@@ -9,7 +9,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from django.db import transaction
+from django.db import models, transaction
 
 from dematmp.accounts.models import User
 from dematmp.acts import arrivals, fields, moves, names, statuses
@@ -22,6 +22,7 @@ from dematmp.acts.models import Act
 from dematmp.acts.pdfs import judge_isolated
 from dematmp.acts.posting import today
 from dematmp.acts.rules import LETTERS
+from dematmp.acts.telling import tell_assigned
 from dematmp.acts.transactions import Transaction
 from dematmp.acts.writing import write
 from dematmp.audit.services import append
@@ -32,12 +33,27 @@ TEXT_CHARS = 2000
 _WITH_TEXT = frozenset({"3-1", "4-1", "5-1"})
 
 
-def follow(act: Act, *, by: User, now: datetime) -> None:
-    """This person of the control authority is in charge of the act. Raises AccessRefused."""
+def colleagues(act: Act) -> models.QuerySet[User]:
+    """Who may be in charge of an act: the controllers of its territory."""
+    found = User.objects.filter(
+        memberships__role="controller",
+        memberships__organisation__kind="prefecture",
+        memberships__organisation__department=act.buyer.department,
+        memberships__organisation__district=act.buyer.district,
+    )
+    return found.distinct().order_by("last_name", "email")
+
+
+def assign(act: Act, *, to: User, by: User, now: datetime) -> None:
+    """Put somebody of the control authority in charge of the act, and tell them. Raises AccessRefused."""
     _in_charge(act, by)
+    _in_charge(act, to)
     with transaction.atomic():
-        if Act.objects.filter(pk=act.pk).exclude(controller=by).update(controller=by):
-            append("act-assigned", {"act": str(act.uuid), "to": str(by.uuid)}, now=now)
+        if Act.objects.filter(pk=act.pk).exclude(controller=to).update(controller=to):
+            record = {"act": str(act.uuid), "to": str(to.uuid), "by": str(by.uuid)}
+            append("act-assigned", record, now=now)
+            if to != by:
+                tell_assigned(act, to, by, now=now)
 
 
 def write_letter(act: Act, *, kind: str, text: str, document: Upload, by: User, now: datetime) -> Transaction:

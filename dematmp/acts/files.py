@@ -1,5 +1,7 @@
 """The files of an act, as the buyer and the control authority may read them."""
 
+from dataclasses import dataclass
+
 from dematmp.acts.bordereau import render_bordereau
 from dematmp.acts.follow_ups import document_of
 from dematmp.acts.models import Act
@@ -9,6 +11,25 @@ from storage.stores import object_store
 
 DOCUMENT, ACKNOWLEDGEMENT, MESSAGE = "acte.pdf", "acquittement.xml", "message.xml"
 STAMPED, BORDEREAU = "acte-tamponne.pdf", "bordereau.pdf"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A file of an act; the document itself has the rank 1. `size` is in bytes."""
+
+    rank: int
+    name: str
+    typology: str
+    key: str
+    size: int
+    sha256: str
+
+
+def pieces_of(act: Act) -> list[Piece]:
+    """The act's document, then its annexes."""
+    main = Piece(1, DOCUMENT, act.typology, act.document_key, act.document_size, act.document_sha256)
+    annexes = act.pieces.order_by("rank")
+    return [main, *(Piece(e.rank, e.name, e.typology, e.key, e.size, e.sha256) for e in annexes)]
 
 
 def transaction_of(act: Act) -> Transaction | None:

@@ -137,6 +137,7 @@ class Act(models.Model):
     controller = models.ForeignKey(
         User, models.SET_NULL, related_name="+", null=True, blank=True, verbose_name="suivi par"
     )
+    procedure_sent_at = models.DateTimeField("procédure communiquée le", null=True, blank=True)
     objects = ActQuerySet.as_manager()
 
     class Meta:

@@ -56,6 +56,18 @@ def tell_letter(act: "Act", kind: str, text: str, *, now: datetime) -> None:
         )
 
 
+def tell_assigned(act: "Act", to: User, by: User, *, now: datetime) -> None:
+    """A controller learns that a colleague put them in charge of an act."""
+    who = by.get_full_name() or by.email
+    body = [
+        f"{who} vous confie l'acte {act.number} de {act.buyer}.",
+        act.subject,
+        f"{settings.SITE_URL}/prefecture/{act.uuid}/",
+    ]
+    subject = f"À suivre : acte {act.number} de {act.buyer}"
+    store(to=to.email, subject=subject, body="\n\n".join(body), now=now)
+
+
 def tell_reply(letter: "PrefectureLetter", *, now: datetime) -> None:
     """Who follows the act at the control authority learns that the buyer answered."""
     act = letter.act

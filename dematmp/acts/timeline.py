@@ -50,6 +50,8 @@ def events(act: Act) -> list[Event]:
         found.append(Event(letter.found_at, PREFECTURE, letter.label, letter.text))
         if letter.replied_at is not None:
             found.append(Event(letter.replied_at, BUYER, f"Réponse : {letter.get_choice_display()}"))
+    if act.procedure_sent_at is not None:
+        found.append(Event(act.procedure_sent_at, BUYER, "Dossier de la procédure communiqué"))
     if sent.cancellation_asked_at is not None:
         found.append(Event(sent.cancellation_asked_at, BUYER, "Annulation demandée"))
     if sent.cancelled_at is not None:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.apps import apps
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from dematmp.bids.models import Envelope, SealedObject
 from dematmp.consultations.models import DocumentVersion
@@ -33,8 +35,22 @@ class Difference:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Holding:
+    """An object that a row names; `size` in bytes and `sha256` where they are known.
+
+    A key that ends with a slash is a folder, all of whose objects are explained.
+    """
+
+    key: str
+    size: int | None = None
+    sha256: str = ""
+
+
 def reconcile(*, digests: bool = False, idle: timedelta = IDLE) -> Iterator[Difference]:
-    """Compare sizes; with `digests`, every byte of sealed objects and documents. Raises StoreUnavailable.
+    """Compare sizes; with `digests`, every byte that a row has a digest of. Raises StoreUnavailable.
+
+    A room above this one says what it holds by its AppConfig: `holdings`, a dotted name, and `prefix`.
 
     An upload that no row knows is being written, unless it was begun `idle` ago.
     """
@@ -45,7 +61,13 @@ def reconcile(*, digests: bool = False, idle: timedelta = IDLE) -> Iterator[Diff
         known.add(file.key)
         if file.done_at is not None:
             yield from _size(file.key, file.size)
-    yield from _orphans(known)
+    prefixes = [*PREFIXES]
+    for config in apps.get_app_configs():
+        named = getattr(config, "holdings", "")
+        if named:
+            prefixes.append(str(getattr(config, "prefix", "")))
+            yield from _held(import_string(named)(), known, digests=digests)
+    yield from _orphans(known, prefixes)
     yield from _uploads(before=timezone.now() - idle)
 
 
@@ -96,24 +118,45 @@ def _documents(known: set[str], *, digests: bool) -> Iterator[Difference]:
         known.add(version.key)
         found = list(_size(version.key, version.size))
         if digests and not found:
-            sha256 = hashlib.sha256()
-            for block in object_store().open(version.key):
-                sha256.update(block)
-            if sha256.hexdigest() != version.sha256:
-                found = [Difference("different", version.key, "l'empreinte n'est pas celle de la pièce")]
+            found = list(_digest(version.key, version.sha256))
         yield from found
 
 
-def _orphans(known: set[str]) -> Iterator[Difference]:
+def _digest(key: str, expected: str) -> Iterator[Difference]:
+    sha256 = hashlib.sha256()
+    for block in object_store().open(key):
+        sha256.update(block)
+    if sha256.hexdigest() != expected:
+        yield Difference("different", key, "l'empreinte n'est pas celle de la pièce")
+
+
+def _held(holdings: Iterator[Holding], known: set[str], *, digests: bool) -> Iterator[Difference]:
+    """What the rooms above hold."""
+    for each in holdings:
+        if each.key in known:
+            continue
+        known.add(each.key)
+        if each.key.endswith("/"):
+            continue
+        found = [] if each.size is None else list(_size(each.key, each.size))
+        if each.size is None and not object_store().exists(each.key):
+            found = [Difference("missing", each.key)]
+        if digests and each.sha256 and not found:
+            found = list(_digest(each.key, each.sha256))
+        yield from found
+
+
+def _orphans(known: set[str], prefixes: list[str]) -> Iterator[Difference]:
     """Objects of no row; those of a deposit being recorded are not known yet, and are not orphans."""
     recording = Envelope.objects.filter(
         Q(attempt__finalised_at__isnull=False, attempt__bid=None) | Q(attempt__destroyed_at__isnull=False)
     )
     being = {envelope.prefix for envelope in recording.select_related("attempt__consultation").order_by("pk")}
-    for prefix in PREFIXES:
+    for prefix in prefixes:
         for key in object_store().list(prefix):
             folder = key.rpartition("/")[0]
-            if key not in known and folder not in being and not key.startswith("sealed/probe/"):
+            explained = key in known or f"{folder}/" in known or folder in being
+            if not explained and not key.startswith("sealed/probe/"):
                 yield Difference("orphan", key)
 
 

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, cast
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
 
-from dematmp.accounts.models import Organisation
+from dematmp.accounts.models import Organisation, User
 from dematmp.acts.desk import TEXT_CHARS
 from dematmp.acts.fields import Upload
 from dematmp.acts.models import PrefectureLetter
@@ -80,6 +80,23 @@ class ActSearchForm(forms.Form):
         if said["suite"] == _AWAITED:
             return rows.awaiting_answer()
         return rows.filter(controller=by) if said["suite"] == _MINE else rows
+
+
+class _Colleague(forms.ModelChoiceField):  # type: ignore[type-arg]
+    def label_from_instance(self, obj: Any) -> str:
+        return str(obj.get_full_name() or obj.email)
+
+
+class AssignForm(forms.Form):
+    """Who is in charge of an act."""
+
+    controleur = _Colleague(
+        label="Confier à", queryset=User.objects.none(), to_field_name="uuid", empty_label="Choisir"
+    )
+
+    def __init__(self, *args: Any, colleagues: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["controleur"].queryset = colleagues  # type: ignore[attr-defined]
 
 
 class LetterForm(forms.Form):

@@ -9,12 +9,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.accounts.models import Organisation
-from dematmp.acts import timeline
+from dematmp.acts import procedure, timeline
 from dematmp.acts.correspondence import cancel as cancel_act
 from dematmp.acts.correspondence import reply
 from dematmp.acts.errors import ActError, ActRefused
 from dematmp.acts.fields import Piece
-from dematmp.acts.files import read_file, transaction_of
+from dematmp.acts.files import pieces_of, read_file, transaction_of
 from dematmp.acts.models import Act
 from dematmp.acts.operators import Operator, operator_of
 from dematmp.acts.preparing import propose
@@ -89,6 +89,8 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "events": timeline.events(found),
         "letters": found.letters.order_by("-pk"),
         "has_copies": found.transmission.acknowledged_at is not None and transaction_of(found) is not None,
+        "pieces": pieces_of(found),
+        "may_share": procedure.minutes(found) is not None,
         "is_validator": request.user.has_role("validator", found.buyer),
     }
     template = "buyer/_act.html" if request.headers.get("HX-Request") else "buyer/act.html"
@@ -144,6 +146,15 @@ def cancel(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         messages.success(request, "La demande d'annulation est partie à la préfecture.")
         return redirect("buyer-act", act=found.uuid)
     return render(request, "buyer/cancel_act.html", {"act": found})
+
+
+@require_POST
+@holds("validator")
+def share_procedure(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
+    """Let the control authority read the minutes of the opening."""
+    procedure.share(_as_validator(request, act), by=request.user, now=timezone.now())
+    messages.success(request, "La préfecture peut lire le dossier de la procédure et le procès-verbal.")
+    return redirect("buyer-act", act=act)
 
 
 @require_safe

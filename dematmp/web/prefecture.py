@@ -10,12 +10,14 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from dematmp.acts import correspondence, desk, timeline
+from dematmp.acts import correspondence, desk, procedure, timeline
 from dematmp.acts.errors import ActError
-from dematmp.acts.files import read_file, transaction_of
+from dematmp.acts.figures import head, per_month, row
+from dematmp.acts.files import pieces_of, read_file, transaction_of
 from dematmp.acts.models import Act
+from dematmp.acts.rules import LETTERS, NATURES
 from dematmp.web.access import MemberRequest, holds
-from dematmp.web.act_forms import ActSearchForm, LetterForm, upload_of
+from dematmp.web.act_forms import ActSearchForm, AssignForm, LetterForm, upload_of
 from dematmp.web.downloads import attachment, csv_file
 from dematmp.web.errors import explain
 from dematmp.web.pages import document, page_of
@@ -114,17 +116,49 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "letters": found.letters.order_by("-pk"),
         "may_write": transaction_of(found) is not None and found.transmission.cancelled_at is None,
         "is_mine": found.controller == request.user,
+        "pieces": pieces_of(found),
+        "assign": AssignForm(colleagues=desk.colleagues(found), initial={"controleur": found.controller}),
+        "has_colleagues": desk.colleagues(found).count() > 1,
+        "procedure": procedure.of(found),
     }
     return render(request, "prefecture/act.html", context)
 
 
 @require_POST
 @holds("controller")
-def follow(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
-    """Take an act in charge."""
-    desk.follow(_act(request, act), by=request.user, now=timezone.now())
-    messages.success(request, "Vous suivez cet acte : les réponses de la collectivité vous seront signalées.")
+def assign(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
+    """Put oneself or a colleague in charge of an act."""
+    found = _act(request, act)
+    form = AssignForm(request.POST, colleagues=desk.colleagues(found))
+    if not form.is_valid():
+        messages.error(request, "Choisissez un collègue dans la liste.")
+        return redirect("prefecture-act", act=act)
+    chosen = form.cleaned_data["controleur"]
+    desk.assign(found, to=chosen, by=request.user, now=timezone.now())
+    if chosen == request.user:
+        said = "Vous suivez cet acte : les réponses de la collectivité vous seront signalées."
+    else:
+        said = f"L'acte est confié à {chosen.get_full_name() or chosen.email}, qui en est prévenu."
+    messages.success(request, said)
     return redirect("prefecture-act", act=act)
+
+
+@require_safe
+@holds("controller")
+def figures(request: MemberRequest) -> HttpResponse:
+    """Twelve months of acts and letters."""
+    months = per_month(Act.objects.received_by(request.user), today=timezone.localdate())
+    natures = [label for _, label in NATURES.values()]
+    context = {"months": months, "natures": natures, "letters": list(LETTERS.values())}
+    return render(request, "prefecture/figures.html", context)
+
+
+@require_safe
+@holds("controller")
+def figures_csv(request: MemberRequest) -> HttpResponseBase:
+    """The same, one month a line."""
+    months = per_month(Act.objects.received_by(request.user), today=timezone.localdate())
+    return csv_file(head(), [row(each) for each in months], name="chiffres-actes.csv")
 
 
 @require_http_methods(["GET", "POST"])
@@ -158,7 +192,7 @@ def write_letter(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
 def act_file(request: MemberRequest, act: uuid.UUID, name: str) -> HttpResponse:
     """The act's document, the message received, the acknowledgement sent."""
     found = _act(request, act)
-    file = read_file(found, name)
+    file = procedure.read(found, name) if name in procedure.NAMES else read_file(found, name)
     if file is None:
         raise Http404
     return document(file[0], name=f"{found.number}-{name}", content_type=file[1])

@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 
 from dematmp.web import (
     account,
+    act_pieces,
     availability,
     backup_copies,
     bidder,
@@ -128,6 +129,13 @@ urlpatterns = [
     ),
     path("acheteur/actes/<uuid:act>/", buyer_acts.act, name="buyer-act"),
     path("acheteur/actes/<uuid:act>/annuler/", buyer_acts.cancel, name="buyer-act-cancel"),
+    path("acheteur/actes/<uuid:act>/procedure/", buyer_acts.share_procedure, name="buyer-act-procedure"),
+    path("acheteur/actes/<uuid:act>/pieces/<int:rank>/", act_pieces.buyer_file, name="buyer-act-piece"),
+    path(
+        "acheteur/actes/<uuid:act>/pieces/<int:rank>/signatures/",
+        act_pieces.buyer_signatures,
+        name="buyer-act-signatures",
+    ),
     path(f"{_BUYER_LETTER}repondre/", buyer_acts.answer, name="buyer-act-answer"),
     path(f"{_BUYER_LETTER}<str:name>", buyer_acts.letter_file, name="buyer-letter-file"),
     path("acheteur/actes/<uuid:act>/<str:name>", buyer_acts.act_file, name="buyer-act-file"),
@@ -135,8 +143,16 @@ urlpatterns = [
     path("contrats/<int:award>/version-<int:number>.pdf", contracts.contract_file, name="contract-file"),
     path("prefecture/", prefecture.act_list, name="prefecture"),
     path("prefecture/actes.csv", prefecture.acts_csv, name="prefecture-csv"),
+    path("prefecture/chiffres/", prefecture.figures, name="prefecture-figures"),
+    path("prefecture/chiffres.csv", prefecture.figures_csv, name="prefecture-figures-csv"),
+    path("prefecture/<uuid:act>/pieces/<int:rank>/", act_pieces.prefecture_file, name="prefecture-act-piece"),
+    path(
+        "prefecture/<uuid:act>/pieces/<int:rank>/signatures/",
+        act_pieces.prefecture_signatures,
+        name="prefecture-act-signatures",
+    ),
+    path("prefecture/<uuid:act>/confier/", prefecture.assign, name="prefecture-assign"),
     path("prefecture/<uuid:act>/", prefecture.act, name="prefecture-act"),
-    path("prefecture/<uuid:act>/suivre/", prefecture.follow, name="prefecture-follow"),
     path("prefecture/<uuid:act>/ecrire/", prefecture.write_letter, name="prefecture-letter"),
     path(
         "prefecture/<uuid:act>/courriers/<int:letter>/<str:name>",

@@ -1,6 +1,7 @@
 """The control authority's desk and the buyer's answers, by their pages: letters both ways, one timeline."""
 
 import csv
+import hashlib
 import io
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,14 +13,18 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 from django.utils import timezone
 
+from dematmp.accounts.models import User
 from dematmp.acts import desk, timeline
 from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.fields import Upload
+from dematmp.acts.figures import per_month
 from dematmp.acts.models import Act, Transaction, Transmission
 from dematmp.acts.rules import months_from
 from dematmp.acts.tasks import sweep, sweep_service
 from dematmp.audit.models import Entry
 from dematmp.consultations.models import Consultation
+from dematmp.mails.models import Mail
+from dematmp.opening import closing
 from deploy.ministry import Ministry
 from tests.acts.service import acknowledged
 from tests.acts.test_acts import awarded, prepared  # noqa: F401
@@ -38,6 +43,10 @@ def act(world: World, awarded: Consultation, ministry: Ministry) -> Act:  # noqa
 
 def courrier(name: str = "lettre.pdf", data: bytes = PDF) -> SimpleUploadedFile:
     return SimpleUploadedFile(name, data, content_type="application/pdf")
+
+
+def of_another_territory() -> User:
+    return person("gard", organisation("prefecture", 17300001, department="030", district="1"), "controller")
 
 
 def written(world: World, act: Act, kind: str = "3-1", text: str = TEXT) -> None:
@@ -60,7 +69,8 @@ def swept(until: str, act: Act) -> None:
 def test_a_request_for_pieces_is_written_read_and_answered_by_the_pages(world: World, act: Act) -> None:
     controller, validator = page(world.controller), page(world.validator)
     assert "Suivre cet acte" in controller.get(reverse("prefecture-act", args=[act.uuid])).content.decode()
-    assert controller.post(reverse("prefecture-follow", args=[act.uuid])).status_code == 302
+    follow = reverse("prefecture-assign", args=[act.uuid])
+    assert controller.post(follow, {"controleur": world.controller.uuid}).status_code == 302
     mail.outbox.clear()
     written(world, act)
     letter = act.letters.get()
@@ -97,7 +107,7 @@ def test_a_request_for_pieces_is_written_read_and_answered_by_the_pages(world: W
 def test_people_are_told_of_letters_and_answers(
     world: World, act: Act, django_capture_on_commit_callbacks: object
 ) -> None:
-    desk.follow(act, by=world.controller, now=timezone.now())
+    desk.assign(act, to=world.controller, by=world.controller, now=timezone.now())
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
         written(world, act)
     told = [(each.to[0], each.subject) for each in mail.outbox]
@@ -157,9 +167,7 @@ def test_a_letter_that_cannot_go_is_told_and_loses_nothing(
 def test_only_the_territory_s_controllers_and_the_buyer_s_validators_may_act(world: World, act: Act) -> None:
     written(world, act)
     letter = act.letters.get()
-    elsewhere = person(
-        "gard", organisation("prefecture", 17300001, department="030", district="1"), "controller"
-    )
+    elsewhere = of_another_territory()
     pages = {
         "prefecture-act": [act.uuid],
         "prefecture-letter": [act.uuid],
@@ -177,7 +185,7 @@ def test_only_the_territory_s_controllers_and_the_buyer_s_validators_may_act(wor
     with pytest.raises(AccessRefused):
         desk.write_letter(act, kind="2-1", text="", document=upload, by=elsewhere, now=timezone.now())
     with pytest.raises(AccessRefused):
-        desk.follow(act, by=elsewhere, now=timezone.now())
+        desk.assign(act, to=elsewhere, by=elsewhere, now=timezone.now())
 
 
 def test_an_act_of_another_operator_is_written_about_elsewhere(world: World, act: Act) -> None:
@@ -205,7 +213,7 @@ def test_the_list_is_searched_filtered_and_exported(world: World, act: Act) -> N
     assert (count(du=day), count(du=day + timedelta(days=1)), count(au=day)) == (1, 0, 1)
     assert (count(suite="controle"), count(suite="reponse"), count(suite="mes-actes")) == (1, 0, 0)
     written(world, act)
-    desk.follow(act, by=world.controller, now=timezone.now())
+    desk.assign(act, to=world.controller, by=world.controller, now=timezone.now())
     assert (count(suite="reponse"), count(suite="mes-actes")) == (1, 1)
     assert count(du="n'importe quoi") == 1
     with time_machine.travel(datetime.combine(day, datetime.min.time(), tzinfo=UTC) + timedelta(days=70)):
@@ -235,6 +243,78 @@ def test_the_stamped_act_and_the_bordereau_are_given(world: World, act: Act, tmp
     for name in ("acte-tamponne.pdf", "bordereau.pdf"):
         answer = page(world.agent).get(reverse("buyer-act-file", args=[act.uuid, name]))
         assert answer.content.startswith(b"%PDF"), name
+
+
+def test_an_act_is_entrusted_to_a_colleague_who_is_told(world: World, act: Act) -> None:
+    colleague = person("seconde", world.prefecture, "controller")
+    elsewhere = of_another_territory()
+    controller, address = page(world.controller), reverse("prefecture-assign", args=[act.uuid])
+    shown = controller.get(reverse("prefecture-act", args=[act.uuid])).content.decode()
+    assert "seconde Essai" in shown
+    assert elsewhere.email not in shown
+    controller.post(address, {"controleur": elsewhere.uuid})
+    assert Act.objects.get(pk=act.pk).controller is None
+    for _ in range(2):
+        assert controller.post(address, {"controleur": colleague.uuid}).status_code == 302
+    assert Act.objects.get(pk=act.pk).controller == colleague
+    assert Mail.objects.filter(to=colleague.email, subject__startswith="À suivre").count() == 1
+    assert page(world.bidder).post(address, {"controleur": colleague.uuid}).status_code == 404
+
+
+def test_figures_count_acts_letters_and_delays(world: World, act: Act) -> None:
+    written(world, act)
+    day = act.transmission.received_on
+    assert day is not None
+    (this, *before) = per_month(Act.objects.received_by(world.controller), today=day)
+    assert (this.total, this.natures["1"], this.letters["3-1"], this.cancelled) == (1, 1, 1, 0)
+    assert this.transmission_days == (day - act.decided_on).days
+    assert this.answer_days is None
+    assert sum(each.total for each in before) == 0
+    form = {"choice": "4", "documents": [courrier()]}
+    page(world.validator).post(reverse("buyer-act-answer", args=[act.uuid, act.letters.get().pk]), form)
+    assert per_month(Act.objects.received_by(world.controller), today=day)[0].answer_days == 0
+    long_ago = per_month(Act.objects.received_by(world.controller), today=months_from(day, 12))
+    assert sum(each.total for each in long_ago) == 0
+    controller = page(world.controller)
+    assert "Délibérations" in controller.get(reverse("prefecture-figures")).content.decode()
+    said = b"".join(controller.get(reverse("prefecture-figures-csv"))).decode("utf-8-sig")
+    rows = list(csv.reader(io.StringIO(said), delimiter=";"))
+    assert (len(rows), len(rows[0]), rows[1][:2]) == (13, len(rows[1]), [f"{day:%Y-%m}", "1"])
+    assert page(world.agent).get(reverse("prefecture-figures")).status_code == 404
+
+
+def test_the_pieces_and_their_signatures_are_read_on_both_sides(world: World, act: Act) -> None:
+    for side, who in (("buyer", world.agent), ("prefecture", world.controller)):
+        found = page(who).get(reverse(f"{side}-act-piece", args=[act.uuid, 1]))
+        assert hashlib.sha256(b"".join(found)).hexdigest() == act.document_sha256
+        assert page(who).get(reverse(f"{side}-act-piece", args=[act.uuid, 2])).status_code == 404
+        report = page(who).get(reverse(f"{side}-act-signatures", args=[act.uuid, 1])).content.decode()
+        assert act.document_sha256 in report
+        assert page(world.bidder).get(reverse(f"{side}-act-piece", args=[act.uuid, 1])).status_code == 404
+
+
+def test_the_minutes_are_read_once_the_buyer_sends_them(
+    world: World,
+    act: Act,
+    awarded: Consultation,  # noqa: F811
+) -> None:
+    controller, validator = page(world.controller), page(world.validator)
+    minutes = reverse("prefecture-act-file", args=[act.uuid, "proces-verbal.pdf"])
+    share = reverse("buyer-act-procedure", args=[act.uuid])
+    assert validator.post(share).status_code in (400, 409)  # not closed yet
+    closing.close(awarded.opening_session, by=world.members[0], now=timezone.now())
+    assert controller.get(minutes).status_code == 404
+    assert page(world.agent).post(share).status_code == 404
+    assert "Communiquer la procédure" in validator.get(reverse("buyer-act", args=[act.uuid])).content.decode()
+    for _ in range(2):
+        assert validator.post(share).status_code == 302
+    assert Entry.objects.filter(kind="act-procedure-sent").count() == 1
+    assert controller.get(minutes).content.startswith(b"%PDF")
+    assert awarded.reference in controller.get(reverse("prefecture-act", args=[act.uuid])).content.decode()
+    elsewhere = of_another_territory()
+    assert page(elsewhere).get(minutes).status_code == 404
+    agent = reverse("buyer-act-file", args=[act.uuid, "proces-verbal.pdf"])
+    assert page(world.agent).get(agent).status_code == 404
 
 
 def test_two_months_are_two_months_of_the_calendar() -> None:

@@ -109,6 +109,8 @@ def test_a_letter_goes_and_its_answer_comes(
             for name, args in (
                 ("prefecture", []),
                 ("prefecture-act", [act.uuid]),
+                ("prefecture-figures", []),
+                ("prefecture-act-signatures", [act.uuid, 1]),
                 ("prefecture-letter", [act.uuid]),
             ):
                 wrong += faults(page, reverse(name, args=args))
