@@ -139,25 +139,33 @@ def serve(witness: Witness, host: str, port: int) -> ThreadingHTTPServer:
     return ThreadingHTTPServer((host, port), Handler)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a witness until it is stopped; its key is made at the first start."""
-    parser = argparse.ArgumentParser(prog="python -m signing.witness", description="Témoin d'un journal.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a witness is told: the log's key, its own, its state and its name."""
     parser.add_argument("--log", type=Path, required=True, help="fichier de la clé publique du journal")
     parser.add_argument("--key", type=Path, required=True, help="fichier de la clé secrète du témoin")
     parser.add_argument("--state", type=Path, required=True, help="fichier du dernier arbre cosigné")
     parser.add_argument("--name", required=True, help="nom public du témoin")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8010)
-    options = parser.parse_args(arguments)
-    if not options.key.exists():
-        with os.fdopen(os.open(options.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+
+
+def run(*, log: Path, key: Path, state: Path, name: str, host: str, port: int) -> None:
+    """Run a witness until it is stopped; its key is made at the first start."""
+    if not key.exists():
+        with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(os.urandom(32))
-    cosigner = Cosigner(options.name, options.key.read_bytes())
-    witness = Witness(options.log.read_text(), cosigner, options.state)
-    with serve(witness, options.host, options.port) as server:
+    cosigner = Cosigner(name, key.read_bytes())
+    witness = Witness(log.read_text(), cosigner, state)
+    with serve(witness, host, port) as server:
         sys.stdout.write(f"Clé du témoin : {cosigner.verifier_key}\n")
         sys.stdout.flush()
         server.serve_forever()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m signing.witness", description="Témoin d'un journal.")
+    add_arguments(parser)
+    run(**vars(parser.parse_args(arguments)))
     return 0
 
 

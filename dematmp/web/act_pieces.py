@@ -4,6 +4,7 @@ import uuid
 
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from dematmp.acts.files import Piece, pieces_of
@@ -51,8 +52,16 @@ def _file(request: MemberRequest, act: Act, rank: int) -> HttpResponseBase:
 
 def _report(request: MemberRequest, act: Act, rank: int, *, home: str, back: str) -> HttpResponse:
     piece = _piece(act, rank)
-    report = judge_blocks(object_store().open(piece.key), name=piece.name, at=act.created_at)
-    context = {"act": act, "piece": piece, "report": report, "home_page": home, "act_page": back}
+    received = act.transmission.acknowledged_at
+    report = judge_blocks(object_store().open(piece.key), name=piece.name, at=received or timezone.now())
+    context = {
+        "act": act,
+        "received": received,
+        "piece": piece,
+        "report": report,
+        "home_page": home,
+        "act_page": back,
+    }
     return render(request, "acts/signatures.html", context, status=200 if report else 503)
 
 

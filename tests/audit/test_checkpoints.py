@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,7 +59,8 @@ def write(count: int) -> None:
 class Running:
     """A witness in another process; its address, its key line, its state file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: Sequence[str] = ("-m", "signing.witness")) -> None:
+        self._command = command
         self.state, self._folder, self._port = folder / "state.json", folder, free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         (folder / "log.key").write_text(journal_signer().verifier_key)
@@ -67,11 +68,15 @@ class Running:
 
     def start(self) -> None:
         files = ["--log", "log.key", "--key", "witness.key", "--state", "state.json"]
-        command = [sys.executable, "-m", "signing.witness", *files, "--name", "temoin.example"]
+        command = [sys.executable, *self._command, *files, "--name", "temoin.example"]
         self.process = subprocess.Popen(
             [*command, "--port", str(self._port)],
             cwd=self._folder,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(ROOT),
+                "DEMATMP_STATE_DIR": str(self._folder / "var"),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -93,6 +98,17 @@ def witness(db: None, tmp_path: Path, settings: Settings) -> Iterator[Running]:
     settings.WITNESSES = [f"{made.url} {made.key}"]
     yield made
     made.kill()
+
+
+def test_a_platform_is_the_witness_of_another(db: None, tmp_path: Path, settings: Settings) -> None:
+    create_keys(now=timezone.now())
+    made = Running(tmp_path, (str(ROOT / "manage.py"), "journal", "witness"))
+    try:
+        settings.WITNESSES = [f"{made.url} {made.key}"]
+        write(3)
+        assert verify_cosignature(published().note, made.key) is not None
+    finally:
+        made.kill()
 
 
 def published() -> PublicCheckpoint:

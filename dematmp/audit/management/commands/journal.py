@@ -1,4 +1,4 @@
-"""The journal: verify it from its entries, prove one of them, export it as static files."""
+"""The journal: verify it, prove an entry, export it as static files, witness another platform's."""
 
 import json
 from pathlib import Path
@@ -10,24 +10,31 @@ from dematmp.audit.checkpoints import check_published
 from dematmp.audit.errors import AuditError
 from dematmp.audit.models import Entry
 from dematmp.audit.registers import proven
+from signing import witness
 from storage.errors import StorageError
+
+_WITNESS = ("log", "key", "state", "name", "host", "port")
 
 
 class Command(BaseCommand):
     help = (
         "journal verify : tout reconstruire depuis les entrées, comparer la copie et chaque point de "
         "contrôle publié. journal prove N : l'entrée N et sa preuve. journal export DIR : fichiers C2SP "
-        "tlog-tiles."
+        "tlog-tiles. journal witness : cosigner le journal d'une autre plateforme."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="action", required=True)
         verbs.add_parser("verify", help="tout reconstruire et comparer")
         verbs.add_parser("prove", help="une entrée et sa preuve (JSON)").add_argument("entry", type=int)
+        witness.add_arguments(verbs.add_parser("witness", help="témoin du journal d'une autre plateforme"))
         verbs.add_parser("export", help="fichiers statiques").add_argument("directory", type=Path)
 
     def handle(self, *args: object, action: str, **options: object) -> None:
         try:
+            if action == "witness":
+                witness.run(**{name: options[name] for name in _WITNESS})  # type: ignore[arg-type]
+                return
             if action == "prove":
                 self._prove(int(str(options["entry"])))
                 return
