@@ -46,6 +46,7 @@ __all__ = [
     "ReturnMail",
     "ReturnedMessage",
     "Step",
+    "Subscription",
     "Transaction",
     "Transmission",
     "TransmissionStep",
@@ -304,6 +305,21 @@ class PrefectureLetter(models.Model):
     def is_awaiting(self) -> bool:
         """Whether the control authority waits for an answer."""
         return self.reply_id is None and self.kind in AWAITED
+
+
+class Subscription(models.Model):
+    """A person follows the acts that they may see; `feed` is the secret part of their feeds' addresses."""
+
+    user = models.OneToOneField(User, models.CASCADE, related_name="act_subscription")
+    feed = models.CharField(max_length=32, unique=True)
+    mail = models.BooleanField("par courriel", default=False)
+    told_until = models.DateTimeField("nouvelles dites jusqu'au")
+
+    class Meta:
+        verbose_name = "suivi des actes"
+
+    def __str__(self) -> str:
+        return f"{self.user}"
 
 
 class OperatorAccount(models.Model):

@@ -9,10 +9,10 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from dematmp.acts import checking, correspondence, ministry, returns, sending, services, statuses
+from dematmp.acts import checking, correspondence, ministry, news, returns, sending, services, statuses
 from dematmp.acts.errors import ActError
 from dematmp.acts.mailbox import box
-from dematmp.acts.models import Act, Transaction, Transmission
+from dematmp.acts.models import Act, Subscription, Transaction, Transmission
 from dematmp.acts.operators import operator_of
 from dematmp.acts.rules import ERROR
 from dematmp.audit.rows import each_row
@@ -52,6 +52,13 @@ def sweep() -> None:
 
 def _continue(transmission: Transmission) -> None:
     _try(services.poll if transmission.remote_id else services.transmit, transmission.act_id)
+
+
+@shared_task
+def tell_subscribers() -> None:
+    """Mails to those who follow acts; what a lost task left is told by the next one."""
+    wanted = Subscription.objects.filter(mail=True, user__is_active=True).select_related("user")
+    each_row(wanted.order_by("pk"), lambda row: news.tell(row, now=timezone.now()))
 
 
 @shared_task

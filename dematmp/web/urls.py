@@ -22,6 +22,7 @@ from dematmp.web import (
     public,
     registers,
     signatures,
+    subscriptions,
 )
 
 
@@ -141,6 +142,9 @@ urlpatterns = [
     path("acheteur/actes/<uuid:act>/<str:name>", buyer_acts.act_file, name="buyer-act-file"),
     path("contrats/<int:award>/", contracts.contract, name="contract"),
     path("contrats/<int:award>/version-<int:number>.pdf", contracts.contract_file, name="contract-file"),
+    path("suivi/", subscriptions.subscription, name="subscription"),
+    path("suivi/<str:feed>/actes.atom", subscriptions.atom, name="acts-atom"),
+    path("suivi/<str:feed>/echeances.ics", subscriptions.calendar, name="acts-calendar"),
     path("prefecture/", prefecture.act_list, name="prefecture"),
     path("prefecture/actes.csv", prefecture.acts_csv, name="prefecture-csv"),
     path("prefecture/chiffres/", prefecture.figures, name="prefecture-figures"),

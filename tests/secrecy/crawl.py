@@ -12,7 +12,7 @@ import httpx
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from dematmp.accounts.models import ApiToken, Invitation, Membership, Organisation
-from dematmp.acts.models import Act
+from dematmp.acts.models import Act, PrefectureLetter, Subscription
 from dematmp.audit.models import Entry
 from dematmp.awards.models import Award
 from dematmp.bids.models import Attempt, Bid, Envelope
@@ -75,6 +75,9 @@ def identifiers() -> dict[str, list[str]]:
         "kind": ["phrase", "feuille", "cle-d-acces"],
         "protector": values(Protector.objects),
         "number": ["1"],
+        "rank": ["1", "2"],
+        "letter": values(PrefectureLetter.objects, "pk"),
+        "feed": values(Subscription.objects, "feed"),
         "path": ["checkpoint", "key", "ca.pem", "tile/0/000.p/1", "tile/entries/000.p/1"],
         "content_type_id": ["1"],
         "app_label": ["bids", "audit", "opening", "accounts"],
