@@ -138,6 +138,7 @@ class Act(models.Model):
     controller = models.ForeignKey(
         User, models.SET_NULL, related_name="+", null=True, blank=True, verbose_name="suivi par"
     )
+    mark_told_at = models.DateTimeField("deux mois annoncés le", null=True, blank=True)
     procedure_sent_at = models.DateTimeField("procédure communiquée le", null=True, blank=True)
     objects = ActQuerySet.as_manager()
 
@@ -275,6 +276,7 @@ class PrefectureLetter(models.Model):
     found_at = models.DateTimeField("lu le")
     reply_id = models.PositiveBigIntegerField("réponse chez l'opérateur", null=True, blank=True)
     replied_at = models.DateTimeField("répondu le", null=True, blank=True)
+    reminded_at = models.DateTimeField("rappelé le", null=True, blank=True)
     choice = models.CharField("réponse", max_length=1, choices=CHOICES, blank=True, default="")
 
     class Meta:

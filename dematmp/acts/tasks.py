@@ -9,7 +9,17 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from dematmp.acts import checking, correspondence, ministry, news, returns, sending, services, statuses
+from dematmp.acts import (
+    alerts,
+    checking,
+    correspondence,
+    ministry,
+    news,
+    returns,
+    sending,
+    services,
+    statuses,
+)
 from dematmp.acts.errors import ActError
 from dematmp.acts.mailbox import box
 from dematmp.acts.models import Act, Subscription, Transaction, Transmission
@@ -59,6 +69,14 @@ def tell_subscribers() -> None:
     """Mails to those who follow acts; what a lost task left is told by the next one."""
     wanted = Subscription.objects.filter(mail=True, user__is_active=True).select_related("user")
     each_row(wanted.order_by("pk"), lambda row: news.tell(row, now=timezone.now()))
+
+
+@shared_task
+def tell_alerts() -> None:
+    """The marks that come near and the letters without an answer."""
+    today = timezone.localdate()
+    each_row(alerts.ending(today), lambda act: alerts.tell_mark(act, now=timezone.now()))
+    each_row(alerts.silent(today), lambda letter: alerts.tell_silence(letter, now=timezone.now()))
 
 
 @shared_task

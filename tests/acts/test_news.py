@@ -1,6 +1,6 @@
 """Acts are followed by mail, by a feed and in a calendar, by who may see them and nobody else."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import time_machine
 from django.test import Client
@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from dematmp.acts import news, timeline
+from dematmp.acts import alerts, news, timeline
 from dematmp.acts.models import Act, Subscription
-from dematmp.acts.tasks import tell_subscribers
+from dematmp.acts.rules import months_from
+from dematmp.acts.tasks import tell_alerts, tell_subscribers
 from dematmp.mails.models import Mail
 from tests.acts.test_acts import awarded, prepared  # noqa: F401
 from tests.acts.test_desk import act, of_another_territory, written  # noqa: F401
@@ -94,6 +95,40 @@ def test_a_mail_says_once_what_happened(world: World, act: Act) -> None:  # noqa
     with time_machine.travel(now + timedelta(minutes=15)):
         tell_subscribers()
     assert mine.count() == 1
+
+
+def test_two_months_that_end_are_told_once_to_who_is_in_charge(world: World, act: Act) -> None:  # noqa: F811
+    received = act.transmission.received_on
+    assert received is not None
+    near = datetime.combine(months_from(received, 2) - timedelta(days=10), time(12), tzinfo=UTC)
+    told = Mail.objects.filter(subject__startswith="Deux mois le")
+    tell_alerts()
+    assert not told.exists()
+    with time_machine.travel(near):
+        assert list(alerts.ending(near.date())) == [act]
+        tell_alerts()
+        assert not told.exists()  # nobody is in charge, nobody asked for mails
+    Act.objects.filter(pk=act.pk).update(controller=world.controller)
+    with time_machine.travel(near):
+        for _ in range(2):
+            tell_alerts()
+    assert [each.to for each in told] == [world.controller.email]
+    assert f"{months_from(received, 2):%d/%m/%Y}" in told.get().subject
+
+
+def test_an_act_about_which_pieces_were_asked_is_reminded_to_both(world: World, act: Act) -> None:  # noqa: F811
+    opened(world.controller)
+    page(world.controller).post(reverse("subscription"), {"action": "courriel"})
+    written(world, act)
+    told = Mail.objects.filter(subject__startswith="Sans réponse depuis un mois")
+    tell_alerts()
+    assert not told.exists()
+    with time_machine.travel(timezone.now() + timedelta(days=32)):
+        for _ in range(2):
+            tell_alerts()
+        assert {each.to for each in told} == {world.controller.email, world.validator.email}
+        assert told.count() == 2
+    assert not Mail.objects.filter(subject__startswith="Deux mois le").exists()
 
 
 def test_the_page_says_what_is_on_and_stops_it(world: World) -> None:

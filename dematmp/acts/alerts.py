@@ -1,0 +1,96 @@
+"""What must not be forgotten: two months that end soon, a letter without an answer. Each is told once."""
+
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from dematmp.accounts.models import User
+from dematmp.acts.models import Act, PrefectureLetter
+from dematmp.acts.rules import AWAITED, CONTROL_MONTHS, months_from
+from dematmp.acts.timeline import control_until
+from dematmp.mails.services import store
+
+MARK_DAYS = 15  # before the end of the two months
+SILENCE_MONTHS = 1  # of the buyer, after a letter that awaits an answer
+
+
+def ending(today: date) -> Iterable[Act]:
+    """Acts whose two months end soon, of which nobody was told, and about which nothing was asked."""
+    last = months_from(today + timedelta(days=MARK_DAYS), -CONTROL_MONTHS)
+    asked = PrefectureLetter.objects.filter(kind__in=[*AWAITED, "5-1"]).values("act")
+    soon = Act.objects.under_control(today).filter(transmission__received_on__lte=last, mark_told_at=None)
+    return soon.exclude(pk__in=asked).select_related("buyer", "transmission", "controller").order_by("pk")
+
+
+def silent(today: date) -> Iterable[PrefectureLetter]:
+    """Letters that have awaited an answer for a month, of which nobody was reminded."""
+    rows = PrefectureLetter.objects.filter(
+        kind__in=AWAITED,
+        reply_id=None,
+        reminded_at=None,
+        written_on__lte=months_from(today, -SILENCE_MONTHS),
+        act__transmission__cancelled_at=None,
+    )
+    return rows.select_related("act__buyer", "act__controller").order_by("pk")
+
+
+def tell_mark(act: Act, *, now: datetime) -> None:
+    """To who is in charge of the act, or to those of its prefecture who asked for mails.
+
+    When there is nobody to tell, it remains to be told.
+    """
+    people = _in_charge(act)
+    if not people:
+        return
+    with transaction.atomic():
+        if not Act.objects.filter(pk=act.pk, mark_told_at=None).update(mark_told_at=now):
+            return
+        day = control_until(act)
+        lines = [
+            f"Les deux mois du contrôle de l'acte {act.number} de {act.buyer} finissent le {day:%d/%m/%Y}.",
+            act.subject,
+            f"{settings.SITE_URL}/prefecture/{act.uuid}/",
+            "C'est un repère : une demande de pièces ou un recours peut déplacer cette date.",
+        ]
+        subject = f"Deux mois le {day:%d/%m/%Y} : acte {act.number} de {act.buyer}"
+        for email in people:
+            store(to=email, subject=subject, body="\n\n".join(lines), now=now)
+
+
+def tell_silence(letter: PrefectureLetter, *, now: datetime) -> None:
+    """To both: who must answer, and who waits."""
+    act = letter.act
+    with transaction.atomic():
+        rows = PrefectureLetter.objects.filter(pk=letter.pk, reminded_at=None, reply_id=None)
+        if not rows.update(reminded_at=now):
+            return
+        subject = f"Sans réponse depuis un mois : acte {act.number} de {act.buyer}"
+        head = f"{letter.label} du {letter.written_on:%d/%m/%Y} : aucune réponse n'est encore partie."
+        validators = User.objects.filter(
+            is_active=True, memberships__organisation=act.buyer, memberships__role="validator"
+        )
+        told = [(email, "prefecture") for email in _in_charge(act)]
+        told += [(email, "acheteur/actes") for email in _addresses(validators)]
+        for email, side in told:
+            where = f"{settings.SITE_URL}/{side}/{act.uuid}/"
+            store(to=email, subject=subject, body="\n\n".join([head, act.subject, where]), now=now)
+
+
+def _in_charge(act: Act) -> list[str]:
+    if act.controller is not None and act.controller.is_active:
+        return [act.controller.email]
+    wanted = Q(
+        is_active=True,
+        act_subscription__mail=True,
+        memberships__role="controller",
+        memberships__organisation__department=act.buyer.department,
+        memberships__organisation__district=act.buyer.district,
+    )
+    return _addresses(User.objects.filter(wanted))
+
+
+def _addresses(people: Iterable[User]) -> list[str]:
+    return sorted({each.email for each in people})
