@@ -115,6 +115,13 @@ def test_a_letter_goes_and_its_answer_comes(
             ):
                 wrong += faults(page, reverse(name, args=args))
                 shot(page, name)
+            for action in ("Ouvrir mon suivi", "Recevoir les courriels"):
+                wrong += faults(page, reverse("subscription"))
+                page.get_by_role("button", name=action).click()
+            expect(page.get_by_role("button", name="Ne plus recevoir de courriels")).to_be_visible()
+            wrong += faults(page, reverse("subscription"))
+            shot(page, "subscription")
+            page.goto(reverse("prefecture-letter", args=[act.uuid]))
             page.get_by_label("Nature du courrier").select_option("Demande de pièces complémentaires")
             page.get_by_label("Ce qui est demandé").fill("Il manque le rapport de présentation.")
             page.get_by_label("Courrier (PDF)").set_input_files(letter)
