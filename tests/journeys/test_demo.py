@@ -14,7 +14,7 @@ from lxml import etree
 from deploy.services.packages import SERVICES
 from deploy.services.process import free_ports, listening
 from signing.validation import validate
-from tests.conftest import ROOT, absent
+from tests.conftest import ROOT, absent, whole_matrix
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(600)]
 
@@ -218,6 +218,7 @@ def test_nothing_is_left_running_nor_on_disk(out: Path) -> None:
     assert not list((ROOT / "var").glob("demo-once-*"))
 
 
+@whole_matrix
 def test_the_same_procedure_runs_on_the_real_services(tmp_path: Path) -> None:
     for service in SERVICES:
         reason = service.missing()
