@@ -5,7 +5,6 @@ from datetime import date, datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
 
 from dematmp.accounts.models import User
 from dematmp.acts.models import Act, PrefectureLetter
@@ -22,7 +21,7 @@ def ending(today: date) -> Iterable[Act]:
     last = months_from(today + timedelta(days=MARK_DAYS), -CONTROL_MONTHS)
     asked = PrefectureLetter.objects.filter(kind__in=[*AWAITED, "5-1"]).values("act")
     soon = Act.objects.under_control(today).filter(transmission__received_on__lte=last, mark_told_at=None)
-    return soon.exclude(pk__in=asked).select_related("buyer", "transmission", "controller").order_by("pk")
+    return soon.exclude(pk__in=asked).select_related("buyer", "transmission").order_by("pk")
 
 
 def silent(today: date) -> Iterable[PrefectureLetter]:
@@ -34,7 +33,7 @@ def silent(today: date) -> Iterable[PrefectureLetter]:
         written_on__lte=months_from(today, -SILENCE_MONTHS),
         act__transmission__cancelled_at=None,
     )
-    return rows.select_related("act__buyer", "act__controller").order_by("pk")
+    return rows.select_related("act__buyer").order_by("pk")
 
 
 def tell_mark(act: Act, *, now: datetime) -> None:
@@ -80,16 +79,8 @@ def tell_silence(letter: PrefectureLetter, *, now: datetime) -> None:
 
 
 def _in_charge(act: Act) -> list[str]:
-    if act.controller is not None and act.controller.is_active:
-        return [act.controller.email]
-    wanted = Q(
-        is_active=True,
-        act_subscription__mail=True,
-        memberships__role="controller",
-        memberships__organisation__department=act.buyer.department,
-        memberships__organisation__district=act.buyer.district,
-    )
-    return _addresses(User.objects.filter(wanted))
+    follows = act.in_charge
+    return [follows.email] if follows else _addresses(act.controllers.filter(act_subscription__mail=True))
 
 
 def _addresses(people: Iterable[User]) -> list[str]:

@@ -9,7 +9,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from django.db import models, transaction
+from django.db import transaction
 
 from dematmp.accounts.models import User
 from dematmp.acts import arrivals, fields, moves, names, statuses
@@ -31,17 +31,6 @@ from storage.antivirus import State, scan
 DOCUMENT_BYTES = 20 * 1024**2
 TEXT_CHARS = 2000
 _WITH_TEXT = frozenset({"3-1", "4-1", "5-1"})
-
-
-def colleagues(act: Act) -> models.QuerySet[User]:
-    """Who may be in charge of an act: the controllers of its territory."""
-    found = User.objects.filter(
-        memberships__role="controller",
-        memberships__organisation__kind="prefecture",
-        memberships__organisation__department=act.buyer.department,
-        memberships__organisation__district=act.buyer.district,
-    )
-    return found.distinct().order_by("last_name", "email")
 
 
 def assign(act: Act, *, to: User, by: User, now: datetime) -> None:

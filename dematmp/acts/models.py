@@ -157,6 +157,23 @@ class Act(models.Model):
         return f"{self.number} {self.subject}"
 
     @property
+    def controllers(self) -> "models.QuerySet[User]":
+        """Who may be in charge of the act: those who would find it among what they received."""
+        found = User.objects.filter(
+            is_active=True,
+            memberships__role="controller",
+            memberships__organisation__kind="prefecture",
+            memberships__organisation__department=self.buyer.department,
+            memberships__organisation__district=self.buyer.district,
+        )
+        return found.distinct().order_by("last_name", "email")
+
+    @property
+    def in_charge(self) -> User | None:
+        """Who follows the act, as long as they are of its control authority."""
+        return self.controllers.filter(pk=self.controller_id or 0).first()
+
+    @property
     def identifier(self) -> str:
         """The act's ACTES identifier, for ever."""
         return act_identifier(

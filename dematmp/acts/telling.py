@@ -71,12 +71,13 @@ def tell_assigned(act: "Act", to: User, by: User, *, now: datetime) -> None:
 def tell_reply(letter: "PrefectureLetter", *, now: datetime) -> None:
     """Who follows the act at the control authority learns that the buyer answered."""
     act = letter.act
-    if act.controller is None:
+    follows = act.in_charge
+    if follows is None:
         return
     where = f"{settings.SITE_URL}/prefecture/{act.uuid}/"
     body = [f"{act.buyer} a répondu au sujet de l'acte {act.number}.", act.subject, where]
     store(
-        to=act.controller.email,
+        to=follows.email,
         subject=f"Réponse de {act.buyer} : acte {act.number}",
         body="\n\n".join(body),
         now=now,

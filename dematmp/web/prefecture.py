@@ -117,8 +117,8 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "may_write": transaction_of(found) is not None and found.transmission.cancelled_at is None,
         "is_mine": found.controller == request.user,
         "pieces": pieces_of(found),
-        "assign": AssignForm(colleagues=desk.colleagues(found), initial={"controleur": found.controller}),
-        "has_colleagues": desk.colleagues(found).count() > 1,
+        "assign": AssignForm(colleagues=found.controllers, initial={"controleur": found.controller}),
+        "has_colleagues": found.controllers.count() > 1,
         "procedure": procedure.of(found),
     }
     return render(request, "prefecture/act.html", context)
@@ -129,7 +129,7 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
 def assign(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
     """Put oneself or a colleague in charge of an act."""
     found = _act(request, act)
-    form = AssignForm(request.POST, colleagues=desk.colleagues(found))
+    form = AssignForm(request.POST, colleagues=found.controllers)
     if not form.is_valid():
         messages.error(request, "Choisissez un collègue dans la liste.")
         return redirect("prefecture-act", act=act)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -82,32 +82,32 @@ def check_signature(request: HttpRequest) -> HttpResponse:
 
 def _check(file: UploadedFile[bytes], beside: Sequence[UploadedFile[bytes]]) -> Report:
     with tempfile.TemporaryDirectory(prefix="dematmp-verification-") as folder:
-        kept = [_write(each, Path(folder) / str(rank)) for rank, each in enumerate([file, *beside])]
+        kept = [
+            _write(each.name or "", each.chunks(), Path(folder) / str(rank))
+            for rank, each in enumerate([file, *beside])
+        ]
         trust = [Path(each) for each in settings.SIGNATURE_TRUST]
         return validate_isolated(kept[0], at=timezone.now(), trust=trust, detached=kept[1:], online=True)
 
 
-def judge_blocks(blocks: Iterator[bytes], *, name: str, at: datetime) -> Report | None:
+def judge_blocks(blocks: Iterable[bytes], *, name: str, at: datetime) -> Report | None:
     """The report on a stored file, as it was on that day; None when too many are being judged."""
     if not _AT_ONCE.acquire(timeout=_PATIENCE):
         return None
     try:
         with tempfile.TemporaryDirectory(prefix="dematmp-verification-") as folder:
-            path = Path(folder) / (PurePosixPath(name).name[-_NAME_CHARS:] or "fichier")
-            with path.open("wb") as out:
-                for block in blocks:
-                    out.write(block)
+            path = _write(name, blocks, Path(folder) / "0")
             trust = [Path(each) for each in settings.SIGNATURE_TRUST]
             return validate_isolated(path, at=at, trust=trust, online=True)
     finally:
         _AT_ONCE.release()
 
 
-def _write(file: UploadedFile[bytes], folder: Path) -> Path:
+def _write(name: str, blocks: Iterable[bytes], folder: Path) -> Path:
     folder.mkdir()
-    path = folder / (PurePosixPath(file.name or "").name[-_NAME_CHARS:] or "fichier")
+    path = folder / (PurePosixPath(name).name[-_NAME_CHARS:] or "fichier")
     with path.open("wb") as out:
-        for block in file.chunks():
+        for block in blocks:
             out.write(block)
     return path
 

@@ -15,13 +15,14 @@ from pytest_django.live_server_helper import LiveServer
 from dematmp.acts.models import Act
 from dematmp.acts.services import prepare_award_act
 from dematmp.awards.services import award
+from dematmp.opening import closing
 from tests.acts.service import acknowledged, ministry_in
 from tests.opening.test_opening import opened
 from tests.signing.authority import World as Authorities
 from tests.signing.pdf_cases import signed
 from tests.web.chromium import chromium_browser, signed_in
 from tests.web.test_browser import faults, live_world  # noqa: F401
-from tests.world import World, pdf
+from tests.world import World, pdf, person
 
 pytestmark = [pytest.mark.browser, pytest.mark.journey, pytest.mark.django_db(transaction=True)]
 SHOTS = os.environ.get("DEMATMP_SHOTS", "")  # a folder, to look at the pages
@@ -103,6 +104,10 @@ def test_a_letter_goes_and_its_answer_comes(
     with ministry_in(tmp_path) as (_, url):
         settings.ACTES = {**settings.ACTES, "ministry_url": url, "return_box": box}
         acknowledged(act)
+        person("seconde", world.prefecture, "controller")
+        assert act.award is not None
+        session = act.award.lot.consultation.opening_session
+        closing.close(session, by=world.members[0], now=timezone.now())
         with chromium_browser(chromium) as browser:
             context = signed_in(browser, live_server, world.controller)
             page = context.new_page()
@@ -136,6 +141,8 @@ def test_a_letter_goes_and_its_answer_comes(
             page = context.new_page()
             wrong += faults(page, reverse("buyer-act", args=[act.uuid]))
             shot(page, "buyer-act")
+            page.get_by_role("button", name="Communiquer la procédure").click()
+            expect(page.get_by_text("La préfecture peut lire le dossier")).to_be_visible()
             page.get_by_role("link", name="Répondre à ce courrier").click()
             wrong += faults(page, page.url)
             shot(page, "buyer-answer")
@@ -152,6 +159,12 @@ def test_a_letter_goes_and_its_answer_comes(
             page = context.new_page()
             wrong += faults(page, reverse("prefecture-act", args=[act.uuid]))
             expect(page.get_by_text("Répondu", exact=True)).to_be_visible()
+            with page.expect_download() as minutes:
+                page.get_by_role("link", name="Procès-verbal d'ouverture (PDF)").click()
+            assert minutes.value.suggested_filename.endswith("proces-verbal.pdf")
+            page.get_by_label("Confier à").select_option("seconde Essai")
+            page.get_by_role("button", name="Confier cet acte").press("Enter")
+            expect(page.get_by_text("L'acte est confié à seconde Essai")).to_be_visible()
             shot(page, "prefecture-act-answered")
             context.close()
     assert wrong == []
