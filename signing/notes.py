@@ -61,7 +61,11 @@ def parse_verifier_key(line: str) -> tuple[str, bytes, Ed25519PublicKey]:
 def verify_note(note: str, verifier_key: str) -> str:
     """The text, once the signature of this key is verified. Raises ProofRefused."""
     name, identifier, key = parse_verifier_key(verifier_key)
-    if len(note.encode()) > NOTE_LIMIT or "\n\n" not in note or not note.endswith("\n"):
+    try:
+        size = len(note.encode())
+    except UnicodeEncodeError as bad:
+        raise ProofRefused("La note n'est pas un texte UTF-8.") from bad
+    if size > NOTE_LIMIT or "\n\n" not in note or not note.endswith("\n"):
         raise ProofRefused("Ce n'est pas une note signée.")
     body, _, signatures = note.rpartition("\n\n")
     text = body + "\n"

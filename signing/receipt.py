@@ -61,9 +61,9 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
             "time": record["received"],
             "type": "deposit",
         }
-    except (OSError, ValueError, KeyError, TypeError) as bad:
+        data = json.dumps(leaf, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as bad:
         raise ReceiptRefused("L'accusé de réception est incomplet ou mal formé.") from bad
-    data = json.dumps(leaf, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     index, _ = verify_proof(proof, data, journal_key)
     stamped = ""
     token = folder / "token.tst"

@@ -6,6 +6,7 @@ RFC 6962 hashing, C2SP tiles of 256 hashes, checkpoints, inclusion and consisten
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from signing.errors import ProofRefused
 from signing.notes import verify_note
 
 WIDTH = 256  # hashes in a full tile
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _HASH = 32  # bytes
 ReadTile = Callable[[int, int], bytes]
 
@@ -226,9 +228,7 @@ class Checkpoint:
             raise ProofRefused("Ce point de contrôle est mal formé.") from bad
         if (
             not origin
-            or not size.isascii()
-            or not size.isdigit()
-            or str(int(size)) != size
+            or _SIZE.fullmatch(size) is None
             or len(root) != _HASH
         ):
             raise ProofRefused("Ce point de contrôle est mal formé.")

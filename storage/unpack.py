@@ -136,7 +136,7 @@ class Unpacker:
         with zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
                 self.enter(depth)
-                if info.is_dir():
+                if info.filename.endswith("/"):  # is_dir() breaks on an empty name
                     continue
                 if info.flag_bits & 1:
                     if emit:
