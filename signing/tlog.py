@@ -226,11 +226,7 @@ class Checkpoint:
             origin, size, root = lines[0], lines[1], base64.b64decode(lines[2], validate=True)
         except (IndexError, binascii.Error, ValueError) as bad:
             raise ProofRefused("Ce point de contrôle est mal formé.") from bad
-        if (
-            not origin
-            or _SIZE.fullmatch(size) is None
-            or len(root) != _HASH
-        ):
+        if not origin or _SIZE.fullmatch(size) is None or len(root) != _HASH:
             raise ProofRefused("Ce point de contrôle est mal formé.")
         return cls(origin, int(size), root)
 

@@ -1,10 +1,11 @@
 """A second platform in the role `backup-deposit`: a real process, with everything its own."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from django.utils import timezone
@@ -12,12 +13,23 @@ from django.utils import timezone
 from dematmp.audit.keys import channel_signer, create_keys
 from dematmp.demo.runtime import ROOT, Processes, free_port, wait_for
 
+_MADE_BY_MIGRATIONS = ("django_migrations", "django_content_type", "auth_permission", "django_site")
+
 
 class Channel:
     """The other platform: its address, and a way to run its commands."""
 
     def __init__(self, url: str, environment: dict[str, str]) -> None:
         self.url, self.key, self._environment = url, "", environment
+
+    def empty(self) -> None:
+        """What `manage.py flush` does, without starting a process for it."""
+        path = Path(self._environment["DEMATMP_STATE_DIR"]) / "dematmp.sqlite3"
+        with closing(sqlite3.connect(path, timeout=20)) as base, base:
+            rows = base.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (table,) in rows:
+                if table not in _MADE_BY_MIGRATIONS:
+                    base.execute(f'DELETE FROM "{table}"')
 
     def manage(self, *arguments: str) -> str:
         command = [sys.executable, "manage.py", arguments[0], "--skip-checks", *arguments[1:]]

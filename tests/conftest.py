@@ -160,7 +160,7 @@ def channel_process(live_server: LiveServer, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def channel(transactional_db: None, channel_process: Channel, settings: Settings) -> Channel:
     """The backup channel of the live server, emptied: each test makes its organisations anew."""
-    channel_process.manage("flush", "--noinput", "-v0")
+    channel_process.empty()
     url = channel_process.url
     settings.BACKUP_CHANNEL = {"url": url, "journal_key": channel_process.key, "origins": []}
     return channel_process

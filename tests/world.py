@@ -5,12 +5,15 @@ Companies and members speak to the platform with the library's own client, throu
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import httpx
 import typst
-from django.core.wsgi import get_wsgi_application
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.signals import setting_changed
 from django.test import Client as Browser
+from django.test.client import ClientHandler
 from django.utils import timezone
 from stdnum import luhn
 
@@ -52,10 +55,29 @@ def person(name: str, organisation: Organisation, *roles: str) -> User:
     return user
 
 
+@cache
+def application() -> WSGIHandler:
+    """The site's door, made once for each set of settings: its middleware list every static file."""
+    return WSGIHandler()
+
+
+@cache
+def _pages() -> ClientHandler:
+    return ClientHandler(enforce_csrf_checks=False)
+
+
+def _forget(**_: object) -> None:
+    application.cache_clear()
+    _pages.cache_clear()
+
+
+setting_changed.connect(_forget)
+
+
 def client(user: User, organisation: Organisation) -> Committee:
     """The library's client, speaking to the platform in this process."""
     token = issue_token(user, organisation, label="essai", now=timezone.now())
-    return Committee("http://127.0.0.1", token, transport=httpx.WSGITransport(app=get_wsgi_application()))
+    return Committee("http://127.0.0.1", token, transport=httpx.WSGITransport(app=application()))
 
 
 @dataclass
@@ -221,5 +243,6 @@ def pdf() -> bytes:
 def page(user: User) -> Browser:
     """The site's pages, seen by a person who is signed in."""
     made = Browser()
+    made.handler = _pages()
     made.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
     return made

@@ -17,13 +17,17 @@ from dematmp.acts.writing import write
 from dematmp.audit.services import append
 
 log = logging.getLogger(__name__)
-CLAIM = timedelta(seconds=300)  # longer than one sending: who claimed and died is replaced after it
 _WAITING = frozenset({statuses.WAITING})
 _RECEIPTS = {PIECES: "3-2", OBSERVATIONS: "4-2"}
 
 
 def retry_delay() -> timedelta:
     return timedelta(seconds=settings.ACTES["retry_seconds"])
+
+
+def _claim_delay() -> timedelta:
+    """Longer than one sending: who claimed and died is replaced after it."""
+    return max(timedelta(seconds=settings.ACTES["claim_seconds"]), uncertain_delay())
 
 
 def uncertain_delay() -> timedelta:
@@ -71,7 +75,7 @@ def _claim(transaction_id: int, now: datetime) -> Transaction | None:
             return None
         # Killed after this line: nobody knows whether it left.
         found.tried_at, found.uncertain, found.tries = now, True, found.tries + 1
-        found.due_at = now + max(CLAIM, uncertain_delay())
+        found.due_at = now + _claim_delay()
         found.save(update_fields=["tried_at", "uncertain", "tries", "due_at"])
     return found
 

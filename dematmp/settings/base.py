@@ -208,6 +208,7 @@ ACTES = {
     # The word by which the front proves itself: without it no certificate is believed
     "front_secret": env.str("DEMATMP_ACTES_FRONT_SECRET", default=""),
     "retry_seconds": env.float("DEMATMP_ACTES_RETRY_SECONDS", default=300.0),
+    "claim_seconds": env.float("DEMATMP_ACTES_CLAIM_SECONDS", default=300.0),
     "uncertain_seconds": env.float("DEMATMP_ACTES_UNCERTAIN_SECONDS", default=1800.0),
     # What was posted less long ago is left by the sweep to the task that was asked for it
     "grace_seconds": env.float("DEMATMP_ACTES_GRACE_SECONDS", default=60.0),

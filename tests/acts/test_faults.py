@@ -278,7 +278,8 @@ def test_an_archive_of_150_mib_passes_and_one_byte_more_does_not(
 def test_workers_killed_again_and_again_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None:
     if reason := Nginx.missing():
         absent(reason)
-    stack = Stack(tmp_path, delay=0.2, worker=False, DEMATMP_ACTES_UNCERTAIN_SECONDS="15")
+    soon = {"DEMATMP_ACTES_UNCERTAIN_SECONDS": "15", "DEMATMP_ACTES_CLAIM_SECONDS": "15"}
+    stack = Stack(tmp_path, delay=0.2, worker=False, **soon)
     lea = stack.pki.client("lea")
     try:
         stack.start()

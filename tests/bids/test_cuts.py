@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 from django.core.management import call_command
-from django.core.wsgi import get_wsgi_application
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -22,7 +21,7 @@ from signing.committee import Committee
 from signing.envelope import Source
 from storage.stores import object_store, parse_object_store
 from tests.services.faults import Faults, proxied
-from tests.world import World
+from tests.world import World, application
 
 SEED = 20261126
 
@@ -31,7 +30,7 @@ class Cut(httpx.WSGITransport):
     """The platform in this process, behind a network that cuts one request in ten, or its answer."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(app=get_wsgi_application())
+        super().__init__(app=application())
         self.random, self.seen = random.Random(seed), Counter[str]()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from django.core.wsgi import get_wsgi_application
 from django.utils import timezone
 
 from dematmp.accounts.services import issue_token
@@ -16,7 +15,7 @@ from signing.client import Client, load_draft, rows_of
 from signing.committee import Committee
 from signing.errors import CeremonyRefused
 from signing.keys import new_seed, public_key
-from tests.world import World
+from tests.world import World, application
 
 SESSION = "11111111-1111-4111-8111-111111111111"
 
@@ -51,7 +50,7 @@ def test_a_rehearsal_never_takes_the_real_shares(
     world.keys(made, rehearsed=False)
     twin = made.ceremony.twin
     assert twin is not None
-    inner = httpx.WSGITransport(app=get_wsgi_application())
+    inner = httpx.WSGITransport(app=application())
     taken: list[bytes] = []
 
     class Hostile(httpx.BaseTransport):
