@@ -21,7 +21,7 @@ def ending(today: date) -> Iterable[Act]:
     last = months_from(today + timedelta(days=MARK_DAYS), -CONTROL_MONTHS)
     asked = PrefectureLetter.objects.filter(kind__in=[*AWAITED, "5-1"]).values("act")
     soon = Act.objects.under_control(today).filter(transmission__received_on__lte=last, mark_told_at=None)
-    return soon.exclude(pk__in=asked).select_related("buyer", "transmission").order_by("pk")
+    return soon.exclude(pk__in=asked).select_related("buyer", "authority", "transmission").order_by("pk")
 
 
 def silent(today: date) -> Iterable[PrefectureLetter]:
@@ -33,7 +33,7 @@ def silent(today: date) -> Iterable[PrefectureLetter]:
         written_on__lte=months_from(today, -SILENCE_MONTHS),
         act__transmission__cancelled_at=None,
     )
-    return rows.select_related("act__buyer").order_by("pk")
+    return rows.select_related("act__buyer", "act__authority").order_by("pk")
 
 
 def tell_mark(act: Act, *, now: datetime) -> None:
@@ -49,12 +49,12 @@ def tell_mark(act: Act, *, now: datetime) -> None:
             return
         day = control_until(act)
         lines = [
-            f"Les deux mois du contrôle de l'acte {act.number} de {act.buyer} finissent le {day:%d/%m/%Y}.",
+            f"Les deux mois du contrôle de l'acte {act.number} de {act.sender} finissent le {day:%d/%m/%Y}.",
             act.subject,
             f"{settings.SITE_URL}/prefecture/{act.uuid}/",
             "C'est un repère : une demande de pièces ou un recours peut déplacer cette date.",
         ]
-        subject = f"Deux mois le {day:%d/%m/%Y} : acte {act.number} de {act.buyer}"
+        subject = f"Deux mois le {day:%d/%m/%Y} : acte {act.number} de {act.sender}"
         for email in people:
             store(to=email, subject=subject, body="\n\n".join(lines), now=now)
 
@@ -66,7 +66,7 @@ def tell_silence(letter: PrefectureLetter, *, now: datetime) -> None:
         rows = PrefectureLetter.objects.filter(pk=letter.pk, reminded_at=None, reply_id=None)
         if not rows.update(reminded_at=now):
             return
-        subject = f"Sans réponse depuis un mois : acte {act.number} de {act.buyer}"
+        subject = f"Sans réponse depuis un mois : acte {act.number} de {act.sender}"
         head = f"{letter.label} du {letter.written_on:%d/%m/%Y} : aucune réponse n'est encore partie."
         validators = User.objects.filter(
             is_active=True, memberships__organisation=act.buyer, memberships__role="validator"
@@ -76,6 +76,8 @@ def tell_silence(letter: PrefectureLetter, *, now: datetime) -> None:
         for email, side in told:
             where = f"{settings.SITE_URL}/{side}/{act.uuid}/"
             store(to=email, subject=subject, body="\n\n".join([head, act.subject, where]), now=now)
+        if act.authority is not None and act.authority.email:  # it answers by its own software
+            store(to=act.authority.email, subject=subject, body=f"{head}\n\n{act.subject}", now=now)
 
 
 def _in_charge(act: Act) -> list[str]:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import Q, QuerySet
 
 from dematmp.accounts.models import Organisation
@@ -19,6 +19,7 @@ from dematmp.acts.package import blocks_of, members
 from dematmp.acts.reading import read
 from dematmp.acts.remote import Letter, client_context
 from dematmp.acts.telling import tell_letter, tell_reply
+from dematmp.acts.transactions import Transaction
 from dematmp.acts.xmlio import MESSAGE_BYTES
 from dematmp.audit.keys import wrap
 from dematmp.audit.services import append
@@ -33,7 +34,7 @@ def to_read(now: datetime) -> "QuerySet[Act]":
     """Acknowledged acts about which the prefecture may write, not read lately."""
     due = Q(transmission__due_at=None) | Q(transmission__due_at__lte=now)
     return Act.objects.filter(due, transmission__acknowledged_at__gte=now - FOLLOWED).order_by(
-        "transmission__due_at", "pk"
+        models.F("transmission__due_at").asc(nulls_first=True), "pk"
     )[:200]
 
 
@@ -42,19 +43,35 @@ def read_letters(act_id: int, operator: Operator, *, now: datetime) -> None:
 
     May run twice. Raises GatewayUnavailable, GatewayRefused.
     """
-    act = Act.objects.select_related("buyer", "transmission").get(pk=act_id)
+    act = Act.objects.select_related("buyer", "authority", "transmission").get(pk=act_id)
     sent = act.transmission
     if sent.remote_id is None or sent.acknowledged_at is None:
         return
-    if operator.is_remote:
-        Transmission.objects.filter(pk=sent.pk).update(due_at=now + EVERY)
+    # This very service costs nothing to read: those read the longest ago come first.
+    Transmission.objects.filter(pk=sent.pk).update(due_at=now + EVERY if operator.is_remote else now)
     for each in operator.letters(sent.remote_id):
         known = act.letters.filter(Q(remote_id=each.transaction) | Q(reply_id=each.transaction))
         if not known.exists():
             _keep(act, each, operator, now)
-    waits = sent.cancellation_id is not None and sent.cancelled_at is None
+    if not operator.is_remote:
+        _answered_elsewhere(act)
+    # Of this very service, a cancellation may have been asked by the authority's own software.
+    waits = sent.cancelled_at is None and (sent.cancellation_id is not None or not operator.is_remote)
     if waits and operator.status(sent.remote_id).code == statuses.CANCELLED:
         _cancelled(sent, now)
+
+
+def _answered_elsewhere(act: Act) -> None:
+    """Answers that the authority's own software posted."""
+    for letter in act.letters.filter(reply_id=None):
+        made = (
+            Transaction.objects.filter(related=letter.remote_id, unique_id=act.identifier)
+            .exclude(Q(reply="") | Q(status=statuses.ERROR))
+            .order_by("pk")
+            .first()
+        )
+        if made is not None:
+            _replied(letter, made.pk, choice=made.reply, now=made.created_at)
 
 
 def _keep(act: Act, found: Letter, operator: Operator, now: datetime) -> None:
@@ -139,6 +156,10 @@ def reply(
     if letter.reply_id is not None:
         raise ActRefused("Une réponse à ce courrier est déjà partie.")
     remote = operator.reply(letter.remote_id, pieces, choice=choice)
+    _replied(letter, remote, choice=choice, now=now)
+
+
+def _replied(letter: PrefectureLetter, remote: int, *, choice: str, now: datetime) -> None:
     with transaction.atomic():
         if PrefectureLetter.objects.filter(pk=letter.pk, reply_id=None).update(
             reply_id=remote, replied_at=now, choice=choice

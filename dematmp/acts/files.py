@@ -7,9 +7,8 @@ from dematmp.acts.follow_ups import document_of
 from dematmp.acts.models import Act
 from dematmp.acts.stamp import stamped
 from dematmp.acts.transactions import ACT, Transaction
-from storage.stores import object_store
 
-DOCUMENT, ACKNOWLEDGEMENT, MESSAGE = "acte.pdf", "acquittement.xml", "message.xml"
+ACKNOWLEDGEMENT, MESSAGE = "acquittement.xml", "message.xml"
 STAMPED, BORDEREAU = "acte-tamponne.pdf", "bordereau.pdf"
 
 
@@ -27,7 +26,7 @@ class Piece:
 
 def pieces_of(act: Act) -> list[Piece]:
     """The act's document, then its annexes."""
-    main = Piece(1, DOCUMENT, act.typology, act.document_key, act.document_size, act.document_sha256)
+    main = Piece(1, act.document_name, act.typology, act.document_key, act.document_size, act.document_sha256)
     annexes = act.pieces.order_by("rank")
     return [main, *(Piece(e.rank, e.name, e.typology, e.key, e.size, e.sha256) for e in annexes)]
 
@@ -40,9 +39,7 @@ def transaction_of(act: Act) -> Transaction | None:
 
 
 def read_file(act: Act, name: str) -> tuple[bytes, str] | None:
-    """(bytes, media type) of one of the act's files, or None when it does not exist yet."""
-    if name == DOCUMENT:
-        return b"".join(object_store().open(act.document_key)), "application/pdf"
+    """(bytes, media type) of what was made about the act, or None when it does not exist yet."""
     if name in (STAMPED, BORDEREAU):
         sent = transaction_of(act) if act.transmission.acknowledged_at else None
         main = document_of(sent) if sent else None

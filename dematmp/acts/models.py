@@ -63,38 +63,42 @@ class ActQuerySet(models.QuerySet["Act"]):
 
     def received_by(self, user: User) -> Self:
         """Acknowledged acts of the authorities in the territory of this person's prefecture."""
-        return self.filter(
-            models.Exists(
-                Organisation.objects.filter(
-                    kind="prefecture",
-                    memberships__user=user,
-                    memberships__role="controller",
-                    department=models.OuterRef("buyer__department"),
-                    district=models.OuterRef("buyer__district"),
-                )
-            ),
-            transmission__acknowledged_at__isnull=False,
+        mine = Organisation.objects.filter(
+            kind="prefecture", memberships__user=user, memberships__role="controller"
         )
+        ours = [
+            models.Q(
+                models.Exists(
+                    mine.filter(
+                        department=models.OuterRef(f"{sender}__department"),
+                        district=models.OuterRef(f"{sender}__district"),
+                    )
+                )
+            )
+            for sender in ("buyer", "authority")
+        ]
+        return self.filter(ours[0] | ours[1], transmission__acknowledged_at__isnull=False)
 
     def searched(
         self,
         *,
         words: str = "",
-        buyer: str = "",
+        siren: str = "",
         nature: str = "",
         since: date | None = None,
         until: date | None = None,
     ) -> Self:
-        """Each word in the number, the subject or the buyer's name; received between two days."""
+        """Each word in the number, the subject or the authority's name; received between two days."""
         found = self
         for word in words.split()[:10]:
             found = found.filter(
                 models.Q(subject__icontains=word)
                 | models.Q(number__icontains=word)
                 | models.Q(buyer__name__icontains=word)
+                | models.Q(authority__name__icontains=word)
             )
-        if buyer:
-            found = found.filter(buyer__uuid=buyer)
+        if siren:
+            found = found.filter(models.Q(buyer__siret__startswith=siren) | models.Q(authority__siren=siren))
         if nature:
             found = found.filter(nature=nature)
         if since:
@@ -117,10 +121,14 @@ class ActQuerySet(models.QuerySet["Act"]):
 
 
 class Act(models.Model):
-    """One act of one authority; its number is never used again."""
+    """One act; its number is never used again.
+
+    `buyer` prepared it here. `authority` posted it by its own software, and may be a buyer here too.
+    """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
-    buyer = models.ForeignKey(Organisation, models.PROTECT, related_name="acts")
+    buyer = models.ForeignKey(Organisation, models.PROTECT, related_name="acts", null=True, blank=True)
+    authority = models.ForeignKey(Authority, models.PROTECT, related_name="acts", null=True, blank=True)
     award = models.OneToOneField(Award, models.PROTECT, related_name="act", null=True, blank=True)
     number = models.CharField("numéro", max_length=15)
     nature = models.CharField(
@@ -133,7 +141,8 @@ class Act(models.Model):
     document_key = models.CharField(max_length=200)
     document_sha256 = models.CharField("SHA-256", max_length=64)
     document_size = models.PositiveBigIntegerField("taille (octets)")
-    created_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    document_name = models.CharField("nom du document", max_length=255, default="acte.pdf")
+    created_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     created_at = models.DateTimeField("préparé le")
     controller = models.ForeignKey(
         User, models.SET_NULL, related_name="+", null=True, blank=True, verbose_name="suivi par"
@@ -150,11 +159,27 @@ class Act(models.Model):
                 fields=["buyer", "number"],
                 name="acts_number_once",
                 violation_error_message="Ce numéro d'acte a déjà servi.",
-            )
+            ),
+            models.CheckConstraint(
+                condition=models.Q(buyer__isnull=False) | models.Q(authority__isnull=False),
+                name="acts_of_somebody",
+                violation_error_message="Un acte est celui d'une collectivité.",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.number} {self.subject}"
+
+    @property
+    def sender(self) -> Organisation | Authority:
+        """Whose act it is."""
+        found = self.authority or self.buyer
+        assert found is not None  # the database's own constraint
+        return found
+
+    def is_validated_by(self, user: User) -> bool:
+        """Whether this person transmits, answers and cancels for the buyer."""
+        return self.buyer is not None and user.has_role("validator", self.buyer)
 
     @property
     def controllers(self) -> "models.QuerySet[User]":
@@ -163,8 +188,8 @@ class Act(models.Model):
             is_active=True,
             memberships__role="controller",
             memberships__organisation__kind="prefecture",
-            memberships__organisation__department=self.buyer.department,
-            memberships__organisation__district=self.buyer.district,
+            memberships__organisation__department=self.sender.department,
+            memberships__organisation__district=self.sender.district,
         )
         return found.distinct().order_by("last_name", "email")
 
@@ -177,8 +202,8 @@ class Act(models.Model):
     def identifier(self) -> str:
         """The act's ACTES identifier, for ever."""
         return act_identifier(
-            department=self.buyer.department,
-            siren=self.buyer.siren,
+            department=self.sender.department,
+            siren=self.sender.siren,
             decided=self.decided_on,
             number=self.number,
             nature=self.nature,
@@ -218,7 +243,9 @@ class Transmission(models.Model):
     message = models.BinaryField(null=True, blank=True)
     archive_key = models.CharField(max_length=200, blank=True, default="")
     tried_at = models.DateTimeField("premier envoi", null=True, blank=True)
-    remote_id = models.PositiveBigIntegerField("transaction chez l'opérateur", null=True, blank=True)
+    remote_id = models.PositiveBigIntegerField(
+        "transaction chez l'opérateur", null=True, blank=True, db_index=True
+    )
     submitted_at = models.DateTimeField("transmis le", null=True, blank=True)
     acknowledged_at = models.DateTimeField("acquitté le", null=True, blank=True)
     acknowledgement = models.BinaryField("acquittement (XML)", null=True, blank=True)

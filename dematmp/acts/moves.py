@@ -12,6 +12,10 @@ from dematmp.acts.transactions import Step, Transaction
 from dematmp.audit.services import append
 
 _MESSAGE_CHARS = 512
+# What the pages of an act show of its transactions: the others change nothing there.
+_SHOWN = frozenset(
+    {statuses.ERROR, statuses.CANCELLED, statuses.ACKNOWLEDGED, statuses.RECEIVED, statuses.LETTER}
+)
 
 
 def begin(made: Transaction, *, status: int, message: str, now: datetime, flux: bytes | None = None) -> None:
@@ -69,3 +73,7 @@ def _write(found: Transaction, status: int, message: str, flux: bytes | None, no
         record["sha256"] = hashlib.sha256(flux).hexdigest()
     tell(found, text, now=now)
     append("act-status", record, now=now)
+    if status in _SHOWN:
+        from dematmp.acts.tasks import follow_transaction
+
+        transaction.on_commit(lambda: follow_transaction.delay(found.pk), robust=True)

@@ -71,7 +71,7 @@ def of_feed(feed: str) -> User | None:
 
 def _seen_by(user: User) -> Iterator[tuple[ActQuerySet, str]]:
     for side, rows in (("prefecture", Act.objects.received_by(user)), ("buyer", Act.objects.of_buyers(user))):
-        yield rows.select_related("buyer", "transmission"), f"{settings.SITE_URL}/{_SIDES[side]}"
+        yield rows.select_related("buyer", "authority", "transmission"), f"{settings.SITE_URL}/{_SIDES[side]}"
 
 
 def _moved(rows: ActQuerySet, since: datetime) -> ActQuerySet:
@@ -125,7 +125,7 @@ def tell(subscription: Subscription, *, now: datetime) -> None:
             return
         lines = [
             f"{instant(each.event.at)} : {each.event.what} ({each.event.by}), acte {each.act.number} de "
-            f"{each.act.buyer}.\n{each.act.subject}\n{each.url}"
+            f"{each.act.sender}.\n{each.act.subject}\n{each.url}"
             for each in found[:MAIL_LINES]
         ]
         if len(found) > MAIL_LINES:

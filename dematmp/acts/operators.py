@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from django.conf import settings
 from django.utils import timezone
@@ -17,6 +17,9 @@ from dematmp.acts.remote import Letter, Remote, Status
 from dematmp.acts.subscribers import BOTH, Agent, Authority
 from dematmp.acts.transactions import ACT, Transaction
 from dematmp.audit.keys import unwrap
+
+if TYPE_CHECKING:
+    from dematmp.acts.models import Act
 
 
 class Operator(Protocol):
@@ -160,8 +163,20 @@ def operator_of(buyer: Organisation, *, now: datetime) -> Operator | None:
     return Local(_robot(authority_for(buyer, now=now), now))
 
 
+def operator_for(act: "Act", *, now: datetime) -> Operator | None:
+    """Where an act is: this very service when it came by its doors, else the operator of its buyer."""
+    if act.authority is not None:
+        return Local(_robot(act.authority, now))
+    return operator_of(act.buyer, now=now) if act.buyer is not None else None
+
+
 def _opened(wrapped: "bytes | memoryview[int] | None", buyer: Organisation, what: str) -> str:
     return unwrap(bytes(wrapped), context=f"operator-{what}:{buyer.uuid}").decode() if wrapped else ""
+
+
+def is_robot(agent: Agent) -> bool:
+    """Whether an account is the one by which the platform transmits for its own buyers."""
+    return not agent.login and not agent.fingerprint
 
 
 def _robot(authority: Authority, now: datetime) -> Agent:

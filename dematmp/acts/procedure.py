@@ -30,7 +30,7 @@ def minutes(act: Act) -> OpeningSession | None:
 
 def share(act: Act, *, by: User, now: datetime) -> None:
     """Let the control authority read the minutes; once. Raises AccessRefused, ActRefused."""
-    if not by.has_role("validator", act.buyer):
+    if not act.is_validated_by(by):
         raise AccessRefused("Seul un valideur de l'acheteur communique le dossier de la procédure.")
     session = minutes(act)
     if session is None:

@@ -118,7 +118,7 @@ def transmit(act_id: int, operator: Operator, *, now: datetime) -> None:
     transmission's end.
     """
     transmission = (
-        Transmission.objects.select_related("act__buyer", "act__created_by").filter(act_id=act_id).first()
+        Transmission.objects.select_related("act__buyer", "act__authority").filter(act_id=act_id).first()
     )
     if transmission is None or transmission.remote_id is not None or transmission.is_over:
         return
@@ -174,7 +174,7 @@ def poll(act_id: int, operator: Operator, *, now: datetime) -> None:
     May run twice. Raises GatewayUnavailable.
     """
     transmission = (
-        Transmission.objects.select_related("act__buyer", "act__award__lot__consultation")
+        Transmission.objects.select_related("act__buyer", "act__authority", "act__award__lot__consultation")
         .filter(act_id=act_id)
         .first()
     )

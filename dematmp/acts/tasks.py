@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from dematmp.acts import (
+    adoption,
     alerts,
     checking,
     correspondence,
@@ -23,7 +24,7 @@ from dematmp.acts import (
 from dematmp.acts.errors import ActError
 from dematmp.acts.mailbox import box
 from dematmp.acts.models import Act, Subscription, Transaction, Transmission
-from dematmp.acts.operators import operator_of
+from dematmp.acts.operators import operator_for
 from dematmp.acts.rules import ERROR
 from dematmp.audit.rows import each_row
 
@@ -31,9 +32,9 @@ log = logging.getLogger(__name__)
 
 
 def _try(verb: Callable[..., None], act_id: int) -> None:
-    act = Act.objects.select_related("buyer").filter(pk=act_id).first()
+    act = Act.objects.select_related("buyer", "authority").filter(pk=act_id).first()
     try:
-        operator = operator_of(act.buyer, now=timezone.now()) if act else None
+        operator = operator_for(act, now=timezone.now()) if act else None
         if operator is not None:
             verb(act_id, operator, now=timezone.now())
     except ActError as failed:
@@ -95,6 +96,15 @@ def send_transaction(transaction_id: int) -> None:
 
 
 @shared_task
+def follow_transaction(transaction_id: int) -> None:
+    """The act of a transaction is shown as far as it went, without waiting for the sweep."""
+    act = adoption.act_of(transaction_id, now=timezone.now())
+    if act is not None:
+        _try(services.poll, act.pk)
+        _try(correspondence.read_letters, act.pk)
+
+
+@shared_task
 def sweep_service() -> None:
     """What a lost task, a killed worker or an absent ministry left undone; then the ministry's mails."""
     now = timezone.now()
@@ -105,6 +115,7 @@ def sweep_service() -> None:
     ready = Transaction.objects.filter(due, status__in=[statuses.WAITING, statuses.RECEIVED])
     each_row(ready.order_by("due_at", "pk")[:500], lambda row: send_transaction(row.pk))
     collect_returns()
+    each_row(adoption.to_adopt(now)[:500], lambda row: follow_transaction(row.pk))
     sending.alert(now=timezone.now())
 
 

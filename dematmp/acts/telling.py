@@ -60,11 +60,11 @@ def tell_assigned(act: "Act", to: User, by: User, *, now: datetime) -> None:
     """A controller learns that a colleague put them in charge of an act."""
     who = by.get_full_name() or by.email
     body = [
-        f"{who} vous confie l'acte {act.number} de {act.buyer}.",
+        f"{who} vous confie l'acte {act.number} de {act.sender}.",
         act.subject,
         f"{settings.SITE_URL}/prefecture/{act.uuid}/",
     ]
-    subject = f"À suivre : acte {act.number} de {act.buyer}"
+    subject = f"À suivre : acte {act.number} de {act.sender}"
     store(to=to.email, subject=subject, body="\n\n".join(body), now=now)
 
 
@@ -75,10 +75,10 @@ def tell_reply(letter: "PrefectureLetter", *, now: datetime) -> None:
     if follows is None:
         return
     where = f"{settings.SITE_URL}/prefecture/{act.uuid}/"
-    body = [f"{act.buyer} a répondu au sujet de l'acte {act.number}.", act.subject, where]
+    body = [f"{act.sender} a répondu au sujet de l'acte {act.number}.", act.subject, where]
     store(
         to=follows.email,
-        subject=f"Réponse de {act.buyer} : acte {act.number}",
+        subject=f"Réponse de {act.sender} : acte {act.number}",
         body="\n\n".join(body),
         now=now,
     )

@@ -42,7 +42,8 @@ def control_until(act: Act) -> date | None:
 def events(act: Act) -> list[Event]:
     """Everything that happened to an act, the latest first."""
     sent = act.transmission
-    found = [Event(act.created_at, BUYER, "Acte préparé")]
+    begun = "Acte déposé par le logiciel de la collectivité" if act.authority_id else "Acte préparé"
+    found = [Event(act.created_at, BUYER, begun)]
     for step in sent.steps.order_by("pk"):
         by = PREFECTURE if step.status == rules.ACKNOWLEDGED else OPERATOR
         found.append(Event(step.at, by, step.get_status_display(), step.detail))

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, cast
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
 
-from dematmp.accounts.models import Organisation, User
+from dematmp.accounts.models import User
 from dematmp.acts.desk import TEXT_CHARS
 from dematmp.acts.fields import Upload
 from dematmp.acts.models import PrefectureLetter
@@ -34,13 +34,7 @@ class ActSearchForm(forms.Form):
 
     is_search = True
     mots = forms.CharField(label="Mots-clés", required=False, max_length=200)
-    acheteur = forms.ModelChoiceField(
-        label="Collectivité",
-        required=False,
-        queryset=Organisation.objects.none(),
-        to_field_name="uuid",
-        empty_label="Toutes",
-    )
+    acheteur = forms.ChoiceField(label="Collectivité", required=False)  # the values are SIRENs
     nature = forms.ChoiceField(label="Nature", required=False)
     du = _day("Reçus depuis le")
     au = _day("Reçus jusqu'au")
@@ -58,8 +52,11 @@ class ActSearchForm(forms.Form):
     def __init__(self, *args: Any, acts: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.acts = acts
-        buyers = Organisation.objects.filter(acts__in=acts).distinct().order_by("name")
-        self.fields["acheteur"].queryset = buyers  # type: ignore[attr-defined]
+        bought = acts.filter(authority=None).order_by().values_list("buyer__siret", "buyer__name").distinct()
+        posted = acts.exclude(authority=None).order_by().values_list("authority__siren", "authority__name")
+        senders = {number[:9]: name for number, name in (*bought, *posted.distinct())}
+        listed = sorted(senders.items(), key=lambda each: each[1].casefold())
+        self.fields["acheteur"].choices = [("", "Toutes"), *listed]  # type: ignore[attr-defined]
         natures = [(code, label) for code, (_, label) in NATURES.items()]
         self.fields["nature"].choices = [("", "Toutes"), *natures]  # type: ignore[attr-defined]
 
@@ -70,7 +67,7 @@ class ActSearchForm(forms.Form):
         said = self.cleaned_data
         rows = self.acts.searched(
             words=said["mots"],
-            buyer=str(said["acheteur"].uuid) if said["acheteur"] else "",
+            siren=said["acheteur"],
             nature=said["nature"],
             since=said["du"],
             until=said["au"],

@@ -16,7 +16,7 @@ from dematmp.acts.errors import ActError, ActRefused
 from dematmp.acts.fields import Piece
 from dematmp.acts.files import pieces_of, read_file, transaction_of
 from dematmp.acts.models import Act
-from dematmp.acts.operators import Operator, operator_of
+from dematmp.acts.operators import Operator, operator_for
 from dematmp.acts.preparing import propose
 from dematmp.acts.services import prepare_award_act
 from dematmp.awards.models import Award
@@ -91,14 +91,14 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "has_copies": found.transmission.acknowledged_at is not None and transaction_of(found) is not None,
         "pieces": pieces_of(found),
         "may_share": procedure.minutes(found) is not None,
-        "is_validator": request.user.has_role("validator", found.buyer),
+        "is_validator": found.is_validated_by(request.user),
     }
     template = "buyer/_act.html" if request.headers.get("HX-Request") else "buyer/act.html"
     return render(request, template, context)
 
 
 def _operator(act: Act) -> Operator:
-    found = operator_of(act.buyer, now=timezone.now())
+    found = operator_for(act, now=timezone.now())
     if found is None:
         raise ActRefused("Aucun service de télétransmission n'est réglé pour cet acheteur.")
     return found
@@ -106,7 +106,7 @@ def _operator(act: Act) -> Operator:
 
 def _as_validator(request: MemberRequest, act: uuid.UUID) -> Act:
     found = _act(request, act)
-    if not request.user.has_role("validator", found.buyer):
+    if not found.is_validated_by(request.user):
         raise Http404
     return found
 

@@ -23,6 +23,7 @@ from dematmp.web.errors import explain
 from dematmp.web.pages import document, page_of
 from storage.stores import object_store
 
+_WITH = ("buyer", "authority", "transmission", "controller")
 _HEAD = (
     "collectivité",
     "identifiant",
@@ -47,7 +48,9 @@ def _received(request: MemberRequest) -> ActSearchForm:
 def act_list(request: MemberRequest) -> HttpResponse:
     """Acknowledged acts of the territory, the latest first; what is to be done is counted."""
     form, today = _received(request), timezone.localdate()
-    rows = form.found(by=request.user, today=today).select_related("buyer", "transmission", "controller")
+    rows = form.found(by=request.user, today=today).select_related(
+        "buyer", "authority", "transmission", "controller"
+    )
     rows = rows.prefetch_related("letters", "transmission__steps")
     page = page_of(request, rows.order_by("-transmission__received_on", "-pk"))
     query = request.GET.copy()
@@ -67,7 +70,7 @@ def act_list(request: MemberRequest) -> HttpResponse:
 def acts_csv(request: MemberRequest) -> HttpResponseBase:
     """What the search finds, one act a line."""
     found = _received(request).found(by=request.user, today=timezone.localdate())
-    rows = found.select_related("buyer", "transmission", "controller").prefetch_related("letters")
+    rows = found.select_related(*_WITH).prefetch_related("letters")
     return csv_file(_HEAD, _lines(rows.order_by("transmission__received_on", "pk")), name="actes-recus.csv")
 
 
@@ -77,7 +80,7 @@ def _lines(rows: Sequence[Act]) -> Iterator[list[str]]:
         letters = "; ".join(f"{each.kind} du {each.written_on}" for each in act.letters.all())
         cancelled = timezone.localtime(sent.cancelled_at).date() if sent.cancelled_at else None
         yield [
-            act.buyer.name,
+            act.sender.name,
             act.identifier,
             act.get_nature_display(),
             act.classification,
@@ -96,7 +99,9 @@ def _iso(day: date | None) -> str:
 
 
 def _act(request: MemberRequest, act: uuid.UUID) -> Act:
-    rows = Act.objects.received_by(request.user).select_related("buyer", "transmission", "controller")
+    rows = Act.objects.received_by(request.user).select_related(
+        "buyer", "authority", "transmission", "controller"
+    )
     found = rows.filter(uuid=act).first()
     if found is None:
         raise Http404
@@ -181,7 +186,7 @@ def write_letter(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         except ActError as refused:
             explain(form, refused)
         else:
-            messages.success(request, f"Le courrier est envoyé à {found.buyer}.")
+            messages.success(request, f"Le courrier est envoyé à {found.sender}.")
             return redirect("prefecture-act", act=found.uuid)
     context = {"act": found, "form": form, "title": "Écrire à la collectivité"}
     return render(request, "prefecture/letter.html", context, status=400 if form.errors else 200)

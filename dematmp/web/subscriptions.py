@@ -76,7 +76,7 @@ def atom(request: HttpRequest, feed: str) -> HttpResponse:
     )
     for each in found:
         made.add_item(
-            title=f"{each.event.what} : acte {each.act.number} de {each.act.buyer}",
+            title=f"{each.event.what} : acte {each.act.number} de {each.act.sender}",
             link=each.url,
             description=f"{each.act.subject}\n{each.event.detail}".strip(),
             unique_id=f"urn:uuid:{each.act.uuid}#{each.event.at.isoformat()}",
@@ -102,7 +102,7 @@ def calendar(request: HttpRequest, feed: str) -> HttpResponse:
             f"DTSTAMP:{_stamp(now)}",
             f"DTSTART;VALUE=DATE:{_day(mark.day)}",
             f"DTEND;VALUE=DATE:{_day(mark.day + timedelta(days=1))}",
-            f"SUMMARY:{_text(f'Deux mois : acte {mark.act.number} de {mark.act.buyer}')}",
+            f"SUMMARY:{_text(f'Deux mois : acte {mark.act.number} de {mark.act.sender}')}",
             f"DESCRIPTION:{_text(mark.act.subject)}",
             f"URL:{mark.url}",
             "TRANSP:TRANSPARENT",

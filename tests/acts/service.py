@@ -100,7 +100,7 @@ def multipart(fields: list[tuple[str, object]], *, quoted: bool = True, boundary
     return out + f"--{boundary}--\r\n".encode()
 
 
-_PDF = pdf()
+PDF_SENT = pdf()
 
 
 def act_fields(number: str = "2026_MP_001", **changes: object) -> list[tuple[str, object]]:
@@ -115,7 +115,7 @@ def act_fields(number: str = "2026_MP_001", **changes: object) -> list[tuple[str
         "decision_date": "2026-01-10",
         "subject": "Réhabilitation de l'école n°2",
         "type_acte": "99_DE",
-        "acte_pdf_file": ("deliberation.pdf", _PDF),
+        "acte_pdf_file": ("deliberation.pdf", PDF_SENT),
         **changes,
     }
     return [(name, value) for name, value in values.items() if value is not None]

@@ -26,7 +26,6 @@ _NAMES = (
     "t.cob",
     "header.json",
     "keys.bin",
-    "acte.pdf",
     "message.xml",
     "checkpoint",
     "key",
