@@ -18,7 +18,7 @@ from dematmp.acts.rules import (
     act_identifier,
     months_from,
 )
-from dematmp.acts.subscribers import Agent, Authority, AuthorityGroup, Nounce
+from dematmp.acts.subscribers import Agent, Authority, AuthorityGroup, Nounce, OperatorAccount
 from dematmp.acts.transactions import (
     ClassificationVersion,
     EnvelopeSerial,
@@ -29,11 +29,13 @@ from dematmp.acts.transactions import (
     Transaction,
     Window,
 )
+from dematmp.acts.words import MOST, fold
 from dematmp.awards.models import Award
 
 __all__ = [
     "Act",
     "ActPiece",
+    "ActText",
     "Agent",
     "Authority",
     "AuthorityGroup",
@@ -88,14 +90,15 @@ class ActQuerySet(models.QuerySet["Act"]):
         since: date | None = None,
         until: date | None = None,
     ) -> Self:
-        """Each word in the number, the subject or the authority's name; received between two days."""
+        """Each word in the text, the number, the subject or the sender's name; received between two days."""
         found = self
-        for word in words.split()[:10]:
+        for word in words.split()[:MOST]:
             found = found.filter(
                 models.Q(subject__icontains=word)
                 | models.Q(number__icontains=word)
                 | models.Q(buyer__name__icontains=word)
                 | models.Q(authority__name__icontains=word)
+                | models.Q(pk__in=ActText.objects.filter(folded__contains=fold(word)).values("act"))
             )
         if siren:
             found = found.filter(models.Q(buyer__siret__startswith=siren) | models.Q(authority__siren=siren))
@@ -368,19 +371,16 @@ class Subscription(models.Model):
         return f"{self.user}"
 
 
-class OperatorAccount(models.Model):
-    """A buyer's account at an operator elsewhere; its secrets are wrapped by the platform's key."""
+class ActText(models.Model):
+    """The text of an act and its annexes, for the search; `folded` has neither case nor accents."""
 
-    buyer = models.OneToOneField(Organisation, models.CASCADE, related_name="operator_account")
-    url = models.URLField("adresse")
-    login = models.CharField("identifiant", max_length=100, blank=True, default="")
-    password = models.BinaryField(null=True, blank=True)
-    p12 = models.BinaryField(null=True, blank=True)
-    p12_password = models.BinaryField(null=True, blank=True)
-    authority = models.TextField("autorité de l'opérateur (PEM)", blank=True, default="")
+    act = models.OneToOneField(Act, models.CASCADE, related_name="text")
+    text = models.TextField("texte", blank=True, default="")
+    folded = models.TextField(blank=True, default="")
+    read_at = models.DateTimeField("lu le")
 
     class Meta:
-        verbose_name = "compte chez un opérateur de télétransmission"
+        verbose_name = "texte d'un acte"
 
     def __str__(self) -> str:
-        return f"{self.buyer}, {self.url}"
+        return f"texte de {self.act}"

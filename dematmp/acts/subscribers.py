@@ -154,6 +154,24 @@ class Nounce(models.Model):
         return f"{self.agent}, jusqu'à {self.expires_at:%H:%M:%S}"
 
 
+class OperatorAccount(models.Model):
+    """A buyer's account at an operator elsewhere; its secrets are wrapped by the platform's key."""
+
+    buyer = models.OneToOneField(Organisation, models.CASCADE, related_name="operator_account")
+    url = models.URLField("adresse")
+    login = models.CharField("identifiant", max_length=100, blank=True, default="")
+    password = models.BinaryField(null=True, blank=True)
+    p12 = models.BinaryField(null=True, blank=True)
+    p12_password = models.BinaryField(null=True, blank=True)
+    authority = models.TextField("autorité de l'opérateur (PEM)", blank=True, default="")
+
+    class Meta:
+        verbose_name = "compte chez un opérateur de télétransmission"
+
+    def __str__(self) -> str:
+        return f"{self.buyer}, {self.url}"
+
+
 def new_key() -> str:
     """The random part of an object's key."""
     return uuid.uuid4().hex

@@ -20,6 +20,7 @@ from dematmp.acts import (
     sending,
     services,
     statuses,
+    texts,
 )
 from dematmp.acts.errors import ActError
 from dematmp.acts.mailbox import box
@@ -58,6 +59,8 @@ def sweep() -> None:
     """What a lost task or an operator that was down left undone, and what awaits its acknowledgement."""
     waiting = Transmission.objects.filter(acknowledged_at=None).exclude(steps__status=ERROR).order_by("pk")
     each_row(waiting[:500], _continue)
+    unread = Act.objects.filter(transmission__acknowledged_at__isnull=False, text=None)
+    each_row(unread.order_by("pk")[:100], lambda act: texts.keep_text(act, now=timezone.now()))
     each_row(correspondence.to_read(timezone.now()), lambda act: _try(correspondence.read_letters, act.pk))
 
 

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from dematmp.acts import correspondence, desk, procedure, timeline
+from dematmp.acts import correspondence, desk, procedure, texts, timeline
 from dematmp.acts.errors import ActError
 from dematmp.acts.figures import head, per_month, row
 from dematmp.acts.files import pieces_of, read_file, transaction_of
@@ -60,7 +60,8 @@ def act_list(request: MemberRequest) -> HttpResponse:
         "awaiting": form.acts.awaiting_answer().count(),
         "mine": form.acts.filter(controller=request.user).count(),
     }
-    listed = [(act, timeline.situation(act, now=timezone.now())) for act in page]
+    found = texts.excerpts(page, request.GET.get("mots", ""))
+    listed = [(act, timeline.situation(act, now=timezone.now()), found.get(act.pk)) for act in page]
     context = {"form": form, "page": page, "listed": listed, "query": query.urlencode(), **figures}
     return render(request, "prefecture/list.html", context)
 

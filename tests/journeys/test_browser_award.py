@@ -14,6 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from dematmp.acts.models import Act
 from dematmp.acts.services import prepare_award_act
+from dematmp.acts.tasks import sweep
 from dematmp.awards.services import award
 from dematmp.opening import closing
 from tests.acts.service import acknowledged, ministry_in
@@ -120,6 +121,13 @@ def test_a_letter_goes_and_its_answer_comes(
             ):
                 wrong += faults(page, reverse(name, args=args))
                 shot(page, name)
+            sweep()  # reads the text of the act, as the worker does
+            page.goto(reverse("prefecture"))
+            page.get_by_label("Mots-clés").fill("attribue")
+            page.keyboard.press("Enter")
+            expect(page.locator(".excerpt mark")).to_be_visible()
+            wrong += faults(page, page.url)
+            shot(page, "prefecture-found")
             for action in ("Ouvrir mon suivi", "Recevoir les courriels"):
                 wrong += faults(page, reverse("subscription"))
                 page.get_by_role("button", name=action).click()

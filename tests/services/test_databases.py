@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.services
 # The rooms where a lock, a constraint or an order of commits matters.
-_FILES = ["tests/bids", "tests/audit", "tests/consultations", "tests/opening"]
+_FILES = ["tests/bids", "tests/audit", "tests/consultations", "tests/opening", "tests/acts"]
 # What has its own processes, or plays at length with the store: the database changes nothing of it.
 _APART = [
     "opening/test_signatures.py",
@@ -26,9 +26,13 @@ _APART = [
     "bids/test_part_protocol.py",
     "bids/test_backup_channel.py",
     "audit/test_sealing.py",
+    "acts/test_faults.py",
+    "acts/test_client.py",
+    "acts/test_wire.py",
 ]
 # The suite has its minutes: without DEMATMP_WHOLE_MATRIX, what locks, constrains or commits most.
 _FIRST = [
+    "acts/test_adoption.py",
     "audit/test_journal.py",
     "bids/test_deposit.py",
     "bids/test_finalise.py",
