@@ -97,7 +97,7 @@ def _keep(act: Act, found: Letter, operator: Operator, now: datetime) -> None:
         )
         if created:
             record = {"act": str(act.uuid), "identifier": act.identifier, "kind": kind}
-            append("act-letter", record, now=now)
+            append("act-letter", record, consultation=act.consultation_uuid, now=now)
             tell_letter(act, kind, said, now=now)
 
 
@@ -140,13 +140,16 @@ def cancel(act: Act, operator: Operator, *, now: datetime) -> None:
         if Transmission.objects.filter(pk=sent.pk, cancellation_id=None).update(
             cancellation_id=remote, cancellation_asked_at=now
         ):
-            append("act-cancel-asked", {"act": str(act.uuid), "transaction": remote}, now=now)
+            asked = {"act": str(act.uuid), "transaction": remote}
+            append("act-cancel-asked", asked, consultation=act.consultation_uuid, now=now)
 
 
 def _cancelled(sent: Transmission, now: datetime) -> None:
     with transaction.atomic():
         if Transmission.objects.filter(pk=sent.pk, cancelled_at=None).update(cancelled_at=now):
-            append("act-cancelled", {"act": str(sent.act.uuid), "identifier": sent.act.identifier}, now=now)
+            act = sent.act
+            record = {"act": str(act.uuid), "identifier": act.identifier}
+            append("act-cancelled", record, consultation=act.consultation_uuid, now=now)
 
 
 def reply(
@@ -165,7 +168,7 @@ def _replied(letter: PrefectureLetter, remote: int, *, choice: str, now: datetim
             reply_id=remote, replied_at=now, choice=choice
         ):
             record = {"act": str(letter.act.uuid), "letter": letter.kind, "transaction": remote}
-            append("act-reply", record, now=now)
+            append("act-reply", record, consultation=letter.act.consultation_uuid, now=now)
             tell_reply(letter, now=now)
 
 

@@ -3,6 +3,7 @@
 import uuid
 from datetime import date
 from typing import Self
+from uuid import UUID
 
 from django.db import models
 
@@ -172,6 +173,11 @@ class Act(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number} {self.subject}"
+
+    @property
+    def consultation_uuid(self) -> UUID | None:
+        """The consultation of the award that it transmits."""
+        return self.award.lot.consultation.uuid if self.award else None
 
     @property
     def sender(self) -> Organisation | Authority:

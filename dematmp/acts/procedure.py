@@ -42,7 +42,7 @@ def share(act: Act, *, by: User, now: datetime) -> None:
                 "by": str(by.uuid),
                 "consultation": str(session.consultation.uuid),
             }
-            append("act-procedure-sent", record, now=now)
+            append("act-procedure-sent", record, consultation=session.consultation.uuid, now=now)
 
 
 def read(act: Act, name: str) -> tuple[bytes, str] | None:

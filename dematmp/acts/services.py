@@ -159,11 +159,10 @@ def _reach(transmission: Transmission, status: int, *, detail: str = "", now: da
 
 def _journal(transmission: Transmission, kind: str, facts: dict[str, object], *, now: datetime) -> None:
     act = transmission.act
-    consultation = act.award.lot.consultation.uuid if act.award else None
     append(
         kind,
         {"act": str(act.uuid), "identifier": act.identifier, **facts},
-        consultation=consultation,
+        consultation=act.consultation_uuid,
         now=now,
     )
 

@@ -77,3 +77,19 @@ class Entry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.index} {self.kind}"
+
+
+class EntryToken(models.Model):
+    """A token over SHA-256 of an entry's record, as the authority gave it (RFC 3161, DER)."""
+
+    entry = models.OneToOneField(Entry, models.PROTECT, related_name="token")
+    request = models.BinaryField("demande")
+    response = models.BinaryField("réponse")
+    authority = models.CharField("autorité d'horodatage", max_length=200)
+    at = models.DateTimeField("heure du jeton")
+
+    class Meta:
+        verbose_name = "jeton d'une entrée"
+
+    def __str__(self) -> str:
+        return f"jeton de l'entrée {self.entry.index}"

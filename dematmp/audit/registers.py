@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from django.db.models import QuerySet
 
-from dematmp.audit.models import Entry
+from dematmp.audit.models import Entry, EntryToken
 from dematmp.audit.services import prove, utc_text
 
 # Register → its title, and what it holds: nature of the entry → words.
@@ -22,6 +22,18 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
             "award": "Lot attribué",
             "contract-version": "Version signée du contrat déposée",
             "contract-concluded": "Contrat signé par les deux parties",
+        },
+    ),
+    "retraits": ("Retraits du dossier", {"withdrawals": "Retraits du dossier, relevés"}),
+    "echanges": (
+        "Questions et échanges",
+        {
+            "question": "Question reçue",
+            "answer": "Réponse publiée pour tous",
+            "notified": "Message envoyé à qui suit la consultation",
+            "act-letter": "Courrier de la préfecture",
+            "act-reply": "Réponse à la préfecture",
+            "act-procedure-sent": "Procédure communiquée à la préfecture",
         },
     ),
     "cles": (
@@ -73,6 +85,8 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
             "act-transmitted": "Acte transmis",
             "act-acknowledged": "Acte acquitté",
             "act-refused": "Acte refusé",
+            "act-cancel-asked": "Annulation de l'acte demandée",
+            "act-cancelled": "Acte annulé",
         },
     ),
     "incidents": (
@@ -96,7 +110,8 @@ OF_THE_COMMITTEE = frozenset(REGISTERS["ouverture"][1])
 class Proven(TypedDict):
     """An entry and what proves it; `proof` is None until a public checkpoint covers it.
 
-    `record` and `nonce` are None for who may not read the record: the leaf and its proof stand all the same.
+    `record`, `nonce` and `token` are None for who may not read the record: the leaf and its proof stand all
+    the same. The token is a TimeStampResp (base64 of its DER) over SHA-256 of the record, where there is one.
     """
 
     index: int
@@ -106,12 +121,14 @@ class Proven(TypedDict):
     record: str | None
     nonce: str | None
     proof: str | None
+    token: str | None
 
 
 def lines(consultation: uuid.UUID, registers: Collection[str]) -> QuerySet[Entry]:
     """The entries of a consultation in these registers, in order."""
     kinds = [kind for name in registers for kind in REGISTERS[name][1]]
-    return Entry.objects.filter(consultation=consultation, kind__in=kinds).order_by("index")
+    rows = Entry.objects.filter(consultation=consultation, kind__in=kinds)
+    return rows.select_related("token").order_by("index")
 
 
 def words_of(entry: Entry) -> str:
@@ -119,8 +136,14 @@ def words_of(entry: Entry) -> str:
     return _WORDS.get(entry.kind, entry.kind)
 
 
+def token_of(entry: Entry) -> EntryToken | None:
+    """The token over an entry's record, once an authority gave it."""
+    return getattr(entry, "token", None)
+
+
 def proven(entry: Entry, *, with_record: bool = True) -> Proven:
     """An entry with all that anybody needs to verify it. Raises JournalBroken."""
+    token = token_of(entry) if with_record else None
     return {
         "index": entry.index,
         "type": entry.kind,
@@ -129,4 +152,5 @@ def proven(entry: Entry, *, with_record: bool = True) -> Proven:
         "record": base64.b64encode(bytes(entry.record)).decode() if with_record else None,
         "nonce": bytes(entry.nonce).hex() if with_record else None,
         "proof": prove(entry.index),
+        "token": base64.b64encode(bytes(token.response)).decode() if token else None,
     }

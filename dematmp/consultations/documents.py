@@ -12,7 +12,7 @@ from zipstream import ZipStream
 
 from dematmp.accounts.models import User
 from dematmp.accounts.rules import clean_text
-from dematmp.audit.services import append
+from dematmp.audit.services import append, utc_text
 from dematmp.consultations.errors import (
     ConsultationError,
     DocumentNotServed,
@@ -29,6 +29,7 @@ from storage.antivirus import State, Verdict, scan
 from storage.errors import ScanFailed
 from storage.stores import object_store
 
+_LINES = 1000  # of the register of downloads in one entry of the journal
 _PATIENCE = timedelta(minutes=10)  # how long an antivirus that fails on a file is asked again
 
 
@@ -212,6 +213,20 @@ def read(
     if start == 0:
         Withdrawal.objects.create(consultation=consultation, version=version, email=email, at=now)
     return object_store().open(version.key, start, length)
+
+
+def journal_withdrawals(consultation: Consultation, *, now: datetime) -> int:
+    """Write in the journal the lines of the register that are not there yet; how many. May run twice."""
+    with transaction.atomic():
+        waiting = Withdrawal.objects.select_for_update(of=("self",)).select_related("version")
+        rows = list(waiting.filter(consultation=consultation, entry=None).order_by("pk")[:_LINES])
+        if not rows:
+            return 0
+        # No address: nobody could ever take it out of the journal.
+        lines = [[utc_text(row.at), str(row.version.uuid) if row.version else None] for row in rows]
+        made = append("withdrawals", {"withdrawals": lines}, consultation=consultation.uuid, now=now)
+        Withdrawal.objects.filter(pk__in=[row.pk for row in rows]).update(entry=made.entry.index)
+    return len(rows)
 
 
 def read_all(consultation: Consultation, *, email: str = "", now: datetime) -> Iterator[bytes]:

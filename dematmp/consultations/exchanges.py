@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.accounts.rules import clean_text
+from dematmp.audit.services import append
 from dematmp.consultations.errors import LinkRefused, NotReady, WrongStep
 from dematmp.consultations.models import Consultation, Follower, Question
 from dematmp.mails.services import store as store_mail
@@ -32,6 +33,8 @@ def ask(consultation: Consultation, *, text: str, email: str = "", now: datetime
     asked = Question.objects.create(
         consultation=consultation, text=clean_text(text, lines=True), email=email, asked_at=now
     )
+    record = {"question": str(asked.uuid), "text": asked.text}
+    append("question", record, consultation=consultation.uuid, subject=asked.uuid, now=now)
     text = f"Une question est posée sur la consultation « {consultation.title} »."
     call(consultation, people_of(consultation.buyer, "agent"), text, now=now)
     return asked
@@ -47,6 +50,8 @@ def answer(question: Question, *, text: str, by: User, now: datetime) -> None:
     )
     if not changed:
         raise WrongStep("Cette question a déjà reçu une réponse.")
+    record = {"question": str(question.uuid), "text": text.strip(), "by": str(by.uuid)}
+    append("answer", record, consultation=question.consultation.uuid, subject=question.uuid, now=now)
     tell_followers(question.consultation, "Une question a reçu une réponse.", also=question.email, now=now)
 
 
@@ -75,11 +80,18 @@ def call(
 
 
 def tell_followers(consultation: Consultation, text: str, *, also: str = "", now: datetime) -> None:
-    """Store one mail for each address left, and for `also`."""
+    """Store one mail for each address left, and for `also`, in the caller's transaction.
+
+    The journal keeps what was said and to how many, and no address.
+    """
     addresses = set(consultation.followers.order_by("pk").values_list("email", flat=True)) | (
         {also} if also else set()
     )
     page = f"{settings.SITE_URL}/consultations/{consultation.uuid}/"
+    if addresses:
+        append(
+            "notified", {"text": text, "addresses": len(addresses)}, consultation=consultation.uuid, now=now
+        )
     for address in sorted(addresses):
         store_mail(
             to=address,

@@ -1,6 +1,4 @@
-"""A consultation, its lots, its documents and their versions, its deadline as a versioned decision, its
-registers.
-"""
+"""A consultation, its lots, its documents and their versions, its deadline as a versioned decision."""
 
 import uuid
 from collections.abc import Collection, Iterable
@@ -371,6 +369,7 @@ class Withdrawal(models.Model):
     )
     email = models.EmailField("adresse électronique", blank=True, default="")
     at = models.DateTimeField("heure")
+    entry = models.PositiveBigIntegerField("rang au journal", null=True, blank=True, db_index=True)
 
     class Meta:
         verbose_name = "retrait"

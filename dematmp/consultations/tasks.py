@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from dematmp.audit.rows import each_row
 from dematmp.audit.services import pad
+from dematmp.consultations import documents
 from dematmp.consultations.documents import outdated, scan_version
 from dematmp.consultations.models import Consultation, DocumentVersion
 from storage.antivirus import answers, current_engines
@@ -37,6 +38,14 @@ def pad_journal() -> None:
     closing = Consultation.objects.real().closing(now=now, within=timedelta(hours=1)).exists()
     if secrets.randbelow(100) < (_OFTEN if closing else _SELDOM):
         pad(now=now)
+
+
+@shared_task
+def journal_withdrawals() -> None:
+    """The register of downloads enters the journal, each consultation by itself."""
+    waiting = Consultation.objects.filter(withdrawals__entry=None, withdrawals__isnull=False)
+    rows = waiting.distinct().order_by("pk")[:200]
+    each_row(rows, lambda row: documents.journal_withdrawals(row, now=timezone.now()))
 
 
 @shared_task

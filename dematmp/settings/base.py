@@ -278,6 +278,10 @@ CELERY_BEAT_SCHEDULE = {
     "journal-client-code": {"task": "dematmp.web.tasks.journal_client_code", "schedule": schedule(60.0)},
     "sweep-mails": {"task": "dematmp.mails.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-documents": {"task": "dematmp.consultations.tasks.sweep", "schedule": schedule(15.0)},
+    "journal-withdrawals": {
+        "task": "dematmp.consultations.tasks.journal_withdrawals",
+        "schedule": schedule(60.0),
+    },
     "rescan-documents": {"task": "dematmp.consultations.tasks.rescan", "schedule": schedule(3600.0)},
     "rescan-opened": {"task": "dematmp.opening.tasks.rescan", "schedule": schedule(3600.0)},
     "pad-journal": {"task": "dematmp.consultations.tasks.pad_journal", "schedule": schedule(15.0)},

@@ -366,7 +366,13 @@ def register_csv(request: MemberRequest, consultation: uuid.UUID) -> HttpRespons
     """The register of downloads as CSV."""
     found = of_buyer(request.user, consultation, *_ROLES)
     rows = (
-        [row.at.isoformat(), row.version.name if row.version else "dossier complet", row.email]
+        [
+            row.at.isoformat(),
+            row.version.name if row.version else "dossier complet",
+            row.email,
+            "" if row.entry is None else str(row.entry),
+        ]
         for row in found.withdrawals.select_related("version").order_by("at", "pk").iterator()
     )
-    return csv_file(["heure (UTC)", "pièce", "adresse laissée"], rows, name=f"retraits-{found.reference}.csv")
+    head = ["heure (UTC)", "pièce", "adresse laissée", "rang au journal"]
+    return csv_file(head, rows, name=f"retraits-{found.reference}.csv")

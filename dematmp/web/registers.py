@@ -21,6 +21,7 @@ from dematmp.audit.registers import (
     Proven,
     lines,
     proven,
+    token_of,
     words_of,
 )
 from dematmp.audit.sealing import seal
@@ -32,7 +33,15 @@ from dematmp.web.pages import document, of_buyer, page_of
 
 _ROLES = ("agent", "validator", "member")
 _PDF_LINES = 2000
-_HEAD = ("rang au journal", "heure (UTC)", "nature", "libellé", "empreinte publique (SHA-256)")
+_HEAD = (
+    "rang au journal",
+    "heure (UTC)",
+    "nature",
+    "libellé",
+    "empreinte publique (SHA-256)",
+    "horodaté le (UTC)",
+    "autorité d'horodatage",
+)
 
 
 def _allowed(found: Consultation) -> dict[str, str]:
@@ -54,6 +63,12 @@ def _digest(entry: Entry) -> str:
     return str(json.loads(bytes(entry.leaf))["digest"])
 
 
+def _dated(entry: Entry) -> tuple[str, str]:
+    """The hour of its token and who gave it."""
+    token = token_of(entry)
+    return (token.at.isoformat(), token.authority) if token else ("", "")
+
+
 @require_safe
 @holds(*_ROLES)
 def consultation_journal(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
@@ -66,7 +81,7 @@ def consultation_journal(request: MemberRequest, consultation: uuid.UUID) -> Htt
         "registers": _allowed(found),
         "asked": asked,
         "page": page,
-        "listed": [(entry, words_of(entry)) for entry in page],
+        "listed": [(entry, words_of(entry), token_of(entry)) for entry in page],
         "query": f"registre={asked}" if asked else "",
         "closed": "depots" in _allowed(found),
     }
@@ -82,7 +97,7 @@ def journal_export(request: MemberRequest, consultation: uuid.UUID, form: str) -
     name = f"journal-{found.reference}{f'-{asked}' if asked else ''}.{form}"
     if form == "csv":
         rows = (
-            [str(each.index), each.at.isoformat(), each.kind, words_of(each), _digest(each)]
+            [str(each.index), each.at.isoformat(), each.kind, words_of(each), _digest(each), *_dated(each)]
             for each in entries.iterator()
         )
         return csv_file(_HEAD, rows, name=name)
@@ -127,7 +142,13 @@ def _pdf(found: Consultation, asked: str, entries: QuerySet[Entry]) -> bytes:
         "key": journal_signer().verifier_key,
         "count": entries.count(),
         "entries": [
-            {"index": each.index, "at": local(each.at), "words": words_of(each), "sha256": _digest(each)}
+            {
+                "index": each.index,
+                "at": local(each.at),
+                "words": words_of(each),
+                "sha256": _digest(each),
+                "token": local(token.at) if (token := token_of(each)) else "",
+            }
             for each in entries[:_PDF_LINES]
         ],
     }

@@ -5,18 +5,25 @@ import csv
 import hashlib
 import io
 import json
+import subprocess
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import time_machine
+from django.conf import settings as configured
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from dematmp.audit.checkpoints import publish
+from dematmp.audit.models import Entry, EntryToken
 from dematmp.audit.services import canonical
+from dematmp.audit.tokens import stamp_entries
+from dematmp.consultations import documents, exchanges
 from dematmp.consultations.models import Consultation
+from dematmp.consultations.tasks import journal_withdrawals
 from signing.tlog import verify_proof
 from tests.opening.test_opening import opened
 from tests.world import World, organisation, page, person
@@ -119,3 +126,87 @@ def test_only_the_buyer_s_people_read_it(world: World, received: Consultation) -
             ("buyer-journal-proof", [index]),
         ):
             assert page(user).get(reverse(name, args=[received.uuid, *args])).status_code == 404
+
+
+def test_questions_answers_and_messages_are_lines_with_their_proofs(world: World) -> None:
+    made = world.publish()
+    exchanges.follow(made, email="curieux@example.fr", now=timezone.now())
+    said = {"text": "Le hangar est-il amianté ?", "email": "autre@example.fr"}
+    asked = exchanges.ask(made, **said, now=timezone.now())
+    exchanges.answer(asked, text="Oui, le diagnostic est joint.", by=world.agent, now=timezone.now())
+    lines = rows(page(world.agent), made, registre="echanges")
+    assert [row[2] for row in lines] == ["question", "answer", "notified"]
+    for row, words in zip(lines, ("amianté", "diagnostic", "reçu une réponse"), strict=True):
+        where = reverse("buyer-journal-proof", args=[made.uuid, int(row[0])])
+        record = base64.b64decode(json.loads(page(world.agent).get(where).content)["record"]).decode()
+        assert words in record
+        assert "example.fr" not in record  # no address enters what nobody can erase
+
+
+def test_the_register_of_downloads_enters_the_journal_line_by_line(world: World) -> None:
+    made = world.publish()
+    version = made.documents.get().served
+    assert version is not None
+    b"".join(documents.read(version, email="curieux@example.fr", now=timezone.now()))
+    b"".join(documents.read_all(made, now=timezone.now()))
+    before = page(world.agent).get(reverse("buyer-registers", args=[made.uuid])).content.decode()
+    assert before.count("dans la minute") == 2
+    for _ in range(2):
+        journal_withdrawals()
+    assert [row[2] for row in rows(page(world.agent), made, registre="retraits")] == ["withdrawals"]
+    entry = Entry.objects.get(kind="withdrawals")
+    assert set(made.withdrawals.values_list("entry", flat=True)) == {entry.index}
+    told = json.loads(bytes(entry.record))["withdrawals"]
+    assert [row[1] for row in told] == [str(version.uuid), None]
+    assert "example.fr" not in bytes(entry.record).decode()
+    shown = page(world.agent).get(reverse("buyer-registers", args=[made.uuid])).content.decode()
+    assert reverse("buyer-journal-proof", args=[made.uuid, entry.index]) in shown
+    line = b"".join(page(world.agent).get(reverse("buyer-register-csv", args=[made.uuid]))).decode()
+    assert f";{entry.index}" in line
+
+
+def test_a_ceremony_and_an_opening_have_their_tokens(
+    world: World, received: Consultation, tmp_path: Path
+) -> None:
+    """Each token is checked by openssl over the record of the proof that a member downloads."""
+    made = received
+    assert made.deadline is not None
+    with time_machine.travel(made.deadline + timedelta(seconds=1)):
+        opened(world, made)
+        _check_tokens(world, made, tmp_path)
+
+
+def _check_tokens(world: World, made: Consultation, tmp_path: Path) -> None:
+    assert stamp_entries(timezone.now) >= 3
+    assert stamp_entries(timezone.now) == 0
+    kinds = set(EntryToken.objects.values_list("entry__kind", flat=True))
+    assert {"ceremony", "session-key"} <= kinds
+    member = page(world.members[0])
+    shown = member.get(reverse("buyer-journal", args=[made.uuid])).content.decode()
+    assert "Horodaté à" in shown
+    ca = configured.SECRETS_DIR / "pki" / "ca.pem"
+    for token in EntryToken.objects.filter(entry__consultation=made.uuid):
+        where = reverse("buyer-journal-proof", args=[made.uuid, token.entry.index])
+        proof = json.loads(member.get(where).content)
+        (tmp_path / "record").write_bytes(base64.b64decode(proof["record"]))
+        (tmp_path / "token.tsr").write_bytes(base64.b64decode(proof["token"]))
+        command = ["openssl", "ts", "-verify", "-data", str(tmp_path / "record")]
+        command += ["-in", str(tmp_path / "token.tsr"), "-CAfile", str(ca)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "Verification: OK" in done.stdout + done.stderr
+    agent = page(world.agent)  # not of the committee: the line and its proof, without what it says
+    line = EntryToken.objects.get(entry__kind="session-key", entry__consultation=made.uuid).entry.index
+    told = json.loads(agent.get(reverse("buyer-journal-proof", args=[made.uuid, line])).content)
+    assert (told["record"], told["token"]) == (None, None)
+
+
+def test_no_authority_delays_anything_and_the_token_comes_later(world: World, settings: Any) -> None:
+    settings.TSA_URLS = ["http://127.0.0.1:9/tsa"]
+    made = world.publish()
+    assert stamp_entries(timezone.now) == 0
+    assert not EntryToken.objects.exists()
+    settings.TSA_URLS = ["embedded"]
+    assert stamp_entries(timezone.now) >= 1
+    token = EntryToken.objects.get(entry__kind="ceremony", entry__consultation=made.uuid)
+    assert Entry.objects.filter(kind="entry-timestamp", consultation=made.uuid).count() >= 1
+    assert token.authority

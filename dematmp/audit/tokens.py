@@ -1,0 +1,74 @@
+"""Tokens over the facts whose hour a judge may ask for: ceremonies, openings, minutes, contracts, acts.
+
+Deposits have theirs on their own rows. No fact waits for its token: it is asked for after the commit, and
+again each minute until an authority answers.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from dematmp.audit.models import Entry, EntryToken
+from dematmp.audit.services import append, utc_text
+from dematmp.audit.stamping import obtain_token
+
+STAMPED = frozenset(
+    {
+        "ceremony",
+        "ceremony-renewed",
+        "session-key",
+        "phase-opened",
+        "minutes-closed",
+        "contract-concluded",
+        "act-prepared",
+        "act-received",
+        "act-acknowledged",
+    }
+)
+_MOST = 100  # of one pass
+
+
+def to_stamp() -> QuerySet[Entry]:
+    """The entries that wait for their token, the oldest first."""
+    return Entry.objects.filter(kind__in=STAMPED, token=None).order_by("index")
+
+
+def stamp_entries(clock: Callable[[], datetime]) -> int:
+    """Ask for the tokens that are missing; how many came. May run twice; stops when nobody answers."""
+    count = 0
+    for entry in to_stamp()[:_MOST]:
+        if not _stamp(entry, now=clock()):
+            break
+        count += 1
+    return count
+
+
+def _stamp(entry: Entry, *, now: datetime) -> bool:
+    stamped = obtain_token(bytes(entry.record), now=now)
+    if stamped is None:
+        return False
+    stamp, authority = stamped
+    with transaction.atomic():
+        _, created = EntryToken.objects.get_or_create(
+            entry=entry,
+            defaults={
+                "request": stamp.request,
+                "response": stamp.response,
+                "authority": authority,
+                "at": stamp.token.gen_time,
+            },
+        )
+        if created:
+            record = {
+                "of": entry.index,
+                "authority": authority,
+                "time": utc_text(stamp.token.gen_time),
+                "sha256": hashlib.sha256(stamp.response).hexdigest(),
+                "request": base64.b64encode(stamp.request).decode(),
+            }
+            append("entry-timestamp", record, consultation=entry.consultation, now=now)
+    return True
