@@ -20,6 +20,7 @@ import sys
 from django.utils import timezone
 from dematmp.audit.services import verify
 from dematmp.audit.checkpoints import complete, publish
+from dematmp.audit.tokens import stamp_entries
 from dematmp.bids.tasks import sweep
 from tests.world import make_world
 world = make_world()
@@ -27,6 +28,7 @@ consultation = world.publish()
 assert world.deposit(consultation, Path(sys.argv[1]))["state"] == "in-time"
 sweep()
 complete(publish(now=timezone.now()), now=timezone.now())
+assert stamp_entries(timezone.now) >= 1
 assert verify() > 10
 """
 
@@ -65,6 +67,8 @@ def test_the_platform_works_with_it_and_cannot_rewrite_its_journal(
         for forbidden in (
             "UPDATE audit_entry SET kind = 'autre'",
             "DELETE FROM audit_entry",
+            "UPDATE audit_entrytoken SET authority = 'autre'",
+            "DELETE FROM audit_entrytoken",
             "TRUNCATE audit_entry",
             "DELETE FROM audit_tile",
             "DELETE FROM audit_head",
