@@ -49,13 +49,22 @@ class Authority:
             raise TimestampRefused("La clé de l'autorité n'est pas une clé P-256.")
         self._key, self._state = key, state
 
+    def last_given(self) -> datetime | None:
+        """The time of its latest token; None before the first."""
+        try:
+            return datetime.fromisoformat(json.loads(self._state.read_text())["last"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None  # or unreadable after a power cut
+
+    def forget(self) -> None:
+        """Begin again from the present, once an operator answered for a clock that had been wrong."""
+        with FileLock(f"{self._state}.lock"):
+            self._state.unlink(missing_ok=True)
+
     def _next(self, now: datetime) -> datetime:
         """A time never before nor equal to the last one given by any process sharing the state file."""
         with FileLock(f"{self._state}.lock"):
-            try:
-                last = datetime.fromisoformat(json.loads(self._state.read_text())["last"])
-            except (FileNotFoundError, ValueError, KeyError, TypeError):
-                last = datetime.min.replace(tzinfo=UTC)  # none yet, or unreadable after a power cut
+            last = self.last_given() or datetime.min.replace(tzinfo=UTC)
             moment = max(now.astimezone(UTC), last + timedelta(microseconds=1))
             draft = self._state.with_name(f".{self._state.name}.{os.getpid()}")
             with draft.open("w") as file:

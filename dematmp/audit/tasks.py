@@ -8,6 +8,7 @@ from django.utils import timezone
 from dematmp.audit.checkpoints import complete, publish
 from dematmp.audit.clock import alarm
 from dematmp.audit.copies import copy
+from dematmp.audit.corrections import ahead
 from dematmp.audit.errors import AuditError
 from dematmp.audit.tokens import stamp_entries
 from storage.errors import StorageError
@@ -21,8 +22,10 @@ def copy_journal() -> None:
 
     The next run tries what failed.
     """
-    alarm()
     now = timezone.now()
+    alarm()
+    if (by := ahead(now=now)) is not None:
+        log.error("l'autorité d'horodatage intégrée est en avance de %s : manage.py timestamps", by)
     kept = publish(now=now)
     if kept is not None:
         complete(kept, now=now)
