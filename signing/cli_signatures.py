@@ -5,6 +5,7 @@ python -m signing check offre.pdf.p7s --detached offre.pdf --trust autorite.pem
 
 import argparse
 import getpass
+import hashlib
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from pathlib import Path
 from signing import lists
 from signing.contents import stem_of
 from signing.errors import SignatureRefused
+from signing.preserving import Kept, read_kept
 from signing.report import LABELS, PASSED, Report
 from signing.sniffing import Kind, kind_of
 from signing.trust import certificates_in, is_stale
@@ -45,6 +47,15 @@ def signature_verbs(verb: Verb) -> None:
     one.add_argument(
         "--online", action="store_true", help="demander la révocation aux autorités des listes de confiance"
     )
+    one.add_argument(
+        "--report",
+        type=Path,
+        metavar="RAPPORT",
+        help="rapport conservé (JSON) : juger de nouveau à son heure, avec ses preuves, sans réseau",
+    )
+    one.add_argument(
+        "--tsa-ca", type=Path, metavar="PEM", help="autorité des jetons du rapport conservé, à vérifier aussi"
+    )
     one.add_argument("--at", type=_instant, help="date à laquelle juger (ISO 8601) ; par défaut, maintenant")
     one.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="rapport en JSON")
     one = verb("sign", sign, "signer un fichier : dans le PDF même, ou à côté de tout autre fichier")
@@ -74,24 +85,39 @@ def _instant(text: str) -> datetime:
 
 
 def check(options: argparse.Namespace) -> dict[str, object]:
-    """Exit code 0 when every signature passes, else 1. Raises SignatureRefused, OSError."""
+    """Exit code 0 when every signature passes, else 1. Raises SignatureRefused, TimestampRefused, OSError."""
     for path in (options.file, *options.detached, *options.trust):
         if not path.exists():
             raise SignatureRefused(f"« {path} » n'existe pas.")
+    kept, lines = _kept(options) if options.report else (None, [])
     beside = options.file.with_name(stem_of(options.file.name))
     report = validate_isolated(
         options.file,
-        at=options.at or datetime.now(UTC),
+        at=options.at or (datetime.fromisoformat(kept.report.at) if kept else datetime.now(UTC)),
         trust=options.trust,
         detached=options.detached or ([beside] if beside != options.file and beside.is_file() else []),
-        online=options.online,
+        online=options.online and not kept,
+        kept=options.report,
     )
     options.exit_code = 0 if report.indication == PASSED else NOT_PASSED
     if options.json:
         return report.as_dict()
-    for line in explain(report, options.file.name):
+    for line in [*explain(report, options.file.name), *lines]:
         sys.stdout.write(line + "\n")
     return {}
+
+
+def _kept(options: argparse.Namespace) -> tuple[Kept, list[str]]:
+    """The preserved report of this very file, and what its tokens say once verified."""
+    kept = read_kept(options.report)
+    with options.file.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != kept.sha256:
+            raise SignatureRefused("Ce rapport est celui d'un autre fichier.")
+    if options.tsa_ca is None:
+        return kept, ["", "Les jetons du rapport n'ont pas été vérifiés : donnez --tsa-ca."]
+    tokens = kept.verify(options.tsa_ca.read_bytes())
+    times = [f"{each.gen_time.isoformat()} par {each.authority}" for each in tokens]
+    return kept, ["", "Rapport conservé sans changement depuis :", *(f"  {each}" for each in times)]
 
 
 def sign(options: argparse.Namespace) -> dict[str, object]:

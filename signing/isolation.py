@@ -35,11 +35,13 @@ def validate_isolated(
     detached: Sequence[Path] = (),
     name: str = "",
     online: bool = False,
+    kept: Path | None = None,
 ) -> Report:
     """`validate` in a bounded subprocess; what exceeds the limits is INDETERMINATE.
 
     `trust`: PEM files of authorities, or a folder of trusted lists. `online`: ask the hosts that those lists
-    name whether certificates are revoked; the subprocess itself never has the network.
+    name whether certificates are revoked; the subprocess itself never has the network. `kept`: a preserved
+    report, whose own evidence is trusted instead of `trust`.
     """
     if kind_of(path) is Kind.OTHER:
         return none_found("Ce fichier ne porte pas de signature reconnue.")
@@ -47,6 +49,8 @@ def validate_isolated(
     for option, files in (("--trust", trust), ("--detached", detached)):
         for each in files:
             command += [option, str(each.absolute())]
+    if kept is not None:
+        command += ["--kept", str(kept.absolute())]
     command += ["--name", name or path.name]
     said = _run(command)
     if isinstance(said, Report):

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from signing.contents import Content
 from signing.der import undress
-from signing.errors import TrustRefused
+from signing.errors import SignatureRefused, TrustRefused
 from signing.found import Found, Unreadable
 from signing.isolation import MEMORY_LIMIT, TIME_LIMIT, limit_this_process, validate_isolated
 from signing.judging import after_others, judge
+from signing.preserving import read_kept
+from signing.qualification import trust_of
 from signing.report import Evidence, Report, none_found, unreadable, worst
 from signing.revocation import Wanted
 from signing.sniffing import Kind, kind_of
@@ -132,17 +134,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("--trust", "--detached", "--revocation"):
         parser.add_argument(name, type=Path, action="append", default=[])
     parser.add_argument("--name", default="")
+    parser.add_argument("--kept", type=Path)
     options = parser.parse_args(arguments)
     limit_this_process()
     wanted: list[Wanted] = []
     try:
-        trust = from_paths(options.trust)
+        trust = trust_of(read_kept(options.kept).report) if options.kept else from_paths(options.trust)
         add_revocation(trust, [each.read_bytes() for each in options.revocation])
         contents = [Content(each.name, each) for each in options.detached]
         report, wanted = examine(
             options.file, at=options.at, trust=trust, contents=contents, name=options.name
         )
-    except TrustRefused as refused:
+    except (TrustRefused, SignatureRefused) as refused:
         report = unreadable(str(refused))
     pairs = [[base64.b64encode(der).decode() for der in (each.certificate, each.issuer)] for each in wanted]
     sys.stdout.write(json.dumps({"report": report.as_dict(), "wanted": pairs}) + "\n")

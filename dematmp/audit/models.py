@@ -93,3 +93,20 @@ class EntryToken(models.Model):
 
     def __str__(self) -> str:
         return f"jeton de l'entrée {self.entry.index}"
+
+
+class PreservationToken(models.Model):
+    """A token over something that is kept for years; the next one is over it too (signing/preserving.py)."""
+
+    subject = models.UUIDField("objet conservé")
+    rank = models.PositiveSmallIntegerField("rang")
+    response = models.BinaryField("réponse")
+    authority = models.CharField("autorité d'horodatage", max_length=200)
+    at = models.DateTimeField("heure du jeton")
+
+    class Meta:
+        verbose_name = "jeton de conservation"
+        constraints = [models.UniqueConstraint(fields=["subject", "rank"], name="audit_preserved_once")]
+
+    def __str__(self) -> str:
+        return f"jeton {self.rank} de {self.subject}"

@@ -14,6 +14,7 @@ from dematmp.consultations.models import Consultation
 from dematmp.opening import scanning
 from dematmp.opening.keys import remind
 from dematmp.opening.models import OpeningSession
+from dematmp.opening.preserving import preserve
 from dematmp.opening.rehearsals import conclude, prepare, unconcluded, unprepared
 from storage.antivirus import answers, current_engines
 from storage.errors import StorageError
@@ -47,6 +48,12 @@ def prepare_twin(consultation_id: int) -> None:
     twin = Consultation.every.exclude(twin_of=None).filter(pk=consultation_id).first()
     if twin is not None:
         prepare(twin)
+
+
+@shared_task
+def preserve_reports() -> None:
+    """Tokens over the reports on signatures, and their renewal."""
+    preserve(timezone.now)
 
 
 @shared_task

@@ -181,6 +181,7 @@ WITNESSES = env.list("DEMATMP_WITNESSES", default=[])
 JOURNAL_ORIGIN = env.str("DEMATMP_JOURNAL_ORIGIN", default="dematmp.example/journal")
 # PEM files of authorities whose certificates may sign bids, added to none by default (trusted lists: their
 # own issue).
+REPORT_RENEWAL_DAYS = env.int("DEMATMP_REPORT_RENEWAL_DAYS", default=365)
 SIGNATURE_TRUST = env.list("DEMATMP_SIGNATURE_TRUST", default=[])
 S2LOW = {
     "url": env.str("DEMATMP_S2LOW_URL", default=""),
@@ -283,6 +284,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": schedule(60.0),
     },
     "rescan-documents": {"task": "dematmp.consultations.tasks.rescan", "schedule": schedule(3600.0)},
+    "preserve-reports": {"task": "dematmp.opening.tasks.preserve_reports", "schedule": schedule(900.0)},
     "rescan-opened": {"task": "dematmp.opening.tasks.rescan", "schedule": schedule(3600.0)},
     "pad-journal": {"task": "dematmp.consultations.tasks.pad_journal", "schedule": schedule(15.0)},
     "purge-trials": {"task": "dematmp.bids.tasks.purge_trials", "schedule": schedule(3600.0)},

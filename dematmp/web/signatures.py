@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import threading
 import uuid
@@ -20,9 +21,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.consultations.models import Consultation
+from dematmp.opening import preserving
 from dematmp.opening.models import OpenedFile
 from dematmp.web.access import MemberRequest, anyone, holds
 from dematmp.web.forms import FilesField, FilesInput
+from dematmp.web.pages import document
 from signing.report import LABELS, Report, read_report
 from signing.validation import validate_isolated
 
@@ -112,10 +115,8 @@ def _write(name: str, blocks: Iterable[bytes], folder: Path) -> Path:
     return path
 
 
-@require_safe
-@holds("member")
-def file_signatures(request: MemberRequest, consultation: uuid.UUID, file: uuid.UUID) -> HttpResponse:
-    """What each signature of an opened file is worth, and why."""
+def _judged(request: MemberRequest, consultation: uuid.UUID, file: uuid.UUID) -> OpenedFile:
+    """A served file that has a report, for a member of its committee."""
     held = Consultation.objects.held_by(request.user).filter(uuid=consultation)
     found = OpenedFile.objects.filter(
         uuid=file, opened__session__consultation__in=held, opened__state="opened"
@@ -126,5 +127,29 @@ def file_signatures(request: MemberRequest, consultation: uuid.UUID, file: uuid.
     session = row.opened.session
     if session.state == "released" and not session.finished_at:
         raise Http404  # as the file itself: nothing is shown while the opening goes on
-    context = {"consultation": session.consultation, "file": row, "report": read_report(row.signature)}
+    return row
+
+
+@require_safe
+@holds("member")
+def file_signatures(request: MemberRequest, consultation: uuid.UUID, file: uuid.UUID) -> HttpResponse:
+    """What each signature of an opened file is worth, and why."""
+    row = _judged(request, consultation, file)
+    report = read_report(row.signature or {})
+    context = {
+        "consultation": row.opened.session.consultation,
+        "file": row,
+        "report": report,
+        "preserved": report.has_signature,
+        "tokens": preserving.tokens_of(row),
+    }
     return render(request, "committee/signatures.html", context)
+
+
+@require_safe
+@holds("member")
+def file_report(request: MemberRequest, consultation: uuid.UUID, file: uuid.UUID) -> HttpResponse:
+    """The report, the evidence it rests on and its tokens: judged again without us."""
+    row = _judged(request, consultation, file)
+    data = json.dumps(preserving.kept(row), ensure_ascii=False, indent=1).encode()
+    return document(data, name=f"rapport-{row.index}.json", content_type="application/json")

@@ -177,6 +177,7 @@ urlpatterns = [
     path(f"{_COMMITTEE}proces-verbal.<minutes:form>", committee.minutes, name="minutes"),
     path(f"{_COMMITTEE}fichiers/<uuid:file>/", committee.opened_file, name="opened-file"),
     path(f"{_COMMITTEE}fichiers/<uuid:file>/signatures/", signatures.file_signatures, name="file-signatures"),
+    path(f"{_COMMITTEE}fichiers/<uuid:file>/rapport.json", signatures.file_report, name="file-report"),
     path(f"{_COMMITTEE}fichiers/<uuid:file>/decision/", committee_minutes.decide_file, name="decide-file"),
     path(f"{_COMMITTEE}lots/<str:lot>/laisser-scelle/", committee_minutes.leave_sealed, name="leave-sealed"),
     path(f"{_COMMITTEE}lots/<str:lot>/ouvrir/", committee_minutes.take_back, name="take-back"),

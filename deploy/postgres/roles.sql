@@ -19,5 +19,5 @@ GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO dematmp_app;
 REVOKE INSERT, UPDATE, DELETE ON django_migrations FROM dematmp_app;
 
 -- Entries are added, never changed nor taken away. Tiles and the head grow, and are never taken away.
-REVOKE UPDATE, DELETE, TRUNCATE ON audit_entry, audit_entrytoken FROM dematmp_app;
+REVOKE UPDATE, DELETE, TRUNCATE ON audit_entry, audit_entrytoken, audit_preservationtoken FROM dematmp_app;
 REVOKE DELETE, TRUNCATE ON audit_tile, audit_head, audit_publiccheckpoint FROM dematmp_app;

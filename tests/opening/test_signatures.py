@@ -1,18 +1,25 @@
 """Signed files of a bid, in every form that companies use, judged at the deposit's time and shown."""
 
+import base64
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import time_machine
+from django.conf import settings as configured
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from dematmp.opening import preserving
 from dematmp.opening.models import OpenedFile
+from dematmp.opening.preserving import preserve
 from signing import pki
 from tests.conftest import ROOT
 from tests.opening.test_opening import opened
@@ -122,3 +129,82 @@ def test_too_much_is_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
     )
     assert "50 Mo et 20 fichiers" in answer.content.decode()
     assert "obligatoire" in Client().post(reverse("check-signature"), {}).content.decode()
+
+
+def test_a_report_is_judged_again_years_later_from_what_it_keeps(
+    world: World, trusted: dict[str, bytes], tmp_path: Path, settings: Settings
+) -> None:
+    """Its tokens are renewed, each over the former; the command line needs nothing of the platform."""
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path, files={"acte-signé.pdf": trusted["acte-signé.pdf"]})
+    assert consultation.deadline is not None
+    browser = Client()
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
+        opened(world, consultation)
+        assert preserve(timezone.now) == 2  # in the envelopes of both kinds
+        assert preserve(timezone.now) == 0
+    with time_machine.travel(consultation.deadline + timedelta(days=366)):
+        settings.SIGNATURE_TRUST = []
+        assert preserve(timezone.now) == 2
+        browser.force_login(world.members[0])
+        row = OpenedFile.objects.get(opened__envelope__kind="offre")
+        shown = browser.get(reverse("file-signatures", args=[consultation.uuid, row.uuid])).content.decode()
+        assert "renouvelé le" in shown
+        answer = browser.get(reverse("file-report", args=[consultation.uuid, row.uuid]))
+    stranger = Client()
+    stranger.force_login(world.bidder)
+    assert stranger.get(reverse("file-report", args=[consultation.uuid, row.uuid])).status_code in (403, 404)
+    (tmp_path / "rapport.json").write_bytes(answer.content)
+    (tmp_path / "acte.pdf").write_bytes(trusted["acte-signé.pdf"])
+    assert len(json.loads(answer.content)["tokens"]) == 2
+    ca = configured.SECRETS_DIR / "pki" / "ca.pem"
+    code, said = _checked(tmp_path, "acte.pdf", "--report", "rapport.json", "--tsa-ca", str(ca))
+    assert code == 0, said
+    assert "signature valide" in said
+    assert said.split("sans changement depuis")[1].count(" par ") == 2
+    code, said = _checked(tmp_path, "acte.pdf")
+    assert code == 1, said  # without the report, nobody is trusted
+
+
+@pytest.mark.parametrize("altered", ["report", "token", "order", "file", "evidence"])
+def test_an_altered_preserved_report_is_refused(
+    world: World, trusted: dict[str, bytes], tmp_path: Path, altered: str
+) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path, files={"acte-signé.pdf": trusted["acte-signé.pdf"]})
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
+        opened(world, consultation)
+        preserve(timezone.now)
+    with time_machine.travel(consultation.deadline + timedelta(days=366)):
+        preserve(timezone.now)
+    kept: dict[str, Any] = preserving.kept(OpenedFile.objects.get(opened__envelope__kind="offre"))
+    data = trusted["acte-signé.pdf"]
+    if altered == "report":
+        kept["report"]["signatures"][0]["signer"] = "Quelqu'un d'autre"
+    elif altered == "token":
+        kept["tokens"][0]["response"] = kept["tokens"][1]["response"]
+    elif altered == "order":
+        kept["tokens"].reverse()
+    elif altered == "evidence":
+        kept["report"]["evidence"][0]["data"] = base64.b64encode(b"autre").decode()
+    else:
+        data += b"\n"
+    (tmp_path / "rapport.json").write_text(json.dumps(kept))
+    (tmp_path / "acte.pdf").write_bytes(data)
+    ca = configured.SECRETS_DIR / "pki" / "ca.pem"
+    code, said = _checked(tmp_path, "acte.pdf", "--report", "rapport.json", "--tsa-ca", str(ca))
+    assert code != 0, said
+    assert "signature valide" not in said
+
+
+def _checked(folder: Path, *arguments: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "signing", "check", *arguments],
+        cwd=folder,
+        env={"PATH": "/usr/bin", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr

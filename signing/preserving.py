@@ -1,0 +1,72 @@
+"""A report on signatures kept for years: tokens over it, each over the former one before that one weakens.
+
+The statement that a token is over is canonical JSON: the file's SHA-256, the SHA-256 of the report with its
+evidence, and the SHA-256 of the token before (RFC 4998 §5.2 in substance: a renewal covers what it renews).
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from signing.errors import SignatureRefused
+from signing.report import Report, read_report
+from signing.timestamps import Token, verify_token
+
+VERSION = "preserved-report/1"
+_LIMIT = 64 * 1024**2  # bytes
+
+
+def statement(*, sha256: str, report: Mapping[str, object], previous: bytes | None) -> bytes:
+    """What is timestamped; `previous` is the former token's response (DER)."""
+    said = {
+        "v": VERSION,
+        "file": sha256,
+        "report": hashlib.sha256(_canonical(report)).hexdigest(),
+        "previous": hashlib.sha256(previous).hexdigest() if previous is not None else None,
+    }
+    return _canonical(said)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A preserved report as it was downloaded."""
+
+    sha256: str
+    said: Mapping[str, object]
+    responses: tuple[bytes, ...]
+
+    @property
+    def report(self) -> Report:
+        return read_report(self.said)
+
+    def verify(self, ca_pem: bytes) -> list[Token]:
+        """Each token, the first first. Raises TimestampRefused."""
+        found, previous = [], None
+        for response in self.responses:
+            data = statement(sha256=self.sha256, report=self.said, previous=previous)
+            found.append(verify_token(response, digest=hashlib.sha256(data).digest(), ca_pem=ca_pem))
+            previous = response
+        return found
+
+
+def read_kept(path: Path) -> Kept:
+    """Raises SignatureRefused for what is not a preserved report, OSError."""
+    if path.stat().st_size > _LIMIT:
+        raise SignatureRefused("Ce rapport est trop long.")
+    try:
+        data = json.loads(path.read_bytes())
+        if data["v"] != VERSION or not isinstance(data["report"], dict):
+            raise ValueError("version")
+        responses = tuple(base64.b64decode(each["response"], validate=True) for each in data["tokens"])
+        return Kept(str(data["file"]["sha256"]), data["report"], responses)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as bad:
+        raise SignatureRefused("Ce fichier n'est pas un rapport de signatures conservé.") from bad
+
+
+def _canonical(value: Mapping[str, object]) -> bytes:
+    """Sorted keys, no spaces, UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode(errors="surrogatepass")
