@@ -1,5 +1,6 @@
 """Whether the backup channel told all that it received for a consultation, or who answers for its loss."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -13,6 +14,25 @@ from dematmp.bids.models import ChannelVisit
 from dematmp.consultations.models import Consultation
 
 SETTLING = timedelta(seconds=30)
+SILENT = timedelta(minutes=5)  # it is visited each minute
+
+
+@dataclass(frozen=True)
+class Health:
+    """When the channel last answered, by its clock (None: never), and whether that is lately enough."""
+
+    answered_at: datetime | None
+    is_well: bool
+
+
+def health(consultation: Consultation, *, now: datetime) -> Health | None:
+    """How the channel is, for an open consultation; None where there is none to look at."""
+    if not settings.BACKUP_CHANNEL["url"] or consultation.twin_of_id or consultation.trial:
+        return None
+    if consultation.published_at is None or not consultation.is_open(now=now):
+        return None
+    at = ChannelVisit.objects.filter(consultation=consultation).values_list("at", flat=True).first()
+    return Health(at, (at or consultation.published_at) > now - SILENT)
 
 
 def is_reconciled(consultation: Consultation) -> bool:

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from dematmp.accounts.models import Organisation
 from dematmp.awards.models import Award
+from dematmp.bids import visits
 from dematmp.bids.errors import CopyRefused
 from dematmp.bids.models import Bid
 from dematmp.bids.probe import measured, proposed_deadline
@@ -113,6 +114,7 @@ def consultation(request: MemberRequest, consultation: uuid.UUID) -> HttpRespons
         "followers": found.followers.count(),
         "session": getattr(found, "opening_session", None),
         "availability": found_availability,
+        "channel": visits.health(found, now=now),
         "proposed": proposed_deadline(found.deadline, found_availability)
         if found_availability and found.deadline
         else None,
