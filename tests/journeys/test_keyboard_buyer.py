@@ -21,7 +21,7 @@ from tests.journeys.keyboard import Keyboard
 from tests.journeys.test_browser_committee import apart, live_world  # noqa: F401  (a fixture)
 from tests.opening.test_opening import opened
 from tests.web.chromium import chromium_browser
-from tests.world import World, client
+from tests.world import World, client, pdf, person
 
 pytestmark = [pytest.mark.browser, pytest.mark.journey, pytest.mark.django_db(transaction=True)]
 ZONE = ZoneInfo(configured.TIME_ZONE)
@@ -187,6 +187,7 @@ def test_an_award_reaches_the_prefecture_without_a_mouse(
     box = f"maildir://{tmp_path / 'Maildir'}"
     with ministry_in(tmp_path) as (_, url), chromium_browser(chromium) as browser:
         settings.ACTES = {**settings.ACTES, "ministry_url": url, "return_box": box}
+        person("seconde", world.prefecture, "controller")
         _award_and_transmit(world, browser, live_server)
         controller = Keyboard(browser, live_server, user=world.controller, width=375)
         controller.press("Menu")
@@ -195,4 +196,66 @@ def test_an_award_reaches_the_prefecture_without_a_mouse(
         controller.heading("Attribution du lot 1")
         assert controller.download("Acte (PDF").startswith(b"%PDF")
         assert b"<" in controller.download("Message ACTES")
-        controller.leave()
+        letter = tmp_path / "lettre.pdf"
+        letter.write_bytes(pdf())
+        _control(controller, letter)
+        _answer(world, browser, live_server, letter)
+        _read_the_answer(controller)
+
+
+def _control(controller: Keyboard, letter: Path) -> None:
+    """Found, entrusted to a colleague, written about; figures and the subscription."""
+    controller.submit("Suivre cet acte")
+    controller.told("Vous suivez cet acte")
+    controller.select("Confier à", "seconde Essai")
+    controller.submit("Confier cet acte")
+    controller.told("L'acte est confié à seconde Essai")
+    controller.submit("Suivre cet acte")
+    controller.follow("Écrire à la collectivité")
+    controller.select("Nature du courrier", "Demande de pièces")
+    controller.submit("Envoyer le courrier")
+    controller.told("Le formulaire n'est pas enregistré.")
+    controller.write("Ce qui est demandé ou reproché", "Il manque le rapport de présentation.")
+    controller.pick_files("Courrier (PDF)", letter)
+    controller.submit("Envoyer le courrier")
+    controller.told("Le courrier est envoyé")
+    controller.follow("Actes reçus")
+    controller.write("Mots-clés", "attribution")
+    controller.select("Où ils en sont", "Une réponse est attendue")
+    controller.submit("Rechercher")
+    controller.sees("1 acte pour cette recherche")
+    assert b"2026" in controller.download("Télécharger la liste")
+    controller.follow("Douze mois en chiffres")
+    assert b"mois" in controller.download("Télécharger (CSV)")
+    controller.follow("Actes reçus")
+    controller.follow("Suivre par courriel")
+    controller.submit("Ouvrir mon suivi")
+    controller.submit("Recevoir les courriels")
+    controller.sees("Un courriel part à")
+
+
+def _answer(world: World, browser: Browser, server: LiveServer, paper: Path) -> None:
+    """The buyer answers, then asks for the cancellation."""
+    validator = Keyboard(browser, server, user=world.validator, width=375)
+    validator.press("Menu")
+    validator.follow("Acheteur")
+    validator.follow("Actes")
+    validator.follow("Attribution du lot 1")
+    validator.follow("Répondre à ce courrier")
+    validator.choose("Envoyer les pièces demandées")
+    validator.pick_files("Documents", paper)
+    validator.submit("Envoyer la réponse")
+    validator.told("La réponse est partie")
+    validator.follow("Demander l'annulation")
+    validator.submit("Demander l'annulation")
+    validator.told("La demande d'annulation est partie")
+    validator.leave()
+
+
+def _read_the_answer(controller: Keyboard) -> None:
+    controller.press("Menu")
+    controller.follow("Actes reçus")
+    controller.follow("Attribution du lot 1")
+    controller.sees("Répondu")
+    assert controller.download("lettre.pdf").startswith(b"%PDF")
+    controller.leave()
