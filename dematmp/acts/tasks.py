@@ -38,6 +38,9 @@ def _try(verb: Callable[..., None], act_id: int) -> None:
         operator = operator_for(act, now=timezone.now()) if act else None
         if operator is not None:
             verb(act_id, operator, now=timezone.now())
+        else:  # nobody to ask: the others come first
+            later = timezone.now() + correspondence.EVERY
+            Transmission.objects.filter(act_id=act_id).update(due_at=later)
     except ActError as failed:
         log.warning("acte %s : %s", act_id, failed)
 
@@ -60,7 +63,7 @@ def sweep() -> None:
     waiting = Transmission.objects.filter(acknowledged_at=None).exclude(steps__status=ERROR).order_by("pk")
     each_row(waiting[:500], _continue)
     unread = Act.objects.filter(transmission__acknowledged_at__isnull=False, text=None)
-    each_row(unread.order_by("pk")[:100], lambda act: texts.keep_text(act, now=timezone.now()))
+    each_row(unread.order_by("?")[:100], lambda act: texts.keep_text(act, now=timezone.now()))
     each_row(correspondence.to_read(timezone.now()), lambda act: _try(correspondence.read_letters, act.pk))
 
 
@@ -118,7 +121,7 @@ def sweep_service() -> None:
     ready = Transaction.objects.filter(due, status__in=[statuses.WAITING, statuses.RECEIVED])
     each_row(ready.order_by("due_at", "pk")[:500], lambda row: send_transaction(row.pk))
     collect_returns()
-    each_row(adoption.to_adopt(now)[:500], lambda row: follow_transaction(row.pk))
+    each_row(adoption.to_adopt(now).order_by("?")[:500], lambda row: follow_transaction(row.pk))
     sending.alert(now=timezone.now())
 
 
