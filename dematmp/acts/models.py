@@ -69,18 +69,13 @@ class ActQuerySet(models.QuerySet["Act"]):
         mine = Organisation.objects.filter(
             kind="prefecture", memberships__user=user, memberships__role="controller"
         )
-        ours = [
-            models.Q(
-                models.Exists(
-                    mine.filter(
-                        department=models.OuterRef(f"{sender}__department"),
-                        district=models.OuterRef(f"{sender}__district"),
-                    )
-                )
-            )
-            for sender in ("buyer", "authority")
-        ]
-        return self.filter(ours[0] | ours[1], transmission__acknowledged_at__isnull=False)
+
+        def ours(sender: str) -> models.Q:
+            place = {each: models.OuterRef(f"{sender}__{each}") for each in ("department", "district")}
+            return models.Q(models.Exists(mine.filter(**place)))
+
+        prepared_here = models.Q(authority=None) & ours("buyer")
+        return self.filter(prepared_here | ours("authority"), transmission__acknowledged_at__isnull=False)
 
     def searched(
         self,

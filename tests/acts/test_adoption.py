@@ -126,6 +126,19 @@ def test_a_buyer_that_posts_by_its_software_finds_the_act_among_its_own(
     assert Mail.objects.filter(to=world.agent.email, subject__startswith="Courrier simple").exists()
 
 
+def test_the_authority_s_own_territory_decides_whose_desk_it_is(
+    world: World, lea: Caller, town: Authority, ministry: Ministry
+) -> None:
+    elsewhere = of_another_territory()
+    Authority.objects.filter(pk=town.pk).update(organisation=world.buyer, department="030")
+    pk = posted(lea)
+    until(lambda: state(lea, pk)[0] == 4)
+    act = Act.objects.get()
+    assert act.identifier.startswith("030-")
+    assert list(Act.objects.received_by(elsewhere)) == [act]
+    assert not Act.objects.received_by(world.controller).exists()
+
+
 def test_an_act_without_its_receipt_is_not_on_the_desk(world: World, lea: Caller) -> None:
     pk = posted(lea)
     assert adoption.act_of(pk, now=timezone.now()) is None
