@@ -165,9 +165,16 @@ def operator_of(buyer: Organisation, *, now: datetime) -> Operator | None:
 
 def operator_for(act: "Act", *, now: datetime) -> Operator | None:
     """Where an act is: this very service when it came by its doors, else the operator of its buyer."""
-    if act.authority is not None:
+    if act.authority is None:
+        return operator_of(act.buyer, now=now) if act.buyer is not None else None
+    if act.buyer is not None:
         return Local(_robot(act.authority, now))
-    return operator_of(act.buyer, now=now) if act.buyer is not None else None
+    # Nobody of this platform transmits for it: its accounts stay those that it has.
+    sent = Transaction.objects.select_related("agent__authority").filter(
+        pk=act.transmission.remote_id or 0, authority=act.authority
+    )
+    found = sent.first()
+    return Local(found.agent) if found else None
 
 
 def _opened(wrapped: "bytes | memoryview[int] | None", buyer: Organisation, what: str) -> str:

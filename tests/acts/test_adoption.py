@@ -6,7 +6,7 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from dematmp.acts import adoption
-from dematmp.acts.models import Act, Authority, Transaction, Transmission
+from dematmp.acts.models import Act, Agent, Authority, Transaction, Transmission
 from dematmp.acts.tasks import follow_transaction, sweep, sweep_service
 from dematmp.audit.models import Entry
 from dematmp.mails.models import Mail
@@ -95,6 +95,8 @@ def test_it_is_adopted_once_whoever_comes_first(act: Act) -> None:
         assert adoption.act_of(pk, now=timezone.now()) == act
     assert not adoption.to_adopt(timezone.now()).exists()
     assert Act.objects.count() == 1
+    sweep()
+    assert Agent.objects.filter(authority=act.authority).count() == 1  # its own account, and no other
 
 
 def test_what_the_platform_itself_transmits_is_not_another_act(
