@@ -5,7 +5,7 @@ The first thing that cannot be affirmed decides; TOTAL_PASSED is what is left wh
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -144,9 +144,9 @@ def _report(
     return SignatureReport(
         indication=indication,
         sub_indication=problem.sub if problem else "",
-        signer=certificate.subject.human_friendly if certificate else "",
-        issuer=certificate.issuer.human_friendly if certificate else "",
-        serial=f"{certificate.serial_number:x}" if certificate else "",
+        signer=_read(lambda: certificate.subject.human_friendly) if certificate else "",
+        issuer=_read(lambda: certificate.issuer.human_friendly) if certificate else "",
+        serial=_read(lambda: f"{certificate.serial_number:x}") if certificate else "",
         format=found.format,
         signing_time=found.signing_time,
         coverage=found.coverage,
@@ -164,6 +164,14 @@ def _report(
         meaning=MEANINGS[indication],
         warnings=(*found.warnings, *(proof.warnings if proof else ())),
     )
+
+
+def _read(said: Callable[[], str]) -> str:
+    """What a certificate says, which is parsed as it is read; empty where it is damaged."""
+    try:
+        return said()
+    except BROKEN:
+        return ""
 
 
 def _evidence(chains: list[Chain]) -> Iterator[Evidence]:

@@ -5,6 +5,7 @@ long-term data and signatures do, whose signatories must themselves be trusted.
 """
 
 import os
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,7 +40,7 @@ from signing.signers import BROKEN, certificates_of, read_signer, signed_attribu
 MAX_SIGNATURES = 50
 _MAX_VALUES = 200
 _TAIL_BYTES = 64 * 1024
-PDF_BROKEN = (PdfError, SignatureValidationError, PyhankoSigningError, *BROKEN)
+PDF_BROKEN = (PdfError, SignatureValidationError, PyhankoSigningError, zlib.error, *BROKEN)
 _LTA = ModificationLevel.LTA_UPDATES
 # pyHanko's own policy lets the fields of a form be filled in: this one lets nothing but signatures in.
 _POLICY = StandardDiffPolicy(

@@ -3,6 +3,7 @@ it.
 """
 
 import io
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -106,7 +107,7 @@ def sign_pdf(
         out = io.BytesIO()
         # Room for the token, known beforehand: the authority is asked once.
         signer.sign_pdf(writer, output=out, bytes_reserved=_ROOM if ask else None)
-    except (PyhankoSigningError, PdfError, ValueError) as refused:
+    except (PyhankoSigningError, PdfError, ValueError, ArithmeticError, zlib.error) as refused:
         raise SignatureRefused(f"Ce PDF n'a pas pu être signé : {refused}") from refused
     return out.getvalue()
 

@@ -6,6 +6,7 @@ sign_file(Path("offre.pdf"), Path("offre-signee.pdf"), signer, stamper=HttpStamp
 import asyncio
 import io
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,16 @@ from pyhanko_certvalidator.errors import PathError, ValidationError
 from signing.errors import SignatureRefused
 from signing.sniffing import Kind, kind_of
 
-_REFUSED = (PyhankoSigningError, SignatureValidationError, PdfError, PathError, ValidationError, ValueError)
+_REFUSED = (
+    PyhankoSigningError,
+    SignatureValidationError,
+    PdfError,
+    PathError,
+    ValidationError,
+    ValueError,
+    ArithmeticError,
+    zlib.error,
+)
 
 
 def sign_file(

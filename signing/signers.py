@@ -1,6 +1,7 @@
 """One SignerInfo of a CMS: who signed, whether the bytes hold (RFC 5652 §5, ETSI EN 319 122-1)."""
 
 import hashlib
+import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -19,7 +20,9 @@ BROKEN = (
     KeyError,
     IndexError,
     AttributeError,
-    OverflowError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
     RecursionError,
     AssertionError,
     NotImplementedError,

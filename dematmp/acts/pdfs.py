@@ -18,9 +18,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast
 
-from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
 
+from signing.pades import PDF_BROKEN
 from signing.report import FAILED, INDETERMINATE
 from signing.validation import validate
 
@@ -49,7 +49,7 @@ def judge(path: Path, *, at: datetime, trust: Sequence[bytes], chain: bool) -> P
             if reader.encrypted:
                 return PdfVerdict(0, 0, "fichier pdf protégé par un mot de passe")
             pages = int(reader.root["/Pages"]["/Count"])
-    except (PdfError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OSError):
+    except (OSError, *PDF_BROKEN):
         return PdfVerdict(0, 0, "fichier pdf corrompu")
     if pages < 1:
         return PdfVerdict(0, 0, "fichier pdf corrompu : aucune page")

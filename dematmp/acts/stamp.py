@@ -19,11 +19,11 @@ from dematmp.acts.latin1 import encode
 from dematmp.acts.messages import ActReceipt, CancellationReceipt, LetterReceipt
 from dematmp.acts.reading import read
 from dematmp.acts.transactions import IncludedFile, Transaction
+from signing.pades import PDF_BROKEN
 from storage.stores import object_store
 
 STAMPED_BYTES = 64 * 1024**2  # above, the original is given: a stamp is not worth the memory
 _WIDTH, _HEIGHT, _MARGIN, _FONT = 190, 55, 10, 7
-_BROKEN = (PdfError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
 
 
 def rows_of(about: Transaction, *, published: date | None) -> list[str]:
@@ -55,7 +55,7 @@ def stamped(file: IncludedFile, *, published: date | None) -> bytes:
         return original
     try:
         return put(original, rows_of(file.transaction, published=published))
-    except _BROKEN:
+    except PDF_BROKEN:
         return original
 
 

@@ -62,6 +62,21 @@ def test_a_flipped_bit_never_makes_another_document_pass(
         assert OFFER in data
 
 
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        # A number that is none, in a PDF; a name whose type is no type, in the signer's certificate.
+        ("PAdES", b"/Size 30/", b"/Size ../"),
+        ("CAdES", b"\x06\x03\x55\x04\x03\x0c\x0cJulie", b"\x60\x03\x55\x04\x03\x0c\x0cJulie"),
+    ],
+)
+def test_what_the_fuzzer_found_gives_a_report(kind: str, good: bytes, bad: bytes, tmp_path: Path) -> None:
+    data = SAMPLES[kind]
+    assert good in data
+    report = judge(data.replace(good, bad), tmp_path, WORLD.trust)
+    assert report.indication in ("INDETERMINATE", "TOTAL_FAILED")
+
+
 @BOUNDED
 @given(kind=st.sampled_from(sorted(SAMPLES)), keep=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_file_never_passes(kind: str, keep: float, tmp_path: Path) -> None:
