@@ -22,6 +22,7 @@ UNPACKED_BYTES = 2 * ARCHIVE_BYTES
 BLOCK = 1024 * 1024
 _NAMES = (names.ENVELOPE, names.MESSAGE, names.DOCUMENT)
 _HEADER = 512
+_UNREADABLE = (OSError, EOFError, tarfile.TarError, zlib.error, ValueError)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class _Bounded(io.RawIOBase):
     """What a gzip stream gives, refused beyond the limit: a bomb costs no more than the limit."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._gzip, self._given = gzip.GzipFile(fileobj=stream), 0
+        self._gzip, self._given = gzip.GzipFile(fileobj=stream, mode="rb"), 0
 
     def readable(self) -> bool:
         return True
@@ -105,6 +106,22 @@ class _Bounded(io.RawIOBase):
         if self._given > UNPACKED_BYTES:
             raise MessageRefused("L'archive est trop volumineuse une fois dépliée.")
         return block
+
+
+class _Content(io.RawIOBase):
+    """The bytes of a member, read after the generator gave it: what is cut short is refused like the rest."""
+
+    def __init__(self, inner: IO[bytes]) -> None:
+        self._inner = inner
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._inner.read(size)
+        except _UNREADABLE as broken:
+            raise MessageRefused("L'archive n'est pas un tar.gz lisible.") from broken
 
 
 def members(stream: BinaryIO, *, strict: bool = True) -> Iterator[tuple[str, int, BinaryIO]]:
@@ -126,8 +143,8 @@ def members(stream: BinaryIO, *, strict: bool = True) -> Iterator[tuple[str, int
                 if content is None or member.name in seen:
                     raise MessageRefused("L'archive porte deux fois le même nom.")
                 seen.add(member.name)
-                yield member.name, member.size, cast(BinaryIO, content)
-    except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError) as broken:
+                yield member.name, member.size, cast(BinaryIO, _Content(content))
+    except _UNREADABLE as broken:
         raise MessageRefused("L'archive n'est pas un tar.gz lisible.") from broken
     if not seen:
         raise MessageRefused("L'archive n'est pas un tar.gz lisible : elle est vide.")

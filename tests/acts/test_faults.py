@@ -1,5 +1,6 @@
 """Whatever fails between an authority and the ministry, nothing is lost and nothing leaves twice."""
 
+import gzip
 import io
 import os
 import random
@@ -18,9 +19,11 @@ from django.utils import timezone
 
 from dematmp.acts import moves, returns, sending
 from dematmp.acts.checking import check
+from dematmp.acts.errors import MessageRefused
 from dematmp.acts.mailbox import Maildir
 from dematmp.acts.ministry import HttpMinistry
 from dematmp.acts.models import ReturnMail, Transaction, Window
+from dematmp.acts.package import pack, unpack
 from dematmp.acts.rules import ARCHIVE_BYTES
 from dematmp.acts.tasks import sweep_service
 from dematmp.audit.models import Entry
@@ -263,12 +266,14 @@ def archive_of(size: int) -> bytes:
     return whole + empty
 
 
-@pytest.mark.parametrize(("more", "first"), [(0, b"OK"), (1, b"KO")])
-def test_an_archive_of_150_mib_passes_and_one_byte_more_does_not(
-    lea: Caller, more: int, first: bytes
+@pytest.mark.parametrize(
+    ("size", "first"), [(250_000, b"OK"), (ARCHIVE_BYTES, b"OK"), (ARCHIVE_BYTES + 1, b"KO")]
+)
+def test_an_archive_passes_up_to_150_mib_and_one_byte_more_does_not(
+    lea: Caller, size: int, first: bytes
 ) -> None:
-    data = archive_of(ARCHIVE_BYTES + more)
-    assert len(data) == ARCHIVE_BYTES + more
+    data = archive_of(size)
+    assert len(data) == size
     body = multipart([("api", "1"), ("enveloppe", ("SLO-TACT--123456789--20260110-7.tar.gz", data))])
     answer = lea.post("actes_transac_submit.php", body, "multipart/form-data; boundary=limite")
     assert answer.content.split(b"\n")[0] == first, answer.content
@@ -338,3 +343,18 @@ def test_a_mail_that_breaks_the_parser_keeps_nobody_waiting(
     pk = posted(lea)
     until(lambda: state(lea, pk)[0] == 4)
     assert ReturnMail.objects.exclude(error="").count() == 1
+
+
+def test_an_archive_cut_inside_a_file_is_answered_ko(lea: Caller) -> None:
+    """Its gzip is whole and its tar is not: only reading the file tells."""
+    whole = gzip.decompress(pack({"034-123456789-20260110-N1-DE-1-1_0.xml": b"<a/>" * 300}))
+    data = gzip.compress(whole[:700])
+    with pytest.raises(MessageRefused):
+        unpack(data)
+    fields: list[tuple[str, object]] = [
+        ("api", "1"),
+        ("enveloppe", ("SLO-TACT--123456789--20260110-7.tar.gz", data)),
+    ]
+    answer = lea.form("actes_transac_submit.php", fields)
+    assert (answer.status_code, answer.content.split(b"\n")[0]) == (200, b"KO")
+    assert b"lisible" in answer.content
