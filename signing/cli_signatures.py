@@ -113,8 +113,11 @@ def _kept(options: argparse.Namespace) -> tuple[Kept, list[str]]:
     with options.file.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != kept.sha256:
             raise SignatureRefused("Ce rapport est celui d'un autre fichier.")
-    if options.tsa_ca is None:
-        return kept, ["", "Les jetons du rapport n'ont pas été vérifiés : donnez --tsa-ca."]
+    if options.tsa_ca is None or not options.trust:
+        raise SignatureRefused(
+            "Un rapport ne dit pas lui-même à qui se fier : donnez les autorités des signatures (--trust) et "
+            "celle des jetons (--tsa-ca)."
+        )
     tokens = kept.verify(options.tsa_ca.read_bytes())
     times = [f"{each.gen_time.isoformat()} par {each.authority}" for each in tokens]
     return kept, ["", "Rapport conservé sans changement depuis :", *(f"  {each}" for each in times)]

@@ -41,7 +41,7 @@ def validate_isolated(
 
     `trust`: PEM files of authorities, or a folder of trusted lists. `online`: ask the hosts that those lists
     name whether certificates are revoked; the subprocess itself never has the network. `kept`: a preserved
-    report, whose own evidence is trusted instead of `trust`.
+    report, whose revocation data and lists are used; its authorities only as far as `trust` has them.
     """
     if kind_of(path) is Kind.OTHER:
         return none_found("Ce fichier ne porte pas de signature reconnue.")

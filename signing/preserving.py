@@ -6,12 +6,14 @@ evidence, and the SHA-256 of the token before (RFC 4998 §5.2 in substance: a re
 
 import base64
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from signing.errors import SignatureRefused
+from signing.errors import SignatureRefused, TimestampRefused
 from signing.report import Report, read_report
 from signing.timestamps import Token, verify_token
 
@@ -43,12 +45,21 @@ class Kept:
         return read_report(self.said)
 
     def verify(self, ca_pem: bytes) -> list[Token]:
-        """Each token, the first first. Raises TimestampRefused."""
-        found, previous = [], None
+        """Each token, the first first.
+
+        They say since when the report is unchanged, never who made it. Raises TimestampRefused for none, one
+        that does not verify, or times that do not grow.
+        """
+        found, previous = list[Token](), None
+        if not self.responses:
+            raise TimestampRefused("Ce rapport ne porte aucun jeton.")
         for response in self.responses:
             data = statement(sha256=self.sha256, report=self.said, previous=previous)
             found.append(verify_token(response, digest=hashlib.sha256(data).digest(), ca_pem=ca_pem))
             previous = response
+        times = [each.gen_time for each in found]
+        if any(later <= earlier for earlier, later in itertools.pairwise(times)):
+            raise TimestampRefused("Les jetons de ce rapport ne se suivent pas dans le temps.")
         return found
 
 
@@ -61,6 +72,8 @@ def read_kept(path: Path) -> Kept:
         if data["v"] != VERSION or not isinstance(data["report"], dict):
             raise ValueError("version")
         responses = tuple(base64.b64decode(each["response"], validate=True) for each in data["tokens"])
+        if datetime.fromisoformat(str(data["report"].get("at", ""))).tzinfo is None:
+            raise ValueError("at")
         return Kept(str(data["file"]["sha256"]), data["report"], responses)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as bad:
         raise SignatureRefused("Ce fichier n'est pas un rapport de signatures conservé.") from bad

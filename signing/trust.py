@@ -56,6 +56,14 @@ def from_paths(paths: Sequence[Path]) -> Trust:
     return trust
 
 
+def vouched(kept: Trust, given: Trust) -> Trust:
+    """What a report kept, without the authorities that the reader does not trust."""
+    known = {each.sha256 for each in (*given.anchors, *given.authorities, *given.stampers)}
+    for own in (kept.anchors, kept.authorities, kept.stampers):
+        own[:] = [each for each in own if each.sha256 in known]
+    return kept
+
+
 def _add_lists(trust: Trust, store: Path) -> None:
     if not lists.read_state(store):
         raise TrustRefused("Ce dossier ne contient aucune liste de confiance : mettez-les à jour.")

@@ -24,7 +24,7 @@ from signing.qualification import trust_of
 from signing.report import Evidence, Report, none_found, unreadable, worst
 from signing.revocation import Wanted
 from signing.sniffing import Kind, kind_of
-from signing.trust import Trust, add_revocation, from_paths, from_pems
+from signing.trust import Trust, add_revocation, from_paths, from_pems, vouched
 
 FILE_LIMIT = 256 * 1024**2  # bytes
 
@@ -139,7 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limit_this_process()
     wanted: list[Wanted] = []
     try:
-        trust = trust_of(read_kept(options.kept).report) if options.kept else from_paths(options.trust)
+        trust = from_paths(options.trust)
+        if options.kept:  # its revocation and lists; whom to trust is never the report's to say
+            trust = vouched(trust_of(read_kept(options.kept).report), trust)
         add_revocation(trust, [each.read_bytes() for each in options.revocation])
         contents = [Content(each.name, each) for each in options.detached]
         report, wanted = examine(

@@ -27,6 +27,8 @@ from storage.stores import object_store
 
 # The prefect has two months from the receipt (L2131-6), that a request or an observation may extend.
 FOLLOWED = timedelta(days=180)
+# An answer that is only posted may still be refused by the checks, and another one sent.
+_LEFT = (statuses.SENT, statuses.ACKNOWLEDGED)
 EVERY = timedelta(hours=1)
 
 
@@ -66,7 +68,8 @@ def _answered_elsewhere(act: Act) -> None:
     for letter in act.letters.filter(reply_id=None):
         made = (
             Transaction.objects.filter(related=letter.remote_id, unique_id=act.identifier)
-            .exclude(Q(reply="") | Q(status=statuses.ERROR))
+            .filter(status__in=_LEFT)
+            .exclude(reply="")
             .order_by("pk")
             .first()
         )

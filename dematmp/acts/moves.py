@@ -14,7 +14,14 @@ from dematmp.audit.services import append
 _MESSAGE_CHARS = 512
 # What the pages of an act show of its transactions: the others change nothing there.
 _SHOWN = frozenset(
-    {statuses.ERROR, statuses.CANCELLED, statuses.ACKNOWLEDGED, statuses.RECEIVED, statuses.LETTER}
+    {
+        statuses.ERROR,
+        statuses.CANCELLED,
+        statuses.SENT,
+        statuses.ACKNOWLEDGED,
+        statuses.RECEIVED,
+        statuses.LETTER,
+    }
 )
 
 

@@ -43,6 +43,9 @@ def _try(verb: Callable[..., None], act_id: int) -> None:
             Transmission.objects.filter(act_id=act_id).update(due_at=later)
     except ActError as failed:
         log.warning("acte %s : %s", act_id, failed)
+        # Read again later: the others come first.
+        rows = Transmission.objects.filter(act_id=act_id, acknowledged_at__isnull=False)
+        rows.update(due_at=timezone.now() + correspondence.EVERY)
 
 
 @shared_task
@@ -60,7 +63,7 @@ def read_letters(act_id: int) -> None:
 @shared_task
 def sweep() -> None:
     """What a lost task or an operator that was down left undone, and what awaits its acknowledgement."""
-    waiting = Transmission.objects.filter(acknowledged_at=None).exclude(steps__status=ERROR).order_by("pk")
+    waiting = Transmission.objects.filter(acknowledged_at=None).exclude(steps__status=ERROR).order_by("?")
     each_row(waiting[:500], _continue)
     unread = Act.objects.filter(transmission__acknowledged_at__isnull=False, text=None)
     each_row(unread.order_by("?")[:100], lambda act: texts.keep_text(act, now=timezone.now()))

@@ -60,7 +60,7 @@ def act_list(request: MemberRequest) -> HttpResponse:
         "awaiting": form.acts.awaiting_answer().count(),
         "mine": form.acts.filter(controller=request.user).count(),
     }
-    found = texts.excerpts(page, request.GET.get("mots", ""))
+    found = texts.excerpts(page, form.cleaned_data["mots"] if form.is_valid() else "")
     listed = [(act, timeline.situation(act, now=timezone.now()), found.get(act.pk)) for act in page]
     context = {"form": form, "page": page, "listed": listed, "query": query.urlencode(), **figures}
     return render(request, "prefecture/list.html", context)

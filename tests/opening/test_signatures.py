@@ -158,12 +158,24 @@ def test_a_report_is_judged_again_years_later_from_what_it_keeps(
     (tmp_path / "acte.pdf").write_bytes(trusted["acte-signé.pdf"])
     assert len(json.loads(answer.content)["tokens"]) == 2
     ca = configured.SECRETS_DIR / "pki" / "ca.pem"
-    code, said = _checked(tmp_path, "acte.pdf", "--report", "rapport.json", "--tsa-ca", str(ca))
+    (tmp_path / "autorite.pem").write_bytes(trusted["ca.pem"])
+    with_report = ["acte.pdf", "--report", "rapport.json", "--tsa-ca", str(ca)]
+    code, said = _checked(tmp_path, *with_report, "--trust", "autorite.pem")
     assert code == 0, said
     assert "signature valide" in said
     assert said.split("sans changement depuis")[1].count(" par ") == 2
-    code, said = _checked(tmp_path, "acte.pdf")
-    assert code == 1, said  # without the report, nobody is trusted
+    # A report never says whom to trust: a forger names an authority of their own.
+    for refused in (
+        with_report,
+        [*with_report[:3], "--trust", "autorite.pem"],
+        [*with_report, "--trust", str(ca)],
+    ):
+        code, other = _checked(tmp_path, *refused)
+        assert code != 0, other
+        assert "signature valide" not in other
+    (tmp_path / "rapport.json").write_text(json.dumps({**json.loads(answer.content), "tokens": []}))
+    code, other = _checked(tmp_path, *with_report, "--trust", "autorite.pem")
+    assert (code != 0, "aucun jeton" in other) == (True, True)
 
 
 @pytest.mark.parametrize("altered", ["report", "token", "order", "file", "evidence"])
@@ -193,7 +205,9 @@ def test_an_altered_preserved_report_is_refused(
     (tmp_path / "rapport.json").write_text(json.dumps(kept))
     (tmp_path / "acte.pdf").write_bytes(data)
     ca = configured.SECRETS_DIR / "pki" / "ca.pem"
-    code, said = _checked(tmp_path, "acte.pdf", "--report", "rapport.json", "--tsa-ca", str(ca))
+    (tmp_path / "autorite.pem").write_bytes(trusted["ca.pem"])
+    trust = ["--trust", "autorite.pem", "--tsa-ca", str(ca)]
+    code, said = _checked(tmp_path, "acte.pdf", "--report", "rapport.json", *trust)
     assert code != 0, said
     assert "signature valide" not in said
 
