@@ -28,8 +28,7 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
     "echanges": (
         "Questions et échanges",
         {
-            "question": "Question reçue",
-            "answer": "Réponse publiée pour tous",
+            "answer": "Question et réponse, publiées pour tous",
             "notified": "Message envoyé à qui suit la consultation",
             "act-letter": "Courrier de la préfecture",
             "act-reply": "Réponse à la préfecture",

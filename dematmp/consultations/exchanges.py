@@ -1,5 +1,6 @@
 """What the public and the buyer say to each other: follow, ask, answer, be told."""
 
+import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -10,7 +11,7 @@ from django.db.models import QuerySet
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.accounts.rules import clean_text
-from dematmp.audit.services import append
+from dematmp.audit.services import append, utc_text
 from dematmp.consultations.errors import LinkRefused, NotReady, WrongStep
 from dematmp.consultations.models import Consultation, Follower, Question
 from dematmp.mails.services import store as store_mail
@@ -33,8 +34,6 @@ def ask(consultation: Consultation, *, text: str, email: str = "", now: datetime
     asked = Question.objects.create(
         consultation=consultation, text=clean_text(text, lines=True), email=email, asked_at=now
     )
-    record = {"question": str(asked.uuid), "text": asked.text}
-    append("question", record, consultation=consultation.uuid, subject=asked.uuid, now=now)
     text = f"Une question est posée sur la consultation « {consultation.title} »."
     call(consultation, people_of(consultation.buyer, "agent"), text, now=now)
     return asked
@@ -50,7 +49,15 @@ def answer(question: Question, *, text: str, by: User, now: datetime) -> None:
     )
     if not changed:
         raise WrongStep("Cette question a déjà reçu une réponse.")
-    record = {"question": str(question.uuid), "text": text.strip(), "by": str(by.uuid)}
+    # Digests: what somebody typed of themselves can be erased. The question enters with its answer: an entry
+    # that anybody could make at will would tell how fast the journal grows.
+    record = {
+        "question": str(question.uuid),
+        "asked": utc_text(question.asked_at),
+        "question_sha256": hashlib.sha256(question.text.encode()).hexdigest(),
+        "answer_sha256": hashlib.sha256(text.strip().encode()).hexdigest(),
+        "by": str(by.uuid),
+    }
     append("answer", record, consultation=question.consultation.uuid, subject=question.uuid, now=now)
     tell_followers(question.consultation, "Une question a reçu une réponse.", also=question.email, now=now)
 
