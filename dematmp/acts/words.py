@@ -12,7 +12,7 @@ _TYPED = {
     "\u201d": '"',
     "\u2010": "-",
     "\u2011": "-",
-}  # by a keyboard
+}
 
 
 def fold(text: str) -> str:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @shared_task
 def copy_journal() -> None:
-    """Look at the clock, publish the latest checkpoint, ask for tokens, copy what is new to the store.
+    """Look at the clock, publish the latest checkpoint, copy what is new to the store, ask for tokens.
 
     The next run tries what failed.
     """
@@ -29,8 +29,8 @@ def copy_journal() -> None:
     kept = publish(now=now)
     if kept is not None:
         complete(kept, now=now)
-    stamp_entries(timezone.now)
     try:
         copy()
     except (AuditError, StorageError) as failed:
         log.error("journal : %s", failed)
+    stamp_entries(timezone.now)  # last: a slow authority delays no copy

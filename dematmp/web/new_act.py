@@ -83,7 +83,7 @@ def _dotted(levels: tuple[int, ...]) -> str:
 @holds("agent", "validator")
 def act_list(request: MemberRequest) -> HttpResponse:
     """Every act of the buyers of this person, the latest first."""
-    rows = Act.objects.of_buyers(request.user).select_related("buyer", "transmission")
+    rows = Act.objects.of_buyers(request.user).select_related("buyer", "authority", "transmission")
     context = {
         "page": page_of(request, rows.order_by("-created_at", "-pk")),
         "buyers": request.user.organisations("validator").filter(kind="buyer").order_by("name"),
