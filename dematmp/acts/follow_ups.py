@@ -1,7 +1,7 @@
 """What follows an act: cancel it, answer the prefecture's letter, ask for the classification, close it."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -12,7 +12,8 @@ from dematmp.acts import messages as m
 from dematmp.acts.envelopes import from_store, wrap
 from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.fields import Piece
-from dematmp.acts.posting import DENIED, RGS_NEEDED, check_soon, save_files, store_pieces
+from dematmp.acts.posting import DENIED, RGS_NEEDED, check_soon, save_files, store_pieces, today
+from dematmp.acts.rules import CONTROL_MONTHS, months_from
 from dematmp.acts.subscribers import Agent
 from dematmp.acts.transactions import (
     ACT,
@@ -26,7 +27,6 @@ from dematmp.acts.transactions import (
 )
 from dematmp.acts.writing import write
 
-DEFERRAL = timedelta(days=61)  # two months at the longest, before an act may be closed
 # (type of the letter, type_envoie) → message
 REPLIES = {
     (PIECES, "4"): "3-4",
@@ -163,7 +163,8 @@ def close(act: Transaction, status: int, *, by: Agent, now: datetime) -> None:
     receipt = act.last_step(statuses.ACKNOWLEDGED)
     if receipt is None:
         raise ActRefused("Pas d'acquittement reçu.")
-    if status != statuses.TO_ARCHIVE and now < receipt.at + DEFERRAL and not settings.ACTES["close_early"]:
+    after = months_from(today(receipt.at), CONTROL_MONTHS)
+    if status != statuses.TO_ARCHIVE and today(now) < after and not settings.ACTES["close_early"]:
         raise ActRefused("Un acte se clôt deux mois après son acquittement, au plus tôt.")
     moves.move(act.pk, status, message=f"Clôture par {by}", now=now)
 

@@ -61,6 +61,8 @@ def identify(given: Credentials, *, now: datetime) -> Agent:
         raise AccessRefused(f"{UNKNOWN} Certificat {subject} : aucun compte trouvé.")
     if given.nounce:
         return _by_nounce(given, accounts, now)
+    if len(accounts) == 1 and not accounts[0].login:
+        return accounts[0]  # the certificate says who: some clients send a login all the same
     if given.login:
         for each in accounts:
             if each.login and hmac.compare_digest(each.login.encode(), given.login.encode()):
@@ -68,8 +70,6 @@ def identify(given: Credentials, *, now: datetime) -> Agent:
                     return each
                 break
         raise AccessRefused(f"{UNKNOWN} Identifiant ou mot de passe incorrect.")
-    if len(accounts) == 1 and not accounts[0].login:
-        return accounts[0]
     raise AccessRefused(
         f"{UNKNOWN} Plusieurs comptes utilisent ce certificat : un identifiant est nécessaire."
     )

@@ -4,11 +4,13 @@ from datetime import date
 from typing import Self
 
 from django.db import models
+from django.db.models import Q
 
 from dematmp.acts import statuses
 from dematmp.acts.subscribers import ADMIN, ARCHIVIST, SUPER, Agent, Authority
 
 ACT, LETTER, PIECES, OBSERVATIONS, REFERRAL, CANCELLATION, CLASSIFICATION = "1", "2", "3", "4", "5", "6", "7"
+PREFECTURE = (LETTER, PIECES, OBSERVATIONS, REFERRAL)
 TYPES = {
     ACT: "Transmission d'actes",
     LETTER: "Courrier simple",
@@ -22,13 +24,19 @@ TYPES = {
 
 class TransactionQuerySet(models.QuerySet["Transaction"]):
     def seen_by(self, agent: Agent) -> Self:
-        """What an account may read: its own, or its authority's for an administrator or an archivist."""
+        """Its own and the prefecture's letters; all of its authority's for an administrator or an archivist."""
         if agent.role == SUPER:
             return self
         if not agent.may_read:
             return self.none()
         mine = self.filter(authority=agent.authority)
-        return mine if agent.role in (ADMIN, ARCHIVIST) else mine.filter(agent=agent)
+        if agent.role in (ADMIN, ARCHIVIST):
+            return mine
+        return mine.filter(Q(agent=agent) | Q(type__in=PREFECTURE, reply=""))
+
+    def of_authority(self, agent: Agent) -> Self:
+        """What the lists hold: all that the account's authority sent and received."""
+        return self.filter(authority=agent.authority) if agent.may_read else self.none()
 
     def of_number(self, authority: Authority, number: str) -> Self:
         return self.filter(authority=authority, number=number).order_by("-pk")

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from django.db.models import QuerySet
 
-from dematmp.audit.models import Entry, EntryToken
+from dematmp.audit.models import Entry, EntryToken, Head
 from dematmp.audit.services import prove, utc_text
 
 # Register → its title, and what it holds: nature of the entry → words.
@@ -123,10 +123,19 @@ class Proven(TypedDict):
     token: str | None
 
 
-def lines(consultation: uuid.UUID, registers: Collection[str]) -> QuerySet[Entry]:
-    """The entries of a consultation in these registers, in order."""
+def lines(
+    consultation: uuid.UUID, registers: Collection[str], *, published_only: bool = False
+) -> QuerySet[Entry]:
+    """The entries of a consultation in these registers, in order.
+
+    `published_only` leaves out what no public checkpoint covers yet: the number of an entry that is read at
+    once tells how many were written just before it, deposits among them.
+    """
     kinds = [kind for name in registers for kind in REGISTERS[name][1]]
     rows = Entry.objects.filter(consultation=consultation, kind__in=kinds)
+    if published_only:
+        published = Head.objects.filter(pk=1).values_list("published_size", flat=True).first() or 0
+        rows = rows.filter(index__lt=published)
     return rows.select_related("token").order_by("index")
 
 

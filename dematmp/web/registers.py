@@ -44,10 +44,19 @@ _HEAD = (
 )
 
 
+def _is_closed(found: Consultation) -> bool:
+    return found.published_at is not None and not found.is_open(now=timezone.now())
+
+
 def _allowed(found: Consultation) -> dict[str, str]:
     """The registers that may be read now: name → title."""
-    closed = found.published_at is not None and not found.is_open(now=timezone.now())
+    closed = _is_closed(found)
     return {name: title for name, (title, _) in REGISTERS.items() if closed or name not in AFTER_DEADLINE}
+
+
+def _lines(found: Consultation, registers: list[str]) -> QuerySet[Entry]:
+    """Before the deadline, what the public journal shows: nobody counts deposits by what is missing."""
+    return lines(found.uuid, registers, published_only=not _is_closed(found))
 
 
 def _chosen(request: MemberRequest, found: Consultation) -> tuple[str, QuerySet[Entry]]:
@@ -55,7 +64,7 @@ def _chosen(request: MemberRequest, found: Consultation) -> tuple[str, QuerySet[
     allowed, asked = _allowed(found), request.GET.get("registre", "")
     if asked not in allowed:
         asked = ""
-    return asked, lines(found.uuid, [asked] if asked else list(allowed))
+    return asked, _lines(found, [asked] if asked else list(allowed))
 
 
 def _digest(entry: Entry) -> str:
@@ -83,7 +92,7 @@ def consultation_journal(request: MemberRequest, consultation: uuid.UUID) -> Htt
         "page": page,
         "listed": [(entry, words_of(entry), token_of(entry)) for entry in page],
         "query": f"registre={asked}" if asked else "",
-        "closed": "depots" in _allowed(found),
+        "closed": _is_closed(found),
     }
     return render(request, "buyer/journal.html", context)
 
@@ -160,7 +169,7 @@ def _pdf(found: Consultation, asked: str, entries: QuerySet[Entry]) -> bytes:
 def journal_proof(request: MemberRequest, consultation: uuid.UUID, index: int) -> HttpResponse:
     """One line and what proves it, for anybody to verify without us."""
     found = of_buyer(request.user, consultation, *_ROLES)
-    entry = lines(found.uuid, list(_allowed(found))).filter(index=index).first()
+    entry = _lines(found, list(_allowed(found))).filter(index=index).first()
     if entry is None:
         raise Http404
     said = {**_said(entry, is_held=_is_held(request, found)), "key": journal_signer().verifier_key}

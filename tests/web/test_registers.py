@@ -33,6 +33,7 @@ from tests.world import World, organisation, page, person
 def received(world: World, tmp_path: Path) -> Consultation:
     made = world.publish(closes_in=timedelta(hours=1))
     world.deposit(made, tmp_path)
+    publish(now=timezone.now())
     return made
 
 
@@ -135,6 +136,10 @@ def test_questions_answers_and_messages_are_lines_with_their_proofs(world: World
     asked = exchanges.ask(made, **said, now=timezone.now())
     exchanges.answer(asked, text="Oui, le diagnostic est joint.", by=world.agent, now=timezone.now())
     digest = hashlib.sha256("Le hangar est-il amianté ?".encode()).hexdigest()
+    assert rows(page(world.agent), made, registre="echanges") == []  # not yet in the public journal
+    last = Entry.objects.filter(consultation=made.uuid, kind="answer").get().index
+    assert page(world.agent).get(reverse("buyer-journal-proof", args=[made.uuid, last])).status_code == 404
+    publish(now=timezone.now())
     lines = rows(page(world.agent), made, registre="echanges")
     assert [row[2] for row in lines] == ["answer", "notified"]
     for row, words in zip(lines, (digest, "reçu une réponse"), strict=True):
@@ -154,6 +159,7 @@ def test_the_register_of_downloads_enters_the_journal_line_by_line(world: World)
     assert before.count("dans la minute") == 2
     for _ in range(2):
         journal_withdrawals()
+    publish(now=timezone.now())
     assert [row[2] for row in rows(page(world.agent), made, registre="retraits")] == ["withdrawals"]
     entry = Entry.objects.get(kind="withdrawals")
     assert set(made.withdrawals.values_list("entry", flat=True)) == {entry.index}

@@ -11,7 +11,7 @@ from dematmp.acts.subscribers import ADMIN, GROUP, MODULES, SUPER, Agent, Author
 from dematmp.api.s2low import answers
 from dematmp.api.s2low.connexion import authority_facts, permissions_of
 from dematmp.api.s2low.door import Call, door, json_refusal
-from dematmp.api.s2low.forms import Form
+from dematmp.api.s2low.forms import Form, integer
 
 _CERTIFICATE_BYTES = 64 * 1024
 
@@ -54,13 +54,12 @@ def users(call: Call) -> HttpResponseBase:
 
 
 def _is_value(name: str, form: Form) -> bool:
-    return name == "role" or form.get(name).isdigit()
+    return name == "role" or integer(form.get(name)) is not None
 
 
 def _agent(call: Call, written: str) -> Agent:
-    found = (
-        administration.agents_of(call.agent).filter(pk=int(written)).first() if written.isdigit() else None
-    )
+    number = integer(written)
+    found = administration.agents_of(call.agent).filter(pk=number).first() if number is not None else None
     if found is None:
         raise ActRefused("Utilisateur inconnu.")
     return found
@@ -100,7 +99,7 @@ def user_edit(call: Call) -> HttpResponseBase:
     made = _agent(call, form.get("id")) if form.get("id") else Agent()
     created = made.pk is None
     wanted = form.get("authority_id") or str(made.authority_id or call.agent.authority_id)
-    authority = Authority.objects.filter(pk=int(wanted)).first() if wanted.isdigit() else None
+    authority = Authority.objects.filter(pk=number).first() if (number := integer(wanted)) else None
     if authority is None:
         raise ActRefused("Collectivité inconnue.")
     role = form.get("role") or made.role
@@ -156,14 +155,15 @@ def authorities(call: Call) -> HttpResponseBase:
             rows = rows.filter(**{column: form.get(name)})
     if form.get("name"):
         rows = rows.filter(name__icontains=form.get("name"))
-    if form.get("group").isdigit():
-        rows = rows.filter(group_id=int(form.get("group")))
+    if (group := integer(form.get("group"))) is not None:
+        rows = rows.filter(group_id=group)
     return _text([authority_facts(each) for each in rows[:1000]])
 
 
 def _authority(call: Call, written: str) -> Authority:
     allowed = administration.authorities_of(call.agent)
-    found = Authority.objects.filter(pk=int(written), pk__in=allowed).first() if written.isdigit() else None
+    number = integer(written)
+    found = Authority.objects.filter(pk=number, pk__in=allowed).first() if number is not None else None
     if found is None or call.agent.role not in (SUPER, GROUP, ADMIN):
         raise ActRefused("Collectivité inconnue.")
     return found
@@ -191,7 +191,8 @@ def authority_edit(call: Call) -> HttpResponseBase:
             setattr(made, column, form.get(name))
     if form.get("status") in ("0", "1"):
         made.active = form.get("status") == "1"
-    if form.get("authority_group_id").isdigit() and call.agent.role == SUPER:
-        made.group_id = int(form.get("authority_group_id"))
+    group = integer(form.get("authority_group_id"))
+    if group is not None and call.agent.role == SUPER:
+        made.group_id = group
     administration.save_authority(made, by=str(call.agent), now=timezone.now())
     return _done("Collectivité créée." if created else "Collectivité modifiée.", made.pk)

@@ -24,7 +24,7 @@ from dematmp.api.s2low import answers
 from dematmp.api.s2low.forms import Form, read_form, read_query
 from storage.errors import StorageError
 
-COOKIE = "s2low"
+COOKIE = "PHPSESSID"  # the name that clients look for in the answer of login.php
 _SESSION = 3600  # seconds
 _SECRET, _CERTIFICATE, _VERDICT = "HTTP_X_FRONT_SECRET", "HTTP_X_CLIENT_CERT", "HTTP_X_CLIENT_VERIFY"
 
@@ -37,6 +37,10 @@ class Call:
     form: Form
     agent: Agent
     certificate: x509.Certificate | None
+
+    def asked(self, name: str, default: str = "") -> str:
+        """A field of a read: the query's first. Some clients post again the body of their last command."""
+        return read_query(self.request).get(name) or self.form.get(name, default)
 
     @property
     def is_api(self) -> bool:

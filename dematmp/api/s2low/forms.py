@@ -52,6 +52,11 @@ class Form:
             for each in uploads:
                 each.stream.close()
 
+    @property
+    def count(self) -> int:
+        """How many files were chosen."""
+        return sum(bool(each.name) for uploads in self.files.values() for each in uploads)
+
     def get(self, name: str, default: str = "") -> str:
         """The last value of a field, stripped."""
         return self.fields.get(name, [default])[-1].strip()
@@ -67,6 +72,11 @@ class Form:
     def _like(given: dict[str, list[str]] | dict[str, list[Upload]], name: str) -> list[str]:
         found = [key for key in given if re.fullmatch(rf"{re.escape(name)}(\[[0-9]{{0,4}}\])?", key)]
         return sorted(found, key=lambda key: int("0" + re.sub(r"[^0-9]", "", key[len(name) :])))
+
+
+def integer(written: str) -> int | None:
+    """A number that the database can hold, or None: `isdigit` takes « ² » for a digit."""
+    return int(written) if re.fullmatch(r"[0-9]{1,15}", written) else None
 
 
 def decode(data: bytes) -> str:
@@ -172,10 +182,10 @@ class _Parts:
             return
         size = self._bytes.tell()
         self._bytes.seek(0)
-        if not self._file_name and size == 0:
+        if not self._file_name and size == 0 and not self._name.partition("[")[0].endswith("_sign"):
             self._bytes.close()  # the field of a file that was not chosen
-            return
-        upload = Upload(self._file_name or "fichier", size, cast(BinaryIO, self._bytes))
+            return  # but signatures keep their rank: the second is of the second annex
+        upload = Upload(self._file_name or ("fichier" if size else ""), size, cast(BinaryIO, self._bytes))
         self.form.files.setdefault(self._name, []).append(upload)
 
 

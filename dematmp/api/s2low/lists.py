@@ -1,10 +1,11 @@
 """Lists in JSON: states, acts, unread letters, counts; and what an archiving system says."""
 
+import re
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
@@ -12,22 +13,20 @@ from dematmp.acts import moves, statuses
 from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.posting import DENIED, today
 from dematmp.acts.subscribers import ARCHIVIST, GROUP, SUPER, Authority
-from dematmp.acts.transactions import ACT, LETTER, OBSERVATIONS, PIECES, REFERRAL, Transaction
+from dematmp.acts.transactions import ACT, PREFECTURE, Transaction
 from dematmp.api.s2low import answers
 from dematmp.api.s2low.door import Call, archive_refusal, door, json_refusal
 from dematmp.api.s2low.posts import found_by
 
 MOST = 1000
-_PREFECTURE = [LETTER, PIECES, OBSERVATIONS, REFERRAL]
 
 
 def _integer(written: str, name: str, default: int | None = None) -> int:
     if not written and default is not None:
         return default
-    try:
-        return int(written)
-    except ValueError as broken:
-        raise ActRefused(f"{name} n'est pas un entier.") from broken
+    if re.fullmatch(r"-?[0-9]{1,9}", written) is None:
+        raise ActRefused(f"{name} n'est pas un entier.")
+    return int(written)
 
 
 def _day(written: str, name: str) -> date | None:
@@ -46,8 +45,8 @@ def status_list(call: Call) -> HttpResponseBase:
 
 @door(json_refusal)
 def number_of_acts(call: Call) -> HttpResponseBase:
-    status = _integer(call.form.get("status_id"), "status_id")
-    count = Transaction.objects.seen_by(call.agent).filter(status=status).count()
+    status = _integer(call.asked("status_id"), "status_id", statuses.CANCELLED)
+    count = Transaction.objects.of_authority(call.agent).filter(status=status).count()
     return answers.as_json(
         {"status_id": str(status), "authority_id": str(call.agent.authority_id), "nb_transactions": count}
     )
@@ -55,20 +54,19 @@ def number_of_acts(call: Call) -> HttpResponseBase:
 
 @door(json_refusal)
 def list_acts(call: Call) -> HttpResponseBase:
-    """Of a state, the first ones first; dates bound the submission, both included."""
-    form = call.form
-    status = _integer(form.get("status_id"), "status_id")
-    offset = max(0, _integer(form.get("offset"), "offset", 0))
-    limit = min(MOST, max(0, _integer(form.get("limit"), "limit", 100)))
-    rows = Transaction.objects.seen_by(call.agent).filter(status=status).order_by("pk")
-    since = _day(form.get("min_date") or form.get("min_submission_date"), "min_date")
-    until = _day(form.get("max_date") or form.get("max_submission_date"), "max_date")
+    """Of a state, the last ones first; dates bound the submission, both included."""
+    status = _integer(call.asked("status_id"), "status_id", statuses.CANCELLED)
+    offset = max(0, _integer(call.asked("offset"), "offset", 0))
+    limit = min(MOST, max(0, _integer(call.asked("limit"), "limit", 100)))
+    rows = Transaction.objects.of_authority(call.agent).filter(status=status).order_by("-pk")
+    since = _day(call.asked("min_date") or call.asked("min_submission_date"), "min_date")
+    until = _day(call.asked("max_date") or call.asked("max_submission_date"), "max_date")
     if since:
         rows = rows.filter(created_at__gte=_start(since))
     if until:
         rows = rows.filter(created_at__lt=_start(until + timedelta(days=1)))
-    if form.get("number"):
-        rows = rows.filter(number=form.get("number"))
+    if call.asked("number"):
+        rows = rows.filter(number=call.asked("number"))
     found = [
         {
             "id": str(each.pk),
@@ -100,8 +98,8 @@ def _start(day: date) -> datetime:
 def letters(call: Call) -> HttpResponseBase:
     """What the prefecture sent and nobody has read yet."""
     rows = (
-        Transaction.objects.seen_by(call.agent)
-        .filter(type__in=_PREFECTURE, reply="", is_read=False)
+        Transaction.objects.of_authority(call.agent)
+        .filter(type__in=PREFECTURE, reply="", is_read=False)
         .exclude(status=statuses.ERROR)
         .order_by("pk")
     )
@@ -122,8 +120,8 @@ def letters(call: Call) -> HttpResponseBase:
 
 @door(json_refusal)
 def mark_as_read(call: Call) -> HttpResponseBase:
-    found = found_by(call.agent, call.form.get("transaction_id"))
-    if found.type not in _PREFECTURE or found.reply:
+    found = found_by(call.agent, call.asked("transaction_id"))
+    if found.type not in PREFECTURE or found.reply:
         raise ActRefused("Cette transaction n'est pas un document de la préfecture.")
     Transaction.objects.filter(pk=found.pk).update(is_read=True)
     return answers.as_json({"result": "ok"})
@@ -131,28 +129,29 @@ def mark_as_read(call: Call) -> HttpResponseBase:
 
 @door(json_refusal)
 def counts(call: Call) -> HttpResponseBase:
-    """Acts posted in a month, by authority of the group; the last month when none is said."""
+    """Acts decided in a month, by authority of the group; the last month when none is said."""
     if call.agent.role not in (SUPER, GROUP):
         raise AccessRefused(DENIED)
     last = today(timezone.now()).replace(day=1) - timedelta(days=1)
-    month = _integer(call.form.get("month"), "month", last.month)
-    year = _integer(call.form.get("year"), "year", last.year)
+    month = _integer(call.asked("month"), "month", last.month)
+    year = _integer(call.asked("year"), "year", last.year)
     if not (1 <= month <= 12 and 2000 <= year <= 2200):
         raise ActRefused("month ou year est hors des bornes.")
     first = date(year, month, 1)
     after = date(year + month // 12, month % 12 + 1, 1)
-    group = call.form.get("authority_group_id") if call.agent.role == SUPER else ""
+    group = call.asked("authority_group_id") if call.agent.role == SUPER else ""
     wanted = _integer(group, "authority_group_id") if group else call.agent.authority.group_id
     authorities = Authority.objects.filter(group_id=wanted) if wanted else Authority.objects.none()
-    rows = (
-        Transaction.objects.filter(
-            authority__in=authorities, type=ACT, created_at__gte=_start(first), created_at__lt=_start(after)
-        )
-        .order_by()
-        .values("authority_id")
-        .annotate(count=Count("pk"))
+    decided = Count(
+        "transactions",
+        filter=Q(
+            transactions__type=ACT, transactions__decided_on__gte=first, transactions__decided_on__lt=after
+        ),
     )
-    found = {str(each["authority_id"]): each["count"] for each in rows}
+    found = [
+        {"authority_id": str(each.pk), "name": each.name, "nb_transactions": str(each.decided)}
+        for each in authorities.annotate(decided=decided).order_by("name", "pk")
+    ]
     return answers.as_json(
         {
             "result": "ok",
@@ -170,8 +169,8 @@ def archiving(call: Call) -> HttpResponseBase:
     """What an archiving system did of an act."""
     if call.agent.role != ARCHIVIST:
         raise AccessRefused(DENIED)
-    found = found_by(call.agent, call.form.get("transaction_id"))
-    status = _integer(call.form.get("status_id"), "status_id")
+    found = found_by(call.agent, call.asked("transaction_id"))
+    status = _integer(call.asked("status_id"), "status_id")
     if status not in statuses.ARCHIVING.get(found.status, frozenset()):
         raise ActRefused("Cet état ne peut pas suivre celui de la transaction.")
     moves.move(found.pk, status, message=f"Archivage, par {call.agent}", now=timezone.now())

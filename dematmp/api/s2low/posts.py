@@ -43,7 +43,7 @@ def create(call: Call) -> HttpResponseBase:
     if not call.is_api:
         return answers.away()
     form = call.form
-    fields.check_sizes(form.total, sum(map(len, form.files.values())), empty=form.empty)
+    fields.check_sizes(form.total, form.count, empty=form.empty)
     made = posting.post_act(call.agent, _posting(form), rgs=call.rgs, now=timezone.now())
     return answers.ok(made.pk, "")
 
@@ -122,7 +122,7 @@ def reply(call: Call) -> HttpResponseBase:
     form = call.form
     if not call.is_api:
         return answers.away()
-    fields.check_sizes(form.total, sum(map(len, form.files.values())), empty=form.empty)
+    fields.check_sizes(form.total, form.count, empty=form.empty)
     letter = found_by(call.agent, form.get("id"))
     main = _main(form)
     pieces = [main, *_annexes(form)] if main else []

@@ -13,6 +13,7 @@ from dematmp.acts.subscribers import Agent
 from dematmp.acts.transactions import ACT, CANCELLATION, IncludedFile, Transaction
 from dematmp.api.s2low import answers
 from dematmp.api.s2low.door import Call, door, download_refusal, plain_refusal
+from dematmp.api.s2low.forms import integer
 from dematmp.api.s2low.posts import found_by
 from storage.stores import object_store
 
@@ -23,9 +24,9 @@ _LETTERS = frozenset("2345")
 
 def _asked(call: Call, name: str) -> Transaction:
     """By its number or by the act's unique identifier. Raises ActRefused, AccessRefused."""
-    if not call.form.get(name) and call.form.get("unique_id"):
-        return _by_unique_id(call.agent, call.form.get("unique_id"))
-    return found_by(call.agent, call.form.get(name))
+    if not call.asked(name) and call.asked("unique_id"):
+        return _by_unique_id(call.agent, call.asked("unique_id"))
+    return found_by(call.agent, call.asked(name))
 
 
 def _by_unique_id(agent: Agent, written: str) -> Transaction:
@@ -61,10 +62,10 @@ def _ascii(message: str) -> bytes:
 @door(plain_refusal)
 def document(call: Call) -> HttpResponseBase:
     """For an act, a line for each letter about it; for anything else, where its archive is."""
-    if call.form.get("unique_id") and not call.form.get("id"):
-        found = _by_unique_id(call.agent, call.form.get("unique_id"))
+    if call.asked("unique_id") and not call.asked("id"):
+        found = _by_unique_id(call.agent, call.asked("unique_id"))
     else:
-        found = found_by(call.agent, call.form.get("id"))
+        found = found_by(call.agent, call.asked("id"))
     if found.type == ACT:
         return answers.text("".join(_lines(found)).encode("ascii"))
     if call.request.method == "POST":
@@ -88,7 +89,7 @@ def _lines(act: Transaction) -> list[str]:
 
 @door(plain_refusal)
 def files_list(call: Call) -> HttpResponseBase:
-    found = found_by(call.agent, call.form.get("transaction"))
+    found = found_by(call.agent, call.asked("transaction"))
     _answered(found)
     rows = found.files.exclude(media_type=ARCHIVE_TYPE).order_by("rank")
     return answers.as_json([_file(each) for each in rows])
@@ -115,19 +116,20 @@ def _file(each: IncludedFile) -> dict[str, str]:
 @door(download_refusal)
 def download(call: Call) -> HttpResponseBase:
     """One file, stamped when asked, or the archive of an envelope."""
-    if call.form.get("env"):
-        return _archive(found_by(call.agent, call.form.get("env")))
-    written = call.form.get("file")
+    if call.asked("env"):
+        return _archive(found_by(call.agent, call.asked("env")))
+    written = call.asked("file")
     rows = IncludedFile.objects.select_related("transaction__authority")
-    found = rows.filter(pk=int(written)).first() if written.isdigit() and len(written) < 16 else None
+    number = integer(written)
+    found = rows.filter(pk=number).first() if number is not None else None
     if found is None:
         raise ActRefused("Ce fichier n'existe pas.")
     about = found_by(call.agent, str(found.transaction_id))
-    wanted = call.form.get("tampon").lower() in ("true", "1")
+    wanted = call.asked("tampon").lower() in ("true", "1")
     if wanted and found.media_type == "application/pdf":
         if about.last_step(statuses.ACKNOWLEDGED) is None:
             raise ActRefused(NOT_YET)
-        data = stamp.stamped(found, published=_day(call.form.get("date_affichage")))
+        data = stamp.stamped(found, published=_day(call.asked("date_affichage")))
         return answers.data(data, name=found.posted_name, content_type=found.media_type)
     if found.rank == 0:
         message = bytes(about.message or b"")
@@ -157,7 +159,7 @@ def _archive(found: Transaction) -> HttpResponseBase:
 
 @door(plain_refusal)
 def tampon(call: Call) -> HttpResponseBase:
-    found = found_by(call.agent, call.form.get("transaction"))
+    found = found_by(call.agent, call.asked("transaction"))
     main = found.files.filter(rank=1).first()
     if found.last_step(statuses.ACKNOWLEDGED) is None or main is None:
         raise ActRefused(NOT_YET)
@@ -169,7 +171,7 @@ def tampon(call: Call) -> HttpResponseBase:
 
 @door(download_refusal)
 def bordereau_pdf(call: Call) -> HttpResponseBase:
-    found = found_by(call.agent, call.form.get("trans_id"))
+    found = found_by(call.agent, call.asked("trans_id"))
     data = bordereau.render_bordereau(found)
     return answers.data(data, name="bordereau_acquittement.pdf", content_type="application/pdf")
 
