@@ -24,7 +24,7 @@ TYPES = {
 
 class TransactionQuerySet(models.QuerySet["Transaction"]):
     def seen_by(self, agent: Agent) -> Self:
-        """Its own and the prefecture's letters; all of its authority's for an administrator or an archivist."""
+        """Its own and the prefecture's letters; an administrator or an archivist, all of the authority's."""
         if agent.role == SUPER:
             return self
         if not agent.may_read:

@@ -139,7 +139,7 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
         request.FILES or None,
         codes=codes,
         nature=str(nature),
-        initial={"number": _number(found, now), "matter": "1.1.1" if str(nature) == _CONTRACT else ""},
+        initial={"number": _number(found, now), "matter": "1.1.2" if str(nature) == _CONTRACT else ""},
     )
     if request.method == "POST" and form.is_valid():
         said = form.cleaned_data

@@ -183,6 +183,21 @@ def test_posting_where_others_read_is_answered_the_same(running: Running) -> Non
         assert (letter.status_code, letter.text[:3]) == (200, "KO\n")  # a POST is never redirected
 
 
+def test_a_body_over_the_limit_of_the_front_is_refused_by_ko(running: Running) -> None:
+    with running.client(running.lea) as client:
+        answer = client.post(
+            f"{MODULE}actes_transac_create.php",
+            content=(bytes(1024 * 1024) for _ in range(201)),
+            headers={
+                "Content-Type": "multipart/form-data; boundary=limite",
+                "Content-Length": str(201 * 2**20),
+            },
+        )
+    assert (answer.status_code, answer.text[:3]) == (200, "KO\n")
+    assert "157286400" in answer.text
+    assert "ISO-8859-1" in answer.headers["Content-Type"]
+
+
 def test_raw_bytes_sent_straight_to_the_application_cannot_break_it(running: Running) -> None:
     port = running.stack.web_port
     hostile = [

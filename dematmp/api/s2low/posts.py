@@ -178,6 +178,12 @@ def env_serial(call: Call) -> HttpResponseBase:
 
 
 @door()
+def archive_url(call: Call) -> HttpResponseBase:
+    """Of old clients: a refusal that they read, where an address that is not served would be a failure."""
+    raise ActRefused("L'adresse d'archivage ne se pose plus : voyez actes_sae_status.php.")
+
+
+@door()
 def submit(call: Call) -> HttpResponseBase:
     """A ready-made archive of one act."""
     form = call.form

@@ -22,6 +22,7 @@ urlpatterns = [
     path(f"{_M}actes_transac_get_env_serial.php", posts.env_serial),
     path(f"{_M}actes_transac_post_confirm_api.php", posts.confirm),
     path(f"{_M}actes_transac_post_confirm_api_multi.php", posts.confirm_many),
+    path(f"{_M}actes_transac_set_archive_url.php", posts.archive_url),
     path(f"{_M}actes_classification_fetch.php", posts.classification_fetch),
     path(f"{_M}actes_classification_request.php", posts.classification_request),
     path(f"{_M}actes_transac_get_status.php", reads.status),
