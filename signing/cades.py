@@ -75,7 +75,7 @@ def _read_one(
         found = _read(info, carried, digest_of(attached))
         found.covers = ("contenu joint à la signature",)
         if contents and found.problem is None:
-            _compare(found, attached, contents)
+            _compare(found, attached, name, contents)
         return found
     chosen = _choose(info, name, contents)
     if chosen is None:
@@ -92,13 +92,13 @@ def _read_one(
     return found
 
 
-def _compare(found: Found, attached: bytes, contents: Sequence[Content]) -> None:
+def _compare(found: Found, attached: bytes, name: str, contents: Sequence[Content]) -> None:
     """Two contents for one signature: the attached one is what is signed, and it must be said."""
     digest = digest_of(attached)("sha256")
     same = next((each for each in contents if each.digest("sha256") == digest), None)
     if same is not None:
         found.covers = (same.name,)
-    elif len(contents) == 1:
+    elif len(contents) == 1 or named_like(name, contents) is not None:
         found.problem = altered("Le document joint à la signature n'est pas le fichier fourni à côté.")
 
 

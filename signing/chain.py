@@ -25,6 +25,7 @@ from pyhanko_certvalidator.policy_decl import (
 )
 
 from signing.algorithms import CHAIN_POLICY, key_weakness
+from signing.authentic import of_lists, of_responses
 from signing.crls import standing
 from signing.found import Problem
 from signing.freshness import freshest, told_at
@@ -91,47 +92,63 @@ def check_chain(
     """A path from one of `anchors`, valid at `at`, each certificate of it known not to be revoked then."""
     # What a CRL says after a certificate's end proves nothing of it: it may have been taken off.
     end = certificate.not_valid_after
-    lists, ocsps = freshest(crls, ocsps)
     known = {certificate.dump(), *(each.dump() for each in anchors)}
     between = {der: each for each in others if (der := each.dump()) not in known}
-    lists = [each for each in lists if each["tbs_cert_list"]["this_update"].native <= end]
 
-    def attempt(policy: RevocationCheckingPolicy) -> Chain:
-        checks = policy is not _NONE
+    def attempt(
+        policy: RevocationCheckingPolicy,
+        lists: Sequence[crl.CertificateList] = (),
+        answers: Sequence[ocsp.OCSPResponse] = (),
+    ) -> Chain:
         context = ValidationContext(
             trust_roots=list(anchors),
             other_certs=list(between.values()),
             moment=at,
             best_signature_time=at,
             allow_fetching=False,
-            crls=lists if checks else [],
-            ocsps=list(ocsps) if checks else [],
+            crls=list(lists),
+            ocsps=list(answers),
             revinfo_policy=CertRevTrustPolicy(policy, retroactive_revinfo=True),
             algorithm_usage_policy=CHAIN_POLICY,
         )
         return _attempt(certificate, context)
 
-    if not lists and not ocsps:
-        return _without_revocation(attempt(_NONE), lists, at)
-    used = [*lists, *ocsps]
-    chain = attempt(_EACH)
+    bare = attempt(_NONE)
+    if bare.problem is None:
+        # Only what an authority of this path signed may date, replace or contradict another answer.
+        crls, ocsps = of_lists(crls, bare.path), of_responses(ocsps, bare.path)
+    lists, answers = freshest(crls, ocsps)
+    lists = [each for each in lists if each["tbs_cert_list"]["this_update"].native <= end]
+    if not lists and not answers:
+        return _without_revocation(bare, lists, at)
+    used = [*lists, *answers]
+    chain = attempt(_EACH, lists, answers)
     if chain.problem is None:
-        chain.wanted = [
-            (below, above)
-            for above, below in zip(chain.path, chain.path[1:], strict=False)
-            if _declares(below) and (told_at(below, lists, ocsps) or at) < at
-        ]
-        settled = _settled(chain, used)
-        if chain.wanted:
-            settled.revocation += " (dit avant la date prouvée)"
-        return settled
+        return _dated(_settled(chain, used), lists, answers, at)
     if chain.problem.sub == "TRY_LATER":
         # The signer's own status first: what is not known of an authority must not hide a revocation.
-        chain = attempt(_SIGNER)
+        chain = attempt(_SIGNER, lists, answers)
         if chain.problem is None:
-            return _settled(_without_revocation(chain, lists, at, above_only=True), used)
+            chain = _settled(_without_revocation(chain, lists, at, above_only=True), used)
+            return _dated(chain, lists, answers, at)
     if chain.problem is not None and chain.problem.sub == "TRY_LATER":
-        return _without_revocation(attempt(_NONE), lists, at)
+        return _dated(_without_revocation(bare, lists, at), lists, answers, at)
+    return chain
+
+
+def _dated(
+    chain: Chain, lists: Sequence[crl.CertificateList], ocsps: Sequence[ocsp.OCSPResponse], at: datetime
+) -> Chain:
+    """What was said before `at` is worth asking again: an answer of the day before hides a revocation."""
+    if chain.problem is not None:
+        return chain
+    chain.wanted = [
+        (below, above)
+        for above, below in zip(chain.path, chain.path[1:], strict=False)
+        if _declares(below) and (told_at(below, lists, ocsps) or at) < at
+    ]
+    if chain.wanted:
+        chain.revocation += " (dit avant la date prouvée)"
     return chain
 
 

@@ -305,10 +305,16 @@ def _coverage(
     all_own = all(each in covered or (_only(each) and each[0] in covered) for each in own)
     if root in covered and root is not signature:
         return WHOLE if all_own else PARTIAL, ("tout le document XML", *covers), "signature"
-    alone = root is signature or root.tag == f"{ASIC}XAdESSignatures"
-    if alone and all_own and (own or covers):
+    if (root is signature or _holds_signatures_alone(root)) and all_own and (own or covers):
         return WHOLE, (*(["contenu joint à la signature"] if own else []), *covers), "signature"
     return PARTIAL, tuple(covers), "signature"
+
+
+def _holds_signatures_alone(root: etree._Element) -> bool:
+    """ASiC's wrapper of signatures, with nothing else that a reader may see."""
+    around = (root.text or "") + "".join(each.tail or "" for each in root)
+    signatures = all(each.tag == f"{DS}Signature" or isinstance(each, etree._Comment) for each in root)
+    return root.tag == f"{ASIC}XAdESSignatures" and signatures and not around.strip()
 
 
 def _only(element: etree._Element, tag: str = "") -> bool:

@@ -77,6 +77,9 @@ class _Verifier(XMLVerifier):
     ) -> bytes:
         names = [] if transforms_node is None else transforms_of(_parent(transforms_node))
         if isinstance(payload, bytes):
+            if {_XPATH, _ENVELOPED} & set(names):
+                # In another file there is no signature of ours to leave out: only content to hide.
+                raise UnknownTransform(_XPATH)
             if not set(names) & _C14N:
                 return payload
             payload = parse(payload)

@@ -1,0 +1,88 @@
+"""Revocation data that its issuer really signed: nothing else may say how fresh an answer is.
+
+The path validator verifies what it uses; what is set aside before it is verified here, against the authorities
+of the path that it found.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from asn1crypto import crl, ocsp, x509
+from cryptography import x509 as pyca
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from pyhanko_certvalidator.errors import AlgorithmNotSupported, PSSParameterMismatch
+from pyhanko_certvalidator.sig_validate import DEFAULT_SIGNATURE_VALIDATOR
+
+_NO = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    UnsupportedAlgorithm,
+    AlgorithmNotSupported,
+    PSSParameterMismatch,
+    InvalidSignature,
+)
+_MAX_DELEGATES = 5
+
+
+def of_lists(
+    lists: Sequence[crl.CertificateList], issuers: Sequence[x509.Certificate]
+) -> list[crl.CertificateList]:
+    """Those signed by one of these authorities, under its own name."""
+    return [each for each in lists if any(_signed_list(each, issuer) for issuer in issuers)]
+
+
+def of_responses(
+    responses: Sequence[ocsp.OCSPResponse], issuers: Sequence[x509.Certificate]
+) -> list[ocsp.OCSPResponse]:
+    """Those signed by one of these authorities, or by a responder to which one delegates (RFC 6960 §4.2.2.2)."""
+    return [each for each in responses if any(_signed_response(each, issuer) for issuer in issuers)]
+
+
+def _signed_list(each: crl.CertificateList, issuer: x509.Certificate) -> bool:
+    try:
+        if each["tbs_cert_list"]["issuer"] != issuer.subject:
+            return False
+        DEFAULT_SIGNATURE_VALIDATOR.validate_signature(
+            each["signature"].native,
+            each["tbs_cert_list"].dump(),
+            issuer.public_key,
+            each["signature_algorithm"],
+        )
+    except _NO:
+        return False
+    return True
+
+
+def _signed_response(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> bool:
+    try:
+        basic = response.basic_ocsp_response
+        for signer in _responders(basic, issuer):
+            try:
+                DEFAULT_SIGNATURE_VALIDATOR.validate_signature(
+                    basic["signature"].native,
+                    basic["tbs_response_data"].dump(),
+                    signer.public_key,
+                    basic["signature_algorithm"],
+                )
+            except InvalidSignature:
+                continue
+            return True
+    except _NO:
+        pass
+    return False
+
+
+def _responders(basic: ocsp.BasicOCSPResponse, issuer: x509.Certificate) -> Iterator[x509.Certificate]:
+    yield issuer
+    above = pyca.load_der_x509_certificate(issuer.dump())
+    for each in list(basic["certs"] or [])[:_MAX_DELEGATES]:
+        usage = each.extended_key_usage_value
+        if usage is None or "ocsp_signing" not in usage.native:
+            continue
+        try:
+            pyca.load_der_x509_certificate(each.dump()).verify_directly_issued_by(above)
+        except _NO:
+            continue
+        yield each
