@@ -34,7 +34,8 @@ _SIGNATURE_XML = re.compile(r"META-INF/[^/]*signatures[^/]*\.xml", re.IGNORECASE
 _SIGNATURE_CMS = re.compile(r"META-INF/[^/]*signature[^/]*\.p7s", re.IGNORECASE)
 _MANIFEST = re.compile(r"META-INF/[^/]*ASiCManifest[^/]*\.xml", re.IGNORECASE)
 _ARCHIVE = re.compile(r"META-INF/[^/]*(ASiCArchiveManifest|timestamp|evidencerecord)[^/]*", re.IGNORECASE)
-_META = re.compile(r"META-INF/(manifest|container|metadata)\.xml")
+_META = "META-INF/manifest.xml"  # of the entries and their types (ODF 1.2 part 3), never signed
+_ENTRIES = "{urn:oasis:names:tc:opendocument:xmlns:manifest:1.0}"
 
 
 class ContainerRefused(ValueError):
@@ -51,16 +52,37 @@ def read_asic(path: Path) -> list[Found] | None:
     signatures = [
         each for each in entries if _SIGNATURE_XML.fullmatch(each) or _SIGNATURE_CMS.fullmatch(each)
     ]
-    contents = [Content(name, data=data) for name, data in entries.items() if not _is_meta(name)]
+    contents = [Content(name, data=data) for name, data in entries.items() if not _is_meta(name, data)]
     kind = kind or ("ASiC-S" if len(contents) == 1 else "ASiC-E")
+    designated = _designated(entries, signatures)
+    contents_and_strays = [*contents, *(Content(each) for each in entries if _strays(each, designated))]
     found: list[Found] = []
     for name in signatures:
         if _SIGNATURE_XML.fullmatch(name):
             rows = read_xades(entries[name], contents, container=True)
+            if not rows:
+                contents_and_strays.append(Content(name))
         else:
             rows = _read_cms(entries, name, contents)
-        found += [_settled(each, kind, contents, entries) for each in rows]
+        found += rows
+    return [_settled(each, kind, contents_and_strays, entries) for each in found]
+
+
+def _designated(entries: dict[str, bytes], signatures: Sequence[str]) -> set[str]:
+    """The manifests that say of which signature they are: the others would be content that nobody signed."""
+    found = set()
+    for name in filter(_MANIFEST.fullmatch, entries):
+        try:
+            reference = parse(entries[name]).find(f"{ASIC}SigReference")
+        except (XmlRefused, etree.LxmlError):
+            continue
+        if reference is not None and unquote(str(reference.get("URI"))) in signatures:
+            found.add(name)
     return found
+
+
+def _strays(name: str, designated: set[str]) -> bool:
+    return bool(_MANIFEST.fullmatch(name)) and not _ARCHIVE.fullmatch(name) and name not in designated
 
 
 def _is_container(file: BinaryIO) -> bool:
@@ -76,10 +98,25 @@ def _is_container(file: BinaryIO) -> bool:
         return False
 
 
-def _is_meta(name: str) -> bool:
+def _is_meta(name: str, data: bytes) -> bool:
     """What a container holds beside its contents; anything else must be signed, wherever it hides."""
-    known = (_SIGNATURE_XML, _SIGNATURE_CMS, _MANIFEST, _ARCHIVE, _META)
+    if name == _META:
+        return _lists_entries(data)
+    known = (_SIGNATURE_XML, _SIGNATURE_CMS, _MANIFEST, _ARCHIVE)
     return name == "mimetype" or name.endswith("/") or any(each.fullmatch(name) for each in known)
+
+
+def _lists_entries(data: bytes) -> bool:
+    """Whether a manifest.xml lists entries and says nothing else."""
+    try:
+        root = parse(data)
+    except (XmlRefused, etree.LxmlError):
+        return False
+    kinds = {each.tag for each in root.iter(etree.Element)}
+    return (
+        kinds <= {f"{_ENTRIES}manifest", f"{_ENTRIES}file-entry"}
+        and not "".join(map(str, root.itertext())).strip()
+    )
 
 
 def _settled(found: Found, kind: str, contents: Sequence[Content], entries: dict[str, bytes]) -> Found:
@@ -211,6 +248,8 @@ def _check_names(rows: Sequence[zipfile.ZipInfo]) -> None:
         outside = name.startswith("/") or ".." in parts or ":" in parts[0]
         if outside or "\\" in name or "\x00" in row.orig_filename:
             raise ContainerRefused("Une entrée de ce conteneur a un nom qui sort du conteneur.")
+        if name.endswith("/") and row.file_size:
+            raise ContainerRefused("Un dossier de ce conteneur cache des données.")
         if row.flag_bits & 0x1 or row.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ContainerRefused("Une entrée de ce conteneur est chiffrée ou comprimée autrement.")
         if row.file_size > max(1024**2, row.compress_size * _RATIO):

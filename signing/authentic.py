@@ -1,7 +1,7 @@
 """Revocation data that its issuer really signed: nothing else may say how fresh an answer is.
 
-The path validator verifies what it uses; what is set aside before it is verified here, against the authorities
-of the path that it found.
+The path validator verifies what it uses; what is set aside before it is verified here, against the
+authorities of the path that it found.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ def of_lists(
 def of_responses(
     responses: Sequence[ocsp.OCSPResponse], issuers: Sequence[x509.Certificate]
 ) -> list[ocsp.OCSPResponse]:
-    """Those signed by one of these authorities, or by a responder to which one delegates (RFC 6960 §4.2.2.2)."""
+    """Those signed by one of these authorities, or by a responder of one (RFC 6960 §4.2.2.2)."""
     return [each for each in responses if any(_signed_response(each, issuer) for issuer in issuers)]
 
 

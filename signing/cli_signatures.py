@@ -15,7 +15,7 @@ from pathlib import Path
 from signing import lists
 from signing.contents import stem_of
 from signing.errors import SignatureRefused
-from signing.preserving import Kept, read_kept
+from signing.preserving import read_kept
 from signing.report import LABELS, PASSED, Report
 from signing.sniffing import Kind, kind_of
 from signing.trust import certificates_in, is_stale
@@ -51,7 +51,7 @@ def signature_verbs(verb: Verb) -> None:
         "--report",
         type=Path,
         metavar="RAPPORT",
-        help="rapport conservé (JSON) : juger de nouveau à son heure, avec ses preuves, sans réseau",
+        help="rapport conservé (JSON) : juger à l'heure de son premier jeton, avec ses preuves, sans réseau",
     )
     one.add_argument(
         "--tsa-ca", type=Path, metavar="PEM", help="autorité des jetons du rapport conservé, à vérifier aussi"
@@ -89,14 +89,14 @@ def check(options: argparse.Namespace) -> dict[str, object]:
     for path in (options.file, *options.detached, *options.trust):
         if not path.exists():
             raise SignatureRefused(f"« {path} » n'existe pas.")
-    kept, lines = _kept(options) if options.report else (None, [])
+    since, lines = _kept(options) if options.report else (None, [])
     beside = options.file.with_name(stem_of(options.file.name))
     report = validate_isolated(
         options.file,
-        at=options.at or (datetime.fromisoformat(kept.report.at) if kept else datetime.now(UTC)),
+        at=options.at or since or datetime.now(UTC),
         trust=options.trust,
         detached=options.detached or ([beside] if beside != options.file and beside.is_file() else []),
-        online=options.online and not kept,
+        online=options.online and since is None,
         kept=options.report,
     )
     options.exit_code = 0 if report.indication == PASSED else NOT_PASSED
@@ -107,8 +107,11 @@ def check(options: argparse.Namespace) -> dict[str, object]:
     return {}
 
 
-def _kept(options: argparse.Namespace) -> tuple[Kept, list[str]]:
-    """The preserved report of this very file, and what its tokens say once verified."""
+def _kept(options: argparse.Namespace) -> tuple[datetime, list[str]]:
+    """Since when the preserved report of this very file proves that it existed, and what its tokens say.
+
+    The hour that the report itself gives proves nothing: whoever made it wrote it.
+    """
     kept = read_kept(options.report)
     with options.file.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != kept.sha256:
@@ -120,7 +123,15 @@ def _kept(options: argparse.Namespace) -> tuple[Kept, list[str]]:
         )
     tokens = kept.verify(options.tsa_ca.read_bytes())
     times = [f"{each.gen_time.isoformat()} par {each.authority}" for each in tokens]
-    return kept, ["", "Rapport conservé sans changement depuis :", *(f"  {each}" for each in times)]
+    lines = ["", "Rapport conservé sans changement depuis :", *(f"  {each}" for each in times)]
+    first = tokens[0].gen_time
+    if options.at is None and (said := datetime.fromisoformat(kept.report.at)) < first:
+        lines += [
+            "",
+            f"Le rapport dit avoir jugé au {said.isoformat()} ; rien ici ne le prouve : jugé à l'heure du "
+            "premier jeton. Quand le reçu du dépôt prouve cette heure, donnez-la (--at).",
+        ]
+    return first, lines
 
 
 def sign(options: argparse.Namespace) -> dict[str, object]:

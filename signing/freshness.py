@@ -13,8 +13,8 @@ def freshest(
 ) -> tuple[list[crl.CertificateList], list[ocsp.OCSPResponse]]:
     """The last response for each certificate, and none that a list issued since calls revoked.
 
-    Nothing is verified here: give it what its issuer signed (`signing.authentic`), or a forged answer of tomorrow
-    displaces a true one. Unreadable ones are left out.
+    Nothing is verified here: give it what its issuer signed (`signing.authentic`), or a forged answer of
+    tomorrow displaces a true one. Unreadable ones are left out.
     """
     lists = [each for each in crls if _issued(each) is not None]
     # A list names its issuer, a response only its digest: the serial number is enough to be careful.

@@ -6,6 +6,7 @@ long-term data and signatures do, whose signatories must themselves be trusted.
 
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,6 +41,7 @@ from signing.signers import BROKEN, certificates_of, read_signer, signed_attribu
 MAX_SIGNATURES = 50
 _MAX_VALUES = 200
 _TAIL_BYTES = 64 * 1024
+_A4, _MOST_OF_PAGE, _MAX_DEPTH = 595.0 * 842.0, 0.15, 30
 PDF_BROKEN = (PdfError, SignatureValidationError, PyhankoSigningError, zlib.error, *BROKEN)
 _LTA = ModificationLevel.LTA_UPDATES
 # pyHanko's own policy lets the fields of a form be filled in: this one lets nothing but signatures in.
@@ -156,14 +158,18 @@ def _coverage(
         return WHOLE
     # With this policy, filling a form means signing it.
     found.followed = changed == ModificationLevel.FORM_FILLING
-    return WHOLE if found.followed and _only_signatures_follow(embedded, every) else PARTIAL
+    return WHOLE if found.followed and _only_signatures_follow(embedded, every, found) else PARTIAL
 
 
-def _only_signatures_follow(embedded: EmbeddedPdfSignature, every: list[EmbeddedPdfSignature]) -> bool:
+def _only_signatures_follow(
+    embedded: EmbeddedPdfSignature, every: list[EmbeddedPdfSignature], found: Found
+) -> bool:
     """Whether each field added since is a signature that is judged too, or a timestamp that shows nothing.
 
-    A field that nobody signed may draw over the page: the next signatory would cover it, not approve it.
+    A field that nobody signed may draw over the page: the next signatory would cover it, not approve it. And
+    a signature's own drawing is a stamp, not a page over the page.
     """
+    covered, widest = 0.0, _MOST_OF_PAGE * _A4
     reader = embedded.reader
     before = reader.get_historical_resolver(embedded.signed_revision)
     known = {name for name, _, _ in enumerate_sig_fields(before)}
@@ -175,7 +181,34 @@ def _only_signatures_follow(embedded: EmbeddedPdfSignature, every: list[Embedded
         silent = name in stamps and not drawn
         if name not in known and name not in later and not silent:
             return False
-    return True
+        if name not in known and drawn:
+            covered += _area(reference.get_object())
+            widest = min(widest, _MOST_OF_PAGE * _page_area(reference.get_object()))
+    if covered:
+        found.warnings.append("Une signature ajoutée ensuite est dessinée sur une page : regardez-la.")
+    return covered <= widest
+
+
+def _area(field: generic.DictionaryObject) -> float:
+    """Square points over which a field may draw: its appearance is fitted to its rectangle (§12.5.5)."""
+    kids = field.get("/Kids", ())
+    rectangles = [each.get_object().get("/Rect") for each in kids] if kids else [field.get("/Rect")]
+    return sum(_extent(each) for each in rectangles if each is not None)
+
+
+def _page_area(field: generic.DictionaryObject) -> float:
+    """Of the page that the field says it is on, A4 when it does not say."""
+    page, depth = field.get("/P"), 0
+    while isinstance(page, generic.DictionaryObject) and depth < _MAX_DEPTH:
+        if "/MediaBox" in page:
+            return _extent(page["/MediaBox"])
+        page, depth = page.get("/Parent"), depth + 1
+    return _A4
+
+
+def _extent(rectangle: Sequence[float]) -> float:
+    left, low, right, high = (float(each) for each in rectangle)
+    return abs(right - left) * abs(high - low)
 
 
 def _is_exact(embedded: EmbeddedPdfSignature, file: BinaryIO) -> bool:

@@ -121,6 +121,8 @@ def _read(
         _read_properties(found, signature, references, results)
         found.coverage, found.covers, found.role = _coverage(root, signature, references, names)
         _read_unsigned(found, signature)
+        if next(root.iter(etree.Comment), None) is not None:
+            found.warnings.append("La signature ne couvre pas toujours les commentaires de ce document XML.")
     except XmlRefused as refused:
         found.problem = malformed(str(refused))
     except (etree.LxmlError, binascii.Error, *BROKEN) as broken:
