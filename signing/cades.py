@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from asn1crypto import cms, core, crl, ocsp, x509
 
-from signing.contents import Content, named_like
+from signing.contents import Content, named_like, only_one
 from signing.der import TooComplex, check_limits
 from signing.found import UNCLEAR, Found, Stamped, altered, malformed, no_content
 from signing.signers import BROKEN, certificates_of, digest_of, read_signer, signed_attributes
@@ -93,12 +93,15 @@ def _read_one(
 
 
 def _compare(found: Found, attached: bytes, name: str, contents: Sequence[Content]) -> None:
-    """Two contents for one signature: the attached one is what is signed, and it must be said."""
+    """Two contents for one signature: the attached one is what is signed, and it must be said.
+
+    Another file of the same bid, by another name, is not meant by it.
+    """
     digest = digest_of(attached)("sha256")
     same = next((each for each in contents if each.digest("sha256") == digest), None)
     if same is not None:
         found.covers = (same.name,)
-    elif len(contents) == 1 or named_like(name, contents) is not None:
+    elif only_one(contents) is not None or named_like(name, contents) is not None:
         found.problem = altered("Le document joint à la signature n'est pas le fichier fourni à côté.")
 
 
@@ -125,7 +128,7 @@ def _choose(info: cms.SignerInfo, name: str, contents: Sequence[Content]) -> Con
                     return each
     except BROKEN:
         return None
-    return contents[0] if len(contents) == 1 else named_like(name, contents)
+    return only_one(contents) or named_like(name, contents)
 
 
 def read_unsigned(info: cms.SignerInfo, found: Found) -> None:

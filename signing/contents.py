@@ -10,11 +10,15 @@ _BLOCK = 1024 * 1024
 
 @dataclass
 class Content:
-    """A name and either a path or bytes; digests are computed once."""
+    """A name and either a path or bytes; digests are computed once.
+
+    `meant`: given as what is signed; otherwise it is a file of the same bid, among which that one may be.
+    """
 
     name: str
     path: Path | None = None
     data: bytes = b""
+    meant: bool = True
     _digests: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def digest(self, algorithm: str) -> bytes:
@@ -47,6 +51,11 @@ def stem_of(signature: str) -> str:
             base = base[: -len(ending)]
             break
     return base
+
+
+def only_one(contents: Sequence[Content]) -> Content | None:
+    """The content that was given alone, as what is signed."""
+    return contents[0] if len(contents) == 1 and contents[0].meant else None
 
 
 def named_like(signature: str, contents: Sequence[Content]) -> Content | None:

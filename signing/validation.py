@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m signing.validation")
     parser.add_argument("file", type=Path)
     parser.add_argument("--at", type=datetime.fromisoformat, required=True)
-    for name in ("--trust", "--detached", "--revocation"):
+    for name in ("--trust", "--detached", "--beside", "--revocation"):
         parser.add_argument(name, type=Path, action="append", default=[])
     parser.add_argument("--name", default="")
     parser.add_argument("--kept", type=Path)
@@ -144,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             trust = vouched(trust_of(read_kept(options.kept).report), trust)
         add_revocation(trust, [each.read_bytes() for each in options.revocation])
         contents = [Content(each.name, each) for each in options.detached]
+        contents += [Content(each.name, each, meant=False) for each in options.beside]
         report, wanted = examine(
             options.file, at=options.at, trust=trust, contents=contents, name=options.name
         )

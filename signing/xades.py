@@ -17,7 +17,7 @@ from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.verifier import VerifyResult
 
 from signing.algorithms import KNOWN_HASHES, hash_weakness, key_weakness
-from signing.contents import Content
+from signing.contents import Content, only_one
 from signing.found import (
     PARTIAL,
     UNCLEAR,
@@ -227,7 +227,7 @@ def _by_name(name: str, contents: Sequence[Content]) -> Content | None:
     same = [each for each in contents if each.name.rsplit("/", 1)[-1] == base]
     if len(same) == 1:
         return same[0]
-    return contents[0] if len(contents) == 1 else None
+    return only_one(contents)
 
 
 class _resolver:

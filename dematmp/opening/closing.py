@@ -238,7 +238,7 @@ def _report(session: OpeningSession, pdf: bytes, *, now: datetime) -> dict[str, 
         path = Path(folder) / "document.pdf"
         path.write_bytes(pdf)
         trust = [Path(each) for each in settings.SIGNATURE_TRUST]
-        report = validate_isolated(path, at=now, trust=trust).as_dict()
+        report = validate_isolated(path, at=now, trust=trust, online=True).as_dict()
     said = plain(report)
     signatures = said.get("signatures")
     # The platform's own seal is the first one; the member's comes after.

@@ -50,8 +50,8 @@ def report(file: OpenedFile, found: Kind) -> dict[str, object] | None:
         path = _bring(file, Path(folder))
         beside = [_bring(each, Path(folder)) for each in _beside(file)] if stands_beside(found) else []
         trust = [Path(each) for each in settings.SIGNATURE_TRUST]
-        said = validate_isolated(path, at=at, trust=trust, detached=beside, name=file.name).as_dict()
-    return plain(said)
+        said = validate_isolated(path, at=at, trust=trust, beside=beside, name=file.name, online=True)
+    return plain(said.as_dict())
 
 
 def plain(said: object) -> dict[str, object]:

@@ -21,3 +21,32 @@ REVOKE INSERT, UPDATE, DELETE ON django_migrations FROM dematmp_app;
 -- Entries are added, never changed nor taken away. Tiles and the head grow, and are never taken away.
 REVOKE UPDATE, DELETE, TRUNCATE ON audit_entry, audit_entrytoken, audit_preservationtoken FROM dematmp_app;
 REVOKE DELETE, TRUNCATE ON audit_tile, audit_head, audit_publiccheckpoint FROM dematmp_app;
+
+-- What they grow by comes after what was there: a published checkpoint is only cosigned, and its token is set once.
+CREATE OR REPLACE FUNCTION audit_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    kept boolean;
+BEGIN
+    IF TG_TABLE_NAME = 'audit_tile' THEN
+        kept := (NEW.id, NEW.level, NEW.index) = (OLD.id, OLD.level, OLD.index)
+            AND substring(NEW.hashes FROM 1 FOR length(OLD.hashes)) = OLD.hashes;
+    ELSIF TG_TABLE_NAME = 'audit_publiccheckpoint' THEN
+        kept := (NEW.id, NEW.size, NEW.published_at) = (OLD.id, OLD.size, OLD.published_at)
+            AND left(NEW.note, length(OLD.note)) = OLD.note
+            AND (OLD.token IS NULL OR (NEW.token, NEW.token_authority, NEW.token_at)
+                 = (OLD.token, OLD.token_authority, OLD.token_at));
+    ELSE
+        kept := NEW.id = OLD.id AND NEW.size >= OLD.size AND NEW.published_size >= OLD.published_size;
+    END IF;
+    IF kept IS NOT TRUE THEN
+        RAISE EXCEPTION 'the journal is only added to: %', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE OR REPLACE TRIGGER audit_only_grows BEFORE UPDATE ON audit_tile
+    FOR EACH ROW EXECUTE FUNCTION audit_only_grows();
+CREATE OR REPLACE TRIGGER audit_only_grows BEFORE UPDATE ON audit_publiccheckpoint
+    FOR EACH ROW EXECUTE FUNCTION audit_only_grows();
+CREATE OR REPLACE TRIGGER audit_only_grows BEFORE UPDATE ON audit_head
+    FOR EACH ROW EXECUTE FUNCTION audit_only_grows();

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from cryptography.x509 import ocsp as pyca_ocsp
 from django.conf import settings as configured
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
@@ -21,8 +22,13 @@ from dematmp.opening import preserving
 from dematmp.opening.models import OpenedFile
 from dematmp.opening.preserving import preserve
 from signing import pki
+from signing.lists_update import from_folder, update
 from tests.conftest import ROOT
 from tests.opening.test_opening import opened
+from tests.signing.authority import Issuer, serving
+from tests.signing.cms_cases import cades
+from tests.signing.list_cases import LOTL_URL, Lists, Service
+from tests.signing.pdf_cases import asn1
 from tests.world import World, pdf
 
 NOW = datetime.now(UTC)
@@ -222,3 +228,49 @@ def _checked(folder: Path, *arguments: str) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stdout + done.stderr
+
+
+def test_the_opening_asks_whether_a_certificate_is_revoked(
+    world: World, settings: Settings, tmp_path: Path
+) -> None:
+    """By the hosts that the trusted lists name: nobody answers once the certificate has expired."""
+    answers: dict[str, Any] = {}
+    with serving(answers) as base:
+        issuer = Issuer.root().sub(base=base)
+        good, stolen = issuer.issue("Julie Moreau", declares=True), issuer.issue("Volée", declares=True)
+        issuer.revoke(stolen, NOW - timedelta(hours=6))
+        known = {each.certificate.serial_number: each.certificate for each in (good, stolen)}
+
+        def respond(body: bytes) -> bytes:
+            number = pyca_ocsp.load_der_ocsp_request(body).serial_number
+            return issuer.ocsp(number, known[number])
+
+        answers["/ocsp"] = respond
+        made = Lists.of([Service(issuer.identity.certificate, supply=f"{base}/ocsp")])
+        update(
+            tmp_path / "store",
+            fetch=from_folder(made.write(tmp_path / "source")),
+            now=NOW,
+            lotl_url=LOTL_URL,
+            signers=[asn1(made.lotl_signer.certificate)],
+        )
+        settings.SIGNATURE_TRUST = [str(tmp_path / "store")]
+        consultation = world.publish(closes_in=timedelta(hours=1))
+        offer = b"12 000 euros"
+        files = {
+            name: cades(who, offer, attached=True)
+            for name, who in (("bonne.p7m", good), ("volee.p7m", stolen))
+        }
+        world.deposit(consultation, tmp_path, files=files)
+        assert consultation.deadline is not None
+        with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
+            opened(world, consultation)
+    found = {row.name: row.signature or {} for row in OpenedFile.objects.filter(name__endswith=".p7m")}
+    said = {
+        name: (row["signatures"][0]["sub_indication"], row["signatures"][0]["revocation"])
+        for name, row in found.items()
+    }
+    kept, revoked = said["bonne.p7m"], said["volee.p7m"]
+    assert kept[0] == ""
+    assert "réponse OCSP" in kept[1]
+    assert revoked[0] == "REVOKED_NO_POE"

@@ -290,3 +290,16 @@ def test_a_report_does_not_say_itself_when_it_judged(tmp_path: Path) -> None:
     )
     assert (done.returncode, INDETERMINATE in done.stdout or "indéterminée" in done.stdout) == (1, True)
     assert "à l'heure du premier jeton" in done.stdout
+
+
+def test_the_other_files_of_a_bid_are_not_what_a_signature_must_be_of(tmp_path: Path) -> None:
+    ca, other = tmp_path / "ca.pem", tmp_path / "memoire.pdf"
+    ca.write_bytes(WORLD.root.identity.pem)
+    other.write_bytes(OTHER)
+    for attached, said in ((True, (PASSED, "")), (False, (INDETERMINATE, "SIGNED_DATA_NOT_FOUND"))):
+        file = tmp_path / "acte.p7m"
+        file.write_bytes(cades(WORLD.signer, OFFER, attached=attached))
+        report = validate_isolated(file, at=datetime.now(UTC), trust=[ca], beside=[other])
+        assert (report.indication, subs(report)[0]) == said
+        given = validate_isolated(file, at=datetime.now(UTC), trust=[ca], detached=[other])
+        assert subs(given) == ["HASH_FAILURE"]
