@@ -3,21 +3,23 @@
 import io
 import tempfile
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
+from django.conf import settings
 from django.db import models, transaction
 from django.db.models import Q, QuerySet
 
 from dematmp.accounts.models import Organisation
 from dematmp.acts import messages as m
 from dematmp.acts import names, statuses
+from dematmp.acts.classification import parsed
 from dematmp.acts.errors import ActRefused, MessageRefused
 from dematmp.acts.fields import Piece
 from dematmp.acts.models import Act, OperatorAccount, PrefectureLetter, Transmission
 from dematmp.acts.operators import Operator
 from dematmp.acts.package import blocks_of, members
 from dematmp.acts.reading import read
-from dematmp.acts.remote import Letter, client_context
+from dematmp.acts.remote import Letter, Remote, client_context
 from dematmp.acts.telling import tell_letter, tell_reply
 from dematmp.acts.transactions import Transaction
 from dematmp.acts.xmlio import MESSAGE_BYTES
@@ -202,6 +204,29 @@ def set_operator(
         )
         append("act-operator", {"buyer": str(buyer.uuid), "login": login, "url": url}, now=now)
     return made
+
+
+def try_operator(
+    *, url: str, login: str, password: str, p12: bytes, p12_password: str, authority: str
+) -> date:
+    """The date of the codes that an operator gives for these credentials. Raises ActError."""
+    remote = Remote(
+        url=url,
+        login=login,
+        password=password,
+        p12=p12,
+        p12_password=p12_password,
+        authority=authority,
+        timeout=settings.S2LOW["timeout"],
+    )
+    return parsed(remote.classification().strip()).on
+
+
+def forget_operator(buyer: Organisation, *, now: datetime) -> None:
+    """The buyer's acts go again by the platform's settings."""
+    with transaction.atomic():
+        if OperatorAccount.objects.filter(buyer=buyer).delete()[0]:
+            append("act-operator", {"buyer": str(buyer.uuid), "login": "", "url": ""}, now=now)
 
 
 def _wrapped(secret: bytes, buyer: Organisation, what: str) -> bytes | None:

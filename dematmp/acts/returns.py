@@ -3,9 +3,10 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import DataError, IntegrityError, transaction
+from django.db.models import QuerySet
 
 from dematmp.acts import messages as m
 from dematmp.acts import names
@@ -19,6 +20,7 @@ from dematmp.acts.xmlio import truthful
 from storage.stores import object_store
 
 log = logging.getLogger(__name__)
+_AGAIN = timedelta(days=7)
 # What a hostile mail draws from the mail parser or the database: it is put aside, and the others are read.
 _POISON = (IntegrityError, DataError, LookupError, ValueError, TypeError, AttributeError)
 
@@ -74,6 +76,12 @@ def _file_as_error(known: ReturnMail, refused: Exception) -> None:
     known.error = (str(refused) or type(refused).__name__)[:500]
     known.save(update_fields=["done_at", "error"])
     log.error("courrier du ministère %s mis de côté : %s", known.pk, known.error)
+
+
+def put_aside(now: datetime) -> QuerySet[ReturnMail]:
+    """Mails of these last days that could not be acted upon: what they answer may have come since."""
+    rows = ReturnMail.objects.filter(done_at=None, received_at__gte=now - _AGAIN).exclude(error="")
+    return rows.order_by("pk")[:200]
 
 
 def analyse_again(known: ReturnMail, *, now: datetime) -> None:

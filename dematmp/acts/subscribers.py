@@ -164,6 +164,7 @@ class OperatorAccount(models.Model):
     p12 = models.BinaryField(null=True, blank=True)
     p12_password = models.BinaryField(null=True, blank=True)
     authority = models.TextField("autorité de l'opérateur (PEM)", blank=True, default="")
+    codes_asked_at = models.DateTimeField("classification demandée le", null=True, blank=True)
 
     class Meta:
         verbose_name = "compte chez un opérateur de télétransmission"

@@ -16,6 +16,7 @@ from dematmp.acts import (
     correspondence,
     ministry,
     news,
+    renewing,
     returns,
     sending,
     services,
@@ -126,6 +127,13 @@ def sweep_service() -> None:
     collect_returns()
     each_row(adoption.to_adopt(now).order_by("?")[:500], lambda row: follow_transaction(row.pk))
     sending.alert(now=timezone.now())
+
+
+@shared_task
+def renew_codes() -> None:
+    """The ministry's codes, once a month; and the mails put aside, when what they waited for came since."""
+    renewing.ask(timezone.now())
+    each_row(returns.put_aside(timezone.now()), lambda row: returns.analyse_again(row, now=timezone.now()))
 
 
 @shared_task

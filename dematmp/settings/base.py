@@ -303,6 +303,7 @@ CELERY_BEAT_SCHEDULE = {
         "task": "dematmp.acts.tasks.sweep_service",
         "schedule": schedule(env.float("DEMATMP_ACTES_SWEEP_SECONDS", default=30.0)),
     },
+    "renew-act-codes": {"task": "dematmp.acts.tasks.renew_codes", "schedule": schedule(3600.0)},
     "alert-acts": {"task": "dematmp.acts.tasks.tell_alerts", "schedule": schedule(3600.0)},
     "tell-subscribers": {"task": "dematmp.acts.tasks.tell_subscribers", "schedule": schedule(60.0)},
     "remind-holders": {"task": "dematmp.opening.tasks.remind_holders", "schedule": schedule(600.0)},

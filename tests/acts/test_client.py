@@ -3,20 +3,27 @@
 import io
 import time
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import httpx
 import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from dematmp.acts import messages as m
+from dematmp.acts import renewing
 from dematmp.acts.errors import GatewayRefused, GatewayUnavailable
 from dematmp.acts.fields import Piece, Posting, Upload
+from dematmp.acts.models import OperatorAccount
+from dematmp.acts.operators import operator_of
 from dematmp.acts.package import members
 from dematmp.acts.reading import read
 from dematmp.acts.remote import Remote
 from deploy.services.pki import P12_PASSWORD
 from tests.acts.stack import Running
-from tests.world import pdf
+from tests.world import organisation, pdf
 
 pytestmark = pytest.mark.services
 T = TypeVar("T")
@@ -112,3 +119,34 @@ def test_an_operator_that_is_not_there_is_not_a_refusal(remote: Remote) -> None:
     remote.url = "https://localhost:9"
     with pytest.raises(GatewayUnavailable):
         remote.status(1)
+
+
+@pytest.mark.django_db
+def test_a_buyer_s_account_elsewhere_is_set_by_command_once_it_answers(
+    running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    buyer = organisation("buyer", 21340172)
+    given = {
+        "url": running.stack.nginx.url,
+        "p12": running.lea.p12,
+        "authority": running.stack.pki.held.pem,
+    }
+    monkeypatch.setenv("DEMATMP_OPERATOR_P12_PASSWORD", "faux")
+    with pytest.raises(CommandError):
+        call_command("acts_operator", buyer.siret, **given)
+    monkeypatch.setenv("DEMATMP_OPERATOR_P12_PASSWORD", P12_PASSWORD)
+    with pytest.raises(CommandError, match="répond"):
+        call_command("acts_operator", buyer.siret, **{**given, "url": "https://127.0.0.1:9"})
+    assert not OperatorAccount.objects.exists()
+    call_command("acts_operator", buyer.siret, **given)
+    found = operator_of(buyer, now=timezone.now())
+    assert isinstance(found, Remote)
+    assert found.classification()
+    # Its codes are asked for again each month, and not twice.
+    renewing.ask(timezone.now())
+    account = OperatorAccount.objects.get()
+    assert account.codes_asked_at is not None
+    assert not renewing.accounts_due(timezone.now()).exists()
+    assert renewing.accounts_due(timezone.now() + timedelta(days=31)).exists()
+    call_command("acts_operator", buyer.siret, forget=True)
+    assert not OperatorAccount.objects.exists()

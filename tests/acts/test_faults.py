@@ -17,15 +17,15 @@ import httpx
 import pytest
 from django.utils import timezone
 
-from dematmp.acts import moves, returns, sending
+from dematmp.acts import moves, renewing, returns, sending
 from dematmp.acts.checking import check
 from dematmp.acts.errors import MessageRefused
 from dematmp.acts.mailbox import Maildir
 from dematmp.acts.ministry import HttpMinistry
-from dematmp.acts.models import ReturnMail, Transaction, Window
+from dematmp.acts.models import Agent, Authority, ReturnMail, Transaction, Window
 from dematmp.acts.package import pack, unpack
 from dematmp.acts.rules import ARCHIVE_BYTES
-from dematmp.acts.tasks import sweep_service
+from dematmp.acts.tasks import renew_codes, sweep_service
 from dematmp.audit.models import Entry
 from deploy.ministry import Ministry
 from deploy.services.nginx import Nginx
@@ -33,6 +33,7 @@ from deploy.transmission import Stack
 from storage.stores import object_store
 from tests.acts.service import Caller, act_fields, ministry_in, multipart, posted, state, until
 from tests.acts.stack import Running
+from tests.acts.test_interop import letters
 from tests.conftest import absent
 
 
@@ -135,6 +136,36 @@ def test_an_answer_about_nothing_is_put_aside_and_keeps_nobody_waiting(
     second = posted(lea, "FAUX_2")
     until(lambda: state(lea, second)[0] == 4)
     assert state(lea, first)[0] == 3
+
+
+def test_a_letter_that_comes_before_the_receipt_is_read_once_the_receipt_is_there(
+    lea: Caller, ministry: Ministry
+) -> None:
+    ministry.write_letter("034-123456789-20260110-2026_MP_001-DE", "2-1", "Avant l'heure.")
+    until(lambda: ReturnMail.objects.exclude(error="").exists())
+    pk = posted(lea)
+    until(lambda: state(lea, pk)[0] == 4)
+    assert letters(lea, pk) == []
+    for _ in range(2):
+        renew_codes()
+    assert [each[:2] for each in letters(lea, pk)] == [["2", "21"]]
+    assert not ReturnMail.objects.exclude(error="").exists()
+
+
+def test_the_codes_are_asked_for_each_month_where_acts_left_from_here(
+    lea: Caller, town: Authority, ministry: Ministry
+) -> None:
+    now = timezone.now()
+    values = {"name": "Plateforme", "permission": "RW", "email": "p@example.fr", "created_at": now}
+    robot = Agent.objects.create(authority=town, **values)
+    assert not renewing.robots_due(now).exists()  # nothing left from here
+    Transaction.objects.filter(pk=posted(lea)).update(agent=robot)
+    for _ in range(2):
+        renewing.ask(now)
+    asked = Transaction.objects.filter(type="7")
+    assert asked.count() == 1
+    until(lambda: asked.get().status == 4)
+    assert renewing.robots_due(now + timedelta(days=31)).exists()
 
 
 def test_an_answer_in_utf_8_under_a_lying_prolog_is_read(lea: Caller, ministry: Ministry) -> None:
