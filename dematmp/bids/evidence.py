@@ -5,6 +5,7 @@ R2151-6 and annexe 8: a candidate who proves that it began in time and that the 
 
 import base64
 import itertools
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -24,6 +25,7 @@ from dematmp.audit.services import append, prove, utc_text
 from dematmp.bids.models import Attempt, AttemptRefusal, Fingerprint, SealedObject, StartRefusal
 from dematmp.consultations.models import Consultation
 from signing.header import header_hash
+from signing.pdf import Attachment
 
 MAX_REFUSALS = 500  # rows kept for one attempt
 MAX_STARTS = 50  # of one company for one consultation
@@ -228,7 +230,7 @@ def _longest(times: list[datetime]) -> float | None:
 
 
 def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
-    """The same for people, sealed by the platform (PAdES)."""
+    """The same for people, sealed by the platform (PAdES); the JSON is attached, under the same seal."""
     said = evidence(attempt, now=now)
     zone = ZoneInfo(settings.TIME_ZONE)
 
@@ -276,4 +278,7 @@ def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
         "objects_count": sum(len(rows(envelope["objects"])) for envelope in rows(said["envelopes"])),
     }
     title = "Dossier de preuve d'une tentative de dépôt"
-    return seal(render("evidence", data, title=title), reason=title, now=now)
+    # The whole of it, to the last part, under the same seal: what the pages cut is in the file attached.
+    whole = json.dumps(said, ensure_ascii=False, indent=1, sort_keys=True).encode()
+    attached = Attachment("dossier-de-preuve.json", whole, "application/json", "Le dossier entier")
+    return seal(render("evidence", data, title=title), reason=title, now=now, attachments=[attached])

@@ -153,12 +153,13 @@ def figures() -> Iterator[Figure]:
 def _scan(clamd: Clamd) -> Figure:
     os.environ["DJANGO_SETTINGS_MODULE"] = "dematmp.settings.test"
     from storage.antivirus import ScanSession
+    from storage.panel import Panel
 
     block = os.urandom(1024**2)
     rounds = 128
 
     def ours() -> None:
-        session = ScanSession(clamd.url)
+        session = ScanSession(Panel([clamd.url]))
         for _ in range(rounds):
             session.feed(block)
         session.finish()

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html
+import io
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -12,15 +13,17 @@ import time_machine
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pypdf import PdfReader
 
 from dematmp.audit.checkpoints import publish
 from dematmp.audit.errors import JournalBroken
-from dematmp.audit.keys import journal_signer
+from dematmp.audit.keys import journal_signer, seal_material
 from dematmp.audit.services import canonical, prove
 from dematmp.bids.evidence import MAX_REFUSALS, evidence, evidence_pdf, note_refusal
 from dematmp.bids.models import Attempt, AttemptRefusal
 from signing.client import attempt_body, load_draft
 from signing.tlog import verify_proof
+from signing.validation import validate
 from tests.bids.test_deposit import refused
 from tests.world import World
 
@@ -85,9 +88,20 @@ def test_the_pdf_is_sealed_and_drawn_whatever_happened(world: World, tmp_path: P
     attempt, _ = begun(world, tmp_path)
     for number in range(3):
         note_refusal(attempt, code="deposit.part-refused", message=f"№ {number} 𝄞", now=timezone.now())
-    pdf = evidence_pdf(attempt, now=timezone.now())
-    assert pdf[:5] == b"%PDF-"
-    assert b"/ByteRange" in pdf
+    now = timezone.now()
+    pdf = evidence_pdf(attempt, now=now)
+    (attached,) = PdfReader(io.BytesIO(pdf)).attachments["dossier-de-preuve.json"]
+    assert json.loads(attached) == json.loads(json.dumps(evidence(attempt, now=now)))
+    told = [row["message"] for row in json.loads(attached)["refusals"]]
+    assert told[-3:] == [f"№ {rank} 𝄞" for rank in range(3)]
+    path = tmp_path / "preuve.pdf"
+    path.write_bytes(pdf)
+    report = validate(path, at=now, trust=[seal_material().authority])
+    assert [(each.indication, each.coverage) for each in report.signatures] == [("TOTAL_PASSED", "whole")]
+    path.write_bytes(
+        pdf.replace(b"/Type/Catalog", b"/Type/cATALOG").replace(b"/Type /Catalog", b"/Type /cATALOG")
+    )
+    assert validate(path, at=now, trust=[seal_material().authority]).indication != "TOTAL_PASSED"
 
 
 def test_refusals_kept_are_bounded(world: World, tmp_path: Path) -> None:
