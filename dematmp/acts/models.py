@@ -148,6 +148,11 @@ class Act(models.Model):
     )
     mark_told_at = models.DateTimeField("deux mois annoncés le", null=True, blank=True)
     procedure_sent_at = models.DateTimeField("procédure communiquée le", null=True, blank=True)
+    # One that failed is prepared again, corrected: the former keeps its story and leaves its number.
+    replaces = models.OneToOneField(
+        "self", models.PROTECT, related_name="replaced_by", null=True, blank=True, verbose_name="remplace"
+    )
+    replaced_at = models.DateTimeField("remplacé le", null=True, blank=True)
     objects = ActQuerySet.as_manager()
 
     class Meta:
@@ -156,6 +161,7 @@ class Act(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["buyer", "number"],
+                condition=models.Q(replaced_at=None),
                 name="acts_number_once",
                 violation_error_message="Ce numéro d'acte a déjà servi.",
             ),

@@ -16,6 +16,7 @@ from dematmp.acts.operators import Operator
 from dematmp.acts.posting import posted_name, today
 from dematmp.acts.subscribers import new_key
 from dematmp.audit.services import append
+from dematmp.awards.models import Award
 from storage.stores import object_store
 
 CONTRACT, CONTRACT_CODES = "4", (1, 1, 2)
@@ -50,9 +51,11 @@ def prepare_act(
     operator: Operator,
     by: User,
     now: datetime,
+    replaces: Act | None = None,
 ) -> Act:
     """An act ready to be transmitted: its main document, then its annexes, each with a confirmed typology.
 
+    `replaces` failed, and is prepared again with its corrections: its award, if any, and its number follow.
     Raises AccessRefused, ActRefused; GatewayUnavailable when the operator's codes cannot be read.
     """
     if not by.has_role("validator", buyer):
@@ -71,8 +74,11 @@ def prepare_act(
     main = rows[0]
     try:
         with transaction.atomic():
+            award = _left_by(replaces, buyer, now=now) if replaces is not None else None
             act = Act.objects.create(
                 buyer=buyer,
+                award=award,
+                replaces=replaces,
                 number=number,
                 nature=nature,
                 classification=".".join(map(str, codes)),
@@ -96,13 +102,48 @@ def prepare_act(
                 "sha256": [each.sha256 for each in rows],
                 "typologies": [each.typology for each in rows],
             }
-            append("act-prepared", record, now=now)
+            if replaces is not None:
+                record["replaces"] = str(replaces.uuid)
+            append("act-prepared", record, consultation=act.consultation_uuid, now=now)
             from dematmp.acts.tasks import transmit_act
 
             transaction.on_commit(lambda: transmit_act.delay(act.pk), robust=True)
     except IntegrityError as taken:
         raise ActRefused("Ce numéro d'acte a déjà servi.") from taken
     return act
+
+
+def _left_by(former: Act, buyer: Organisation, *, now: datetime) -> Award | None:
+    """The award of an act that failed, which leaves it and its number. Raises ActRefused."""
+    locked = Act.objects.select_for_update(of=("self",), no_key=True).get(pk=former.pk)
+    if locked.buyer_id != buyer.pk or not may_be_replaced(locked):
+        raise ActRefused("Cet acte n'est pas en échec, ou il a déjà été préparé de nouveau.")
+    award = locked.award
+    locked.award, locked.replaced_at = None, now
+    locked.save(update_fields=["award", "replaced_at"])
+    return award
+
+
+def may_be_replaced(act: Act) -> bool:
+    """Whether it failed, and nothing was prepared in its place."""
+    return act.replaced_at is None and act.authority_id is None and act.transmission.status == rules.ERROR
+
+
+def number_again(former: Act, operator: Operator) -> str:
+    """The number of an act that failed where it may serve again, else the same with a suffix.
+
+    The service gives back that of a transmission that failed before the ministry; a S2LOW elsewhere keeps
+    each number that it took.
+    """
+    taken = former.transmission.remote_id is not None
+    if not taken or (not operator.is_remote and operator.find(former.number) is None):
+        return former.number
+    for rank in range(2, 100):
+        suffix = f"_{rank}"
+        number = f"{former.number[: rules.NUMBER_CHARS - len(suffix)].rstrip('_')}{suffix}"
+        if not Act.objects.filter(buyer=former.buyer, number=number).exists():
+            return number
+    return ""
 
 
 def _checked(files: Sequence[Piece], held: Codes, *, nature: str, codes: tuple[int, ...]) -> list[str]:

@@ -66,6 +66,8 @@ def situation(act: Act, *, now: datetime) -> Situation:
     steps = sorted(sent.steps.all(), key=lambda step: step.pk)
     if sent.cancelled_at is not None:
         return Situation(NOBODY, sent.cancelled_at, "L'acte est annulé.")
+    if act.replaced_at is not None:
+        return Situation(NOBODY, act.replaced_at, "L'acte a été préparé de nouveau.")
     if steps and steps[-1].status == rules.ERROR:
         return Situation(BUYER, steps[-1].at, "L'acte est à corriger, puis à transmettre de nouveau.")
     if sent.acknowledged_at is None:

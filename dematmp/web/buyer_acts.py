@@ -17,7 +17,7 @@ from dematmp.acts.fields import Piece
 from dematmp.acts.files import pieces_of, read_file, transaction_of
 from dematmp.acts.models import Act
 from dematmp.acts.operators import Operator, operator_for
-from dematmp.acts.preparing import propose
+from dematmp.acts.preparing import may_be_replaced, propose
 from dematmp.acts.services import prepare_award_act
 from dematmp.awards.models import Award
 from dematmp.awards.services import AwardRefused
@@ -91,7 +91,8 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "has_copies": found.transmission.acknowledged_at is not None and transaction_of(found) is not None,
         "pieces": pieces_of(found),
         "may_share": procedure.minutes(found) is not None,
-        "is_validator": found.is_validated_by(request.user),
+        "is_validator": (validates := found.is_validated_by(request.user)),
+        "may_replace": validates and may_be_replaced(found),
     }
     template = "buyer/_act.html" if request.headers.get("HX-Request") else "buyer/act.html"
     return render(request, template, context)

@@ -18,7 +18,7 @@ from dematmp.acts.errors import ActError
 from dematmp.acts.fields import Piece
 from dematmp.acts.models import Act
 from dematmp.acts.operators import Operator, operator_of
-from dematmp.acts.preparing import prepare_act
+from dematmp.acts.preparing import may_be_replaced, number_again, prepare_act
 from dematmp.acts.rules import NATURES, NUMBER_CHARS, SUBJECT_CHARS
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.act_forms import upload_of
@@ -123,6 +123,21 @@ def _number(buyer: Organisation, now: datetime) -> str:
     return f"{year}_{rank:03}"
 
 
+def _former(request: MemberRequest, buyer: Organisation, nature: int) -> Act | None:
+    """The act of this buyer that failed and is prepared again, when the address names one."""
+    asked = request.GET.get("remplace", "")
+    if not asked:
+        return None
+    try:
+        rows = Act.objects.filter(buyer=buyer, nature=str(nature), uuid=uuid.UUID(asked))
+    except ValueError:
+        raise Http404 from None
+    found = rows.select_related("transmission").first()
+    if found is None or not may_be_replaced(found):
+        raise Http404
+    return found
+
+
 @require_http_methods(["GET", "POST"])
 @holds("validator")
 def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpResponse:
@@ -134,12 +149,21 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
     if operator is None:
         return _unready(request, "Aucun service de télétransmission n'est réglé pour cet acheteur.")
     codes = _codes(operator)
+    former = _former(request, found, nature)
+    initial = {"number": _number(found, now), "matter": "1.1.2" if str(nature) == _CONTRACT else ""}
+    if former is not None:
+        initial = {
+            "number": number_again(former, operator),
+            "matter": former.classification,
+            "subject": former.subject,
+            "decided_on": former.decided_on.isoformat(),
+        }
     form = ActForm(
         request.POST or None,
         request.FILES or None,
         codes=codes,
         nature=str(nature),
-        initial={"number": _number(found, now), "matter": "1.1.2" if str(nature) == _CONTRACT else ""},
+        initial=initial,
     )
     if request.method == "POST" and form.is_valid():
         said = form.cleaned_data
@@ -155,6 +179,7 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
                 operator=operator,
                 by=request.user,
                 now=now,
+                replaces=former,
             )
         except ActError as refused:
             explain(form, refused)
@@ -164,6 +189,7 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
     context = {
         "form": form,
         "buyer": found,
+        "former": former,
         "nature": codes.nature_label(str(nature)) or NATURES[str(nature)][1],
         "number": str(nature),
         "required": sorted(pieces.REQUIRED.values()) if str(nature) == _CONTRACT else [],

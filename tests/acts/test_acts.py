@@ -12,7 +12,7 @@ import time_machine
 from django.utils import timezone
 from lxml import etree
 
-from dematmp.acts import correspondence, preparing, rules
+from dematmp.acts import correspondence, moves, preparing, rules, statuses
 from dematmp.acts.errors import ActRefused, GatewayUnavailable, MessageRefused
 from dematmp.acts.fields import Piece, Upload
 from dematmp.acts.models import Act, Transaction, Transmission
@@ -27,8 +27,9 @@ from dematmp.consultations.models import Consultation
 from deploy.ministry import Ministry
 from storage.stores import object_store
 from tests.acts.service import acknowledged
+from tests.acts.test_new_act import address, form, matter
 from tests.opening.test_opening import opened
-from tests.world import World, organisation, pdf, person
+from tests.world import World, organisation, page, pdf, person
 
 _REFERENCES = iter(range(1000))
 
@@ -317,3 +318,28 @@ def test_a_typology_of_another_nature_is_refused_before_anything_leaves(
             now=timezone.now(),
         )
     assert not Act.objects.exists()
+
+
+def test_an_award_follows_its_act_prepared_again_and_a_taken_number_is_not_proposed(
+    world: World, awarded: Consultation, ministry: Ministry
+) -> None:
+    act = prepared(world, awarded)
+    consultation = awarded
+    sweep()
+    sweep_service()
+    remote = Transmission.objects.get(act=act).remote_id
+    assert remote is not None
+    moves.move(remote, statuses.ERROR, message="Envoyé puis refusé", now=timezone.now())
+    sweep()
+    client = page(world.validator)
+    again = f"{address(world, nature=1)}?remplace={act.uuid}"
+    proposed = client.get(again).content.decode()
+    held = Transaction.objects.get(pk=remote).holds_number
+    assert (f'value="{act.number}"' in proposed) is not held
+    given = form(matter=matter(world), number="2026_CORRIGE", typology0="99_DE", file1=None, typology1=None)
+    assert client.post(again, given).status_code == 302
+    made = Act.objects.get(number="2026_CORRIGE")
+    assert made.consultation_uuid == consultation.uuid
+    act.refresh_from_db()
+    assert act.award is None
+    assert made == prepare_award_act(made.award, by=world.validator, now=timezone.now())

@@ -1,5 +1,6 @@
 """Any document prepared as an act in one page, its typologies proposed and confirmed."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dematmp.acts.models import Act, Transaction
+from dematmp.acts.tasks import sweep
 from deploy.ministry import Ministry
 from tests.acts.service import acknowledged
 from tests.world import World, page, pdf
@@ -119,3 +121,32 @@ def test_without_a_transmission_service_it_is_said(world: World) -> None:
     answer = page(world.validator).get(address(world))
     assert answer.status_code == 409
     assert "télétransmission" in answer.content.decode()
+
+
+def test_an_act_that_failed_is_corrected_and_leaves_under_the_same_number(
+    world: World, ministry: Ministry
+) -> None:
+    client = page(world.validator)
+    client.post(address(world), form(matter=matter(world)))
+    act = Act.objects.get()
+    Act.objects.update(decided_on=timezone.localdate() + timedelta(days=9))  # which the service refuses
+    sweep()
+    shown = client.get(reverse("buyer-act", args=[act.uuid])).content.decode()
+    again = f"{address(world)}?remplace={act.uuid}"
+    assert again in shown
+    assert again not in page(world.agent).get(reverse("buyer-act", args=[act.uuid])).content.decode()
+    proposed = client.get(again).content.decode()
+    assert f'value="{act.number}"' in proposed
+    assert "Réfection du préau" in proposed
+    answer = client.post(again, form(matter=matter(world), subject="Réfection du préau, corrigée"))
+    assert answer.status_code == 302, answer.content.decode()
+    made = Act.objects.get(replaces=act)
+    assert (made.number, made.identifier) == (act.number, made.identifier)
+    assert acknowledged(made).remote_id
+    former = client.get(reverse("buyer-act", args=[act.uuid])).content.decode()
+    assert reverse("buyer-act", args=[made.uuid]) in former
+    assert again not in former
+    # Once: neither by the page nor by the address.
+    assert client.get(again).status_code == 404
+    assert client.get(f"{address(world)}?remplace={made.uuid}").status_code == 404
+    assert client.get(f"{address(world)}?remplace=rien").status_code == 404
