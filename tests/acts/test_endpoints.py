@@ -12,10 +12,12 @@ from pypdf import PdfReader
 from dematmp.acts.models import Authority, Transaction
 from dematmp.acts.subscribers import Agent, AuthorityGroup
 from dematmp.acts.transactions import IncludedFile, Step
+from dematmp.api.s2low.urls import urlpatterns
 from deploy.ministry import Ministry
 from deploy.services.pki import TestAuthority
 from tests.acts.service import MODULE, PDF_SENT, Caller, act_fields, agent, authority, posted, state
 from tests.acts.test_interop import letters, until
+from tests.conftest import ROOT
 from tests.world import pdf
 
 
@@ -306,3 +308,9 @@ def test_an_archiving_system_may_say_twice_that_it_has_an_act(
     refused = Caller(held).form("api/actes_sae_status.php", [("transaction_id", pk), ("status_id", 12)])
     assert (refused.status_code, list(json.loads(refused.content))) == (400, ["error"])
     assert timezone.now() - Transaction.objects.get(pk=pk).created_at < timedelta(hours=1)
+
+
+def test_the_reference_names_every_address() -> None:
+    said = (ROOT / "docs" / "reference" / "api-s2low.md").read_text()
+    missing = [str(each.pattern) for each in urlpatterns if str(each.pattern).rsplit("/", 1)[-1] not in said]
+    assert missing == []
