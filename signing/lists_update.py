@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -118,6 +119,11 @@ def _national(store: Path, reference: TLReference, fetch: Fetch, before: Trusted
     return TrustedList(**{**asdict(former), "error": error})
 
 
+def _numbers(url: str) -> list[int]:
+    """Pivots in the order of their numbers: 1000 comes after 999."""
+    return [int(each) for each in re.findall(r"[0-9]+", url)]
+
+
 def _verified_lotl(
     text: str, fetch: Fetch, signers: Sequence[x509.Certificate]
 ) -> tuple[LOTLParseResult, Sequence[x509.Certificate]]:
@@ -129,7 +135,7 @@ def _verified_lotl(
         pass
     try:
         current = list(signers) or ojeu_bootstrap_lotl_tlso_certs()
-        for pivot in sorted(parse_lotl_unsafe(text).pivot_urls):
+        for pivot in sorted(parse_lotl_unsafe(text).pivot_urls, key=_numbers):
             xml = _text(fetch(pivot))
             issued = parse_lotl_unsafe(xml).claimed_date_issued
             parsed = validate_and_parse_lotl(xml, current, validation_time=issued)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 from pyhanko.pdf_utils.reader import PdfFileReader
+from pypdf import PdfReader
 
 from dematmp.api import bidder as door
 from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_anchors
@@ -113,3 +114,10 @@ def test_the_sealed_receipt_carries_all_that_verifies_it(world: World, tmp_path:
         (signature,) = PdfFileReader(file).embedded_signatures
         kinds = [each["type"].native for each in signature.signer_info["unsigned_attrs"]]
     assert kinds == ["signature_time_stamp_token"]
+    # Tagged, in French, on one page: what a screen reader needs outlives the seal.
+    drawn = PdfReader(pdf)
+    root = drawn.root_object
+    assert (str(root["/Lang"])[:2], bool(root["/MarkInfo"]["/Marked"]), len(drawn.pages)) == ("fr", True, 1)
+    assert root["/StructTreeRoot"]["/K"]
+    assert drawn.metadata is not None
+    assert drawn.metadata.title

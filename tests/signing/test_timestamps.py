@@ -16,6 +16,7 @@ from signing.authority import Authority
 from signing.errors import TimestampRefused
 from signing.timestamps import make_request, request_token, verify_token
 from tests.fronts import answering
+from tests.signing.authority import serving
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DIGEST = hashlib.sha256(b"un enregistrement").digest()
@@ -179,3 +180,41 @@ def refusing(asked: list[str]) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
         server.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_authority_that_hangs_is_overtaken_by_the_next_and_its_late_answer_changes_nothing(
+    authority: Authority, pem: Path
+) -> None:
+    asked, released, finished = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(body: bytes) -> bytes:
+        asked.set()
+        released.wait(20)
+        finished.set()
+        return authority.respond(body, now=NOW)
+
+    answers = {"/lente": slow, "/bonne": lambda body: authority.respond(body, now=NOW)}
+    with serving(answers) as base:
+        stamp = request_token(
+            DIGEST,
+            [f"{base}/lente", f"{base}/bonne"],
+            ca_pem=(pem / "ca.pem").read_bytes(),
+            now=NOW,
+            timeout=30,
+            hedge=0.1,
+        )
+        # The first one still holds its answer: nobody waited for it.
+        assert (asked.is_set(), finished.is_set()) == (True, False)
+        assert stamp.authority == f"{base}/bonne"
+        released.set()
+        finished.wait(20)
+
+
+def test_an_authority_that_hangs_alone_is_refused_at_its_deadline(authority: Authority, pem: Path) -> None:
+    released = threading.Event()
+    with serving({"/lente": lambda _: released.wait(20) or b""}) as base:
+        ca = (pem / "ca.pem").read_bytes()
+        with pytest.raises(TimestampRefused):
+            request_token(DIGEST, [f"{base}/lente"], ca_pem=ca, now=NOW, timeout=0.3, hedge=0.1)
+        assert not released.is_set()
+        released.set()
