@@ -7,7 +7,7 @@ its software.
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from dematmp.acts import statuses
 from dematmp.acts.correspondence import FOLLOWED
@@ -22,9 +22,18 @@ from dematmp.audit.services import append
 def to_adopt(now: datetime) -> "QuerySet[Transaction]":
     """Acts acknowledged lately, come by the service's doors, that no act of the platform shows yet."""
     shown = Act.objects.filter(authority=OuterRef("authority"), transmission__remote_id=OuterRef("pk"))
+    # It left here, by a remote operator that is us; perhaps its answer was lost.
+    left = Q(transmission__remote_id=OuterRef("pk")) | Q(
+        transmission__remote_id=None, transmission__tried_at__isnull=False
+    )
     prepared = Act.objects.filter(
-        authority=None, number=OuterRef("number"), buyer__siret__startswith=OuterRef("authority__siren")
-    ).exclude(transmission__steps__status=statuses.ERROR)  # it left here, by a remote operator that is us
+        left,
+        authority=None,
+        number=OuterRef("number"),
+        nature=OuterRef("nature"),
+        decided_on=OuterRef("decided_on"),
+        buyer__siret__startswith=OuterRef("authority__siren"),
+    ).exclude(transmission__steps__status=statuses.ERROR)
     receipts = Step.objects.filter(transaction=OuterRef("pk"), status=statuses.ACKNOWLEDGED)
     found = Transaction.objects.filter(type=ACT, created_at__gte=now - FOLLOWED)
     found = found.exclude(agent__login="", agent__fingerprint="")

@@ -14,8 +14,9 @@ from django.db.models import Q
 
 from dematmp.accounts.models import User
 from dematmp.acts.models import Act, ActQuerySet, PrefectureLetter, Subscription, TransmissionStep
+from dematmp.acts.rules import CONTRACT, CONTRACT_DAYS
 from dematmp.acts.subscribers import new_key
-from dematmp.acts.timeline import Event, control_until, events
+from dematmp.acts.timeline import Event, control_until, events, send_until
 from dematmp.mails.services import store
 from dematmp.mails.words import instant
 
@@ -36,11 +37,12 @@ class News:
 
 @dataclass(frozen=True)
 class Mark:
-    """The end of the two months of an act."""
+    """The end of the two months of an act; or, with `is_sending`, of the days to send a contract."""
 
     act: Act
     day: date
     url: str
+    is_sending: bool = False
 
 
 def subscribe(user: User, *, now: datetime) -> Subscription:
@@ -101,8 +103,16 @@ def news(user: User, *, since: datetime, until: datetime) -> list[News]:
 
 
 def marks(user: User, *, today: date) -> list[Mark]:
-    """The two-month marks that are still to come, the soonest first."""
+    """The marks that are still to come, the soonest first: two months of control, contracts to be sent."""
     found: dict[int, Mark] = {}
+    late = today - timedelta(days=CONTRACT_DAYS)
+    unsent = Act.objects.of_buyers(user).filter(
+        nature=CONTRACT, transmission__received_on=None, replaced_at=None, decided_on__gte=late
+    )
+    for act in unsent.select_related("buyer", "authority", "transmission").order_by("pk"):
+        day = send_until(act)
+        if day is not None:
+            found[act.pk] = Mark(act, day, f"{settings.SITE_URL}/{_SIDES['buyer']}/{act.uuid}/", True)
     for rows, where in _seen_by(user):
         for act in rows.under_control(today).order_by("pk"):
             day = control_until(act)

@@ -32,6 +32,7 @@ NUMBER_CHARS = 15
 # Transaction statuses of S2LOW: number → label.
 ERROR, POSTED, WAITING, SENT, ACKNOWLEDGED = -1, 1, 2, 3, 4
 CONTROL_MONTHS = 2  # CGCT L2131-6: the prefect's time, from the receipt
+CONTRACT, CONTRACT_DAYS = "4", 15  # CGCT L2131-13: contracts are sent within fifteen days of their signature
 STATUSES = {
     ERROR: "En erreur",
     0: "Annulé",

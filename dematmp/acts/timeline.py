@@ -1,7 +1,7 @@
 """Where an act is, for both partners alike: what happened, who has it now, since when, what is next."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -39,6 +39,13 @@ def control_until(act: Act) -> date | None:
     return rules.months_from(received, rules.CONTROL_MONTHS) if received else None
 
 
+def send_until(act: Act) -> date | None:
+    """Fifteen days after the signature of a contract that the prefecture does not have yet."""
+    if act.nature != rules.CONTRACT or act.transmission.received_on or act.replaced_at is not None:
+        return None
+    return act.decided_on + timedelta(days=rules.CONTRACT_DAYS)
+
+
 def events(act: Act) -> list[Event]:
     """Everything that happened to an act, the latest first."""
     sent = act.transmission
@@ -69,10 +76,11 @@ def situation(act: Act, *, now: datetime) -> Situation:
     if act.replaced_at is not None:
         return Situation(NOBODY, act.replaced_at, "L'acte a été préparé de nouveau.")
     if steps and steps[-1].status == rules.ERROR:
-        return Situation(BUYER, steps[-1].at, "L'acte est à corriger, puis à transmettre de nouveau.")
+        what = "L'acte est à corriger, puis à transmettre de nouveau."
+        return Situation(BUYER, steps[-1].at, what, send_until(act))
     if sent.acknowledged_at is None:
         since = steps[-1].at if steps else act.created_at
-        return Situation(OPERATOR, since, "La préfecture doit en accuser réception.")
+        return Situation(OPERATOR, since, "La préfecture doit en accuser réception.", send_until(act))
     letters = sorted(act.letters.all(), key=lambda letter: letter.pk)
     for letter in letters:
         if letter.is_awaiting:

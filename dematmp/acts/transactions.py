@@ -96,7 +96,10 @@ class Transaction(models.Model):
                 violation_error_message="Une annulation est déjà en cours.",
             ),
         ]
-        indexes = [models.Index(fields=["status", "due_at"], name="acts_to_do")]
+        indexes = [
+            models.Index(fields=["status", "due_at"], name="acts_to_do"),
+            models.Index(fields=["type", "created_at"], name="acts_by_type"),
+        ]
 
     def __str__(self) -> str:
         return f"transaction {self.pk} ({self.type}, {self.number or self.authority.siren})"

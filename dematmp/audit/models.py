@@ -74,6 +74,7 @@ class Entry(models.Model):
         verbose_name = "entrée du journal"
         verbose_name_plural = "entrées du journal"
         ordering = ["index"]
+        indexes = [models.Index(fields=["kind", "index"], name="audit_entry_by_kind")]
 
     def __str__(self) -> str:
         return f"{self.index} {self.kind}"

@@ -92,17 +92,17 @@ def atom(request: HttpRequest, feed: str) -> HttpResponse:
 @require_safe
 @anyone
 def calendar(request: HttpRequest, feed: str) -> HttpResponse:
-    """The two-month marks to come, a whole day each."""
+    """The marks to come, a whole day each."""
     marks, now = news.marks(_reader(feed), today=timezone.localdate()), timezone.now()
     lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//dematmp//actes//FR", "CALSCALE:GREGORIAN"]
     for mark in marks:
         lines += [
             "BEGIN:VEVENT",
-            f"UID:{mark.act.uuid}-controle",
+            f"UID:{mark.act.uuid}-{'envoi' if mark.is_sending else 'controle'}",
             f"DTSTAMP:{_stamp(now)}",
             f"DTSTART;VALUE=DATE:{_day(mark.day)}",
             f"DTEND;VALUE=DATE:{_day(mark.day + timedelta(days=1))}",
-            f"SUMMARY:{_text(f'Deux mois : acte {mark.act.number} de {mark.act.sender}')}",
+            f"SUMMARY:{_text(f'{_said(mark)} : acte {mark.act.number} de {mark.act.sender}')}",
             f"DESCRIPTION:{_text(mark.act.subject)}",
             f"URL:{mark.url}",
             "TRANSP:TRANSPARENT",
@@ -110,6 +110,10 @@ def calendar(request: HttpRequest, feed: str) -> HttpResponse:
         ]
     body = "".join(_folded(line) for line in [*lines, "END:VCALENDAR"])
     return _private(HttpResponse(body, content_type="text/calendar; charset=utf-8"))
+
+
+def _said(mark: news.Mark) -> str:
+    return "Contrat à transmettre" if mark.is_sending else "Deux mois"
 
 
 def _stamp(moment: datetime) -> str:

@@ -1,5 +1,7 @@
 """Acts that a town's own software posts are on the control authority's desk like the others."""
 
+from datetime import date
+
 import pytest
 from django.urls import reverse
 from django.utils import timezone
@@ -11,7 +13,8 @@ from dematmp.acts.tasks import follow_transaction, sweep, sweep_service
 from dematmp.audit.models import Entry
 from dematmp.mails.models import Mail
 from deploy.ministry import Ministry
-from tests.acts.service import PDF_SENT, Caller, acknowledged, posted, state, until
+from deploy.services.pki import TestAuthority
+from tests.acts.service import PDF_SENT, Caller, acknowledged, agent, authority, posted, state, until
 from tests.acts.test_acts import awarded, prepared  # noqa: F401
 from tests.acts.test_desk import TEXT, courrier, of_another_territory
 from tests.acts.test_interop import answer_to, letters
@@ -146,3 +149,25 @@ def test_an_act_without_its_receipt_is_not_on_the_desk(world: World, lea: Caller
     assert adoption.act_of(pk, now=timezone.now()) is None
     assert Transaction.objects.get(pk=pk).status == 1
     assert not Act.objects.exists()
+
+
+def test_an_act_prepared_here_and_never_sent_hides_no_act_of_the_software(
+    world: World, service: object, pki: TestAuthority, ministry: Ministry
+) -> None:
+    held = pki.client("logiciel")
+    agent(authority(world.buyer.siren), held)
+    here = Act.objects.create(
+        buyer=world.buyer, number="2026_MP_001", nature="1", classification="1.1", typology="99_DE",
+        subject="Jamais parti", decided_on=date(2026, 1, 10), document_key="acts/x", document_sha256="0" * 64,
+        document_size=1, created_at=timezone.now(),
+    )  # fmt: skip
+    sent = Transmission.objects.create(act=here)
+    pk = posted(Caller(held))
+    until(lambda: state(Caller(held), pk)[0] == 4)
+    assert Act.objects.exclude(pk=here.pk).get().identifier == Transaction.objects.get(pk=pk).unique_id
+    # One that may have left here, its answer lost, is perhaps that very act.
+    Act.objects.exclude(pk=here.pk).update(authority=None, buyer=world.buyer, number="AUTRE")
+    Transmission.objects.filter(pk=sent.pk).update(tried_at=timezone.now())
+    assert not adoption.to_adopt(timezone.now()).exists()
+    Act.objects.filter(pk=here.pk).update(nature="3")
+    assert adoption.to_adopt(timezone.now()).exists()

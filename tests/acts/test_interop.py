@@ -1,7 +1,10 @@
 """What a client of S2LOW relies on, in this process; the same over TLS and by raw sockets is in test_wire."""
 
 import json
+import tarfile
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +13,8 @@ from dematmp.acts.models import Transaction
 from dematmp.acts.package import members
 from dematmp.acts.reading import read
 from deploy.ministry import Ministry
-from tests.acts.service import Caller, act_fields, multipart, posted, state, until
+from storage.stores import object_store
+from tests.acts.service import PDF_SENT, Caller, act_fields, multipart, posted, state, until
 
 
 def test_an_act_goes_to_the_ministry_and_its_receipt_comes_back(lea: Caller, ministry: Ministry) -> None:
@@ -298,3 +302,38 @@ def test_numbered_fields_are_taken_in_the_order_of_their_numbers(lea: Caller) ->
     pk = int(lea.form("actes_transac_create.php", fields).content.split(b"\n")[1])
     files = Transaction.objects.get(pk=pk).files.filter(rank__gte=2).order_by("rank")
     assert [(each.posted_name, each.typology) for each in files] == [("a.pdf", "11_AE"), ("b.pdf", "11_AP")]
+
+
+def test_what_leaves_is_valid_by_the_official_schema(
+    lea: Caller, ministry: Ministry, service: Any, shared: Path
+) -> None:
+    """The check that operators turn on (DEMATMP_ACTES_XSD): our messages pass it, others do not."""
+    service.ACTES = {**service.ACTES, "schema": str(shared / "actes" / "actesv1_1.xsd")}
+    pk = posted(
+        lea, **{"acte_attachments[]": ("annexe.pdf", PDF_SENT), "type_pj[]": "99_DE", "document_papier": "1"}
+    )
+    until(lambda: state(lea, pk)[0] == 4)
+    ministry.write_letter("034-123456789-20260110-2026_MP_001-DE", "3-1", "Merci d'envoyer le plan.")
+    until(lambda: [each[:2] for each in letters(lea, pk)] == [["3", "8"]])
+    reply = int(answer_to(lea, letters(lea, pk)[0][2], "4", "plan.pdf").split(b"\n")[1])
+    asked = int(lea.get("actes_classification_request.php", api=1).content.split(b"\n")[1])
+    until(lambda: state(lea, reply)[0] == 4 and state(lea, asked)[0] == 4)
+    cancelled = int(lea.form("actes_transac_cancel.php", [("api", "1"), ("id", pk)]).content.split(b"\n")[1])
+    until(lambda: state(lea, pk)[0] == 0)
+    assert cancelled > asked
+    # An archive made elsewhere, whose message is not one.
+    second = posted(lea, "2026_MP_002")
+    found = Transaction.objects.get(pk=second)
+    data = b"".join(object_store().open(found.archive_key))
+    kept = [(name, stream.read()) for name, _, stream in members(BytesIO(data), strict=False)]
+    spoilt = [(name, each.replace(b"actes:Objet", b"actes:Sujet")) for name, each in kept]
+    out = BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, each in spoilt:
+            row = tarfile.TarInfo(name)
+            row.size = len(each)
+            archive.addfile(row, BytesIO(each))
+    object_store().put(found.archive_key, out.getvalue())
+    Transaction.objects.filter(pk=second).update(archive_size=len(out.getvalue()))
+    until(lambda: state(lea, second)[0] == -1)
+    assert b"schema" in state(lea, second)[1]

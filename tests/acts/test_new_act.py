@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dematmp.acts.models import Act, Transaction
+from dematmp.acts.news import subscribe
 from dematmp.acts.tasks import sweep
 from deploy.ministry import Ministry
 from tests.acts.service import acknowledged
@@ -150,3 +151,22 @@ def test_an_act_that_failed_is_corrected_and_leaves_under_the_same_number(
     assert client.get(again).status_code == 404
     assert client.get(f"{address(world)}?remplace={made.uuid}").status_code == 404
     assert client.get(f"{address(world)}?remplace=rien").status_code == 404
+
+
+def test_a_contract_is_to_be_sent_within_fifteen_days_of_its_signature(
+    world: World, ministry: Ministry
+) -> None:
+    client = page(world.validator)
+    signed = timezone.localdate() - timedelta(days=3)
+    client.post(address(world), form(matter=matter(world), decided_on=signed.isoformat()))
+    act = Act.objects.select_related("transmission").get()
+    last = signed + timedelta(days=15)
+    assert f"{last:%d/%m/%Y}" in client.get(reverse("buyer-act", args=[act.uuid])).content.decode()
+    feed = subscribe(world.validator, now=timezone.now()).feed
+    dated = client.get(reverse("acts-calendar", args=[feed])).content.decode()
+    assert f"DTSTART;VALUE=DATE:{last:%Y%m%d}" in dated
+    assert "Contrat à transmettre" in dated
+    acknowledged(act)
+    after = client.get(reverse("acts-calendar", args=[feed])).content.decode()
+    assert "Contrat à transmettre" not in after
+    assert "Deux mois" in after
