@@ -48,18 +48,20 @@ class Kept:
         """Each token, the first first.
 
         They say since when the report is unchanged, never who made it. Raises TimestampRefused for none, one
-        that does not verify, or times that do not grow.
+        that does not verify, one renewed too late, or times that do not grow.
         """
-        found, previous = list[Token](), None
         if not self.responses:
             raise TimestampRefused("Ce rapport ne porte aucun jeton.")
-        for response in self.responses:
-            data = statement(sha256=self.sha256, report=self.said, previous=previous)
-            found.append(verify_token(response, digest=hashlib.sha256(data).digest(), ca_pem=ca_pem))
-            previous = response
+        before = [None, *self.responses[:-1]]
+        said = [statement(sha256=self.sha256, report=self.said, previous=each) for each in before]
+        digests = [hashlib.sha256(each).digest() for each in said]
+        pairs = list(zip(self.responses, digests, strict=True))
+        found = [verify_token(each, digest=digest, ca_pem=ca_pem) for each, digest in pairs]
         times = [each.gen_time for each in found]
         if any(later <= earlier for earlier, later in itertools.pairwise(times)):
             raise TimestampRefused("Les jetons de ce rapport ne se suivent pas dans le temps.")
+        for (each, digest), renewed in zip(pairs, times[1:], strict=False):
+            verify_token(each, digest=digest, ca_pem=ca_pem, until=renewed)
         return found
 
 

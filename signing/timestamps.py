@@ -67,16 +67,24 @@ def make_request(digest: bytes, nonce: int | None = None) -> bytes:
 
 
 def verify_token(
-    data: bytes, *, digest: bytes, ca_pem: bytes, nonce: int | None = None, at: datetime | None = None
+    data: bytes,
+    *,
+    digest: bytes,
+    ca_pem: bytes,
+    nonce: int | None = None,
+    at: datetime | None = None,
+    until: datetime | None = None,
 ) -> Token:
     """Verify a TimeStampResp or a bare token over this SHA-256 digest; `at` checks |genTime − at| < 60 s.
+
+    `until`: when it was renewed; its chain must still have been valid then (RFC 4998 §5.3).
 
     Checks status, imprint, nonce, signature, signed attributes, ESSCertIDv2, critical timeStamping EKU and
     chain.
     Raises TimestampRefused.
     """
     try:
-        return _verified(data, digest, ca_pem, nonce, at)
+        return _verified(data, digest, ca_pem, nonce, at, until)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, InvalidSignature) as bad:
         raise TimestampRefused(f"Jeton d'horodatage invalide : {bad or type(bad).__name__}.") from bad
 
@@ -94,7 +102,14 @@ def _signed_data(data: bytes) -> cms.SignedData:
     return response["time_stamp_token"]["content"]
 
 
-def _verified(data: bytes, digest: bytes, ca_pem: bytes, nonce: int | None, at: datetime | None) -> Token:
+def _verified(
+    data: bytes,
+    digest: bytes,
+    ca_pem: bytes,
+    nonce: int | None,
+    at: datetime | None,
+    until: datetime | None,
+) -> Token:
     signed = _signed_data(data)
     content = signed["encap_content_info"]["content"].contents
     info = tsp.TSTInfo.load(content, strict=True)
@@ -122,6 +137,8 @@ def _verified(data: bytes, digest: bytes, ca_pem: bytes, nonce: int | None, at: 
     moment = info["gen_time"].native
     carried = [choice.chosen for choice in signed["certificates"]]
     _check_chain(certificate, carried, ca_pem, moment)
+    if until is not None:
+        _check_chain(certificate, carried, ca_pem, until)
     # RFC 5652 §5.4: what is signed is the DER SET OF, not the implicit tag of the field.
     _check_signature(certificate, signer, b"\x31" + signer["signed_attrs"].dump()[1:])
     if at is not None and abs(moment - at) >= SKEW:

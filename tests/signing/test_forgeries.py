@@ -21,8 +21,10 @@ from pyhanko.sign import PdfSignatureMetadata, PdfSigner
 from pyhanko.sign.fields import SigFieldSpec
 from pyhanko.stamp import TextStampStyle
 
+from signing.authority import Authority
+from signing.errors import TimestampRefused
 from signing.lists_update import from_folder, update
-from signing.preserving import statement
+from signing.preserving import Kept, statement
 from signing.report import INDETERMINATE, PASSED, Report
 from signing.timestamps import make_request
 from signing.trust import Trust
@@ -303,3 +305,23 @@ def test_the_other_files_of_a_bid_are_not_what_a_signature_must_be_of(tmp_path: 
         assert (report.indication, subs(report)[0]) == said
         given = validate_isolated(file, at=datetime.now(UTC), trust=[ca], detached=[other])
         assert subs(given) == ["HASH_FAILURE"]
+
+
+def test_a_token_renewed_after_its_authority_expired_proves_nothing_any_more(tmp_path: Path) -> None:
+    world = World()
+    report: dict[str, object] = {"indication": PASSED, "at": NOW.isoformat()}
+    first = world.issuer.authority(tmp_path, "Un", start=NOW - DAY, days=30)
+    second = world.issuer.authority(tmp_path, "Deux", start=NOW - DAY, days=3000)
+
+    def token(authority: Authority, at: datetime, previous: bytes | None) -> bytes:
+        said = statement(sha256="0" * 64, report=report, previous=previous)
+        return authority.respond(make_request(hashlib.sha256(said).digest(), 7), now=at)
+
+    made = token(first, NOW, None)
+    for days, accepted in ((20, True), (60, False)):
+        kept = Kept("0" * 64, report, (made, token(second, NOW + days * DAY, made)))
+        if accepted:
+            assert len(kept.verify(world.root.identity.pem)) == 2
+            continue
+        with pytest.raises(TimestampRefused):
+            kept.verify(world.root.identity.pem)
