@@ -1,5 +1,6 @@
 """A canary deposited each minute before a deadline: what it finds, what the buyer sees and may decide."""
 
+import io
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,6 +8,7 @@ import time_machine
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pypdf import PdfReader
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
@@ -139,9 +141,31 @@ def test_the_attestation_comes_after_the_deadline(world: World, troubled: Consul
         browser.force_login(world.agent)
         answer = browser.get(url)
         assert answer.status_code == 200
-        assert answer.content[:5] == b"%PDF-"
+        told = drawn(answer.content)
+        assert "Des interruptions ou des périodes sans mesure" in told
+        assert "12, dont 10 réussis" in told
         page = browser.get(reverse("buyer-consultation", args=[troubled.uuid])).content.decode()
         assert "Attestation (PDF)" in page
         assert "Une partie de cette période n'a pas été mesurée" in page
         stranger.force_login(world.bidder)
         assert stranger.get(url).status_code in (403, 404)
+
+
+def test_the_attestation_of_a_platform_that_never_failed_says_so(world: World) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=3))
+    assert consultation.deadline is not None
+    Probe.objects.bulk_create(
+        Probe(at=consultation.deadline - ago * MINUTE, succeeded=True, seconds=0.4) for ago in range(121)
+    )
+    with time_machine.travel(consultation.deadline + timedelta(minutes=5)):
+        browser = Client()
+        browser.force_login(world.agent)
+        told = drawn(browser.get(reverse("attestation", args=[consultation.uuid])).content)
+    assert "La plateforme recevait des dépôts" in told
+    assert "121, dont 121 réussis" in told
+    assert "Aucune." in told
+
+
+def drawn(pdf: bytes) -> str:
+    """The words of a PDF, on one line."""
+    return " ".join("".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages).split())

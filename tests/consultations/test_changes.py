@@ -12,7 +12,7 @@ from dematmp.audit.models import Entry
 from dematmp.consultations import errors, exchanges, services
 from dematmp.consultations.documents import add_version, read_all, scan_version
 from dematmp.consultations.models import Consultation, Document, Follower
-from dematmp.consultations.tasks import rescan
+from dematmp.consultations.tasks import rescan, scan_document, sweep
 from dematmp.mails.models import Mail
 from deploy.services.clamd import EICAR, Clamd
 from storage.stores import object_store
@@ -163,3 +163,35 @@ def test_later_signatures_withdraw_a_piece_and_tell_who_follows(
         "document-withdrawn",
         "document-version",
     ]
+
+
+def test_a_piece_waits_for_an_antivirus_that_is_down_and_says_so(
+    world: World, client: Client, clamd: Clamd, settings: Settings
+) -> None:
+    made = world.publish()
+    settings.ANTIVIRUS_URL = "tcp://127.0.0.1:9"
+    version = add_version(
+        made,
+        title="Cahier des clauses techniques",
+        kind="cctp",
+        name="CCTP.pdf",
+        chunks=[b"%PDF-1.7 essai"],
+        by=world.agent,
+        now=timezone.now(),
+    )
+    piece = reverse("piece", args=[made.uuid, version.uuid])
+    for work in (lambda: scan_document(version.pk), sweep):
+        work()
+        version.refresh_from_db()
+        assert version.verdict == "pending"
+        refused = client.get(piece)
+        assert refused.status_code == 409
+        assert "attente" in refused.content.decode().lower()
+        assert b"CCTP.pdf" not in b"".join(read_all(made, now=timezone.now()))
+    client.force_login(world.agent)
+    shown = client.get(reverse("buyer-consultation", args=[made.uuid])).content.decode()
+    assert str(version.get_verdict_display()) in shown
+    assert "attente" in str(version.get_verdict_display())
+    settings.ANTIVIRUS_URL = clamd.url
+    sweep()
+    assert client.get(piece).status_code == 200
