@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -101,6 +102,31 @@ def test_what_was_asked_while_no_worker_ran_is_done_when_one_comes(
         assert received(smtp, "en attente")
     finally:
         stop(started)
+
+
+def test_what_a_worker_was_doing_when_it_was_killed_is_done_by_the_next(
+    environment: dict[str, str], tmp_path: Path, smtp: MailSink
+) -> None:
+    """Killed while it speaks to a mail server that never greets: the message was taken, and not done."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        slow = {**environment, "DEMATMP_EMAIL_URL": f"smtp://127.0.0.1:{silent.getsockname()[1]}"}
+        killed = start_worker(slow, tmp_path)
+        try:
+            run(slow, "-c", _SEND, "au milieu")
+            held, _ = silent.accept()  # in the middle of the task
+        finally:
+            stop(killed)
+        with held:
+            held.settimeout(10)
+            assert held.recv(1) == b""  # it is dead indeed
+    assert not smtp.messages
+    started = start_worker(environment, tmp_path)
+    try:
+        assert received(smtp, "au milieu")
+    finally:
+        stop(started)
+    assert [message["Subject"] for message in smtp.messages] == ["au milieu"]
 
 
 def test_a_broker_that_is_down_fails_nothing_and_the_sweep_finds_the_work(
