@@ -20,7 +20,7 @@ from signing.signers import BROKEN
 from signing.tokens import Proof, prove
 from signing.trust import Trust
 
-_EVIDENCE_LIMIT = 128 * 1024  # bytes of one piece kept inside a report
+_EVIDENCE_LIMIT = 2 * 1024**2  # bytes of one piece kept inside a report: a national authority's list
 
 
 def judge(found: Found, *, at: datetime, trust: Trust) -> tuple[SignatureReport, list[Evidence], list[Chain]]:

@@ -57,10 +57,14 @@ def from_paths(paths: Sequence[Path]) -> Trust:
 
 
 def vouched(kept: Trust, given: Trust) -> Trust:
-    """What a report kept, without the authorities that the reader does not trust."""
+    """What a report kept, without the authorities that the reader does not trust.
+
+    A list in a report may be anybody's: « qualified » is said only of what the reader's own lists hold.
+    """
     known = {each.sha256 for each in (*given.anchors, *given.authorities, *given.stampers)}
     for own in (kept.anchors, kept.authorities, kept.stampers):
         own[:] = [each for each in own if each.sha256 in known]
+    kept.listed = {digest: row for digest, row in kept.listed.items() if digest in given.listed}
     return kept
 
 

@@ -325,3 +325,35 @@ def test_a_token_renewed_after_its_authority_expired_proves_nothing_any_more(tmp
             continue
         with pytest.raises(TimestampRefused):
             kept.verify(world.root.identity.pem)
+
+
+def test_a_kept_report_does_not_say_itself_who_is_qualified(tmp_path: Path) -> None:
+    """Its lists may be anybody's: what the reader trusts is an authority, not what the report says of it."""
+    world = World()
+    made = Lists.of([Service(world.issuer.identity.certificate)])
+    store = tmp_path / "store"
+    update(
+        store,
+        fetch=from_folder(made.write(tmp_path / "source")),
+        now=NOW,
+        lotl_url=LOTL_URL,
+        signers=[asn1(made.lotl_signer.certificate)],
+    )
+    file, ca, path = tmp_path / "offre.p7m", tmp_path / "ca.pem", tmp_path / "rapport.json"
+    file.write_bytes(cades(world.signer, OFFER, attached=True))
+    ca.write_bytes(world.issuer.identity.pem)
+    listed = validate_isolated(file, at=NOW, trust=[store])
+    assert (listed.indication, listed.signatures[0].trusted_list != "") == (PASSED, True)
+    kept = {
+        "v": "preserved-report/1",
+        "file": {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
+        "report": listed.as_dict(),
+        "tokens": [],
+    }
+    path.write_text(json.dumps(kept))
+    again = validate_isolated(file, at=NOW, trust=[store], kept=path)
+    assert again.signatures[0].qualified == listed.signatures[0].qualified
+    forged = validate_isolated(file, at=NOW, trust=[ca], kept=path)
+    assert forged.indication == PASSED
+    plain = validate_isolated(file, at=NOW, trust=[ca])
+    assert forged.signatures[0].qualified == plain.signatures[0].qualified != listed.signatures[0].qualified
