@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from dematmp.audit.rows import each_row
 from dematmp.consultations.models import Consultation
-from dematmp.opening import scanning
+from dematmp.opening import scanning, trust_lists
 from dematmp.opening.keys import remind
 from dematmp.opening.models import OpeningSession
 from dematmp.opening.preserving import preserve
@@ -83,6 +83,12 @@ def rescan() -> None:
     if engines:
         outdated = scanning.outdated(engines, now=timezone.now()).order_by("?").values_list("pk", flat=True)
         each_row(outdated[:500], scan_opened)
+
+
+@shared_task
+def watch_lists() -> None:
+    """Say in the log that trusted lists are stale, missing or refused."""
+    trust_lists.alarm(timezone.now())
 
 
 @shared_task

@@ -306,6 +306,7 @@ CELERY_BEAT_SCHEDULE = {
     "renew-act-codes": {"task": "dematmp.acts.tasks.renew_codes", "schedule": schedule(3600.0)},
     "alert-acts": {"task": "dematmp.acts.tasks.tell_alerts", "schedule": schedule(3600.0)},
     "tell-subscribers": {"task": "dematmp.acts.tasks.tell_subscribers", "schedule": schedule(60.0)},
+    "watch-trusted-lists": {"task": "dematmp.opening.tasks.watch_lists", "schedule": schedule(3600.0)},
     "remind-holders": {"task": "dematmp.opening.tasks.remind_holders", "schedule": schedule(600.0)},
     "sweep-opening": {"task": "dematmp.opening.tasks.sweep", "schedule": schedule(15.0)},
 }
