@@ -88,6 +88,7 @@ def _adopt(found: Transaction, now: datetime) -> Act | None:
             document_sha256=main.sha256,
             document_size=main.size,
             created_at=found.created_at,
+            adopted_at=now,
         )
         ActPiece.objects.bulk_create(
             ActPiece(

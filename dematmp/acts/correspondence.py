@@ -58,15 +58,15 @@ def read_letters(act_id: int, operator: Operator, *, now: datetime) -> None:
         if not known.exists():
             _keep(act, each, operator, now)
     if not operator.is_remote:
-        _answered_elsewhere(act)
+        _answered_elsewhere(act, now)
     # Of this very service, a cancellation may have been asked by the authority's own software.
     waits = sent.cancelled_at is None and (sent.cancellation_id is not None or not operator.is_remote)
     if waits and operator.status(sent.remote_id).code == statuses.CANCELLED:
         _cancelled(sent, now)
 
 
-def _answered_elsewhere(act: Act) -> None:
-    """Answers that the authority's own software posted."""
+def _answered_elsewhere(act: Act, now: datetime) -> None:
+    """Answers that the authority's own software posted: told, and journalled, when they are learnt."""
     for letter in act.letters.filter(reply_id=None):
         made = (
             Transaction.objects.filter(related=letter.remote_id, unique_id=act.identifier)
@@ -76,7 +76,7 @@ def _answered_elsewhere(act: Act) -> None:
             .first()
         )
         if made is not None:
-            _replied(letter, made.pk, choice=made.reply, now=made.created_at)
+            _replied(letter, made.pk, choice=made.reply, now=now)
 
 
 def _keep(act: Act, found: Letter, operator: Operator, now: datetime) -> None:

@@ -153,6 +153,7 @@ class Act(models.Model):
         "self", models.PROTECT, related_name="replaced_by", null=True, blank=True, verbose_name="remplace"
     )
     replaced_at = models.DateTimeField("remplacé le", null=True, blank=True)
+    adopted_at = models.DateTimeField("appris le", null=True, blank=True)  # if posted elsewhere
     objects = ActQuerySet.as_manager()
 
     class Meta:

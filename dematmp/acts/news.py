@@ -82,6 +82,7 @@ def _moved(rows: ActQuerySet, since: datetime) -> ActQuerySet:
     letters = PrefectureLetter.objects.filter(Q(found_at__gt=since) | Q(replied_at__gt=since)).values("act")
     return rows.filter(
         Q(created_at__gt=since)
+        | Q(adopted_at__gt=since)
         | Q(procedure_sent_at__gt=since)
         | Q(transmission__cancellation_asked_at__gt=since)
         | Q(transmission__cancelled_at__gt=since)
@@ -97,9 +98,14 @@ def news(user: User, *, since: datetime, until: datetime) -> list[News]:
         for act in _moved(rows, since).order_by("pk"):
             url = f"{where}/{act.uuid}/"
             found.setdefault(
-                act.pk, [News(act, each, url) for each in events(act) if since < each.at <= until]
+                act.pk, [News(act, each, url) for each in events(act) if since < _known(act, each) <= until]
             )
     return sorted((one for each in found.values() for one in each), key=lambda n: n.event.at, reverse=True)
+
+
+def _known(act: Act, event: Event) -> datetime:
+    """Since when an event can be told: an act posted elsewhere is learnt after it was received."""
+    return max(event.at, act.adopted_at) if act.adopted_at else event.at
 
 
 def marks(user: User, *, today: date) -> list[Mark]:

@@ -1,14 +1,22 @@
 """Acts that a town's own software posts are on the control authority's desk like the others."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 
-from dematmp.acts import adoption
-from dematmp.acts.models import Act, Agent, Authority, Transaction, Transmission
+from dematmp.acts import adoption, news
+from dematmp.acts.models import (
+    Act,
+    Agent,
+    Authority,
+    Subscription,
+    Transaction,
+    Transmission,
+    TransmissionStep,
+)
 from dematmp.acts.tasks import follow_transaction, sweep, sweep_service
 from dematmp.audit.models import Entry
 from dematmp.mails.models import Mail
@@ -171,3 +179,19 @@ def test_an_act_prepared_here_and_never_sent_hides_no_act_of_the_software(
     assert not adoption.to_adopt(timezone.now()).exists()
     Act.objects.filter(pk=here.pk).update(nature="3")
     assert adoption.to_adopt(timezone.now()).exists()
+
+
+def test_what_is_learnt_late_is_told_all_the_same(world: World, act: Act) -> None:
+    """The act was received while nobody swept: the mail of that hour did not have it, the next one does."""
+    news.choose_mail(world.controller, wanted=True, now=timezone.now())
+    now, before = timezone.now(), timezone.now() - timedelta(hours=3)
+    row = news.subscribe(world.controller, now=now)
+    Subscription.objects.filter(pk=row.pk).update(mail=True, told_until=now - timedelta(hours=1))
+    TransmissionStep.objects.update(at=before)
+    Act.objects.update(created_at=before, adopted_at=now - timedelta(minutes=5))
+    Mail.objects.all().delete()
+    for _ in range(2):
+        news.tell(Subscription.objects.get(pk=row.pk), now=now)
+    (told,) = Mail.objects.filter(to=world.controller.email)
+    assert act.number in told.body
+    assert "Acquittement reçu" in told.body
