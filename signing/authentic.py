@@ -42,36 +42,34 @@ def of_responses(
 
 def _signed_list(each: crl.CertificateList, issuer: x509.Certificate) -> bool:
     try:
-        if each["tbs_cert_list"]["issuer"] != issuer.subject:
-            return False
-        DEFAULT_SIGNATURE_VALIDATOR.validate_signature(
-            each["signature"].native,
-            each["tbs_cert_list"].dump(),
-            issuer.public_key,
-            each["signature_algorithm"],
-        )
+        body = each["tbs_cert_list"]
+        return body["issuer"] == issuer.subject and _verifies(each, body, issuer)
     except _NO:
         return False
-    return True
 
 
 def _signed_response(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> bool:
     try:
         basic = response.basic_ocsp_response
-        for signer in _responders(basic, issuer):
-            try:
-                DEFAULT_SIGNATURE_VALIDATOR.validate_signature(
-                    basic["signature"].native,
-                    basic["tbs_response_data"].dump(),
-                    signer.public_key,
-                    basic["signature_algorithm"],
-                )
-            except InvalidSignature:
-                continue
-            return True
+        signers = list(_responders(basic, issuer))
+        return any(_verifies(basic, basic["tbs_response_data"], each) for each in signers)
     except _NO:
-        pass
-    return False
+        return False
+
+
+def _verifies(
+    whole: crl.CertificateList | ocsp.BasicOCSPResponse,
+    body: crl.TbsCertList | ocsp.ResponseData,
+    signer: x509.Certificate,
+) -> bool:
+    """Whether this certificate signed it; its key may be of another kind than the signature's."""
+    try:
+        DEFAULT_SIGNATURE_VALIDATOR.validate_signature(
+            whole["signature"].native, body.dump(), signer.public_key, whole["signature_algorithm"]
+        )
+    except _NO:
+        return False
+    return True
 
 
 def _responders(basic: ocsp.BasicOCSPResponse, issuer: x509.Certificate) -> Iterator[x509.Certificate]:

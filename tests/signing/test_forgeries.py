@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 from asn1crypto import cms, core, ocsp
 from asn1crypto.crl import CertificateList
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as pyca_ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.sign import PdfSignatureMetadata, PdfSigner
 from pyhanko.sign.fields import SigFieldSpec
 from pyhanko.stamp import TextStampStyle
 
+from signing.authentic import of_responses
 from signing.authority import Authority
 from signing.errors import TimestampRefused
 from signing.lists_update import from_folder, update
@@ -357,3 +360,31 @@ def test_a_kept_report_does_not_say_itself_who_is_qualified(tmp_path: Path) -> N
     assert forged.indication == PASSED
     plain = validate_isolated(file, at=NOW, trust=[ca])
     assert forged.signatures[0].qualified == plain.signatures[0].qualified != listed.signatures[0].qualified
+
+
+def test_an_authority_s_responder_may_have_a_key_of_another_kind() -> None:
+    """Or what it says of a revocation would be left out, and an older answer believed."""
+    world = World()
+    usage = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False)
+    holder, signer = world.issuer.issue("Répondeur", extensions=(usage,), kind="rsa"), world.issuer.issue()
+    stranger = Issuer.root().issue("Étranger", extensions=(usage,), kind="rsa")
+    path = [asn1(world.root.identity.certificate), asn1(world.issuer.identity.certificate)]
+    for responder, accepted in ((holder, 1), (stranger, 0)):
+        made = (
+            pyca_ocsp.OCSPResponseBuilder()
+            .add_response(
+                cert=signer.certificate,
+                issuer=world.issuer.identity.certificate,
+                algorithm=hashes.SHA1(),
+                cert_status=pyca_ocsp.OCSPCertStatus.GOOD,
+                this_update=NOW,
+                next_update=NOW + DAY,
+                revocation_time=None,
+                revocation_reason=None,
+            )
+            .responder_id(pyca_ocsp.OCSPResponderEncoding.HASH, responder.certificate)
+            .certificates([responder.certificate])
+            .sign(responder.key, hashes.SHA256())
+        )
+        answer = ocsp.OCSPResponse.load(made.public_bytes(Encoding.DER))
+        assert len(of_responses([answer], path)) == accepted
