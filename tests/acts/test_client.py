@@ -1,5 +1,6 @@
 """Our client against our server, over TLS with a PKCS#12: all that a buyer asks of an operator elsewhere."""
 
+import contextlib
 import io
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from dematmp.acts.operators import operator_of
 from dematmp.acts.package import members
 from dematmp.acts.reading import read
 from dematmp.acts.remote import Remote
+from dematmp.audit.keys import create_keys
 from deploy.services.pki import P12_PASSWORD
 from tests.acts.stack import Running
 from tests.world import organisation, pdf
@@ -105,7 +107,13 @@ def test_the_number_of_a_lost_answer_is_found(remote: Remote) -> None:
 
 def test_the_classification_is_fetched_byte_for_byte_and_asked_for(remote: Remote) -> None:
     assert remote.classification() == remote.classification()
-    pk = remote.request_classification()
+
+    def ask() -> int:
+        with contextlib.suppress(GatewayRefused):  # the one that another test asked for is not answered yet
+            return remote.request_classification()
+        return 0
+
+    pk = awaited(ask, bool)
     awaited(lambda: remote.status(pk), lambda status: status.code == 4)
 
 
@@ -125,6 +133,7 @@ def test_an_operator_that_is_not_there_is_not_a_refusal(remote: Remote) -> None:
 def test_a_buyer_s_account_elsewhere_is_set_by_command_once_it_answers(
     running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    create_keys(now=timezone.now())
     buyer = organisation("buyer", 21340172)
     given = {
         "url": running.stack.nginx.url,

@@ -23,6 +23,10 @@ Row = dict[str, object]
 _BIDS = (
     "SELECT b.*, c.uuid AS of FROM bids_bid b JOIN consultations_consultation c ON c.id = b.consultation_id"
 )
+_RECORDING = (
+    "SELECT a.uuid FROM bids_attempt a LEFT JOIN bids_bid b ON b.attempt_id = a.id "
+    "WHERE a.finalised_at IS NOT NULL AND b.id IS NULL"
+)
 _OBJECTS = """
 SELECT o.*, e.uuid AS envelope, c.uuid AS consultation, b.id AS bid,
     CASE WHEN c.trial OR c.twin_of_id IS NOT NULL THEN 'trial' ELSE 'sealed' END AS top
@@ -171,14 +175,18 @@ def _stored(stores: Stores, bid: Row) -> Iterator[str]:
 
 def unfinished(stores: Stores, *, of: str) -> Iterator[str]:
     """Sentences: what does not hold once everything is quiet. Every bid has its token, once, its receipt in
-    PDF and its mail; what was opened is what was sealed, scanned once and stored."""
-    bids, entries, opened = stores.rows(
+    PDF and its mail; what was opened is what was sealed, scanned once and stored. Every finalisation that was
+    received, a dummy bid's too, has become a bid."""
+    recording, bids, entries, opened = stores.rows(
+        _RECORDING,
         _BIDS,
         'SELECT * FROM audit_entry ORDER BY "index"',
         "SELECT f.*, e.state FROM opening_openedfile f JOIN opening_openedenvelope e ON e.id = f.opened_id "
         "JOIN opening_openingsession s ON s.id = e.session_id "
         f"JOIN consultations_consultation c ON c.id = s.consultation_id WHERE c.uuid = '{of}'",
     )
+    for attempt in recording:
+        yield f"attempt {attempt['uuid']} finalised, and no bid"
     for bid in (bid for bid in bids if str(bid["of"]) == of):
         said = [
             e["kind"]
