@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated, StoreUnavailable
+from storage.errors import ObjectMissing, ObjectTooLarge, PartCorrupt, PartTruncated, StoreUnavailable
 from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, Upload, check_key, verified
 
 
@@ -160,6 +160,8 @@ class FolderStore:
         if not whole():
             try:
                 if len(parts) == 1:
+                    for _ in self._joined(folder, parts):
+                        pass
                     self._move(folder / "1", path)
                 else:
                     self._write(path, self._joined(folder, parts))
@@ -179,13 +181,17 @@ class FolderStore:
 
     @staticmethod
     def _joined(folder: Path, parts: Sequence[Part]) -> Iterator[bytes]:
+        """The bytes of the parts, in order, each as it was received. Raises PartTruncated."""
         for part in parts:
             try:
                 file = (folder / str(part.number)).open("rb")
             except FileNotFoundError as missing:
                 raise PartTruncated("Une partie manque dans le stockage.") from missing
             with file:
-                yield from iter(lambda: file.read(BLOCK_BYTES), b"")  # noqa: B023
+                try:
+                    yield from verified(file, size=part.size, sha256=part.sha256)
+                except PartCorrupt as rotten:
+                    raise PartTruncated("Une partie n'a plus les octets reçus.") from rotten
 
     def abort(self, key: str, upload_id: str) -> None:
         shutil.rmtree(self._uploads / check_key(upload_id), ignore_errors=True)

@@ -7,9 +7,11 @@ Clients send their parts themselves, to addresses signed for the SHA-256 and the
 import base64
 import hashlib
 import io
+import random
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from urllib.parse import quote, urlencode
 
 import boto3
@@ -18,12 +20,18 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.response import StreamingBody
 
 from storage.breaker import Breaker
 from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated, StoreUnavailable
 from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, Upload, check_key, verified
 
 _STREAM_PART_BYTES = 8 * 1024**2
+# Seconds of silence after which a store is taken for absent. What moves or joins bytes may take its time; all
+# else is an entry of its index: a thread is held half a minute at most by a store that hangs.
+_PATIENCE, _QUICK = 60, 10
+_LONG = {"put_object", "upload_part", "complete_multipart_upload", "get_object"}
+_READS = 4  # times that one reading is taken up where it was cut
 _MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchUpload"}
 LOCKED = "sealed/"  # keys of the deposits' own bucket
 
@@ -66,22 +74,25 @@ class S3Store:
         self.direct = (public or endpoint).rstrip("/") if direct else ""
         self._credentials, self._region = Credentials(access_key, secret_key), region
         self._breaker = Breaker()
-        self._client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
-            region_name=region,
-            verify=ca or None,
-            config=Config(
-                signature_version="s3v4",
-                connect_timeout=5,
-                read_timeout=60,
-                retries={"max_attempts": 4, "mode": "standard"},
-                s3={"addressing_style": "path"},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
+        self._client, self._quick = (
+            boto3.client(
+                "s3",
+                endpoint_url=endpoint,
+                aws_access_key_id=access_key,
+                aws_secret_access_key=secret_key,
+                region_name=region,
+                verify=ca or None,
+                config=Config(
+                    signature_version="s3v4",
+                    connect_timeout=5,
+                    read_timeout=seconds,
+                    retries={"total_max_attempts": 3, "mode": "standard"},
+                    s3={"addressing_style": "path"},
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                ),
+            )
+            for seconds in (_PATIENCE, _QUICK)
         )
 
     def bucket_of(self, key: str) -> str:
@@ -91,8 +102,9 @@ class S3Store:
     def call(self, operation: str, *, bucket: str, **arguments: object) -> dict[str, object]:
         """One operation of boto3 on a bucket. Raises ObjectMissing, StoreUnavailable."""
         self._breaker.check()
+        client = self._client if operation in _LONG else self._quick
         try:
-            result: dict[str, object] = getattr(self._client, operation)(Bucket=bucket, **arguments)
+            result: dict[str, object] = getattr(client, operation)(Bucket=bucket, **arguments)
         except ClientError as refused:
             status = refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
             (self._breaker.failed if status >= 500 else self._breaker.succeeded)()
@@ -165,25 +177,67 @@ class S3Store:
         finally:
             if not finished:
                 self.abort(key, upload_id)
-        return StoredObject(size, digest.hexdigest())
+        written = StoredObject(size, digest.hexdigest())
+        if not (
+            self._is_joined(key, [str(part["ETag"]) for part in done], size) or self._reads(key, written)
+        ):
+            raise StoreUnavailable("Le stockage n'a pas gardé ce qu'il a reçu.")
+        return written
+
+    def _reads(self, key: str, written: StoredObject) -> bool:
+        """Whether the object, read again, is what was written."""
+        digest = hashlib.sha256()
+        try:
+            for block in self.open(key):
+                digest.update(block)
+        except ObjectMissing:
+            return False
+        return digest.hexdigest() == written.sha256
+
+    def _is_joined(self, key: str, etags: Sequence[str], total: int) -> bool:
+        """Whether the store's own checksum says that the object is these parts, in this order.
+
+        The ETag of a joined object is the MD5 of its parts' MD5; a store that computes another one (encryption
+        by a KMS) is not believed here, and its bytes are read. Raises StoreUnavailable.
+        """
+        try:
+            said = self._call("head_object", Key=key)
+            md5 = hashlib.md5(b"".join(bytes.fromhex(tag.strip('"')) for tag in etags), usedforsecurity=False)
+        except (ObjectMissing, ValueError):
+            return False
+        joined = f"{md5.hexdigest()}-{len(etags)}"
+        return said.get("ContentLength") == total and str(said.get("ETag")).strip('"') == joined
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         if length == 0:
             return iter(())
-        extra: dict[str, object] = {}
-        if start or length is not None:
-            extra["Range"] = f"bytes={start}-" + ("" if length is None else str(start + length - 1))
-        body = self._call("get_object", Key=key, **extra)["Body"]
-        return self._blocks(body)
+        end = "" if length is None else str(start + length - 1)
+        extra = {"Range": f"bytes={start}-{end}"} if start or length is not None else {}
+        return self._blocks(key, self._call("get_object", Key=key, **extra), start, end)
 
-    @staticmethod
-    def _blocks(body: object) -> Iterator[bytes]:
-        try:
-            yield from body.iter_chunks(BLOCK_BYTES)  # type: ignore[attr-defined]
-        except BotoCoreError as cut:
-            raise StoreUnavailable("Le stockage a coupé la lecture.") from cut
-        finally:
-            body.close()  # type: ignore[attr-defined]
+    def _blocks(self, key: str, answer: dict[str, object], start: int, end: str) -> Iterator[bytes]:
+        """A reading that is cut is taken up where it stopped, as long as the object is the same."""
+        left, tries = int(str(answer["ContentLength"])), _READS
+        while True:
+            body, before = cast(StreamingBody, answer["Body"]), left
+            try:
+                for block in body.iter_chunks(BLOCK_BYTES):
+                    left -= len(block)
+                    start += len(block)
+                    yield block
+            except (BotoCoreError, OSError) as cut:  # its own reading errors, and the socket's
+                if not tries and left == before:
+                    raise StoreUnavailable("Le stockage a coupé la lecture.") from cut
+            finally:
+                body.close()
+            if left <= 0:
+                return
+            tries = _READS if left < before else tries
+            if not tries:
+                raise StoreUnavailable("Le stockage a coupé la lecture.")
+            time.sleep(random.uniform(0, 0.2 * 2 ** (_READS - tries)))  # noqa: S311  (jitter)
+            tries -= 1
+            answer = self._call("get_object", Key=key, Range=f"bytes={start}-{end}", IfMatch=answer["ETag"])
 
     def read(self, key: str, *, max_bytes: int = 64 * 1024**2) -> bytes:
         if self.size(key) > max_bytes:
@@ -260,15 +314,18 @@ class S3Store:
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
         """Complete the upload; does nothing when that was done before, whose bytes are then read again.
 
-        The store is asked what it has: its word that it is done is not enough. Raises PartTruncated.
+        The store is asked what it has: its word that it is done is not enough. Each part's SHA-256 was in the
+        signature that it checked; its checksum of the whole, or else the bytes read again, says that the object
+        is these parts. Raises PartTruncated.
         """
         try:
-            self._complete(key, upload_id, parts)
+            etags = self._complete(key, upload_id, parts)
         except (ObjectMissing, StoreUnavailable):
             if not self._is_made_of(key, parts):
                 raise
             return
-        if not self._holds(key, sum(part.size for part in parts)):
+        total = sum(part.size for part in parts)
+        if not (self._is_joined(key, etags, total) or self._is_made_of(key, parts)):
             raise PartTruncated("Le stockage dit avoir gardé un objet qu'il n'a pas.")
 
     def _holds(self, key: str, total: int) -> bool:
@@ -298,8 +355,9 @@ class S3Store:
         locked = said.get("ObjectLockMode") == "COMPLIANCE"
         return until if locked and isinstance(until, datetime) else None
 
-    def _complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
-        listed: dict[int, object] = {}
+    def _complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> tuple[str, ...]:
+        """The ETags of the parts that the store was asked to join."""
+        listed: dict[int, str] = {}
         marker: dict[str, object] = {}
         while True:
             answer = self._call("list_parts", Key=key, UploadId=upload_id, **marker)
@@ -315,6 +373,7 @@ class S3Store:
         self._call(
             "complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": wanted}
         )
+        return tuple(listed[part.number] for part in parts)
 
     def abort(self, key: str, upload_id: str) -> None:
         try:

@@ -27,6 +27,8 @@ TOOLS = {
     "setpriv": "util-linux",
     "softhsm2-util": "softhsm2",
     "zip": "zip",
+    "nft": "nftables",
+    "ip": "iproute2",
 }
 _POLICY = Path("/usr/sbin/policy-rc.d")
 

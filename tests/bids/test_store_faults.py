@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from signing.client import ServerRefused
 from storage import breaker
 from storage.errors import PartTruncated, StoreUnavailable
 from storage.objects import Part as StoredPart
+from storage.s3 import S3Store
 from storage.stores import object_store, parse_object_store, s3_store
 from tests.bids.test_deposit import refused
 from tests.services.faults import FaultProxy, Faults, proxied
@@ -74,6 +76,7 @@ def test_a_slow_network_only_takes_longer(world: World, faults: Faults, tmp_path
     faults.latency = 0.005
     consultation = world.publish()
     world.deposit(consultation, tmp_path, files=FILES)
+    assert faults.seen.count("late") > 2 * len(FILES)
     whole(consultation)
 
 
@@ -127,9 +130,48 @@ def test_a_store_that_lies_about_completion(ceph: Ceph, faults: Faults, proxy: F
     with pytest.raises(PartTruncated, match="n'a pas"):
         store.complete(key, upload, [part])
     assert "lie" in faults.seen
+    store.put(key, b"abd")  # something of the same length is there already
+    with pytest.raises(PartTruncated, match="n'a pas"):
+        store.complete(key, upload, [part])
     faults.lie = None
     store.complete(key, upload, [part])
     assert store.read(key) == data
+
+
+@pytest.fixture
+def through(ceph: Ceph, proxy: FaultProxy) -> S3Store:
+    """The platform's own store, reached through the proxy."""
+    return s3_store({**parse_object_store(ceph.url), "endpoint": f"http://127.0.0.1:{proxy.port}"})
+
+
+def test_a_reading_that_is_cut_is_taken_up_where_it_stopped(through: S3Store, faults: Faults) -> None:
+    key, data = f"opened/{uuid.uuid4()}/1", os.urandom(20 * MIB)
+    through.put_stream(key, [data])
+    faults.cut_after = 3 * MIB
+    assert b"".join(through.open(key)) == data
+    assert b"".join(through.open(key, 5 * MIB, 9 * MIB)) == data[5 * MIB : 14 * MIB]
+    assert faults.seen.count("answer cut") > 5
+    faults.cut_after = 1  # not one byte of the object passes: it ends
+    with pytest.raises(StoreUnavailable):
+        b"".join(through.open(key))
+
+
+def test_calls_that_are_cut_are_made_again(through: S3Store, faults: Faults) -> None:
+    faults.cut_share = 0.2
+    data = os.urandom(1000)
+    for number in range(20):
+        key = f"opened/{uuid.uuid4()}/{number}"
+        through.put(key, data)
+        assert through.read(key) == data
+    assert faults.seen.count("cut") > 3
+
+
+def test_a_stream_that_the_store_did_not_keep_is_told(through: S3Store, faults: Faults) -> None:
+    body = b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>"
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+    faults.lie = lambda block: head + body if block.startswith(b"POST") and b"uploads" not in block else None
+    with pytest.raises(StoreUnavailable, match="n'a pas gardé"):
+        through.put_stream(f"opened/{uuid.uuid4()}/1", [b"abc"])
 
 
 def test_a_platform_cut_from_its_store_says_so_and_finishes_later(
@@ -175,6 +217,22 @@ def test_a_store_that_fails_again_and_again_is_left_alone_a_moment(
     with pytest.raises(StoreUnavailable, match="au repos"):
         store.call("head_bucket", bucket="x")
     assert object_store() is not store
+
+
+def test_a_store_that_came_back_is_tried_by_one_call_then_by_all(
+    through: S3Store, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "REST_SECONDS", 0.3)
+    through.put("opened/retour/1", b"x")
+    faults.reset_share = 1.0
+    for _ in range(breaker.FAILURES):
+        with pytest.raises(StoreUnavailable, match="ne répond pas"):
+            through.size("opened/retour/1")
+    faults.reset_share = 0.0
+    with pytest.raises(StoreUnavailable, match="au repos"):
+        through.size("opened/retour/1")
+    time.sleep(0.35)
+    assert [through.size("opened/retour/1") for _ in range(3)] == [1, 1, 1]
 
 
 def test_an_address_that_expired_is_refused_and_another_one_is_given(ceph: Ceph) -> None:

@@ -22,6 +22,7 @@ class Faults:
     reset_share: float = 0.0  # of the new connections (1: of all): reset after `reset_after` bytes
     reset_after: int = 0
     cut_share: float = 0.0  # of the requests: reset somewhere in their bytes, or before their answer
+    cut_after: int = 0  # bytes of answers on one connection after which it is reset; 0: never
     silent: bool = False  # takes everything, answers nothing
     lie: Callable[[bytes], bytes | None] | None = None  # first bytes of a request → an answer of its own
     seen: list[str] = field(default_factory=list)
@@ -52,12 +53,13 @@ class FaultProxy:
             client,
             socket.create_connection(("127.0.0.1", self._target)) as store,
         ):
-            back = threading.Thread(target=self._back, args=(store, client), daemon=True)
+            back = threading.Thread(target=self._back, args=(store, client, self._faults), daemon=True)
             back.start()
             passed = 0
             while block := client.recv(_BLOCK):
                 faults = self._faults
                 if faults.latency:
+                    faults.seen.append("late")
                     time.sleep(faults.latency)  # the fault itself
                 if faults.silent:
                     faults.seen.append("silent")
@@ -81,10 +83,17 @@ class FaultProxy:
                 store.sendall(block)
 
     @staticmethod
-    def _back(store: socket.socket, client: socket.socket) -> None:
+    def _back(store: socket.socket, client: socket.socket, faults: Faults) -> None:
+        passed = 0
         with contextlib.suppress(OSError):
             while block := store.recv(_BLOCK):
                 client.sendall(block)
+                passed += len(block)
+                if faults.cut_after and passed > faults.cut_after:
+                    faults.seen.append("answer cut")
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    client.shutdown(socket.SHUT_RDWR)
+                    return
             client.shutdown(socket.SHUT_WR)
 
 

@@ -34,6 +34,34 @@ filler.unlink()
 send()
 store.complete("sealed/a/b/0.cob", upload, [Part(1, len(data), sha256)])
 print(store.read("sealed/a/b/0.cob") == data)
+# Full while two parts are joined, then while what opens an envelope is written beside them.
+store.delete("sealed/a/b/0.cob")
+half, parts = len(data) // 2, []
+upload = store.begin("sealed/a/b/1.cob")
+for number in (1, 2):
+    block = data[(number - 1) * half : number * half]
+    part = Part(number, half, hashlib.sha256(block).hexdigest())
+    store.put_part("sealed/a/b/1.cob", upload, number, io.BytesIO(block), size=half, part_bytes=half,
+                   sha256=part.sha256)
+    parts.append(part)
+try:
+    store.complete("sealed/a/b/1.cob", upload, parts)
+except StoreUnavailable as full:
+    print(full.code)
+assert not store.exists("sealed/a/b/1.cob")
+assert [store.held("sealed/a/b/1.cob", upload, number) for number in (1, 2)] == [half, half]
+filler.write_bytes(bytes(os.statvfs(root).f_bavail * os.statvfs(root).f_bsize))
+try:
+    store.put("sealed/a/b/header.json", bytes(8192))
+except StoreUnavailable as full:
+    print(full.code)
+assert not store.exists("sealed/a/b/header.json")
+filler.unlink()
+# The operator gives a larger disk.
+os.system(f"mount -o remount,size=8m {root}")
+store.complete("sealed/a/b/1.cob", upload, parts)
+store.put("sealed/a/b/header.json", bytes(8192))
+print(store.read("sealed/a/b/1.cob") == data, store.size("sealed/a/b/header.json") == 8192)
 """
 
 
@@ -53,4 +81,10 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["storage.unavailable", "storage.unavailable", "True"]
+    assert done.stdout.split() == [
+        *["storage.unavailable"] * 2,
+        "True",
+        *["storage.unavailable"] * 2,
+        "True",
+        "True",
+    ]
