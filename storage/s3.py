@@ -197,8 +197,8 @@ class S3Store:
     def _is_joined(self, key: str, etags: Sequence[str], total: int) -> bool:
         """Whether the store's own checksum says that the object is these parts, in this order.
 
-        The ETag of a joined object is the MD5 of its parts' MD5; a store that computes another one (encryption
-        by a KMS) is not believed here, and its bytes are read. Raises StoreUnavailable.
+        The ETag of a joined object is the MD5 of its parts' MD5; a store that computes another one, as with
+        a KMS, is not believed here, and its bytes are read. Raises StoreUnavailable.
         """
         try:
             said = self._call("head_object", Key=key)
@@ -315,8 +315,8 @@ class S3Store:
         """Complete the upload; does nothing when that was done before, whose bytes are then read again.
 
         The store is asked what it has: its word that it is done is not enough. Each part's SHA-256 was in the
-        signature that it checked; its checksum of the whole, or else the bytes read again, says that the object
-        is these parts. Raises PartTruncated.
+        signature that it checked; its checksum of the whole, or else the bytes read again, says that the
+        object is these parts. Raises PartTruncated.
         """
         try:
             etags = self._complete(key, upload_id, parts)

@@ -54,6 +54,7 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
             "withdrawal": "Offre retirée",
             "timestamp": "Jeton d'horodatage obtenu",
             "backup-copy": "Copie de sauvegarde inscrite",
+            "late-decision": "Décision sur une offre hors délai",
             "destruction": "Destruction",
         },
     ),

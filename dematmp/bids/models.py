@@ -17,6 +17,8 @@ COPY_REASONS = {
     "unreadable": "l'offre électronique n'a pas pu être ouverte",
 }
 
+LATE_DECISIONS = {"admitted": "admise", "rejected": "écartée"}
+
 
 class AttemptQuerySet(models.QuerySet["Attempt"]):
     def of(self, company: Organisation) -> Self:
@@ -307,3 +309,21 @@ class Bid(models.Model):
 
     def __str__(self) -> str:
         return self.number
+
+
+class LateDecision(models.Model):
+    """What the buyer decided of a late bid, and why, before any bid is opened."""
+
+    bid = models.OneToOneField(Bid, models.PROTECT, related_name="late_decision")
+    decision = models.CharField("décision", max_length=10, choices=list(LATE_DECISIONS.items()))
+    reason = models.CharField("motif", max_length=2000)
+    by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    at = models.DateTimeField("décidée le")
+
+    class Meta:
+        verbose_name = "décision sur une offre hors délai"
+        verbose_name_plural = "décisions sur une offre hors délai"
+        ordering = ["at", "pk"]
+
+    def __str__(self) -> str:
+        return f"{self.bid} {self.decision}"

@@ -2,7 +2,8 @@
 
 R2151-5 (late bids are eliminated), R2151-6 (of several bids by one bidder only the last one received in time
 is opened),
-annexe 7 (late bids are received, kept sealed and flagged, never refused at the door).
+annexe 7 (late bids are received, kept sealed and flagged, never refused at the door). A buyer may admit a
+late one by a reasoned decision (CE, 23 September 2021, n° 449250): it then counts as if it were in time.
 """
 
 from collections.abc import Iterable
@@ -23,37 +24,62 @@ def is_late(received: datetime, deadline: datetime) -> bool:
 
 
 @dataclass(frozen=True)
-class LatePath:
-    """What the law lets a buyer do of a bid that ended after the deadline: code, sentence, article."""
+class Branch:
+    """What the law lets a buyer do of a bid: code, sentence, article."""
 
     code: str
     words: str
     source: str
 
 
-def late_path(
-    *, started: datetime, received: datetime, deadline: datetime, copy_in_time: bool, incident: bool
-) -> list[LatePath]:
-    """The branches open for a late bid, the first one first; empty for a bid in time.
+_LATE = {"application": "R2143-2", "offer": "R2151-5"}  # of candidatures, of bids
+
+
+def decision_path(
+    *,
+    started: datetime,
+    received: datetime,
+    deadline: datetime,
+    copy_in_time: bool = False,
+    incident: bool = False,
+    fingerprint_in_time: bool = False,
+    applications_only: bool = False,
+) -> list[Branch]:
+    """The branches that are open for a bid, the first one first.
 
     `copy_in_time`: a backup copy of this company arrived before the deadline. `incident`: the platform
-    measured itself down between the beginning of the attempt and the deadline.
+    measured itself down between the beginning of the attempt and the deadline. `fingerprint_in_time`: the
+    digests of these very bytes were received before it. `applications_only`: nothing but candidatures.
     """
+    article = _LATE["application" if applications_only else "offer"]
     if not is_late(received, deadline):
-        return []
+        words = "Reçue dans les délais : la dernière reçue est ouverte avec les autres."
+        return [Branch("in-time", words, f"{article} ; R2151-6")]
     paths = []
-    if copy_in_time and started <= deadline:
-        words = "Sa copie de sauvegarde, arrivée dans les délais, peut être ouverte : l'envoi avait commencé."
-        paths.append(LatePath("backup-copy", words, "annexe 6, article 2, II, 2°"))
-    if incident and started <= deadline:
-        words = (
-            "La plateforme a connu une interruption entre le début de l'envoi et la date limite : demandez à "
-            "l'entreprise son dossier de preuve, et décidez, avec un conseil juridique."
-        )
-        paths.append(LatePath("incident", words, "R2151-5 ; le dysfonctionnement de la plateforme se prouve"))
+    if started <= deadline:
+        if copy_in_time:
+            words = (
+                "Sa copie de sauvegarde, arrivée dans les délais, peut être ouverte : l'envoi avait commencé."
+            )
+            paths.append(Branch("backup-copy", words, "annexe 6, article 2, II, 2°"))
+        if incident:
+            words = (
+                "La plateforme a connu une interruption entre le début de l'envoi et la date limite : "
+                "demandez à l'entreprise son dossier de preuve, et décidez de l'admettre ou de l'écarter, par "
+                "une décision motivée et avec un conseil juridique."
+            )
+            source = f"{article} ; CE, 23 septembre 2021, n° 449250 (RATP)"
+            paths.append(Branch("incident", words, source))
     if not paths:
         words = "Elle est éliminée sans être ouverte, et l'entreprise en reçoit le motif."
-        paths.append(LatePath("eliminated", words, "R2151-5"))
+        paths.append(Branch("eliminated", words, article))
+    if fingerprint_in_time:
+        words = (
+            "L'empreinte de ces fichiers a été reçue avant la date limite : elle prouve que rien n'y a "
+            "changé depuis. Ce n'est pas un dépôt : aucun texte français n'admet d'empreinte à la place de "
+            "l'offre."
+        )
+        paths.append(Branch("fingerprint", words, f"{article} ; preuve de diligence"))
     return paths
 
 

@@ -270,7 +270,8 @@ def withdraw(bid: Bid, *, by: User, now: datetime) -> None:
 
 def envelope_states(consultation: Consultation) -> dict[str, str]:
     """State of each deposited envelope of a consultation (`rules.states`), by envelope uuid."""
-    bids = consultation.bids.select_related("bidder").prefetch_related("attempt__envelopes")
+    bids = consultation.bids.select_related("bidder", "late_decision")
+    bids = bids.prefetch_related("attempt__envelopes")
     return states(
         Candidate(
             envelope=str(envelope.uuid),
@@ -278,12 +279,18 @@ def envelope_states(consultation: Consultation) -> dict[str, str]:
             lot=envelope.lot,
             kind=envelope.kind,
             received=bid.received_at,
-            late=bid.late,
+            late=bid.late and not is_admitted(bid),
             withdrawn=bid.withdrawn_at is not None,
         )
         for bid in bids.order_by("pk")
         for envelope in bid.attempt.envelopes.all()
     )
+
+
+def is_admitted(bid: Bid) -> bool:
+    """Whether the buyer decided to open this late bid with the others."""
+    decided = getattr(bid, "late_decision", None)
+    return decided is not None and decided.decision == "admitted"
 
 
 def bid_state(bid: Bid) -> str:

@@ -59,7 +59,7 @@ def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
         "envelopes": [
             _envelope(row)
             for row in session.envelopes.select_related(
-                "envelope__attempt__bidder", "envelope__attempt__bid", "decided_by"
+                "envelope__attempt__bidder", "envelope__attempt__bid__late_decision__by", "decided_by"
             ).order_by("envelope__attempt__bid__received_at", "pk")
         ],
     }
@@ -78,6 +78,14 @@ def _envelope(row: OpenedEnvelope) -> dict[str, object]:
         "state": row.state,
         "reason": row.reason,
     }
+    late = getattr(bid, "late_decision", None)
+    if late is not None:
+        said["late"] = {
+            "decision": late.decision,
+            "reason": late.reason,
+            "by": str(late.by),
+            "at": utc_text(late.at),
+        }
     if row.decision:
         said["decision"] = {
             "decision": row.decision,

@@ -13,7 +13,7 @@ from dematmp.audit.keys import wrap
 from dematmp.audit.services import append, utc_text
 from dematmp.audit.stamping import ask_token
 from dematmp.bids.models import Envelope
-from dematmp.bids.rules import COUNTS, REASONS
+from dematmp.bids.rules import COUNTS, LATE, REASONS
 from dematmp.bids.services import envelope_states
 from dematmp.bids.visits import reconcile_channel
 from dematmp.consultations.models import Consultation
@@ -233,7 +233,7 @@ def list_envelopes(session: OpeningSession) -> None:
     listed too.
     """
     states = envelope_states(session.consultation)
-    decided = {
+    judged = {
         (str(row.envelope.attempt.bidder.uuid), row.envelope.lot): row.decision
         for row in session.envelopes.exclude(decision="").select_related("envelope__attempt__bidder")
     }
@@ -241,16 +241,20 @@ def list_envelopes(session: OpeningSession) -> None:
         reason = REASONS.get(states[str(row.envelope.uuid)], "") or _left_sealed(session, row.envelope.lot)
         if reason:
             session.envelopes.filter(pk=row.pk).update(state="unopened", reason=reason)
-    listed = Envelope.objects.filter(uuid__in=states, opened=None).select_related("attempt__bidder")
+    listed = Envelope.objects.filter(uuid__in=states, opened=None)
+    listed = listed.select_related("attempt__bidder", "attempt__bid__late_decision")
     for envelope in listed.filter(kind__in=kinds_so_far(session)).order_by("pk"):
         state = states[str(envelope.uuid)]
         reason = REASONS.get(state, "")
+        decided = getattr(envelope.attempt.bid, "late_decision", None)
+        if state == LATE and decided is not None:
+            reason = f"{reason} ; écartée par l'acheteur : {decided.reason}"[:300]
         if state == COUNTS and envelope.lot in session.left_sealed:
             reason = _left_sealed(session, envelope.lot)
         elif state == COUNTS and envelope.kind not in session.kinds:
             reason = "enregistré après l'ouverture de ces enveloppes : la commission n'a pas pu en décider"
         elif state == COUNTS and session.phase:
-            reason = sealed_because(decided, bidder=str(envelope.attempt.bidder.uuid), lot=envelope.lot)
+            reason = sealed_because(judged, bidder=str(envelope.attempt.bidder.uuid), lot=envelope.lot)
         OpenedEnvelope.objects.get_or_create(
             envelope=envelope,
             defaults={

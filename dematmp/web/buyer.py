@@ -18,7 +18,6 @@ from dematmp.bids import visits
 from dematmp.bids.errors import CopyRefused
 from dematmp.bids.models import Bid
 from dematmp.bids.probe import measured, proposed_deadline
-from dematmp.bids.rules import LatePath, late_path
 from dematmp.bids.services import bid_state
 from dematmp.consultations import exchanges, services
 from dematmp.consultations.documents import add_version
@@ -26,6 +25,7 @@ from dematmp.consultations.errors import ConsultationError
 from dematmp.consultations.models import Consultation, Document, Question
 from dematmp.opening import renewals
 from dematmp.opening.errors import OpeningError
+from dematmp.opening.late_bids import branches, why_not
 from dematmp.opening.renewals import former_holders
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.availability import reason
@@ -143,6 +143,7 @@ def form_page(
     upload: bool = False,
     advice: str = "",
     after: str = "buyer-consultation",
+    template: str = "buyer/form.html",
     **more: object,
 ) -> HttpResponse:
     """One form, one action.
@@ -166,7 +167,7 @@ def form_page(
         "advice": advice,
         **more,
     }
-    return render(request, "buyer/form.html", context, status=400 if form.errors else 200)
+    return render(request, template, context, status=400 if form.errors else 200)
 
 
 def _proposal(found: Consultation) -> tuple[datetime, str] | None:
@@ -327,10 +328,10 @@ def registers(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     rows = found.withdrawals.select_related("version").order_by("-at", "-pk")
     deposits = []
     if closed:
-        bids = Bid.objects.filter(consultation=found).select_related("bidder").order_by("received_at", "pk")
+        bids = Bid.objects.filter(consultation=found).select_related("bidder", "late_decision")
         deposits = [
-            (bid, bid_state(bid), _late_paths(found, bid))
-            for bid in bids.select_related("attempt__fingerprint")
+            (bid, bid_state(bid), branches(bid, now=timezone.now()) if bid.late else [], why_not(bid))
+            for bid in bids.select_related("attempt__fingerprint").order_by("received_at", "pk")
         ]
     context = {
         "consultation": found,
@@ -341,25 +342,6 @@ def registers(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         "is_agent": request.user.has_role("agent", found.buyer),
     }
     return render(request, "buyer/registers.html", context)
-
-
-def _late_paths(found: Consultation, bid: Bid) -> list[LatePath]:
-    """What may be done of a late bid, with the article."""
-    if not bid.late:
-        return []
-    said = measured(found, now=timezone.now())
-    started = bid.attempt.started_at
-    copies = found.backup_copies.filter(received_at__lte=bid.deadline)
-    same = {
-        copy.siret == bid.bidder.siret if copy.siret else copy.company == bid.bidder.name for copy in copies
-    }
-    return late_path(
-        started=started,
-        received=bid.received_at,
-        deadline=bid.deadline,
-        copy_in_time=True in same,
-        incident=said is not None and any(end >= started for _, end in said.outages),
-    )
 
 
 @require_safe

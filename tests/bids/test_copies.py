@@ -13,7 +13,7 @@ from dematmp.audit.models import Entry
 from dematmp.bids.copies import destroy_copy, open_copy, record_copy
 from dematmp.bids.errors import CopyRefused
 from dematmp.bids.models import BackupCopy
-from dematmp.bids.rules import late_path
+from dematmp.bids.rules import decision_path
 from dematmp.consultations.models import Consultation
 from tests.world import World
 
@@ -22,29 +22,34 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
-    ("started", "received", "copy", "incident", "codes"),
+    ("started", "received", "facts", "codes"),
     [
-        (-60, 0, True, True, []),
-        (-60, 1, False, False, ["eliminated"]),
-        (-60, 1, True, False, ["backup-copy"]),
-        (-60, 1, False, True, ["incident"]),
-        (-60, 1, True, True, ["backup-copy", "incident"]),
-        (0, 1, True, False, ["backup-copy"]),
-        (1, 2, True, True, ["eliminated"]),
+        (-60, 0, "copy incident fingerprint", {"in-time": "R2151-5 ; R2151-6"}),
+        (-60, 1, "", {"eliminated": "R2151-5"}),
+        (-60, 1, "applications", {"eliminated": "R2143-2"}),
+        (-60, 1, "copy", {"backup-copy": "annexe 6, article 2, II, 2°"}),
+        (-60, 1, "incident", {"incident": "R2151-5 ; CE, 23 septembre 2021, n° 449250 (RATP)"}),
+        (-60, 1, "copy incident", {"backup-copy": "annexe 6", "incident": "449250"}),
+        (-60, 1, "fingerprint", {"eliminated": "R2151-5", "fingerprint": "R2151-5 ; preuve de diligence"}),
+        (-60, 1, "incident fingerprint", {"incident": "449250", "fingerprint": "R2151-5"}),
+        (0, 1, "copy", {"backup-copy": "annexe 6, article 2, II, 2°"}),
+        (1, 2, "copy incident", {"eliminated": "R2151-5"}),
     ],
 )
-def test_each_branch_of_a_late_bid_names_its_article(
-    started: int, received: int, copy: bool, incident: bool, codes: list[str]
+def test_each_branch_names_its_article(
+    started: int, received: int, facts: str, codes: dict[str, str]
 ) -> None:
-    found = late_path(
+    found = decision_path(
         started=T + started * SECOND,
         received=T + received * SECOND,
         deadline=T,
-        copy_in_time=copy,
-        incident=incident,
+        copy_in_time="copy" in facts,
+        incident="incident" in facts,
+        fingerprint_in_time="fingerprint" in facts,
+        applications_only="applications" in facts,
     )
-    assert [each.code for each in found] == codes
-    assert all(each.source for each in found)
+    assert [each.code for each in found] == list(codes)
+    assert all(source in each.source for each, source in zip(found, codes.values(), strict=True))
 
 
 def kept(world: World, consultation: Consultation, at: datetime, **more: str) -> BackupCopy:

@@ -1,0 +1,110 @@
+"""The buyer's decision on a bid that came after the deadline: admitted or rejected, for a reason.
+
+R2143-2 and R2151-5 eliminate it. A buyer that cannot prove that its platform worked well may not oppose them
+to a company that was diligent and whose own equipment worked (CE, 23 September 2021, n° 449250, RATP).
+"""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from dematmp.accounts.models import User
+from dematmp.accounts.rules import clean_text
+from dematmp.audit.services import append, utc_text
+from dematmp.bids.models import LATE_DECISIONS, Bid, LateDecision
+from dematmp.bids.probe import measured
+from dematmp.bids.rules import Branch, decision_path
+from dematmp.consultations.models import Consultation
+from dematmp.mails.services import store as store_mail
+from dematmp.opening.errors import DecisionRefused
+from dematmp.opening.models import OpenedEnvelope, OpeningSession
+
+_OPENED = "Les plis ont été ouverts : cette offre ne peut plus être ni admise, ni écartée autrement."
+
+
+def branches(bid: Bid, *, now: datetime) -> list[Branch]:
+    """What the law lets the buyer do of this bid, with the article of each branch."""
+    consultation, started = bid.consultation, bid.attempt.started_at
+    said = measured(consultation, now=now) if bid.late else None
+    copies = consultation.backup_copies.filter(received_at__lte=bid.deadline).order_by("pk")
+    known = getattr(bid.attempt, "fingerprint", None)
+    return decision_path(
+        started=started,
+        received=bid.received_at,
+        deadline=bid.deadline,
+        copy_in_time=any(
+            copy.siret == bid.bidder.siret if copy.siret else copy.company == bid.bidder.name
+            for copy in copies
+        ),
+        incident=said is not None and any(end >= started for _, end in said.outages),
+        fingerprint_in_time=known is not None and known.received_at <= bid.deadline,
+        applications_only=set(bid.attempt.envelopes.order_by().values_list("kind", flat=True))
+        == {"candidature"},
+    )
+
+
+def why_not(bid: Bid) -> str:
+    """Why no decision may be taken of this bid any more, or ever; the empty string when one may."""
+    if not bid.late:
+        return "Cette offre est arrivée dans les délais."
+    if bid.withdrawn_at is not None:
+        return "Cette offre a été retirée."
+    if bid.attempt.started_at > bid.deadline:
+        return "Son envoi a commencé après la date limite : elle est éliminée (R2151-5)."
+    if OpenedEnvelope.objects.filter(envelope__attempt=bid.attempt).exists():
+        return _OPENED
+    return ""
+
+
+def decide_late(bid: Bid, decision: str, reason: str, *, by: User, now: datetime) -> LateDecision:
+    """Record the decision, journalled and mailed to the company; another one replaces it until the opening.
+
+    Raises DecisionRefused.
+    """
+    reason = clean_text(reason, lines=True)[:2000]
+    if decision not in LATE_DECISIONS:
+        raise DecisionRefused("La décision est « admise » ou « écartée ».", "Choisissez l'une des deux.")
+    if not reason:
+        raise DecisionRefused("La décision a un motif : l'entreprise le reçoit.", "Écrivez-le en une phrase.")
+    with transaction.atomic():
+        # An opening begins under the lock of its consultation, and lists envelopes under that of its session.
+        Consultation.every.select_for_update(no_key=True).get(pk=bid.consultation_id)
+        OpeningSession.objects.select_for_update(no_key=True).filter(consultation=bid.consultation).first()
+        refused = why_not(bid)
+        if refused:
+            raise DecisionRefused(refused, "Elle reste scellée, et le registre en garde la trace.")
+        known = LateDecision.objects.filter(bid=bid).first()
+        if known is not None and (known.decision, known.reason) == (decision, reason):
+            return known
+        said = {"decision": decision, "reason": reason, "by": by, "at": now}
+        made, _ = LateDecision.objects.update_or_create(bid=bid, defaults=said)
+        append(
+            "late-decision",
+            {
+                "deposit": str(bid.uuid),
+                "decision": decision,
+                "reason": reason,
+                "branches": [each.code for each in branches(bid, now=now)],
+                "by": str(by.uuid),
+                "at": utc_text(now),
+            },
+            consultation=bid.consultation.uuid,
+            subject=bid.uuid,
+            now=now,
+        )
+        reference = bid.consultation.reference
+        fate = (
+            "Elle sera ouverte avec les autres offres."
+            if decision == "admitted"
+            else "Elle reste scellée et n'est pas ouverte (R2151-5)."
+        )
+        store_mail(
+            to=bid.attempt.by.email,
+            subject=f"Dépôt {bid.number}, reçu hors délai : offre {LATE_DECISIONS[decision]}",
+            body=f"L'acheteur a décidé de votre offre {bid.number}, reçue après la date limite de la "
+            f"consultation {reference} : elle est {LATE_DECISIONS[decision]}.\n\nMotif : {reason}\n\n{fate} "
+            "Votre dossier de preuve (heures, tailles, refus, mesures de disponibilité) se télécharge sur la "
+            "page de ce dépôt.\n",
+            now=now,
+        )
+    return made

@@ -1,0 +1,130 @@
+"""A late bid: the buyer admits or rejects it for a reason, before the opening and never after."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from dematmp.audit.models import Entry
+from dematmp.bids.models import Bid, LateDecision
+from dematmp.consultations.models import Consultation
+from dematmp.mails.models import Mail
+from dematmp.opening.errors import DecisionRefused
+from dematmp.opening.late_bids import decide_late
+from dematmp.opening.models import OpenedEnvelope, OpeningSession
+from tests.opening.test_opening import opened
+from tests.world import World
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def late(world: World, tmp_path: Path) -> Bid:
+    """Begun before the deadline, finalised after it; one in time of the same company before."""
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    (tmp_path / "first").mkdir()
+    world.deposit(consultation, tmp_path / "first", files={"premiere.txt": b"prix 1"})
+    speaker, draft = world.seal(consultation, tmp_path, files={"seconde.txt": b"prix 2"})
+    attempt = str(speaker.upload(draft)["attempt"])
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + SECOND):
+        speaker.finalise(draft, attempt)
+    return Bid.objects.get(late=True)
+
+
+def after(consultation: Consultation) -> time_machine.travel:
+    assert consultation.deadline is not None
+    return time_machine.travel(consultation.deadline + timedelta(minutes=5))
+
+
+def states(session: OpeningSession) -> set[tuple[bool, str]]:
+    """Whether each envelope's bid was late, and what became of it."""
+    rows = OpenedEnvelope.objects.filter(session=session).select_related("envelope__attempt__bid")
+    return {(row.envelope.attempt.bid.late, row.state) for row in rows}
+
+
+def page_of(world: World, late: Bid) -> tuple[Client, str]:
+    agent = Client()
+    agent.force_login(world.agent)
+    return agent, reverse("late-bid", args=[late.consultation.uuid, late.uuid])
+
+
+def test_an_admitted_bid_is_opened_in_place_of_the_one_before(world: World, late: Bid) -> None:
+    with after(late.consultation):
+        agent, page = page_of(world, late)
+        shown = agent.get(page).content.decode()
+        assert "R2151-5" in shown
+        assert agent.post(page, {"decision": "admitted", "reason": " "}).status_code == 400
+        assert not LateDecision.objects.exists()
+        reason = "La plateforme était interrompue à 11 h 58."
+        assert agent.post(page, {"decision": "admitted", "reason": reason}).status_code == 302
+        agent.post(page, {"decision": "admitted", "reason": reason})  # twice is once
+        registers = agent.get(reverse("buyer-registers", args=[late.consultation.uuid])).content.decode()
+        assert "hors délai, admise" in registers
+        session = opened(world, late.consultation)
+        assert states(session) == {(True, "opened"), (False, "unopened")}
+        said = json.loads(bytes(session.minutes or b""))
+        assert {each["late"]["reason"] for each in said["envelopes"] if "late" in each} == {reason}
+        assert session.minutes_pdf
+        # After the opening nothing changes any more.
+        refused = agent.post(page, {"decision": "rejected", "reason": "Tout compte fait."})
+        assert refused.status_code == 400
+        assert "ont été ouverts" in refused.content.decode()
+    assert Entry.objects.filter(kind="late-decision", subject=late.uuid).count() == 1
+    assert LateDecision.objects.get().decision == "admitted"
+    assert Mail.objects.filter(subject__contains="hors délai : offre admise").count() == 1
+
+
+def test_a_rejected_bid_stays_sealed_and_its_company_reads_why(world: World, late: Bid) -> None:
+    with after(late.consultation):
+        agent, page = page_of(world, late)
+        reason = "Premier envoi quatre minutes avant la limite."
+        assert agent.post(page, {"decision": "rejected", "reason": reason}).status_code == 302
+        bidder = Client()
+        bidder.force_login(world.bidder)
+        told = bidder.get(reverse("deposit", args=[late.uuid])).content.decode()
+        assert "écartée" in told
+        assert reason in told
+        session = opened(world, late.consultation)
+        assert states(session) == {(True, "unopened"), (False, "opened")}
+        rows = OpenedEnvelope.objects.filter(session=session, envelope__attempt=late.attempt)
+        assert rows.count() == rows.filter(reason__contains=reason).count() > 0
+
+
+def test_a_bid_begun_after_the_deadline_is_never_admitted(world: World, tmp_path: Path) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + SECOND):
+        world.deposit(consultation, tmp_path)
+        bid = Bid.objects.get()
+        with pytest.raises(DecisionRefused, match="commencé après la date limite"):
+            decide_late(bid, "admitted", "parce que", by=world.agent, now=timezone.now())
+        agent, page = page_of(world, bid)
+        assert "commencé après la date limite" in agent.get(page).content.decode()
+
+
+def test_nobody_else_decides_and_nobody_learns_of_it_before_the_deadline(world: World, late: Bid) -> None:
+    bidder = Client()
+    bidder.force_login(world.bidder)
+    agent, page = page_of(world, late)
+    with after(late.consultation):
+        assert bidder.get(page).status_code in (403, 404)
+        dossier = agent.get(reverse("late-evidence", args=[late.consultation.uuid, late.uuid, "json"]))
+        assert json.loads(dossier.content)["receipt"]["late"] is True
+        pdf = agent.get(reverse("late-evidence", args=[late.consultation.uuid, late.uuid, "pdf"]))
+        assert pdf.content.startswith(b"%PDF")
+    assert agent.get(page).status_code == 404  # still open: its deadline was not reached by this clock
+
+
+def test_the_session_that_began_without_quorum_still_hears_the_decision(world: World, late: Bid) -> None:
+    with after(late.consultation):
+        world.share(late.consultation, 0)
+        assert OpeningSession.objects.exists()
+        decide_late(late, "admitted", "Panne mesurée.", by=world.agent, now=timezone.now())
+        session = opened(world, late.consultation)
+        assert (True, "opened") in states(session)
