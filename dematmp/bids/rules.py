@@ -65,7 +65,7 @@ def decision_path(
         if incident:
             words = (
                 "La plateforme a connu une interruption entre le début de l'envoi et la date limite : "
-                "demandez à l'entreprise son dossier de preuve, et décidez de l'admettre ou de l'écarter, par "
+                "demandez à l'entreprise son dossier de preuve, et décidez de l'admettre ou de l'écarter par "
                 "une décision motivée et avec un conseil juridique."
             )
             source = f"{article} ; CE, 23 septembre 2021, n° 449250 (RATP)"
