@@ -1,12 +1,17 @@
 """What must hold whoever was killed: database, buckets and journal, read by no code of the platform."""
 
 import base64
+import contextlib
 import functools
 import hashlib
 import json
+import re
 import runpy
+import sqlite3
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -43,9 +48,10 @@ class Stores:
     """The database and the buckets of one platform."""
 
     database: str
-    ceph: Ceph
+    ceph: Ceph | None
     bucket: str
     files: Mapping[str, bytes] = field(default_factory=dict)  # name → what companies sealed under that name
+    verdict = "clean"  # what the antivirus says of them
 
     @property
     def deposits(self) -> str:
@@ -59,6 +65,7 @@ class Stores:
 
     @functools.cached_property
     def s3(self) -> Any:  # boto3 has no types
+        assert self.ceph is not None
         return boto3.client(
             "s3",
             endpoint_url=self.ceph.endpoint,
@@ -92,6 +99,48 @@ class Stores:
             for page in self.s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket)
         ]
         return {(row["Key"], row["UploadId"]) for page in pages for row in page.get("Uploads", [])}
+
+
+@dataclass
+class EmbeddedStores(Stores):
+    """SQLite and a folder: what the platform writes when nothing is installed. No antivirus."""
+
+    folder: Path = Path()
+    verdict = "not_scanned"
+
+    def rows(self, *queries: str) -> list[list[Row]]:
+        with contextlib.closing(sqlite3.connect(self.database, timeout=30)) as link:
+            link.row_factory = sqlite3.Row
+            link.execute("BEGIN")
+            return [
+                [{name: _dashed(row[name]) for name in row.keys()} for row in link.execute(query)]  # noqa: SIM118
+                for query in queries
+            ]
+
+    def read(self, bucket: str, key: str) -> bytes | None:
+        try:
+            return (self.folder / "objects" / key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _all(self) -> set[str]:
+        here = self.folder / "objects"
+        return {path.relative_to(here).as_posix() for path in here.rglob("*") if path.is_file()}
+
+    def keys(self) -> set[str]:
+        return {key for key in self._all() if not key.rpartition("/")[2].startswith(".")}
+
+    def uploads(self) -> set[tuple[str, str]]:
+        """Folders of parts, and the drafts of writers that were killed."""
+        begun = {(f"uploads/{path.name}", path.name) for path in (self.folder / "uploads").glob("*")}
+        return begun | {(f"objects/{key}", "") for key in self._all() - self.keys()}
+
+
+def _dashed(value: object) -> object:
+    """SQLite has no UUID: Django writes 32 digits."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value):
+        return str(uuid.UUID(value))
+    return value
 
 
 def composite(data: bytes, part_bytes: int) -> str:
@@ -183,7 +232,8 @@ def unfinished(stores: Stores, *, of: str) -> Iterator[str]:
         'SELECT * FROM audit_entry ORDER BY "index"',
         "SELECT f.*, e.state FROM opening_openedfile f JOIN opening_openedenvelope e ON e.id = f.opened_id "
         "JOIN opening_openingsession s ON s.id = e.session_id "
-        f"JOIN consultations_consultation c ON c.id = s.consultation_id WHERE c.uuid = '{of}'",
+        f"JOIN consultations_consultation c ON c.id = s.consultation_id "
+        f"WHERE c.uuid IN ('{of}', '{of.replace('-', '')}')",
     )
     for attempt in recording:
         yield f"attempt {attempt['uuid']} finalised, and no bid"
@@ -206,7 +256,7 @@ def unfinished(stores: Stores, *, of: str) -> Iterator[str]:
         data = stores.read(stores.bucket, str(file["key"]))
         if data is None or data != stores.files.get(str(file["name"])):
             yield f"opened file {file['name']} is not what was sealed"
-        if (file["state"], file["verdict"]) != ("opened", "clean"):
+        if (file["state"], file["verdict"]) != ("opened", stores.verdict):
             yield f"opened file {file['name']}: {file['state']}, {file['verdict']}"
 
 
@@ -222,9 +272,9 @@ def strangers(stores: Stores) -> set[str]:
         if each["completed_at"]:
             explained.add(f"{prefix}/{each['name']}")
         elif each["upload_id"]:
-            uploads.add((f"{prefix}/{each['name']}", str(each["upload_id"])))
+            uploads.add(str(each["upload_id"]).replace("-", ""))
         if each["bid"]:
             explained |= {f"{prefix}/header.json", f"{prefix}/keys.bin"}
     prefixes = ("sealed/", "opened/", "documents/", "trial/")
     unknown = {key for key in stores.keys() - explained if key.startswith(prefixes)}
-    return unknown | {key for key, upload in stores.uploads() - uploads}
+    return unknown | {key for key, upload in stores.uploads() if upload.replace("-", "") not in uploads}

@@ -1,11 +1,14 @@
 """A whole platform on real services, in processes of its own, made to be killed."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -14,6 +17,7 @@ from deploy.services.ceph import Ceph
 from deploy.services.postgres import Postgres
 from deploy.services.process import Service, descendants, free_ports, listening
 from tests.conftest import ROOT
+from tests.services.invariants import EmbeddedStores, Stores
 from tests.services.stops import Gates
 
 _PREPARE = """
@@ -39,6 +43,11 @@ print(json.dumps({
     "members": [[token(user, world.buyer), world.seeds[user.pk].hex()] for user in world.members],
 }))
 """
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it went with its parent, which waited at another gate
+        os.kill(pid, signal.SIGKILL)
 
 
 class _Python(Service):
@@ -102,6 +111,8 @@ class Worker(_Python):
 class Platform:
     """Web and worker over given services; `consultations` are open, and nobody has deposited there yet."""
 
+    direct = True  # companies may send their parts to the store itself
+
     def __init__(
         self,
         state: Path,
@@ -118,34 +129,47 @@ class Platform:
         self.postgres, self.ceph, self.clamd = postgres, ceph, clamd
         self.database = postgres.url.replace("/postgres", f"/{name}")
         self.bucket = name.replace("_", "-")
-        self.gates = Gates(state / "gates")
         (port,) = free_ports(1)
         self.environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "DJANGO_SETTINGS_MODULE": "tests.services.stopped_settings",
-            "DEMATMP_TEST_GATES": str(self.gates.folder),
-            "DEMATMP_STATE_DIR": str(state),
-            "DEMATMP_SECRETS_DIR": str(state / "secrets"),
+            **self._common(state, port),
             "DEMATMP_DATABASE_URL": self.database,
             "DEMATMP_OBJECT_STORE": f"{ceph.store_url(self.bucket)}&deposits={self.bucket}-plis",
             "DEMATMP_DEPOSIT_RETENTION_DAYS": "1",
             "DEMATMP_ANTIVIRUS_URL": clamd.url,
             "DEMATMP_OPENING_WORKERS": "1",
             "DEMATMP_BROKER_QUEUES": "classic",  # as deploy/UPGRADE.md says for a single node
+            "DEMATMP_BROKER_URL": broker.url,
+        }
+        self.web, self.worker = Web(self.environment, port), Worker(self.environment)
+        self.broker, self.running = broker, False
+        self.environment["PGOPTIONS"] = "-c synchronous_commit=off"  # nobody is killed yet
+        self._prepare(consultations)
+        del self.environment["PGOPTIONS"]
+
+    def _common(self, state: Path, port: int) -> dict[str, str]:
+        """What every process of it is told."""
+        self.gates = Gates(state / "gates")
+        return {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DJANGO_SETTINGS_MODULE": "tests.services.stopped_settings",
+            "DEMATMP_TEST_GATES": str(self.gates.folder),
+            "DEMATMP_STATE_DIR": str(state),
+            "DEMATMP_SECRETS_DIR": str(state / "secrets"),
             "DEMATMP_SITE_URL": f"http://127.0.0.1:{port}",
             "DEMATMP_LOG_LEVEL": "WARNING",
             "PYTHONWARNINGS": "ignore",
         }
-        self.web, self.worker = Web(self.environment, port), Worker(self.environment)
-        self.broker, self.running = broker, False
-        self.environment["DEMATMP_BROKER_URL"] = broker.url
-        self.environment["PGOPTIONS"] = "-c synchronous_commit=off"  # nobody is killed yet
+
+    def _prepare(self, consultations: int) -> None:
         said = json.loads(self.python("-c", _PREPARE, str(consultations)).splitlines()[-1])
-        del self.environment["PGOPTIONS"]
         self.consultations: list[str] = said["consultations"]
         self.bidder, self.rival = str(said["bidder"]), str(said["rival"])
         self.members = [(str(token), bytes.fromhex(seed)) for token, seed in said["members"]]
+
+    def stores(self, files: Mapping[str, bytes]) -> Stores:
+        """What it wrote, read by no code of its own."""
+        return Stores(self.database, self.ceph, self.bucket, files)
 
     def serve(self, broker: Service) -> None:
         """Web and worker are running, on this broker."""
@@ -197,10 +221,54 @@ class Platform:
         return {
             "web": (lambda _: self.web.kill_worker(), lambda: None),
             "worker": fault(self.worker),
-            "process": (lambda pid: os.kill(pid, signal.SIGKILL), lambda: None),
+            "process": (_kill, lambda: None),
             "rgw": fault(self.ceph, "radosgw"),
             "osd": fault(self.ceph, "ceph-osd"),
             "clamd": fault(self.clamd),
             "postgres": fault(self.postgres),
             "broker": fault(self.broker),
+        }
+
+
+class EmbeddedPlatform(Platform):
+    """The same with nothing installed: SQLite, a folder, messages as files, no antivirus."""
+
+    direct = False
+
+    def __init__(self, state: Path, *, consultations: int) -> None:
+        (port,) = free_ports(1)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("DEMATMP_")},
+            **self._common(state, port),
+            "DEMATMP_ANTIVIRUS_URL": "none",
+            "DEMATMP_TEST_STORE": "storage.folder:FolderStore",
+        }
+        self.web, self.worker, self.running = Web(self.environment, port), Worker(self.environment), False
+        self.state, self.database = state, str(state / "dematmp.sqlite3")
+        self._prepare(consultations)
+
+    def stores(self, files: Mapping[str, bytes]) -> Stores:
+        return EmbeddedStores(self.database, None, "", files, folder=self.state / "objects")
+
+    def start(self) -> None:
+        self.web.start()
+        self.worker.start()
+
+    def log(self) -> str:
+        return f"{self.web.log()}\n{self.worker.log()}"
+
+    def close(self, consultation: str) -> None:
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        with contextlib.closing(sqlite3.connect(self.database, timeout=30)) as link, link:
+            link.execute(
+                "UPDATE consultations_deadline SET at = ? WHERE consultation_id = "
+                "(SELECT id FROM consultations_consultation WHERE uuid = ?)",
+                [now, consultation.replace("-", "")],
+            )
+
+    def killers(self) -> dict[str, tuple[Callable[[int], None], Callable[[], None]]]:
+        return {
+            "web": (lambda _: self.web.kill_worker(), lambda: None),
+            "worker": (lambda _: self.worker.kill(), self.worker.revive),
+            "process": (_kill, lambda: None),
         }

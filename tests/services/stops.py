@@ -127,10 +127,12 @@ class StopsConfig(AppConfig):
         from dematmp.bids import tasks
 
         folder, role = Path(os.environ["DEMATMP_TEST_GATES"]), _role()
+        store = os.environ.get("DEMATMP_TEST_STORE", "storage.s3:S3Store")
         for number, stop in enumerate(STOPS):
             if stop.who != role:
                 continue
-            module, _, path = stop.where.partition(":")
+            where = stop.where.replace("storage.s3:S3Store", store)
+            module, _, path = where.partition(":")
             *owners, name = path.split(".")
             owner: object = importlib.import_module(module)
             for each in owners:

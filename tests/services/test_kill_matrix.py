@@ -64,8 +64,8 @@ MATRIX: dict[str, list[Stop]] = {
         else "part stored|everything stored|its verdict"
     ),
 }
-# The suite has its minutes: without DEMATMP_WHOLE_MATRIX it walks with the two that lose most.
-VICTIMS = list(MATRIX) if WHOLE else ["web", "postgres"]
+# The suite has its minutes: without DEMATMP_WHOLE_MATRIX it walks with those that lose most.
+VICTIMS = list(MATRIX) if WHOLE else ["web", "postgres", "rgw"]
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ class Walk(threading.Thread):
         url = self.platform.web.url
         bids = [
             (Patient(url, self.platform.bidder), "grand.bin"),
-            (Straight(url, self.platform.rival), "direct.txt"),
+            ((Straight if self.platform.direct else Patient)(url, self.platform.rival), "direct.txt"),
         ]
         for speaker, name in bids:
             self._deposit(speaker, name)
@@ -194,7 +194,7 @@ def walk(platform: Platform, victim: str, stops: list[Stop], folder: Path) -> No
 def _walk(platform: Platform, victim: str, stops: list[Stop], folder: Path) -> list[Stop]:
     """One walk; the steps that it did not meet."""
     consultation = platform.consultations.pop()
-    stores = invariants.Stores(platform.database, platform.ceph, platform.bucket, FILES)
+    stores = platform.stores(FILES)
     kill, revive = platform.killers()["broker" if victim in ("redis", "rabbitmq") else victim]
     platform.gates.arm(stops)
     thread = Walk(platform, consultation, folder)
