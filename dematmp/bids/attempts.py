@@ -75,10 +75,12 @@ def begin(
     if (known := _same_attempt(deposit, bidder, offers)) is not None:
         return known
     announced = sum(sum(offer.sizes.values()) for offer in offers)
-    if not by.is_robot:
-        _check_quota(consultation, bidder, announced, now=now)
     try:
         with transaction.atomic():
+            if not by.is_robot:
+                # Two beginnings of one company at once count each other.
+                Organisation.objects.select_for_update(no_key=True).get(pk=bidder.pk)
+                _check_quota(consultation, bidder, announced, now=now)
             attempt = Attempt.objects.create(
                 deposit=deposit,
                 consultation=consultation,
@@ -195,18 +197,25 @@ def _checked(consultation: Consultation, bidder: Organisation, offer: EnvelopeOf
 
 def _check_objects(header: Header, offer: EnvelopeOffer, limits: Mapping[str, int]) -> None:
     names = [f"{index}.cob" for index in range(header.files + 1)] + ["t.cob"]
-    if header.files > limits["files"]:
-        raise LimitExceeded(f"Ce pli compte {header.files} fichiers ; la limite est de {limits['files']}.")
+    check_sizes(offer.sizes, limits, files=header.files)
     if sorted(offer.sizes) != sorted(names):
         raise EnvelopeRefused("Les objets annoncés ne sont pas ceux de l'en-tête.")
     for name, size in offer.sizes.items():
         if size < _SMALLEST_OBJECT:
             raise EnvelopeRefused(f"L'objet {name} est trop court pour un objet scellé.")
+
+
+def check_sizes(sizes: Mapping[str, int], limits: Mapping[str, int], *, files: int) -> None:
+    """The sealed objects of one envelope, name → bytes, within its consultation's limits, at the start and at
+    the end. Raises LimitExceeded."""
+    if files > limits["files"]:
+        raise LimitExceeded(f"Ce pli compte {files} fichiers ; la limite est de {limits['files']}.")
+    for name, size in sizes.items():
         if size > limits["file_bytes"] * 1.002 + 4096:  # sealing adds 16 bytes to each 16 KiB
             raise LimitExceeded(
                 f"L'objet {name} dépasse la limite de {limits['file_bytes']} octets par fichier."
             )
-    if sum(offer.sizes.values()) > limits["envelope_bytes"] * 1.002 + 1024**2:
+    if sum(sizes.values()) > limits["envelope_bytes"] * 1.002 + 1024**2:
         raise LimitExceeded(f"Ce pli dépasse la limite de {limits['envelope_bytes']} octets.")
 
 

@@ -16,6 +16,7 @@ from dematmp.audit.services import append, canonical, utc_text
 from dematmp.bids import fingerprints
 from dematmp.bids import preflight as checks
 from dematmp.bids.assembly import ObjectsLost, Unfinished, complete_objects, parts_of, sealed_objects
+from dematmp.bids.attempts import check_sizes
 from dematmp.bids.errors import BeingRecorded, DigestMismatch, Incomplete, TooLate
 from dematmp.bids.models import Attempt, Bid, SealedObject
 from dematmp.bids.rules import Candidate, is_late, states
@@ -49,6 +50,7 @@ def finalise(
         return done
     sealed = sealed_objects(attempt)
     _check_complete(sealed)
+    _check_limits(attempt, sealed)
     _check_digests(sealed, digests)
     fingerprints.check(attempt, digests)
     said = checks.summary(preflight, files=_files(sealed))
@@ -129,6 +131,15 @@ def _lost(attempt: Attempt, gone: list[SealedObject], *, now: datetime) -> Incom
         f"Offre pas encore déposée : le stockage n'a plus {len(gone)} objet(s) qu'il avait reçu(s). "
         "L'incident est inscrit au journal ; renvoyez-les, puis finalisez."
     )
+
+
+def _check_limits(attempt: Attempt, sealed: list[SealedObject]) -> None:
+    """What the consultation announces holds to the end. Raises LimitExceeded."""
+    sizes: dict[uuid.UUID, dict[str, int]] = {}
+    for each in sealed:
+        sizes.setdefault(each.envelope.uuid, {})[each.name] = each.size
+    for envelope, count in _files(sealed).items():
+        check_sizes(sizes[envelope], attempt.consultation.deposit_limits, files=count)
 
 
 def _check_complete(sealed: list[SealedObject]) -> None:

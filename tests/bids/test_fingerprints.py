@@ -132,6 +132,17 @@ def test_the_buyer_s_limits_are_announced_and_checked(world: World, tmp_path: Pa
     assert world.deposit(consultation, tmp_path / "c", files={"f": bytes(1024**2)})["state"] == "in-time"
 
 
+def test_the_limits_hold_to_the_finalisation(world: World, tmp_path: Path) -> None:
+    consultation = world.publish()
+    speaker, draft = world.seal(consultation, tmp_path, files={"f": bytes(8000), "g": b"x"})
+    attempt = str(speaker.upload(draft)["attempt"])
+    Consultation.objects.filter(pk=consultation.pk).update(limits={"files": 1})
+    with refused("deposit.limit-exceeded"):
+        speaker.finalise(draft, attempt)
+    Consultation.objects.filter(pk=consultation.pk).update(limits={})
+    assert speaker.finalise(draft, attempt)["state"] == "in-time"  # nothing of it was lost
+
+
 def test_what_one_company_may_send_in_all_is_bounded(world: World, tmp_path: Path, settings: object) -> None:
     consultation = world.publish(closes_in=timedelta(hours=1))
     assert consultation.deadline is not None

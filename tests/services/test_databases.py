@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,45 @@ for number in range(40):
     with transaction.atomic():
         append("award", {"n": number}, now=timezone.now())
 """
+_BEGIN = """
+import sys, uuid
+from pathlib import Path
+import django
+django.setup()
+from django.conf import settings
+from django.utils import timezone
+settings.DEPOSIT_LIMITS = {**settings.DEPOSIT_LIMITS, "attempts": 3}
+from dematmp.accounts.models import Organisation, User
+from dematmp.bids.attempts import EnvelopeOffer, begin
+from dematmp.bids.errors import TooManyBegun
+from dematmp.consultations.models import Consultation
+from signing.envelope import Ids, Source, seal
+folder = Path(sys.argv[1]) / str(uuid.uuid4())
+folder.mkdir()
+(folder / "f").write_bytes(b"offre")
+consultation = Consultation.objects.get(uuid=sys.argv[2])
+company, user = Organisation.objects.get(uuid=sys.argv[3]), User.objects.get(uuid=sys.argv[4])
+keys, refused = consultation.envelope_keys.get(kind="offre"), 0
+for number in range(4):
+    ids = Ids(str(consultation.uuid), "1", str(company.uuid), "offre", str(uuid.uuid4()), str(uuid.uuid4()))
+    made = seal([Source(folder / "f", "f.txt")], ids=ids, committee=bytes(keys.committee),
+                platform=bytes(keys.platform), ceremony=consultation.ceremony_sha256,
+                out=folder / str(number))
+    offers = [EnvelopeOffer(made.header, made.keys, {each.name: each.size for each in made.objects})]
+    try:
+        begin(consultation, bidder=company, by=user, offers=offers, client_clock=None, now=timezone.now())
+    except TooManyBegun:
+        refused += 1
+print(refused)
+"""
+_OPEN = """
+import django
+django.setup()
+from tests.world import make_world
+world = make_world()
+consultation = world.publish()
+print(consultation.uuid, world.company.uuid, world.bidder.uuid)
+"""
 _CHECK = """
 import django
 django.setup()
@@ -76,10 +117,12 @@ print(verify())
 """
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_four_processes_write_one_journal(
-    database: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+Python = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def python(request: pytest.FixtureRequest, tmp_path: Path) -> Python:
+    """Starts a process of a platform on an empty database of its own."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "dematmp.settings.dev",
@@ -88,23 +131,39 @@ def test_four_processes_write_one_journal(
         "DEMATMP_OBJECT_STORE": f"folder://{tmp_path}/objects",
     }
     environment.pop("DEMATMP_DATABASE_URL", None)
-    if database == "postgres":
+    if request.param == "postgres":
         service: Postgres = request.getfixturevalue("postgres")
-        name = f"journal_{os.getpid()}"
+        name = f"four_{uuid.uuid4().hex[:12]}"
         subprocess.run(
             [str(Service.find("createdb")), "-h", "127.0.0.1", "-p", str(service.port), "-U", "app", name],
             check=True,
         )
         environment["DEMATMP_DATABASE_URL"] = service.url.replace("/postgres", f"/{name}")
 
-    def python(*arguments: str) -> "subprocess.Popen[str]":
+    def python(*arguments: object) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-W", "ignore", *map(str, arguments)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     for command in (["migrate", "-v0"], ["platform_keys"]):
         assert python("manage.py", *command, "--skip-checks").wait() == 0
+    return python
+
+
+def test_four_processes_write_one_journal(python: Python) -> None:
     writers = [python("-c", _WRITER) for _ in range(4)]
     assert [writer.wait() for writer in writers] == [0] * 4
     out, _ = python("-c", _CHECK).communicate()
     assert int(out) == 160
+
+
+def test_one_company_begins_no_more_at_once_than_one_by_one(python: Python, tmp_path: Path) -> None:
+    out, _ = python("-c", _OPEN).communicate()
+    known = out.split()
+    beginners = [python("-c", _BEGIN, tmp_path, *known) for _ in range(4)]
+    refused = [int(each.communicate()[0]) for each in beginners]
+    assert sum(refused) == 4 * 4 - 3  # of sixteen at once, three are begun

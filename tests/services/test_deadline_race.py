@@ -1,4 +1,4 @@
-"""Finalisations around the deadline, from four processes whose clocks disagree, on PostgreSQL.
+"""Finalisations around the deadline, from four processes whose clocks disagree and step, on PostgreSQL.
 
 `DEMATMP_RACE` sets their number (200; 2,000 in the nightly run).
 """
@@ -90,8 +90,10 @@ while not (folder / "go").exists():
 deadline = Deadline.objects.get(consultation__uuid=consultation).at
 while database() < deadline - timedelta(seconds=2):
     time.sleep(0.002)
-with time_machine.travel(timezone.now() + timedelta(seconds=step), tick=True):
+with time_machine.travel(timezone.now() + timedelta(seconds=step), tick=True) as clock:
     for number, call in enumerate(ours):
+        if number % 5 == 4:  # and each steps from one side to the other
+            clock.shift(timedelta(seconds=-2 * step if number % 10 == 4 else 2 * step))
         while number / len(ours) > (database() - deadline).total_seconds() / 4 + 0.5:
             time.sleep(0.001)
         path = f"/api/v1/attempts/{call['attempt']}/finalise"
