@@ -52,7 +52,8 @@ def antivirus_honest(app_configs: Sequence[AppConfig] | None, **kwargs: object) 
     for url in asked.urls if asked else ():
         hint = f"{url} : deploy/clamav/clamd.conf dit ce qu'il faut à clamd."
         try:
-            found = shortcomings(url, now=datetime.now(UTC))
+            largest = settings.DEPOSIT_LIMITS["file_bytes"]
+            found = shortcomings(url, now=datetime.now(UTC), largest=largest)
             bases.add(base_of(version(url)))
         except StorageError as silent:
             said.append(Info(f"L'antivirus n'a pas pu être vérifié : {silent}", hint=hint, id="storage.I001"))

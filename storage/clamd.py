@@ -10,6 +10,8 @@ CHUNK_BYTES = 1024**2
 _SILENT = "L'antivirus ne répond pas."
 _ASK_SECONDS = 5.0  # for a question without a file
 _SCAN_SECONDS = 120.0  # without progress
+_ANSWER_SECONDS = 180.0  # after the last byte: more than MaxScanTime (deploy/clamav/clamd.conf)
+_REFUSAL_SECONDS = 1.0  # in which a length that is too great is refused
 
 
 def connect(url: str, *, timeout: float) -> socket.socket:
@@ -73,6 +75,22 @@ def load(url: str) -> int:
     return busy + (int(queue[1]) if queue else 0)
 
 
+def accepts(url: str, size: int) -> bool:
+    """Whether a stream of so many bytes passes its StreamMaxLength. Raises AntivirusUnavailable.
+
+    A length that is too great is refused as soon as it is announced: not one byte of it is sent.
+    """
+    with connect(url, timeout=_ASK_SECONDS) as link:
+        try:
+            link.sendall(b"zINSTREAM\0" + size.to_bytes(4, "big"))
+            link.settimeout(_REFUSAL_SECONDS)
+            return not _answer(link)
+        except TimeoutError:
+            return True  # it waits for the bytes
+        except OSError as silent:
+            raise AntivirusUnavailable(_SILENT) from silent
+
+
 class Stream:
     """One INSTREAM: `send` blocks, then `answer`."""
 
@@ -103,6 +121,7 @@ class Stream:
         with self._link:
             self._send((0).to_bytes(4, "big"))
             try:
+                self._link.settimeout(_ANSWER_SECONDS)
                 return _answer(self._link)
             except OSError as silent:
                 raise ScanFailed("l'antivirus s'est interrompu") from silent

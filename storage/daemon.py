@@ -5,8 +5,8 @@ import re
 import zipfile
 from datetime import UTC, datetime, timedelta
 
-from storage.clamd import version
-from storage.panel import Opinions, Panel, State, Verdict
+from storage.clamd import accepts, version
+from storage.panel import TWO_GIB, Opinions, Panel, State, Verdict
 
 MAX_AGE = timedelta(days=3)  # of the signatures
 _DEPTH = 24  # archives in archives, more than clamd follows
@@ -14,8 +14,11 @@ _DEPTH = 24  # archives in archives, more than clamd follows
 _EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}$" + "EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*").encode()
 
 
-def shortcomings(url: str, *, now: datetime) -> list[str]:
-    """What this daemon does not do and should, in French. Raises AntivirusUnavailable, ScanFailed."""
+def shortcomings(url: str, *, now: datetime, largest: int = 0) -> list[str]:
+    """What this daemon does not do and should, in French; `largest` file in bytes that it may be sent.
+
+    Raises AntivirusUnavailable, ScanFailed.
+    """
     found = []
     if _scan(url, _EICAR).state is not State.INFECTED:
         found.append("il ne reconnaît pas le fichier de test EICAR : sa base est vide ou n'est pas chargée")
@@ -23,6 +26,8 @@ def shortcomings(url: str, *, now: datetime) -> list[str]:
         found.append("il dit saine une archive protégée par mot de passe (AlertEncrypted yes)")
     if _scan(url, _nested_zip()).state is not State.UNSCANNABLE:
         found.append("il dit sain ce qui dépasse ses limites (AlertExceedsMax yes)")
+    if largest and not accepts(url, min(largest, TWO_GIB)):
+        found.append(f"il refuse un fichier de {min(largest, TWO_GIB)} octets (StreamMaxLength 4000M)")
     dated = signatures_date(version(url))
     if dated is not None and now - dated > MAX_AGE:
         found.append(f"ses signatures datent du {dated:%d/%m/%Y} : freshclam ne tourne plus")

@@ -134,6 +134,8 @@ class Unpacker:
     def zip(self, file: BinaryIO, depth: int, *, emit: bool) -> None:
         emit = emit or is_zip64(file)
         with zipfile.ZipFile(file) as archive:
+            if self.entries + len(archive.infolist()) > MAX_ENTRIES:  # known before the first is unpacked
+                raise Stop("plus de fichiers que la limite")
             for info in archive.infolist():
                 self.enter(depth)
                 if info.filename.endswith("/"):  # is_dir() breaks on an empty name

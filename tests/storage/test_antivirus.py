@@ -17,10 +17,11 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from deploy.services.clamd import EICAR, Clamd
+from storage import members, unpack
 from storage.antivirus import Panel, State, scan, scan_with
 from storage.checks import antivirus_honest
 from storage.clamd import load
-from storage.errors import AntivirusUnavailable
+from storage.errors import AntivirusUnavailable, ScanFailed
 
 
 @pytest.fixture
@@ -101,6 +102,54 @@ def test_too_many_archives_in_one_another_are_not_called_clean(antivirus: None) 
     verdict = scan([data])
     assert verdict.state is State.UNSCANNABLE
     assert "les unes dans les autres" in verdict.name
+
+
+def test_more_entries_than_the_limit_are_not_called_clean(clamd: Clamd, settings: Settings) -> None:
+    """The engine takes minutes over them: it gives up in time, and we count."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for number in range(unpack.MAX_ENTRIES + 1):
+            archive.writestr(str(number), b"")
+    with Clamd(scan_ms=3000) as hurried:
+        settings.ANTIVIRUS_URL = hurried.url
+        verdict = scan([out.getvalue()])
+    assert verdict.state is State.UNSCANNABLE
+    assert "plus de fichiers" in verdict.name
+
+
+def test_more_bytes_than_the_limit_in_all_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process: the real limit is 64 GiB."""
+    monkeypatch.setattr(unpack, "MAX_TOTAL", 3 * 1024**2)
+    out, archive = io.BytesIO(), zipped(os.urandom(4 * 1024**2))
+    unpacker = unpack.Unpacker(out)
+    unpacker.packed = len(archive)
+    with pytest.raises(unpack.Stop, match="plus de données"):
+        unpacker.walk(io.BytesIO(archive), 1, emit=True)
+    assert len(out.getvalue()) < 4 * 1024**2
+
+
+def test_an_archive_that_takes_too_long_is_not_called_clean(
+    antivirus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "WALL_SECONDS", 0.3)
+    with (tmp_path / "a.bin").open("wb") as out:
+        out.truncate(400 * 1024**2)
+    subprocess.run(["zip", "-q", "-fz", "a.zip", "a.bin"], cwd=tmp_path, check=True)
+    try:
+        verdict = scan([(tmp_path / "a.zip").read_bytes()])
+    except ScanFailed:  # cut in the middle of a member
+        return
+    assert verdict.state is State.UNSCANNABLE
+
+
+def test_a_daemon_on_a_unix_socket(clamd: Clamd, settings: Settings) -> None:
+    with Clamd(local=True) as local:
+        settings.ANTIVIRUS_URL = local.url
+        assert local.url.startswith("unix://")
+        assert scan([b"bonjour"]).state is State.CLEAN
+        assert scan([EICAR[:30], EICAR[30:]]).state is State.INFECTED
+        settings.ANTIVIRUS_URL = f"{local.url} {clamd.url}"  # both kinds at once, the least busy first
+        assert scan([EICAR]).state is State.INFECTED
 
 
 def test_a_bomb_stops_at_its_limit(antivirus: None, tmp_path: Path) -> None:

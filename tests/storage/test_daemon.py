@@ -14,7 +14,7 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 def test_the_settings_shipped_are_enough(clamd: Clamd, settings: Settings) -> None:
     settings.ANTIVIRUS_URL = clamd.url
-    assert shortcomings(clamd.url, now=NOW) == []
+    assert shortcomings(clamd.url, now=NOW, largest=2**31) == []
     assert antivirus_honest(None) == []
 
 
@@ -27,6 +27,15 @@ def test_a_daemon_that_calls_clean_what_it_cannot_scan_is_found_out(settings: Se
     assert len(said) == 2
     assert "mot de passe" in said[0]
     assert "dépasse ses limites" in said[1]
+
+
+@pytest.mark.usefixtures("clamd")
+def test_a_daemon_that_cuts_long_files_is_found_out(settings: Settings) -> None:
+    with Clamd(stream="100M") as short:
+        settings.ANTIVIRUS_URL = short.url
+        assert shortcomings(short.url, now=NOW, largest=100 * 1024**2) == []
+        (said,) = antivirus_honest(None)
+    assert "StreamMaxLength" in said.msg
 
 
 def test_an_antivirus_that_is_down_is_said(settings: Settings) -> None:
