@@ -24,6 +24,7 @@ from rich.progress import (
 from signing import client as api
 from signing.cli_committee import committee_verbs
 from signing.cli_signatures import signature_verbs
+from signing.delivery import attempt_of
 from signing.envelope import Source
 from signing.errors import SigningError
 from signing.fallback import backup_of, deposit, remember, went_by_backup
@@ -139,6 +140,22 @@ def status(options: argparse.Namespace) -> dict[str, object]:
     return {"deposit": said["deposit"], "state": said["state"], "token": bool(said["token"])}
 
 
+def evidence(options: argparse.Namespace) -> dict[str, object]:
+    """What the platform knows of a draft's attempt, deposited or not, as JSON and as a sealed PDF."""
+    speaker, attempt = _speaker(options), attempt_of(options.draft)
+    into = options.out or options.draft
+    into.mkdir(parents=True, exist_ok=True)
+    # Refused before it existed, an attempt is in the register of what this company was refused.
+    where = f"/attempts/{attempt}/evidence" if attempt else "/refusals"
+    name = "dossier-de-preuve" if attempt else "envois-refuses"
+    written = []
+    for form in ("json", "pdf"):
+        path = into / f"{name}.{form}"
+        path.write_bytes(speaker.fetch(f"{where}.{form}"))
+        written.append(str(path))
+    return {"attempt": attempt, "written": written if options.json else ", ".join(written)}
+
+
 def withdraw(options: argparse.Namespace) -> dict[str, object]:
     """Withdraw a deposit before the deadline."""
     state = api.load_draft(options.draft)
@@ -194,6 +211,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     one = verb("status", status, "état d'un dépôt")
     one.add_argument("draft", type=Path)
+    one = verb("evidence", evidence, "dossier de preuve d'une tentative, déposée ou non")
+    one.add_argument("draft", type=Path)
+    one.add_argument("--out", type=Path, help="dossier où l'écrire ; celui du brouillon sinon")
     one = verb("withdraw", withdraw, "retirer un dépôt, avant la date limite")
     one.add_argument("draft", type=Path)
     one = verb("verify", verify, "vérifier un accusé de réception sans la plateforme")

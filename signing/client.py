@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from signing.ceremony import fingerprint, keys_for, parse_record, record_hash
-from signing.delivery import Sealed, Sender, pieces
+from signing.delivery import Sealed, Sender, keep_attempt, pieces
 from signing.digests import CompositeDigest, part_bytes_for
 from signing.envelope import Ids, Source, seal
 from signing.errors import CeremonyRefused, SigningError
@@ -231,6 +231,7 @@ class Client:
         """Open the attempt, or resume it where the server says it stopped; returns the attempt's state."""
         state = load_draft(draft)
         attempt = self.post("/attempts", attempt_body(draft, state))
+        keep_attempt(draft, str(attempt["attempt"]))
         if attempt.get("fingerprint_first") and not attempt.get("fingerprint"):
             # What is sealed here is known to the last byte: its time is taken before anything is sent.
             said = self.post(f"/attempts/{attempt['attempt']}/fingerprint", {"objects": digests(state)})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import httpx
@@ -13,6 +15,7 @@ import httpx
 if TYPE_CHECKING:
     from signing.client import Client
 
+_ATTEMPT = "attempt.json"  # in a draft
 _TRIES = 3  # at most, straight to the store; then everything goes through the platform
 _IN_FLIGHT = 3  # parts on their way to the store while the next is read, hashed and announced
 _TOLD_AT_ONCE = 20
@@ -127,3 +130,16 @@ def _put(store: httpx.Client, target: dict[str, object], data: bytes) -> bool:
     except httpx.TransportError:
         return False
     return answer.is_success
+
+
+def keep_attempt(draft: Path, attempt: str) -> None:
+    """What this draft opened at the platform, kept as soon as it is known."""
+    (draft / _ATTEMPT).write_text(json.dumps({"attempt": attempt}))
+
+
+def attempt_of(draft: Path) -> str:
+    """The attempt that this draft opened, or the empty string: refused at once, or never sent."""
+    try:
+        return str(json.loads((draft / _ATTEMPT).read_text())["attempt"])
+    except FileNotFoundError:
+        return ""

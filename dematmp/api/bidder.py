@@ -18,7 +18,13 @@ from dematmp.audit.services import utc_text
 from dematmp.bids import attempts, direct, fingerprints, services
 from dematmp.bids.clock import current, received
 from dematmp.bids.errors import BeingRecorded, BidError, EnvelopeRefused, PartTruncated
-from dematmp.bids.evidence import evidence, note_start_refusal, start_refusals
+from dematmp.bids.evidence import (
+    evidence,
+    evidence_pdf,
+    note_start_refusal,
+    start_refusals,
+    start_refusals_pdf,
+)
 from dematmp.bids.models import Attempt, Bid, Fingerprint, SealedObject
 from dematmp.bids.preflight import Said
 from dematmp.bids.receipts import receipt
@@ -197,6 +203,18 @@ def refusals(request: HttpRequest) -> list[dict[str, object]]:
     return start_refusals(bearer(request).organisation)
 
 
+@router.get("/refusals.json", summary="Les mêmes, en fichier")
+def refusals_file(request: HttpRequest) -> JsonResponse:
+    said = start_refusals(bearer(request).organisation)
+    return JsonResponse(said, safe=False, json_dumps_params={"ensure_ascii": False, "indent": 1})
+
+
+@router.get("/refusals.pdf", summary="Les mêmes, scellés par la plateforme, pour les personnes")
+def refusals_pdf(request: HttpRequest) -> HttpResponse:
+    data = start_refusals_pdf(bearer(request).organisation, now=timezone.now())
+    return HttpResponse(data, content_type="application/pdf")
+
+
 @router.get("/attempts/{attempt}", summary="Où en est un dépôt")
 def state(request: HttpRequest, attempt: uuid.UUID) -> dict[str, object]:
     return _state(_attempt(request, attempt))
@@ -284,6 +302,14 @@ def finalise(request: HttpRequest, attempt: uuid.UUID, body: FinaliseIn) -> Stat
 def attempt_evidence(request: HttpRequest, attempt: uuid.UUID) -> JsonResponse:
     said = evidence(_attempt(request, attempt), now=timezone.now())
     return JsonResponse(said, json_dumps_params={"ensure_ascii": False, "indent": 1})
+
+
+@router.get(
+    "/attempts/{attempt}/evidence.pdf", summary="Le même, scellé par la plateforme, pour les personnes"
+)
+def attempt_evidence_pdf(request: HttpRequest, attempt: uuid.UUID) -> HttpResponse:
+    data = evidence_pdf(_attempt(request, attempt), now=timezone.now())
+    return HttpResponse(data, content_type="application/pdf")
 
 
 @router.get("/deposits/{deposit}", summary="Un dépôt et son accusé")

@@ -102,6 +102,37 @@ def start_refusals(bidder: Organisation) -> list[dict[str, object]]:
     ]
 
 
+def start_refusals_pdf(bidder: Organisation, *, now: datetime) -> bytes:
+    """The same for people, sealed by the platform (PAdES); the JSON is attached, under the same seal."""
+    said = start_refusals(bidder)
+    zone = ZoneInfo(settings.TIME_ZONE)
+
+    def local(moment: datetime) -> str:
+        return timezone.localtime(moment, zone).strftime("%d/%m/%Y à %H:%M:%S")
+
+    data = {
+        "operator": settings.OPERATOR_NAME,
+        "bidder": {"name": bidder.name, "siret": bidder.siret or None},
+        "zone": settings.TIME_ZONE,
+        "issued": local(now),
+        "count": len(said),
+        "rows": [
+            {
+                "at": local(datetime.fromisoformat(str(each["at"]))),
+                "reference": each["reference"],
+                "code": each["code"],
+                "message": each["message"],
+                "index": each["entry"]["index"] if isinstance(each["entry"], dict) else "",
+            }
+            for each in said[:_PDF_OBJECTS]
+        ],
+    }
+    title = "Envois refusés avant d'avoir commencé"
+    whole = json.dumps(said, ensure_ascii=False, indent=1, sort_keys=True).encode()
+    attached = Attachment("envois-refuses.json", whole, "application/json", "Tous, avec leurs preuves")
+    return seal(render("refusals", data, title=title), reason=title, now=now, attachments=[attached])
+
+
 def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
     """Plain values: the attempt minute by minute, and its entries in the journal with their proofs.
 

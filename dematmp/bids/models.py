@@ -267,6 +267,25 @@ class Probe(models.Model):
         return f"{self.at:%Y-%m-%d %H:%M} {self.code or 'ok'}"
 
 
+class OutageNotice(models.Model):
+    """The buyer's agents were told of an interruption before this deadline, once."""
+
+    consultation = models.ForeignKey(Consultation, models.CASCADE, related_name="outage_notices")
+    started_at = models.DateTimeField("interruption commencée le")
+    told_at = models.DateTimeField("annoncée le")
+
+    class Meta:
+        verbose_name = "interruption annoncée"
+        verbose_name_plural = "interruptions annoncées"
+        ordering = ["started_at", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["consultation", "started_at"], name="bids_one_notice_per_outage")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.consultation} {self.started_at:%Y-%m-%d %H:%M}"
+
+
 class BidQuerySet(models.QuerySet["Bid"]):
     def of(self, company: Organisation) -> Self:
         """What this company may see: its own bids."""

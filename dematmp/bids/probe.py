@@ -18,8 +18,10 @@ from django.db import transaction
 from dematmp.accounts.models import ApiToken, Organisation, User
 from dematmp.accounts.services import give_role
 from dematmp.audit.services import append, utc_text
-from dematmp.bids.models import Probe
+from dematmp.bids.models import OutageNotice, Probe
+from dematmp.consultations.exchanges import call, people_of
 from dematmp.consultations.models import Consultation
+from dematmp.mails.words import instant
 from signing.client import Client, EnvelopePlan
 from signing.envelope import Source
 from signing.errors import SigningError
@@ -158,3 +160,31 @@ def proposed_deadline(deadline: datetime, found: Availability) -> datetime | Non
         return None
     longer = deadline + max(timedelta(hours=2), 2 * found.down)
     return longer + (datetime.min.replace(tzinfo=longer.tzinfo) - longer) % timedelta(minutes=15)
+
+
+def tell_outages(*, now: datetime) -> None:
+    """A mail to the buyer's agents for each interruption of a minute or more before their deadline, once.
+
+    They extend it in one click from the page that the mail names. May run twice.
+    """
+    soon = Consultation.objects.closing(now=now, within=WATCHED).filter(trial=False)
+    for consultation in soon.select_related("buyer").order_by("pk"):
+        said = measured(consultation, now=now)
+        for start, end in said.outages if said else ():
+            if end - start >= EVERY:
+                _tell_outage(consultation, start, now=now)
+
+
+@transaction.atomic
+def _tell_outage(consultation: Consultation, start: datetime, *, now: datetime) -> None:
+    _, fresh = OutageNotice.objects.get_or_create(
+        consultation=consultation, started_at=start, defaults={"told_at": now}
+    )
+    if fresh:
+        call(
+            consultation,
+            people_of(consultation.buyer, "agent"),
+            f"La plateforme a été interrompue à partir du {instant(start)}, avant votre date limite. Vous "
+            "pouvez la reporter en un clic depuis cette page, qui dit ce qui a été mesuré.",
+            now=now,
+        )

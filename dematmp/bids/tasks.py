@@ -13,7 +13,7 @@ from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
 from dematmp.bids.fingerprints import stamp as stamp_one
 from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid, Fingerprint
-from dematmp.bids.probe import is_watched, probe
+from dematmp.bids.probe import is_watched, probe, tell_outages
 from dematmp.bids.receipts import receipt_pdf, stamp
 from dematmp.bids.services import complete, destroy, expire
 from dematmp.consultations.mirror import take
@@ -105,6 +105,7 @@ def watch() -> None:
     now = timezone.now()
     if is_watched(now=now):
         probe(now=now)
+        tell_outages(now=timezone.now())
 
 
 @shared_task

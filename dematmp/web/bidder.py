@@ -18,7 +18,7 @@ from dematmp.accounts.models import Organisation
 from dematmp.awards.contracts import is_concluded
 from dematmp.awards.models import Award
 from dematmp.bids.clock import current
-from dematmp.bids.evidence import evidence, evidence_pdf
+from dematmp.bids.evidence import evidence, evidence_pdf, start_refusals, start_refusals_pdf
 from dematmp.bids.models import Attempt, Bid, StartRefusal
 from dematmp.bids.receipts import checks, receipt
 from dematmp.bids.services import bid_state, withdraw
@@ -58,7 +58,7 @@ def deposit_list(request: MemberRequest) -> HttpResponse:
         attempt.state = bid_state(bid) if bid else ""  # type: ignore[attr-defined]
     refused = (
         StartRefusal.objects.filter(bidder__in=companies)
-        .select_related("consultation")
+        .select_related("consultation", "bidder")
         .order_by("-at", "-pk")
     )
     contracts = Award.objects.of_companies(request.user).select_related("lot__consultation__buyer")
@@ -66,6 +66,7 @@ def deposit_list(request: MemberRequest) -> HttpResponse:
         "companies": companies,
         "page": page,
         "refused": refused[:_REFUSED_SHOWN],
+        "refused_companies": list({each.bidder.pk: each.bidder for each in refused}.values()),
         "contracts": [(each, is_concluded(each)) for each in contracts.order_by("-pk")],
     }
     return render(request, "bidder/list.html", context)
@@ -206,6 +207,23 @@ def attempt_evidence(request: MemberRequest, deposit: uuid.UUID, form: str) -> H
     else:
         data = json.dumps(evidence(found, now=now), ensure_ascii=False, indent=1).encode()
     return document(data, name=f"dossier-de-preuve.{form}", content_type=f"application/{form}")
+
+
+@require_safe
+@holds(*_ROLES)
+def refusals_evidence(request: MemberRequest, company: uuid.UUID, form: str) -> HttpResponse:
+    """What this company was refused before any attempt, with the journal's proofs."""
+    mine = next((each for each in _companies(request) if each.uuid == company), None)
+    if mine is None:
+        raise Http404
+    if form == "pdf":
+        data, kind = start_refusals_pdf(mine, now=timezone.now()), "application/pdf"
+    else:
+        data, kind = (
+            json.dumps(start_refusals(mine), ensure_ascii=False, indent=1).encode(),
+            "application/json",
+        )
+    return document(data, name=f"envois-refuses.{form}", content_type=kind)
 
 
 @require_safe

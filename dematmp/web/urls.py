@@ -84,6 +84,11 @@ urlpatterns = [
     path("entreprise/deposer/<uuid:consultation>/", bidder.new_deposit, name="new-deposit"),
     path("entreprise/depots/<uuid:deposit>/", bidder.deposit, name="deposit"),
     path("entreprise/depots/<uuid:deposit>/retirer/", bidder.withdraw_deposit, name="withdraw"),
+    path(
+        "entreprise/<uuid:company>/envois-refuses.<minutes:form>",
+        bidder.refusals_evidence,
+        name="refusals-evidence",
+    ),
     path("entreprise/depots/<uuid:deposit>/preuve.<minutes:form>", bidder.attempt_evidence, name="evidence"),
     path("entreprise/depots/<uuid:deposit>/accuse.pdf", bidder.receipt_as_pdf, name="receipt-pdf"),
     path("entreprise/depots/<uuid:deposit>/accuse.json", bidder.receipt_as_json, name="receipt-json"),

@@ -14,7 +14,14 @@ from pytest_django.live_server_helper import LiveServer
 
 from dematmp.audit.models import Entry
 from dematmp.bids.models import Bid, Probe
-from dematmp.bids.probe import availability, is_watched, measured, probe, proposed_deadline
+from dematmp.bids.probe import (
+    availability,
+    is_watched,
+    measured,
+    probe,
+    proposed_deadline,
+    tell_outages,
+)
 from dematmp.bids.tasks import watch
 from dematmp.consultations import trial
 from dematmp.consultations.models import Consultation
@@ -108,6 +115,22 @@ def troubled(world: World) -> Consultation:
         Probe.objects.create(at=now - ago * MINUTE, succeeded=ago not in (5, 6), seconds=0.4)
     consultation.refresh_from_db()
     return consultation
+
+
+def test_the_buyer_s_agents_are_told_of_an_interruption_once(world: World, troubled: Consultation) -> None:
+    now = timezone.now()
+    tell_outages(now=now)
+    tell_outages(now=now)
+    (told,) = Mail.objects.filter(subject__contains="interrompue")
+    assert told.to == world.agent.email
+    assert f"/acheteur/consultations/{troubled.uuid}/" in told.body
+    # Another one begins: nothing yet at its first failure, a mail once it has lasted a minute.
+    Probe.objects.create(at=now, succeeded=False, seconds=20)
+    tell_outages(now=now)
+    assert Mail.objects.filter(subject__contains="interrompue").count() == 1
+    Probe.objects.create(at=now + MINUTE, succeeded=False, seconds=20)
+    tell_outages(now=now + MINUTE)
+    assert Mail.objects.filter(subject__contains="interrompue").count() == 2
 
 
 def test_the_buyer_extends_in_one_click(world: World, troubled: Consultation) -> None:
