@@ -25,6 +25,9 @@ from dematmp.acts.transactions import Transaction
 from dematmp.acts.xmlio import MESSAGE_BYTES
 from dematmp.audit.keys import wrap
 from dematmp.audit.services import append
+from dematmp.consultations.models import SERVED
+from storage.antivirus import scan
+from storage.errors import AntivirusUnavailable, ScanFailed
 from storage.stores import object_store
 
 # The prefect has two months from the receipt (L2131-6), that a request or an observation may extend.
@@ -116,10 +119,33 @@ def _letter_in(archive: bytes, identifier: str) -> m.Letter | m.Referral:
     raise MessageRefused("L'archive du courrier ne porte aucun message sur cet acte.")
 
 
+def _check_scanned(letter: PrefectureLetter) -> None:
+    """Nothing of an archive is given before an antivirus saw it, once. The letter itself never waits for it.
+
+    Raises ActRefused, AntivirusUnavailable.
+    """
+    if letter.verdict == "pending":
+        try:
+            found = scan(object_store().open(letter.archive_key))
+        except ScanFailed as failed:
+            raise AntivirusUnavailable(str(failed)) from failed
+        letter.verdict, letter.threat = str(found.state), found.name[:300]
+        letter.save(update_fields=["verdict", "threat"])
+    if letter.verdict not in SERVED:
+        raise ActRefused(
+            f"L'antivirus ne laisse pas passer ce courrier ({letter.threat or letter.verdict}) : demandez à "
+            "la préfecture de l'envoyer encore. Son texte est sur la page de l'acte ; ses délais courent."
+        )
+
+
 def document(letter: PrefectureLetter, name: str) -> tuple[int, Iterator[bytes]] | None:
-    """Size and bytes of a document that came with a letter; None when it names no such one."""
+    """Size and bytes of a document that came with a letter; None when it names no such one.
+
+    Raises ActRefused when the antivirus found something there, AntivirusUnavailable when it does not answer.
+    """
     if name not in letter.documents:
         return None
+    _check_scanned(letter)
     whole = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the answer)
     for block in object_store().open(letter.archive_key):
         whole.write(block)

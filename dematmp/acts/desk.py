@@ -127,4 +127,6 @@ def _checked(document: Upload, *, now: datetime) -> bytes:
     found = scan([data])
     if found.state is State.INFECTED:
         raise ActRefused(f"Un virus a été trouvé dans {document.name} ({found.name}).")
+    if found.state is State.UNSCANNABLE:
+        raise ActRefused(f"L'antivirus ne peut pas lire {document.name} ({found.name}) : ôtez sa protection.")
     return data

@@ -328,6 +328,8 @@ class PrefectureLetter(models.Model):
     text = models.TextField("texte", blank=True, default="")
     archive_key = models.CharField(max_length=200)
     documents = models.JSONField("documents", default=list, blank=True)  # their names in the archive
+    verdict = models.CharField("antivirus", max_length=12, default="pending")  # of the whole archive
+    threat = models.CharField("menace", max_length=300, blank=True, default="")
     found_at = models.DateTimeField("lu le")
     reply_id = models.PositiveBigIntegerField("réponse chez l'opérateur", null=True, blank=True)
     replied_at = models.DateTimeField("répondu le", null=True, blank=True)

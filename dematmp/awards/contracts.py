@@ -70,6 +70,8 @@ def add_version(
         verdict = scan(_blocks(path))
         if verdict.state is State.INFECTED:
             raise ContractRefused(f"Un virus a été trouvé dans ce fichier ({verdict.name}).")
+        if verdict.state is State.UNSCANNABLE:
+            raise ContractRefused(f"L'antivirus ne peut pas lire ce fichier ({verdict.name}).")
         key = f"contracts/{award.lot.consultation.uuid}/{uuid.uuid4().hex}"
         size = object_store().put_stream(key, _blocks(path)).size
         made = ContractVersion(

@@ -162,7 +162,7 @@ def share_procedure(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
 @holds("agent", "validator")
 def letter_file(request: MemberRequest, act: uuid.UUID, letter: int, name: str) -> HttpResponseBase:
     """A document of a letter of the prefecture."""
-    return letter_document(_act(request, act), letter, name)
+    return letter_document(request, _act(request, act), letter, name)
 
 
 @require_safe

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from dematmp.awards import contracts
 from dematmp.awards.models import BOTH, BUYER, COMPANY, PARTIES, Award
 from dematmp.web.access import MemberRequest, holds
-from dematmp.web.downloads import attachment
+from dematmp.web.downloads import resumable
 from dematmp.web.errors import explain
 from signing.report import read_report
 from storage.stores import object_store
@@ -106,4 +106,11 @@ def contract_file(request: MemberRequest, award: int, number: int) -> HttpRespon
     version = found.contract.filter(number=number).first()
     if version is None:
         raise Http404
-    return attachment(object_store().open(version.key), name=version.name, size=version.size)
+    store = object_store()
+    return resumable(
+        request,
+        lambda start, length: store.open(version.key, start=start, length=length),
+        name=version.name,
+        size=version.size,
+        sha256=version.sha256,
+    )

@@ -70,6 +70,21 @@ def resumable(request: HttpRequest, read: Read, *, name: str, size: int, sha256:
     return response
 
 
+def part_of(blocks: Iterable[bytes], start: int, length: int | None) -> Iterator[bytes]:
+    """From a stream that only goes forward, the bytes of a range."""
+    left = length
+    for block in blocks:
+        skipped = min(start, len(block))
+        start -= skipped
+        piece = block[skipped:] if left is None else block[skipped : skipped + left]
+        if piece:
+            yield piece
+        if left is not None:
+            left -= len(piece)
+            if not left:
+                return
+
+
 def parse_range(header: str, size: int) -> range | None:
     """The bytes asked; None for all of them (no header, another unit, several ranges); empty for none.
 

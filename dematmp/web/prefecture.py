@@ -1,11 +1,12 @@
 """The control authority's desk: acts received from its territory, followed, and written about."""
 
+import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import date
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -18,7 +19,7 @@ from dematmp.acts.models import Act
 from dematmp.acts.rules import LETTERS, NATURES
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.act_forms import ActSearchForm, AssignForm, LetterForm, upload_of
-from dematmp.web.downloads import attachment, csv_file
+from dematmp.web.downloads import csv_file, part_of, resumable
 from dematmp.web.errors import explain
 from dematmp.web.pages import document, page_of
 from storage.stores import object_store
@@ -208,7 +209,7 @@ def act_file(request: MemberRequest, act: uuid.UUID, name: str) -> HttpResponse:
 @holds("controller")
 def letter_file(request: MemberRequest, act: uuid.UUID, letter: int, name: str) -> HttpResponseBase:
     """A document of a letter."""
-    return letter_document(_act(request, act), letter, name)
+    return letter_document(request, _act(request, act), letter, name)
 
 
 @require_safe
@@ -219,14 +220,25 @@ def answer_file(request: MemberRequest, act: uuid.UUID, letter: int, rank: int) 
     file = found.answer_files.filter(rank=rank).first() if found else None
     if file is None:
         raise Http404
-    return attachment(object_store().open(file.key), name=file.posted_name, size=file.size)
+    store = object_store()
+    return resumable(
+        request,
+        lambda start, length: store.open(file.key, start=start, length=length),
+        name=file.posted_name,
+        size=file.size,
+        sha256=file.sha256,
+    )
 
 
-def letter_document(act: Act, letter: int, name: str) -> HttpResponseBase:
+def letter_document(request: HttpRequest, act: Act, letter: int, name: str) -> HttpResponseBase:
     """What came with a letter about this act, streamed; 404 when there is no such document."""
     found = act.letters.filter(pk=letter).first()
     opened = correspondence.document(found, name) if found else None
     if opened is None:
         raise Http404
     size, blocks = opened
-    return attachment(blocks, name=name, size=size)
+    # The archive of a letter never changes: its key and the name in it are what the browser resumes.
+    tag = hashlib.sha256(f"{found.archive_key}/{name}".encode()).hexdigest() if found else ""
+    return resumable(
+        request, lambda start, length: part_of(blocks, start, length), name=name, size=size, sha256=tag
+    )

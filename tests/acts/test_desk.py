@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import tarfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from django.core import mail
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from dematmp.accounts.models import User
 from dematmp.acts import desk, timeline
@@ -26,6 +28,8 @@ from dematmp.consultations.models import Consultation
 from dematmp.mails.models import Mail
 from dematmp.opening import closing
 from deploy.ministry import Ministry
+from deploy.services.clamd import EICAR, Clamd
+from storage.stores import object_store
 from tests.acts.service import acknowledged
 from tests.acts.test_acts import awarded, prepared  # noqa: F401
 from tests.world import World, organisation, page, pdf, person
@@ -43,6 +47,31 @@ def act(world: World, awarded: Consultation, ministry: Ministry) -> Act:  # noqa
 
 def courrier(name: str = "lettre.pdf", data: bytes = PDF) -> SimpleUploadedFile:
     return SimpleUploadedFile(name, data, content_type="application/pdf")
+
+
+def test_a_letter_is_scanned_before_its_documents_are_given(
+    world: World, act: Act, clamd: Clamd, settings: Settings
+) -> None:
+    """It came by the ministry's mail, where nobody scanned it: its text is shown, its documents wait."""
+    written(world, act)
+    letter, validator = act.letters.get(), page(world.validator)
+    name = letter.documents[0]
+    address = reverse("buyer-letter-file", args=[act.uuid, letter.pk, name])
+    settings.ANTIVIRUS_URL = "tcp://127.0.0.1:9"
+    assert validator.get(address).status_code == 503
+    settings.ANTIVIRUS_URL = clamd.url
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        info = tarfile.TarInfo(name)
+        info.size = len(EICAR)
+        archive.addfile(info, io.BytesIO(EICAR))
+    object_store().put(letter.archive_key, out.getvalue())
+    refused = validator.get(address)
+    assert refused.status_code == 409
+    assert "Eicar" in refused.content.decode()
+    assert TEXT in validator.get(reverse("buyer-act", args=[act.uuid])).content.decode()
+    letter.refresh_from_db()
+    assert letter.verdict == "infected"
 
 
 def of_another_territory() -> User:
@@ -82,6 +111,10 @@ def test_a_request_for_pieces_is_written_read_and_answered_by_the_pages(world: W
         found = who.get(reverse(name, args=[act.uuid, letter.pk, letter.documents[0]]))
         assert b"".join(found) == PDF
         assert found["Content-Disposition"].startswith("attachment")
+        rest = who.get(
+            reverse(name, args=[act.uuid, letter.pk, letter.documents[0]]), headers={"Range": "bytes=10-19"}
+        )
+        assert (rest.status_code, b"".join(rest)) == (206, PDF[10:20])
     address = reverse("buyer-act-answer", args=[act.uuid, letter.pk])
     assert "Envoyer les pièces demandées" in validator.get(address).content.decode()
     form = {"choice": "4", "documents": [courrier("rapport.pdf"), courrier("CCAP.pdf")]}

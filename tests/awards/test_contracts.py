@@ -76,6 +76,10 @@ def test_the_company_s_deed_is_countersigned_by_the_buyer(
     assert "Contrats" in page(world.bidder).get(reverse("deposits")).content.decode()
     got = page(world.bidder).get(reverse("contract-file", args=[lot.pk, 2]))
     assert b"".join(got) == both
+    rest = page(world.bidder).get(
+        reverse("contract-file", args=[lot.pk, 2]), headers={"Range": f"bytes={len(both) - 5}-"}
+    )
+    assert (rest.status_code, b"".join(rest)) == (206, both[-5:])
     kinds = list(Entry.objects.filter(kind__startswith="contract-").values_list("kind", flat=True))
     assert kinds == ["contract-version", "contract-version", "contract-concluded"]
     assert deposited(world.validator, lot, both, "buyer")[0] == 404  # nothing more is awaited
