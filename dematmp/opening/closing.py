@@ -143,8 +143,15 @@ def annex(session: OpeningSession, *, by: User, now: datetime) -> dict[str, obje
 def close(session: OpeningSession, *, by: User, now: datetime) -> None:
     """Close the minutes: their annex is written, sealed with them in one PDF, and nothing changes any more.
 
-    Twice is harmless. Raises DecisionRefused while a kept file is not decided.
+    Twice is harmless. Raises DecisionRefused while a kept file is not decided, or scanned again by newer
+    signatures.
     """
+    unclosed = session.finished_at is not None and session.closed_at is None
+    if unclosed and (old := scanning.renew(session, now=now)):
+        raise DecisionRefused(
+            f"{old} fichier(s) ont été jugés par des signatures antérieures : l'antivirus les revoit.",
+            "Recommencez dans une minute ; après dix minutes, le dernier verdict vaut.",
+        )
     with transaction.atomic():
         locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
         if locked.closed_at is not None:

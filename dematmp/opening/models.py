@@ -229,6 +229,7 @@ class OpeningSession(models.Model):
     minutes = models.BinaryField("procès-verbal (JSON)", null=True, blank=True)
     minutes_pdf = models.BinaryField("procès-verbal (PDF scellé)", null=True, blank=True)
     closed_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    rescan_asked_at = models.DateTimeField(null=True, blank=True)  # before closing, by newer signatures
     closed_at = models.DateTimeField("procès-verbal clos le", null=True, blank=True)
     annex = models.BinaryField("annexe du procès-verbal (JSON)", null=True, blank=True)
     closed_pdf = models.BinaryField("procès-verbal clos (PDF scellé)", null=True, blank=True)

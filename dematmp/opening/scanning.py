@@ -15,8 +15,8 @@ from dematmp.audit.services import append
 from dematmp.consultations.models import SERVED
 from dematmp.mails.services import store as store_mail
 from dematmp.opening import signatures
-from dematmp.opening.models import OpenedFile
-from storage.antivirus import State, Verdict, scan
+from dematmp.opening.models import OpenedFile, OpeningSession
+from storage.antivirus import State, Verdict, current_engines, scan
 from storage.errors import ObjectMissing, ScanFailed
 from storage.stores import object_store
 
@@ -33,6 +33,28 @@ def outdated(engines: list[str], *, now: datetime) -> QuerySet[OpenedFile]:
     recent = now - timedelta(days=settings.RESCAN_DAYS)
     judged = OpenedFile.objects.filter(done_at__gte=recent, opened__state="opened")
     return judged.exclude(verdict="pending").exclude(engine__in=engines)
+
+
+def renew(session: OpeningSession, *, now: datetime) -> int:
+    """How many files of a session have a verdict of older signatures, whose new one is worth waiting for.
+
+    They are scanned again at once. An antivirus that is away, or that fails on them for `PATIENCE`, holds no
+    minutes back: their last verdict stands.
+    """
+    engines = current_engines()
+    waiting = outdated(engines, now=now).filter(opened__session=session) if engines else None
+    if waiting is None or not waiting.exists():
+        OpeningSession.objects.filter(pk=session.pk).update(rescan_asked_at=None)
+        return 0
+    OpeningSession.objects.filter(pk=session.pk, rescan_asked_at=None).update(rescan_asked_at=now)
+    session.refresh_from_db(fields=["rescan_asked_at"])
+    if session.rescan_asked_at is not None and now - session.rescan_asked_at > PATIENCE:
+        return 0
+    from dematmp.opening.tasks import scan_opened
+
+    for pk in waiting.order_by("pk").values_list("pk", flat=True):
+        scan_opened.delay(pk)
+    return waiting.count()
 
 
 def scan_again(file_id: int, *, now: datetime) -> None:

@@ -71,6 +71,20 @@ def test_connections_reset_in_the_middle_of_parts(world: World, faults: Faults, 
     whole(consultation)
 
 
+def test_a_deposit_goes_straight_to_a_store_over_tls(
+    world: World, ceph_tls: Ceph, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = uuid.uuid4().hex[:12]
+    settings.DEPOSIT_RETENTION_DAYS = 1
+    settings.OBJECT_STORE = parse_object_store(f"{ceph_tls.store_url(name)}&deposits={name}-plis")
+    call_command("storage", "setup", stdout=io.StringIO())
+    monkeypatch.setenv("SSL_CERT_FILE", ceph_tls.ca)  # what the company's machine trusts
+    monkeypatch.setattr("dematmp.bids.attempts.receive_part", None)  # nothing passes through the platform
+    consultation = world.publish()
+    world.deposit(consultation, tmp_path, files=FILES)
+    whole(consultation)
+
+
 @pytest.mark.usefixtures("behind")
 def test_a_slow_network_only_takes_longer(world: World, faults: Faults, tmp_path: Path) -> None:
     faults.latency = 0.005

@@ -146,3 +146,34 @@ def test_what_was_opened_long_ago_is_not_scanned_again(
     rescan()
     assert set(OpenedFile.objects.values_list("engine", flat=True)) == {file("offre.txt").engine}
     assert file("offre.txt").engine.endswith("#hier")
+
+
+def test_minutes_close_on_the_verdict_of_the_newest_signatures(
+    world: World, ended: Consultation, clamd: Clamd, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ANTIVIRUS_URL = f"{clamd.url}#hier"
+    session, by, now = opened(world, ended), world.members[0], timezone.now()
+    before = closing.undecided(session)
+    assert "offre.txt" not in {each.name for each in before}
+    for each in before:
+        closing.decide_file(each, decision="set-aside", reason="Un virus.", by=by, now=now)
+    with Clamd(also=ODD) as learned:
+        settings.ANTIVIRUS_URL = f"{learned.url}#demain"
+        # The queue is slow: the closing waits for it, ten minutes at most.
+        asked: list[int] = []
+        with monkeypatch.context() as slow:
+            slow.setattr("dematmp.opening.tasks.scan_opened.delay", asked.append)
+            with pytest.raises(DecisionRefused, match="signatures antérieures"):
+                closing.close(session, by=by, now=now)
+            assert file("offre.txt").pk in asked
+        with pytest.raises(DecisionRefused, match="n'a pas décidé"):
+            closing.close(session, by=by, now=now)
+    assert file("offre.txt").verdict == "infected"
+    for each in closing.undecided(session):
+        closing.decide_file(each, decision="set-aside", reason="Un virus.", by=by, now=now)
+    settings.ANTIVIRUS_URL = f"{clamd.url}#apres-demain"
+    monkeypatch.setattr("dematmp.opening.tasks.scan_opened.delay", asked.append)
+    later = now + timedelta(minutes=11)
+    closing.close(session, by=by, now=later)  # it never came back: the last verdict stands
+    session.refresh_from_db()
+    assert session.closed_at == later
