@@ -314,3 +314,16 @@ def test_the_reference_names_every_address() -> None:
     said = (ROOT / "docs" / "reference" / "api-s2low.md").read_text()
     missing = [str(each.pattern) for each in urlpatterns if str(each.pattern).rsplit("/", 1)[-1] not in said]
     assert missing == []
+
+
+def test_our_own_faults_are_answered_as_refusals_are(
+    lea: Caller, ministry: Ministry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("la base a disparu")
+
+    monkeypatch.setattr("dematmp.acts.follow_ups.request_classification", broken)
+    answer = lea.get("actes_classification_request.php", api="1")
+    assert (answer.status_code, answer.content.split(b"\n")[0]) == (200, b"KO")
+    assert b"la base a disparu" not in answer.content
+    assert "la base a disparu" in caplog.text

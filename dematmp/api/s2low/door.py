@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hmac
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -11,7 +12,8 @@ from urllib.parse import unquote
 from cryptography import x509
 from django.conf import settings
 from django.core import signing
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
@@ -24,6 +26,7 @@ from dematmp.api.s2low import answers
 from dematmp.api.s2low.forms import Form, read_form, read_query
 from storage.errors import StorageError
 
+log = logging.getLogger(__name__)
 COOKIE = "PHPSESSID"  # the name that clients look for in the answer of login.php
 _SESSION = 3600  # seconds
 _SECRET, _CERTIFICATE, _VERDICT = "HTTP_X_FRONT_SECRET", "HTTP_X_CLIENT_CERT", "HTTP_X_CLIENT_VERIFY"
@@ -147,7 +150,7 @@ def archive_refusal(request: HttpRequest, form: Form | None, error: Exception) -
 
 
 def door(refusal: Refusal = text_refusal) -> Callable[[View], Raw]:
-    """Known accounts only; every refusal of the domain is answered in the endpoint's own way."""
+    """Known accounts only; every refusal, and our own faults, are answered in the endpoint's own way."""
 
     def decorate(view: View) -> Raw:
         @wraps(view)
@@ -161,6 +164,12 @@ def door(refusal: Refusal = text_refusal) -> Callable[[View], Raw]:
                     return view(Call(request, form, agent, certificate_of(request)))
             except (ActError, StorageError, OSError) as refused:
                 return refusal(request, form, _said(refused))
+            except (Http404, PermissionDenied, SuspiciousOperation):
+                raise  # Django's own answers
+            except Exception:
+                # Clients read KO and its reason; a page of error 500 is a failure of the network to them.
+                log.exception("télétransmission : %s", request.path)
+                return refusal(request, form, ActError("Erreur interne du service : réessayez plus tard."))
 
         entered.entry = "certificate"  # type: ignore[attr-defined]
         return csrf_exempt(entered)
