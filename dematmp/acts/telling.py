@@ -25,7 +25,8 @@ def tell(found: Transaction, message: str, *, now: datetime) -> None:
         found.subject,
         message,
         f"Identifiant unique : {found.unique_id}",
-        "L'acquittement et le bordereau se téléchargent auprès du service de télétransmission.",
+        "L'acquittement et le bordereau sont joints dès qu'ils existent, et se téléchargent auprès du "
+        "service de télétransmission.",
     ]
     # The platform's own account has no mailbox of people: who prepared the act follows it on its page.
     people = [found.agent.email] if found.agent.fingerprint else []
@@ -36,6 +37,7 @@ def tell(found: Transaction, message: str, *, now: datetime) -> None:
             subject=f"[{found.authority}] Notification concernant l'acte {found.number}",
             body="\n\n".join(line for line in lines if line),
             now=now,
+            attached={"by": "dematmp.acts.enclosing.of", "of": found.pk},
         )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
+from django.utils.module_loading import import_string
 
 from dematmp.mails.models import Mail
 
@@ -15,13 +16,36 @@ MAX_TRIES = 100  # one an hour at the end: four days
 _FIRST_WAIT, _LONGEST_WAIT = 15, 3600  # seconds
 
 
-def store(*, to: str, subject: str, body: str, now: datetime) -> Mail:
-    """Keep a mail to be sent after the commit; a lost task is found by the sweep."""
-    mail = Mail.objects.create(to=to, subject=" ".join(subject.split())[:200], body=body, created_at=now)
+def store(
+    *, to: str, subject: str, body: str, now: datetime, attached: dict[str, object] | None = None
+) -> Mail:
+    """Keep a mail to be sent after the commit; a lost task is found by the sweep.
+
+    `attached` names who makes its files when it leaves, `by` a dotted name that is given `of` and gives rows
+    of (name, bytes, media type): nothing of them is kept in the database.
+    """
+    mail = Mail.objects.create(
+        to=to,
+        subject=" ".join(subject.split())[:200],
+        body=body,
+        created_at=now,
+        attached=attached or {},
+    )
     from dematmp.mails.tasks import send_mail
 
     transaction.on_commit(lambda: send_mail.delay(mail.pk), robust=True)
     return mail
+
+
+def _attachments(mail: Mail) -> list[tuple[str, bytes, str]]:
+    """What could not be made is left out: a mail without its files is better than none."""
+    if not mail.attached:
+        return []
+    try:
+        return list(import_string(mail.attached["by"])(mail.attached["of"]))
+    except Exception:
+        log.exception("courriel %s : pièces jointes", mail.pk)
+        return []
 
 
 def send(mail_id: int, *, now: datetime) -> bool:
@@ -34,7 +58,10 @@ def send(mail_id: int, *, now: datetime) -> bool:
     if mail is None or mail.sent_at is not None:
         return mail is not None
     try:
-        EmailMessage(mail.subject, mail.body, settings.DEFAULT_FROM_EMAIL, [mail.to]).send()
+        message = EmailMessage(mail.subject, mail.body, settings.DEFAULT_FROM_EMAIL, [mail.to])
+        for name, data, kind in _attachments(mail):
+            message.attach(name, data, kind)
+        message.send()
     except (smtplib.SMTPException, OSError, ValueError) as refused:  # ValueError: an address that cannot be
         wait = timedelta(seconds=min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(mail.tries, 10)))
         Mail.objects.filter(pk=mail_id).update(

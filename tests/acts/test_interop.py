@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core import mail
+from django.utils import timezone
+from pypdf import PdfReader
 
 from dematmp.acts import messages as m
 from dematmp.acts.models import Transaction
 from dematmp.acts.package import members
 from dematmp.acts.reading import read
+from dematmp.mails.models import Mail
+from dematmp.mails.services import send
 from deploy.ministry import Ministry
 from storage.stores import object_store
 from tests.acts.service import PDF_SENT, Caller, act_fields, multipart, posted, state, until
@@ -277,8 +282,6 @@ def test_nothing_of_another_authority_is_shown(lea: Caller, service: object, pki
 
 
 def test_people_are_told_by_mail_of_the_states_that_matter(lea: Caller, ministry: Ministry) -> None:
-    from dematmp.mails.models import Mail
-
     pk = posted(lea, **{"broadcast_email[]": "maire@ville.example.fr"})
     until(lambda: state(lea, pk)[0] == 4)
     told = Mail.objects.order_by("pk")
@@ -288,6 +291,31 @@ def test_people_are_told_by_mail_of_the_states_that_matter(lea: Caller, ministry
         "maire@ville.example.fr",
     }
     assert {each.subject for each in told} == {"[Ville d'Essai] Notification concernant l'acte 2026_MP_001"}
+    receipt = lea.get("actes_transac_get_ARActe.php", id=pk).content
+    mail.outbox.clear()
+    for each in told:
+        send(each.pk, now=timezone.now())
+    for sent in mail.outbox:
+        files = {each[0]: each[1] for each in sent.attachments}
+        unique = Transaction.objects.get(pk=pk).unique_id
+        assert set(files) == {f"{unique}-1-{pk}-reponse.xml", "bordereau_acquittement.pdf"}
+        assert files[f"{unique}-1-{pk}-reponse.xml"] in (receipt, receipt.decode("latin-1"))
+        assert files["bordereau_acquittement.pdf"].startswith(b"%PDF")
+    assert len(mail.outbox) == 3
+
+
+def test_the_stamped_sources_go_with_the_mail_when_they_are_asked_for(
+    lea: Caller, ministry: Ministry
+) -> None:
+    sent = {"acte_attachments[]": ("annexe.pdf", PDF_SENT), "type_pj[]": "99_DE"}
+    pk = posted(lea, **{**sent, "broadcast_email[]": "maire@ville.example.fr", "send_sources": "on"})
+    until(lambda: state(lea, pk)[0] == 4)
+    mail.outbox.clear()
+    send(Mail.objects.get(to="maire@ville.example.fr").pk, now=timezone.now())
+    (message,) = mail.outbox
+    files = {each[0]: each[1] for each in message.attachments}
+    assert len(files) == 4
+    assert "Reçu en préfecture" in PdfReader(BytesIO(files["annexe.pdf"])).pages[0].extract_text()
 
 
 def test_numbered_fields_are_taken_in_the_order_of_their_numbers(lea: Caller) -> None:
