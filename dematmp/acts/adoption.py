@@ -99,8 +99,8 @@ def _adopt(found: Transaction, now: datetime) -> Act | None:
         )  # fmt: skip
         sent = Transmission.objects.create(
             act=act, envelope_name=found.envelope_name, message=found.message, remote_id=found.pk,
-            submitted_at=found.created_at, acknowledged_at=receipt.at, acknowledgement=flux,
-            received_on=received,
+            confirmed_at=found.created_at, submitted_at=found.created_at, acknowledged_at=receipt.at,
+            acknowledgement=flux, received_on=received,
         )  # fmt: skip
         steps = {step.status: step for step in found.steps.order_by("pk") if step.status in STATUSES}
         TransmissionStep.objects.bulk_create(

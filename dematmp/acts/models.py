@@ -253,6 +253,8 @@ class Transmission(models.Model):
     envelope = models.BinaryField(null=True, blank=True)
     message = models.BinaryField(null=True, blank=True)
     archive_key = models.CharField(max_length=200, blank=True, default="")
+    confirmed_at = models.DateTimeField("confirmée le", null=True, blank=True)  # nothing leaves before
+    confirmed_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     tried_at = models.DateTimeField("premier envoi", null=True, blank=True)
     remote_id = models.PositiveBigIntegerField(
         "transaction chez l'opérateur", null=True, blank=True, db_index=True
@@ -284,8 +286,9 @@ class Transmission(models.Model):
     @property
     def label(self) -> str:
         """The status in French."""
-        status = self.status
-        return "En attente d'envoi" if status is None else STATUSES.get(status, str(status))
+        if (status := self.status) is None:
+            return "En attente d'envoi" if self.confirmed_at else "À confirmer"
+        return STATUSES.get(status, str(status))
 
     @property
     def is_over(self) -> bool:

@@ -15,6 +15,7 @@ from dematmp.acts.models import Act, ActPiece, Transmission
 from dematmp.acts.operators import Operator
 from dematmp.acts.posting import posted_name, today
 from dematmp.acts.subscribers import new_key
+from dematmp.acts.telling import tell_prepared
 from dematmp.audit.services import append
 from dematmp.awards.models import Award
 from storage.stores import object_store
@@ -53,13 +54,14 @@ def prepare_act(
     now: datetime,
     replaces: Act | None = None,
 ) -> Act:
-    """An act ready to be transmitted: its main document, then its annexes, each with a confirmed typology.
+    """An act ready to be confirmed: its main document, then its annexes, each with a confirmed typology.
 
-    `replaces` failed, and is prepared again with its corrections: its award, if any, and its number follow.
+    Nothing leaves before a person who has the right confirms it (`confirming.confirm`). `replaces` failed,
+    and is prepared again with its corrections: its award, if any, and its number follow.
     Raises AccessRefused, ActRefused; GatewayUnavailable when the operator's codes cannot be read.
     """
-    if not by.has_role("validator", buyer):
-        raise AccessRefused("Seul un valideur de l'acheteur prépare un acte.")
+    if not (by.has_role("validator", buyer) or by.has_role("agent", buyer)):
+        raise AccessRefused("Seul un agent ou un valideur de l'acheteur prépare un acte.")
     rules.check_identity(
         siren=buyer.siren, department=buyer.department, district=buyer.district, nature=buyer.authority_nature
     )
@@ -105,9 +107,8 @@ def prepare_act(
             if replaces is not None:
                 record["replaces"] = str(replaces.uuid)
             append("act-prepared", record, consultation=act.consultation_uuid, now=now)
-            from dematmp.acts.tasks import transmit_act
-
-            transaction.on_commit(lambda: transmit_act.delay(act.pk), robust=True)
+            if not by.has_role("validator", buyer):
+                tell_prepared(act, by, now=now)
     except IntegrityError as taken:
         raise ActRefused("Ce numéro d'acte a déjà servi.") from taken
     return act

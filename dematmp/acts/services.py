@@ -62,7 +62,7 @@ def prepare_award_act(award: Award, *, by: User, now: datetime) -> Act:
                 created_by=by,
                 created_at=now,
             )
-            Transmission.objects.create(act=act)
+            Transmission.objects.create(act=act, confirmed_at=now, confirmed_by=by)
             append(
                 "act-prepared",
                 {
@@ -121,6 +121,8 @@ def transmit(act_id: int, operator: Operator, *, now: datetime) -> None:
         Transmission.objects.select_related("act__buyer", "act__authority").filter(act_id=act_id).first()
     )
     if transmission is None or transmission.remote_id is not None or transmission.is_over:
+        return
+    if transmission.confirmed_at is None:
         return
     mine = Transmission.objects.filter(pk=transmission.pk)
     remote = None

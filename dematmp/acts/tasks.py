@@ -64,8 +64,8 @@ def read_letters(act_id: int) -> None:
 @shared_task
 def sweep() -> None:
     """What a lost task or an operator that was down left undone, and what awaits its acknowledgement."""
-    waiting = Transmission.objects.filter(acknowledged_at=None).exclude(steps__status=ERROR).order_by("?")
-    each_row(waiting[:500], _continue)
+    waiting = Transmission.objects.filter(acknowledged_at=None, confirmed_at__isnull=False)
+    each_row(waiting.exclude(steps__status=ERROR).order_by("?")[:500], _continue)
     unread = Act.objects.filter(transmission__acknowledged_at__isnull=False, text=None)
     each_row(unread.order_by("?")[:100], lambda act: texts.keep_text(act, now=timezone.now()))
     each_row(correspondence.to_read(timezone.now()), lambda act: _try(correspondence.read_letters, act.pk))

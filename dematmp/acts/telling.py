@@ -41,6 +41,17 @@ def tell(found: Transaction, message: str, *, now: datetime) -> None:
         )
 
 
+def tell_prepared(act: "Act", by: User, *, now: datetime) -> None:
+    """Those who may confirm an act learn that one awaits them."""
+    people = User.objects.filter(
+        is_active=True, memberships__organisation=act.buyer, memberships__role="validator"
+    )
+    where = f"{settings.SITE_URL}/acheteur/actes/{act.uuid}/"
+    body = [f"{by} a préparé l'acte {act.number} : il part une fois confirmé.", act.subject, where]
+    for email in people.distinct().values_list("email", flat=True):
+        store(to=email, subject=f"À confirmer : acte {act.number}", body="\n\n".join(body), now=now)
+
+
 def tell_letter(act: "Act", kind: str, text: str, *, now: datetime) -> None:
     """The buyer's people learn that the prefecture wrote, in the caller's transaction."""
     label = LETTERS.get(kind, "Courrier de la préfecture")

@@ -51,6 +51,8 @@ def events(act: Act) -> list[Event]:
     sent = act.transmission
     begun = "Acte déposé par le logiciel de la collectivité" if act.authority_id else "Acte préparé"
     found = [Event(act.created_at, BUYER, begun)]
+    if sent.confirmed_at is not None and sent.confirmed_by is not None:
+        found.append(Event(sent.confirmed_at, BUYER, f"Départ confirmé par {sent.confirmed_by}"))
     for step in sent.steps.order_by("pk"):
         by = PREFECTURE if step.status == rules.ACKNOWLEDGED else OPERATOR
         found.append(Event(step.at, by, step.get_status_display(), step.detail))
@@ -78,6 +80,9 @@ def situation(act: Act, *, now: datetime) -> Situation:
     if steps and steps[-1].status == rules.ERROR:
         what = "L'acte est à corriger, puis à transmettre de nouveau."
         return Situation(BUYER, steps[-1].at, what, send_until(act))
+    if sent.confirmed_at is None and not steps:
+        what = "Un valideur vérifie l'acte et confirme son départ."
+        return Situation(BUYER, act.created_at, what, send_until(act))
     if sent.acknowledged_at is None:
         since = steps[-1].at if steps else act.created_at
         return Situation(OPERATOR, since, "La préfecture doit en accuser réception.", send_until(act))

@@ -81,6 +81,8 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
     "actes": (
         "Actes",
         {
+            "act-confirmed": "Départ d'un acte confirmé",
+            "act-given-up": "Acte abandonné avant l'envoi",
             "act-prepared": "Acte préparé",
             "act-transmitted": "Acte transmis",
             "act-acknowledged": "Acte acquitté",

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from dematmp.accounts.models import Organisation
 from dematmp.acts import procedure, timeline
+from dematmp.acts.confirming import confirm, give_up, is_unconfirmed, review
 from dematmp.acts.correspondence import cancel as cancel_act
 from dematmp.acts.correspondence import reply
 from dematmp.acts.errors import ActError, ActRefused
@@ -93,6 +94,7 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "may_share": procedure.minutes(found) is not None,
         "is_validator": (validates := found.is_validated_by(request.user)),
         "may_replace": validates and may_be_replaced(found),
+        "review": review(found) if is_unconfirmed(found) else None,
     }
     template = "buyer/_act.html" if request.headers.get("HX-Request") else "buyer/act.html"
     return render(request, template, context)
@@ -155,6 +157,24 @@ def share_procedure(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
     """Let the control authority read the minutes of the opening."""
     procedure.share(_as_validator(request, act), by=request.user, now=timezone.now())
     messages.success(request, "La préfecture peut lire le dossier de la procédure et le procès-verbal.")
+    return redirect("buyer-act", act=act)
+
+
+@require_POST
+@holds("validator")
+def confirm_act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
+    """What was shown leaves for the prefecture."""
+    confirm(_as_validator(request, act), by=request.user, now=timezone.now())
+    messages.success(request, "L'acte part à la préfecture.")
+    return redirect("buyer-act", act=act)
+
+
+@require_POST
+@holds("validator")
+def give_up_act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
+    """It never leaves; it may be corrected and prepared again."""
+    give_up(_as_validator(request, act), by=request.user, now=timezone.now())
+    messages.success(request, "L'acte est abandonné : rien n'est parti.")
     return redirect("buyer-act", act=act)
 
 

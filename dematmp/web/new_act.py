@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -86,13 +87,19 @@ def act_list(request: MemberRequest) -> HttpResponse:
     rows = Act.objects.of_buyers(request.user).select_related("buyer", "authority", "transmission")
     context = {
         "page": page_of(request, rows.order_by("-created_at", "-pk")),
-        "buyers": request.user.organisations("validator").filter(kind="buyer").order_by("name"),
+        "buyers": _buyers(request).order_by("name"),
     }
     return render(request, "buyer/acts.html", context)
 
 
+def _buyers(request: MemberRequest) -> QuerySet[Organisation]:
+    """Those for which this person prepares acts."""
+    user = request.user
+    return (user.organisations("agent") | user.organisations("validator")).filter(kind="buyer")
+
+
 def _buyer(request: MemberRequest, buyer: uuid.UUID) -> Organisation:
-    found = request.user.organisations("validator").filter(kind="buyer", uuid=buyer).first()
+    found = _buyers(request).filter(uuid=buyer).first()
     if found is None:
         raise Http404
     return found
@@ -139,9 +146,9 @@ def _former(request: MemberRequest, buyer: Organisation, nature: int) -> Act | N
 
 
 @require_http_methods(["GET", "POST"])
-@holds("validator")
+@holds("agent", "validator")
 def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpResponse:
-    """Prepare an act of this nature; it leaves once it is confirmed by this very form."""
+    """Prepare an act of this nature; it leaves once a validator has seen what leaves and confirmed it."""
     found, now = _buyer(request, buyer), timezone.now()
     if str(nature) not in NATURES:
         raise Http404
@@ -184,7 +191,7 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
         except ActError as refused:
             explain(form, refused)
         else:
-            messages.success(request, "L'acte est prêt ; il part à la préfecture.")
+            messages.success(request, "L'acte est prêt. Rien n'est parti : vérifiez-le, puis confirmez.")
             return redirect("buyer-act", act=act.uuid)
     context = {
         "form": form,
@@ -199,7 +206,7 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
 
 
 @require_safe
-@holds("validator")
+@holds("agent", "validator")
 def proposal(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpResponse:
     """The typology that a file's name tells, to be confirmed: {"typology", "sure"}."""
     operator = operator_of(_buyer(request, buyer), now=timezone.now())

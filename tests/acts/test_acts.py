@@ -12,7 +12,7 @@ import time_machine
 from django.utils import timezone
 from lxml import etree
 
-from dematmp.acts import correspondence, moves, preparing, rules, statuses
+from dematmp.acts import confirming, correspondence, moves, preparing, rules, statuses
 from dematmp.acts.errors import ActRefused, GatewayUnavailable, MessageRefused
 from dematmp.acts.fields import Piece, Upload
 from dematmp.acts.models import Act, Transaction, Transmission
@@ -290,9 +290,13 @@ def test_a_contract_leaves_with_its_pieces_and_their_confirmed_typologies(
         subject="Travaux de voirie",
         decided_on=date(2026, 1, 10),
         operator=operator,
-        by=world.validator,
+        by=world.agent,
         now=timezone.now(),
     )
+    sweep()
+    assert not Transaction.objects.exists(), "nothing leaves before it is confirmed"
+    for _ in range(2):  # twice is once
+        confirming.confirm(act, by=world.validator, now=timezone.now())
     transmission = acknowledged(act)
     sent = Transaction.objects.get(pk=transmission.remote_id)
     assert [each.typology for each in sent.files.order_by("rank")] == ["", "11_AE", "11_AP", "99_DC"]

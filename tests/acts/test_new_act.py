@@ -1,5 +1,6 @@
 """Any document prepared as an act in one page, its typologies proposed and confirmed."""
 
+import html
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 from dematmp.acts.models import Act, Transaction
 from dematmp.acts.news import subscribe
 from dematmp.acts.tasks import sweep
+from dematmp.mails.models import Mail
 from deploy.ministry import Ministry
 from tests.acts.service import acknowledged
 from tests.world import World, page, pdf
@@ -59,6 +61,12 @@ def test_a_contract_and_its_pieces_leave_from_one_page(world: World, ministry: M
     assert answer.status_code == 302, answer.content.decode()
     act = Act.objects.get()
     assert (act.nature, act.typology, act.pieces.get().typology) == ("4", "11_AE", "11_AP")
+    sweep()
+    assert not Transaction.objects.exists()
+    review = client.get(reverse("buyer-act", args=[act.uuid])).content.decode()
+    for words in ("Rien n&#x27;est parti", "2 fichiers", "règlement de la consultation", "À confirmer"):
+        assert words in html.unescape(review) or words in review, words
+    assert client.post(reverse("buyer-act-confirm", args=[act.uuid])).status_code == 302
     sent = Transaction.objects.get(pk=acknowledged(act).remote_id)
     assert sent.files.count() == 3
     listed = client.get(reverse("buyer-acts")).content.decode()
@@ -112,8 +120,43 @@ def test_the_typology_is_proposed_from_the_name(world: World, ministry: Ministry
         assert found == {"typology": typology, "sure": sure}
 
 
-def test_only_the_buyer_s_validators_prepare_acts(world: World, ministry: Ministry) -> None:
-    for user in (world.agent, world.bidder, world.controller):
+def test_an_agent_prepares_and_a_validator_confirms(world: World, ministry: Ministry) -> None:
+    agent, validator = page(world.agent), page(world.validator)
+    assert agent.post(address(world), form(matter=matter(world))).status_code == 302
+    act = Act.objects.get()
+    told = Mail.objects.get(subject__startswith="À confirmer")
+    assert told.to == world.validator.email
+    where, confirm = reverse("buyer-act", args=[act.uuid]), reverse("buyer-act-confirm", args=[act.uuid])
+    assert "Un valideur de votre collectivité" in agent.get(where).content.decode()
+    assert agent.post(confirm).status_code in (403, 404)
+    assert "Transmettre à la préfecture" in validator.get(where).content.decode()
+    assert validator.post(confirm).status_code == 302
+    assert acknowledged(act).remote_id
+    shown = html.unescape(validator.get(where).content.decode())
+    assert f"Départ confirmé par {world.validator}" in shown
+
+
+def test_an_act_is_given_up_then_prepared_again_under_its_number(world: World, ministry: Ministry) -> None:
+    client = page(world.validator)
+    client.post(address(world), form(matter=matter(world)))
+    act = Act.objects.get()
+    give_up = reverse("buyer-act-give-up", args=[act.uuid])
+    for _ in range(2):
+        assert client.post(give_up).status_code == 302
+    assert client.post(reverse("buyer-act-confirm", args=[act.uuid])).status_code == 409
+    sweep()
+    assert not Transaction.objects.exists()
+    again = f"{address(world)}?remplace={act.uuid}"
+    assert 'value="2026_MP_7"' in client.get(again).content.decode()
+    assert client.post(again, form(matter=matter(world))).status_code == 302
+    second = Act.objects.get(replaces=act)
+    client.post(reverse("buyer-act-confirm", args=[second.uuid]))
+    assert client.post(reverse("buyer-act-give-up", args=[second.uuid])).status_code == 409
+    assert acknowledged(second).remote_id
+
+
+def test_only_the_buyer_s_people_prepare_acts(world: World, ministry: Ministry) -> None:
+    for user in (world.bidder, world.controller):
         assert page(user).get(address(world)).status_code == 404
     assert page(world.validator).get(address(world, 7)).status_code == 404
 
@@ -131,6 +174,7 @@ def test_an_act_that_failed_is_corrected_and_leaves_under_the_same_number(
     client.post(address(world), form(matter=matter(world)))
     act = Act.objects.get()
     Act.objects.update(decided_on=timezone.localdate() + timedelta(days=9))  # which the service refuses
+    client.post(reverse("buyer-act-confirm", args=[act.uuid]))
     sweep()
     shown = client.get(reverse("buyer-act", args=[act.uuid])).content.decode()
     again = f"{address(world)}?remplace={act.uuid}"
@@ -143,6 +187,7 @@ def test_an_act_that_failed_is_corrected_and_leaves_under_the_same_number(
     assert answer.status_code == 302, answer.content.decode()
     made = Act.objects.get(replaces=act)
     assert (made.number, made.identifier) == (act.number, made.identifier)
+    client.post(reverse("buyer-act-confirm", args=[made.uuid]))
     assert acknowledged(made).remote_id
     former = client.get(reverse("buyer-act", args=[act.uuid])).content.decode()
     assert reverse("buyer-act", args=[made.uuid]) in former
@@ -166,6 +211,7 @@ def test_a_contract_is_to_be_sent_within_fifteen_days_of_its_signature(
     dated = client.get(reverse("acts-calendar", args=[feed])).content.decode()
     assert f"DTSTART;VALUE=DATE:{last:%Y%m%d}" in dated
     assert "Contrat à transmettre" in dated
+    client.post(reverse("buyer-act-confirm", args=[act.uuid]))
     acknowledged(act)
     after = client.get(reverse("acts-calendar", args=[feed])).content.decode()
     assert "Contrat à transmettre" not in after

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from dematmp.acts.models import Act
+from dematmp.acts.models import Act, Transmission
 from dematmp.acts.services import prepare_award_act
 from dematmp.acts.tasks import sweep
 from dematmp.awards.services import award
@@ -191,7 +191,12 @@ def _new_act(page: Page, world: World, file: Path) -> list[str]:
     page.locator("#id_file1").set_input_files(named)
     expect(page.locator("#id_typology1")).to_have_value("11_AP")
     page.locator("#id_typology0").select_option("11_AE")
-    page.get_by_role("button", name="Transmettre à la préfecture").click()
-    expect(page.get_by_text("L'acte est prêt ; il part à la préfecture.")).to_be_visible()
+    page.get_by_role("button", name="Préparer l'acte").press("Enter")
+    expect(page.get_by_text("Rien n'est parti.", exact=True)).to_be_visible()
+    assert not Transmission.objects.get(act__award=None).confirmed_at
+    wrong += faults(page, page.url)
+    shot(page, "buyer-act-review")
+    page.get_by_role("button", name="Transmettre à la préfecture").press("Enter")
+    expect(page.get_by_text("L'acte part à la préfecture.")).to_be_visible()
     assert set(Act.objects.get(award=None).pieces.values_list("typology", flat=True)) == {"11_AP"}
     return wrong
