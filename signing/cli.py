@@ -179,7 +179,11 @@ def verify(options: argparse.Namespace) -> dict[str, object]:
     """Verify a receipt folder offline."""
     key = Path(options.journal_key).read_text().strip()
     ca_pem = Path(options.ca).read_bytes() if options.ca else None
-    return vars(verify_receipt(options.folder, journal_key=key, ca_pem=ca_pem))
+    said = vars(verify_receipt(options.folder, journal_key=key, ca_pem=ca_pem))
+    if options.json:
+        return said
+    lists = {"vérifié": said.pop("checked"), "sur la foi de": said.pop("trusted")}
+    return said | {name: "".join(f"\n  - {line}" for line in lines) for name, lines in lists.items()}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -273,7 +273,8 @@ class Client:
         while receipt.get("state") == "recording":  # received; the store puts a very large deposit away
             self.wait(2)
             receipt = self.post(f"/attempts/{attempt}/finalise", {"objects": objects})
-        (draft / "receipt.json").write_text(json.dumps(receipt, ensure_ascii=False, indent=1))
+        said = json.dumps(receipt, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        (draft / "receipt.json").write_text(said)
         return receipt
 
     def collect(self, deposit: str, into: Path, *, wait: float = 30.0) -> dict[str, object]:

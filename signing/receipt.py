@@ -20,7 +20,8 @@ class Verified:
     """What a verified receipt proves.
 
     `stamped` is the token's time in ISO 8601, or the empty string. `sealed_here`: what was received is what
-    this machine sealed; false when the folder is not a draft, and nothing was compared.
+    this machine sealed; false when the folder is not a draft, and nothing was compared. `checked` says what
+    was verified, and what was not, in French; `trusted`, on whose word.
     """
 
     deposit: str
@@ -29,6 +30,8 @@ class Verified:
     index: int
     stamped: str
     sealed_here: bool
+    checked: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
 
 
 def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> Verified:
@@ -70,8 +73,29 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
     if ca_pem is not None and token.exists():
         digest = hashlib.sha256(record_bytes).digest()
         stamped = verify_token(token.read_bytes(), digest=digest, ca_pem=ca_pem).gen_time.isoformat()
+    checked = [
+        "l'accusé dit ce que dit l'enregistrement : dépôt, heure, date limite, enveloppes, entreprise",
+        f"l'enregistrement est à l'entrée {index} du journal signé (preuve d'inclusion, point de contrôle)",
+        "ce qui a été reçu est ce que ce poste a scellé, à l'empreinte près"
+        if sealed_here
+        else "NON COMPARÉ : ce dossier n'est pas celui du brouillon, rien de scellé n'y est",
+    ]
+    trusted = [f"clé du journal : {journal_key.strip()}"]
+    if stamped:
+        checked.append(f"le jeton d'horodatage porte sur l'enregistrement, le {stamped}")
+        trusted.append(f"autorités d'horodatage données, SHA-256 {hashlib.sha256(ca_pem or b'').hexdigest()}")
+    else:
+        why = "aucun jeton dans ce dossier" if ca_pem is not None else "aucune autorité donnée (--ca)"
+        checked.append(f"HORODATAGE NON JUGÉ : {why}")
     return Verified(
-        str(record["deposit"]), str(record["received"]), bool(record["late"]), index, stamped, sealed_here
+        str(record["deposit"]),
+        str(record["received"]),
+        bool(record["late"]),
+        index,
+        stamped,
+        sealed_here,
+        tuple(checked),
+        tuple(trusted),
     )
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints
 
 from dematmp.api.access import bearer, doors, published
 from dematmp.api.public import b64
-from dematmp.audit.services import utc_text
+from dematmp.audit.services import canonical, utc_text
 from dematmp.bids import attempts, direct, fingerprints, services
 from dematmp.bids.clock import current, received
 from dematmp.bids.errors import BeingRecorded, BidError, EnvelopeRefused, PartTruncated
@@ -339,7 +339,7 @@ def proof(
 ) -> HttpResponse:
     bid = _bid(request, deposit)
     if piece == "receipt.json":
-        return JsonResponse(receipt(bid), json_dumps_params={"ensure_ascii": False, "indent": 1})
+        return HttpResponse(canonical(receipt(bid)), content_type="application/json")
     content, media = {
         "record": (bytes(bid.record), "application/json"),
         "receipt.pdf": (bytes(bid.receipt_pdf or b""), "application/pdf"),

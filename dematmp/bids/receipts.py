@@ -12,14 +12,15 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Count, Max, Min
 from django.utils import timezone as django_timezone
 
 from dematmp.audit.documents import render
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.sealing import seal
-from dematmp.audit.services import append, utc_text
+from dematmp.audit.services import append, canonical, utc_text
 from dematmp.audit.stamping import obtain_token
-from dematmp.bids.models import Bid
+from dematmp.bids.models import Bid, Part
 from dematmp.bids.preflight import sentence
 from signing.pdf import Attachment
 from signing.timestamps import Stamp
@@ -47,6 +48,7 @@ def receipt(bid: Bid) -> dict[str, object]:
         "received": utc_text(bid.received_at),
         "deadline": utc_text(bid.deadline),
         "state": "late" if bid.late else "in-time",
+        "attempt": _history(bid),
         "envelopes": record["envelopes"],
         "record": base64.b64encode(bytes(bid.record)).decode(),
         "journal": {
@@ -61,6 +63,21 @@ def receipt(bid: Bid) -> dict[str, object]:
             "time": utc_text(bid.token_at) if bid.token_at else None,
             "qualified": False,
         },
+    }
+
+
+def _history(bid: Bid) -> dict[str, object]:
+    """How the attempt went until it was received: its beginning, its parts, what it was refused."""
+    attempt = bid.attempt
+    parts = Part.objects.filter(object__envelope__attempt=attempt, received_at__lte=bid.received_at)
+    said = parts.aggregate(count=Count("pk"), first=Min("received_at"), last=Max("received_at"))
+    return {
+        "uuid": str(attempt.uuid),
+        "started": utc_text(attempt.started_at),
+        "parts": said["count"],
+        "first_part": utc_text(said["first"]) if said["first"] else None,
+        "last_part": utc_text(said["last"]) if said["last"] else None,
+        "refusals": attempt.refusals.filter(at__lte=bid.received_at).count(),
     }
 
 
@@ -120,6 +137,7 @@ def receipt_pdf(bid: Bid, *, now: datetime) -> bytes:
     data["deadline_local"] = _local(bid.deadline, zone)
     data["token_local"] = _local(bid.token_at, zone) if bid.token_at else ""
     data["zone"] = settings.TIME_ZONE
+    data["started_local"] = _local(bid.attempt.started_at, zone)
     data["checks"] = checks(bid)
     data["checkpoint"] = bid.proof.split("\n\n", 1)[-1]
     pdf = render("receipt", data, title=f"Accusé de réception {bid.number}")
@@ -128,7 +146,7 @@ def receipt_pdf(bid: Bid, *, now: datetime) -> bytes:
 
 def _attachments(bid: Bid) -> list[Attachment]:
     """What `python -m signing verify` reads, inside the PDF: nothing else is needed to verify it."""
-    said = json.dumps(receipt(bid), ensure_ascii=False, indent=1).encode()
+    said = canonical(receipt(bid))
     attached = [
         Attachment("receipt.json", said, "application/json", "Accusé de réception vérifiable"),
         Attachment(

@@ -15,6 +15,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.accounts.models import Organisation
+from dematmp.audit.services import canonical
 from dematmp.awards.contracts import is_concluded
 from dematmp.awards.models import Award
 from dematmp.bids.clock import current
@@ -239,5 +240,4 @@ def receipt_as_pdf(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
 @holds(*_ROLES)
 def receipt_as_json(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
     bid = _bid(request, deposit)
-    data = json.dumps(receipt(bid), ensure_ascii=False, indent=1).encode()
-    return document(data, name=f"{bid.number}.json", content_type="application/json")
+    return document(canonical(receipt(bid)), name=f"{bid.number}.json", content_type="application/json")

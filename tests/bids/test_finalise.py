@@ -1,5 +1,6 @@
 """A finalisation that the store takes long to follow, and a receipt compared with what was sealed."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -14,7 +15,8 @@ from pypdf import PdfReader
 
 from dematmp.api import bidder as door
 from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_anchors
-from dematmp.bids.models import Attempt, Bid, SealedObject
+from dematmp.audit.services import canonical
+from dematmp.bids.models import Attempt, Bid, Part, SealedObject
 from dematmp.bids.tasks import sweep
 from signing.client import Client, load_draft
 from signing.errors import ReceiptRefused
@@ -107,6 +109,15 @@ def test_the_sealed_receipt_carries_all_that_verifies_it(world: World, tmp_path:
     verified = verify_receipt(out, journal_key=journal_signer().verifier_key, ca_pem=timestamp_anchors())
     assert verified.deposit == str(Bid.objects.get().uuid)
     assert verified.stamped
+    # It says what it checked, and on whose word; the JSON is the one text of its values.
+    assert [each.split(":")[0] for each in verified.trusted] == [
+        "clé du journal ",
+        "autorités d'horodatage données, SHA-256 " + hashlib.sha256(timestamp_anchors()).hexdigest(),
+    ]
+    assert any("NON COMPARÉ" in each for each in verified.checked)
+    said = json.loads((out / "receipt.json").read_bytes())
+    assert canonical(said) == (out / "receipt.json").read_bytes()
+    assert (said["attempt"]["parts"], said["attempt"]["refusals"]) == (Part.objects.count(), 0)
     report = validate(pdf, at=timezone.now(), trust=[authority_certificate()])
     assert report.indication == "TOTAL_PASSED"
     assert b"adbe.pkcs7" not in pdf.read_bytes()
@@ -119,5 +130,8 @@ def test_the_sealed_receipt_carries_all_that_verifies_it(world: World, tmp_path:
     root = drawn.root_object
     assert (str(root["/Lang"])[:2], bool(root["/MarkInfo"]["/Marked"]), len(drawn.pages)) == ("fr", True, 1)
     assert root["/StructTreeRoot"]["/K"]
+    shown = drawn.pages[0].extract_text().replace("\n", "")
+    assert said["envelopes"][0]["header"] in shown.replace(" ", "").replace("\u200b", "")
+    assert "Tentative" in shown
     assert drawn.metadata is not None
     assert drawn.metadata.title
