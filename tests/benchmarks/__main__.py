@@ -6,6 +6,7 @@ Groups: seal, unseal, chromium, memory, journal, opening, storage, signatures, a
 import json
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from tests.benchmarks import (
     acts,
@@ -13,6 +14,7 @@ from tests.benchmarks import (
     journal,
     memory,
     opening,
+    proof,
     sealing,
     signatures,
     storage,
@@ -27,7 +29,7 @@ GROUPS: dict[str, Callable[[], Iterator[Figure]]] = {
     "journal": journal.figures,
     "opening": opening.figures,
     "storage": storage.figures,
-    "signatures": signatures.figures,
+    "signatures": lambda: chain(signatures.figures(), proof.figures()),
     "acts": acts.figures,
 }
 
