@@ -25,10 +25,10 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "retraits": ("Retraits du dossier", {"withdrawals": "Retraits du dossier, relevés"}),
+    "questions": ("Questions et réponses", {"answer": "Question et réponse, publiées pour tous"}),
     "echanges": (
-        "Questions et échanges",
+        "Échanges",
         {
-            "answer": "Question et réponse, publiées pour tous",
             "notified": "Message envoyé à qui suit la consultation",
             "act-letter": "Courrier de la préfecture",
             "act-reply": "Réponse à la préfecture",

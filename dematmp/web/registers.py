@@ -2,7 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -30,14 +31,19 @@ from dematmp.web.access import MemberRequest, holds
 from dematmp.web.availability import local
 from dematmp.web.downloads import attachment, csv_file
 from dematmp.web.pages import document, of_buyer, page_of
+from dematmp.web.register_lines import Words
+from signing.pdf import Attachment
 
 _ROLES = ("agent", "validator", "member")
 _PDF_LINES = 2000
+_ATTACHED_LINES = 20_000  # above, the proofs are not enclosed: the export in JSON streams them
+_AT_ONCE = 500
 _HEAD = (
     "rang au journal",
     "heure (UTC)",
     "nature",
     "libellé",
+    "au sujet de",
     "empreinte publique (SHA-256)",
     "horodaté le (UTC)",
     "autorité d'horodatage",
@@ -90,7 +96,10 @@ def consultation_journal(request: MemberRequest, consultation: uuid.UUID) -> Htt
         "registers": _allowed(found),
         "asked": asked,
         "page": page,
-        "listed": [(entry, words_of(entry), token_of(entry)) for entry in page],
+        "listed": [
+            (entry, words_of(entry), token_of(entry), about)
+            for entry, about in _told(page.object_list, is_held=_is_held(request, found))
+        ],
         "query": f"registre={asked}" if asked else "",
         "closed": _is_closed(found),
     }
@@ -104,15 +113,27 @@ def journal_export(request: MemberRequest, consultation: uuid.UUID, form: str) -
     found = of_buyer(request.user, consultation, *_ROLES)
     asked, entries = _chosen(request, found)
     name = f"journal-{found.reference}{f'-{asked}' if asked else ''}.{form}"
+    held = _is_held(request, found)
     if form == "csv":
         rows = (
-            [str(each.index), each.at.isoformat(), each.kind, words_of(each), _digest(each), *_dated(each)]
-            for each in entries.iterator()
-        )
+            [
+                str(each.index), each.at.isoformat(), each.kind, words_of(each), about, _digest(each),
+                *_dated(each),
+            ]
+            for each, about in _told(entries.iterator(chunk_size=_AT_ONCE), is_held=held)
+        )  # fmt: skip
         return csv_file(_HEAD, rows, name=name)
     if form == "json":
-        return attachment(_json(found, entries, is_held=_is_held(request, found)), name=name)
-    return document(_pdf(found, asked, entries), name=name, content_type="application/pdf")
+        return attachment(_json(found, entries, is_held=held), name=name)
+    return document(_pdf(found, asked, entries, is_held=held), name=name, content_type="application/pdf")
+
+
+def _told(entries: Iterable[Entry], *, is_held: bool) -> Iterator[tuple[Entry, str]]:
+    """Each entry, and what it is about; names are asked for a block at a time."""
+    rows = iter(entries)
+    while block := list(islice(rows, _AT_ONCE)):
+        words = Words(block, is_held=is_held)
+        yield from ((entry, words.of(entry)) for entry in block)
 
 
 def _is_held(request: MemberRequest, found: Consultation) -> bool:
@@ -138,7 +159,8 @@ def _json(found: Consultation, entries: QuerySet[Entry], *, is_held: bool) -> It
     yield b"]}\n"
 
 
-def _pdf(found: Consultation, asked: str, entries: QuerySet[Entry]) -> bytes:
+def _pdf(found: Consultation, asked: str, entries: QuerySet[Entry], *, is_held: bool) -> bytes:
+    """What the pages cut, and the proof of each line, are in the file enclosed, under the same seal."""
     title = f"Registre : {REGISTERS[asked][0]}" if asked else "Journal de la consultation"
     now = timezone.now()
     data = {
@@ -149,19 +171,26 @@ def _pdf(found: Consultation, asked: str, entries: QuerySet[Entry]) -> bytes:
         "zone": settings.TIME_ZONE,
         "issued": local(now),
         "key": journal_signer().verifier_key,
-        "count": entries.count(),
+        "count": (count := entries.count()),
         "entries": [
             {
                 "index": each.index,
                 "at": local(each.at),
                 "words": words_of(each),
+                "about": about,
                 "sha256": _digest(each),
                 "token": local(token.at) if (token := token_of(each)) else "",
             }
-            for each in entries[:_PDF_LINES]
+            for each, about in _told(entries[:_PDF_LINES], is_held=is_held)
         ],
     }
-    return seal(typeset("register", data, title=title), reason=title, now=now)
+    attached = []
+    if count <= _ATTACHED_LINES:
+        whole = b"".join(_json(found, entries, is_held=is_held))
+        attached = [
+            Attachment("registre.json", whole, "application/json", "Toutes les lignes et leurs preuves")
+        ]
+    return seal(typeset("register", data, title=title), reason=title, now=now, attachments=attached)
 
 
 @require_safe

@@ -16,9 +16,11 @@ from django.conf import settings as configured
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pypdf import PdfReader
 
 from dematmp.audit.checkpoints import publish
 from dematmp.audit.models import Entry, EntryToken
+from dematmp.audit.registers import REGISTERS
 from dematmp.audit.services import canonical
 from dematmp.audit.tokens import stamp_entries
 from dematmp.consultations import documents, exchanges
@@ -90,11 +92,44 @@ def test_each_line_is_proved_without_the_platform(world: World, received: Consul
     for each, line in zip(said["entries"], lines, strict=True):
         record = base64.b64decode(each["record"])
         leaf = json.loads(each["leaf"])
-        assert leaf["digest"] == line[4]
+        assert leaf["digest"] == line[5]
         assert leaf["digest"] == hashlib.sha256(bytes.fromhex(each["nonce"]) + record).hexdigest()
         assert leaf["type"] == each["type"]
         verify_proof(each["proof"], canonical(leaf), said["key"])
-    assert pdf.content.startswith(b"%PDF")
+    drawn = PdfReader(io.BytesIO(pdf.content))
+    (enclosed,) = drawn.attachments["registre.json"]
+    assert [each["type"] for each in json.loads(enclosed)["entries"]] == [
+        each["type"] for each in said["entries"] if each["type"] in REGISTERS["ouverture"][1]
+    ]
+    assert "Enveloppe ouverte" in drawn.pages[0].extract_text()
+
+
+def test_each_line_says_what_it_is_about(
+    world: World, received: Consultation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The company, the file, the person; what was opened, to the committee alone."""
+    assert received.deadline is not None
+    with time_machine.travel(received.deadline + timedelta(seconds=1)):
+        opened(world, received)
+        publish(now=timezone.now())
+        about = {row[2]: row[4] for row in rows(page(world.members[0]), received)}
+        others = {row[2]: row[4] for row in rows(page(world.agent), received)}
+        monkeypatch.setattr("dematmp.web.registers._PDF_LINES", 3)
+        where = reverse("buyer-journal-export", args=[received.uuid, "pdf"])
+        drawn = PdfReader(io.BytesIO(page(world.agent).get(where).content))
+        shown = page(world.agent).get(reverse("buyer-journal", args=[received.uuid])).content.decode()
+    assert world.company.name in about["deposit"]
+    assert f"par {world.bidder}" in about["deposit"]
+    assert f"titre : {received.title}" in about["consultation-published"]
+    assert about["scan-verdict"].startswith("verdict : ")
+    assert others["scan-verdict"] == ""
+    assert others["deposit"] == about["deposit"]
+    assert world.company.name in shown
+    # What the pages of the PDF cut is in the file that it carries.
+    text = "".join(each.extract_text() for each in drawn.pages)
+    assert "3 premières lignes" in text
+    (enclosed,) = drawn.attachments["registre.json"]
+    assert {each["type"] for each in json.loads(enclosed)["entries"]} == set(others)
 
 
 def test_what_was_opened_is_read_by_the_committee_alone(world: World, received: Consultation) -> None:
@@ -136,11 +171,13 @@ def test_questions_answers_and_messages_are_lines_with_their_proofs(world: World
     asked = exchanges.ask(made, **said, now=timezone.now())
     exchanges.answer(asked, text="Oui, le diagnostic est joint.", by=world.agent, now=timezone.now())
     digest = hashlib.sha256("Le hangar est-il amianté ?".encode()).hexdigest()
-    assert rows(page(world.agent), made, registre="echanges") == []  # not yet in the public journal
+    assert rows(page(world.agent), made, registre="questions") == []  # not yet in the public journal
     last = Entry.objects.filter(consultation=made.uuid, kind="answer").get().index
     assert page(world.agent).get(reverse("buyer-journal-proof", args=[made.uuid, last])).status_code == 404
     publish(now=timezone.now())
-    lines = rows(page(world.agent), made, registre="echanges")
+    lines = [
+        row for each in ("questions", "echanges") for row in rows(page(world.agent), made, registre=each)
+    ]
     assert [row[2] for row in lines] == ["answer", "notified"]
     for row, words in zip(lines, (digest, "reçu une réponse"), strict=True):
         where = reverse("buyer-journal-proof", args=[made.uuid, int(row[0])])
