@@ -227,6 +227,20 @@ def test_a_timestamp_copied_from_another_signature_is_refused(tmp_path: Path) ->
     assert verdict(judge(signed, tmp_path, WORLD.trust)) == (UNSURE, "SIG_CONSTRAINTS_FAILURE")
 
 
+@pytest.mark.parametrize("armor", [False, True])
+def test_a_detached_signature_is_stamped_or_armored_all_the_same(armor: bool, tmp_path: Path) -> None:
+    short = WORLD.issuer.issue("Éphémère", start=NOW - 20 * DAY, days=10)
+    authority = WORLD.issuer.authority(tmp_path)
+    data = cades(short, OFFER, authority=authority, stamped=NOW - 15 * DAY)
+    if armor:
+        data = pem.armor("PKCS7", data)
+    report = judge(data, tmp_path, WORLD.trust, detached={"acte.txt": OFFER}, name="acte.txt.p7s")
+    assert verdict(report) == (PASSED, "")
+    assert report.signatures[0].level == "B-T"
+    other = judge(data, tmp_path, WORLD.trust, detached={"acte.txt": OTHER}, name="acte.txt.p7s")
+    assert verdict(other) == (FAILED, "HASH_FAILURE")
+
+
 def test_a_timestamp_of_an_unknown_authority_proves_nothing(tmp_path: Path) -> None:
     stranger = World().issuer.authority(tmp_path)
     signed = _expired(authority=stranger, stamped=NOW - 15 * DAY)

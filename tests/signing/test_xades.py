@@ -16,7 +16,7 @@ from tests.conftest import absent
 from tests.signing.authority import NOW, World
 from tests.signing.detached import detached_xades
 from tests.signing.judged import judge, verdict
-from tests.signing.xml_cases import OFFER, wrapped, xades
+from tests.signing.xml_cases import OFFER, add_stamp, wrapped, xades
 
 WORLD = World()
 PASSED, FAILED, UNSURE = "TOTAL_PASSED", "TOTAL_FAILED", "INDETERMINATE"
@@ -195,6 +195,28 @@ def test_a_timestamp_proves_that_the_signature_was_there_before_the_end(tmp_path
     report = judge(signed, tmp_path, WORLD.trust)
     assert verdict(report) == (PASSED, "")
     assert (report.signatures[0].format, report.signatures[0].level) == ("XAdES", "B-T")
+
+
+@pytest.mark.parametrize("packaging", ["enveloping", "detached"])
+@pytest.mark.parametrize(
+    ("token_of", "expected"),
+    [
+        (None, (PASSED, "")),
+        (b"autre", (UNSURE, "SIG_CONSTRAINTS_FAILURE")),
+        (b"", (UNSURE, "OUT_OF_BOUNDS_NO_POE")),  # none at all
+    ],
+)
+def test_a_timestamp_counts_whatever_the_packaging(
+    packaging: str, token_of: bytes | None, expected: tuple[str, str], tmp_path: Path
+) -> None:
+    short = WORLD.issuer.issue("Éphémère", start=NOW - 20 * DAY, days=10)
+    files = {"offre.bin": b"le contenu"} if packaging == "detached" else {}
+    signed = detached_xades(short, files) if files else xades(short, method=methods.enveloping)
+    root = etree.fromstring(signed)
+    if token_of != b"":
+        add_stamp(root, WORLD.issuer.authority(tmp_path), token_of, NOW - 15 * DAY)
+    report = judge(etree.tostring(root), tmp_path, WORLD.trust, detached=files)
+    assert verdict(report) == expected, report.signatures
 
 
 @pytest.mark.parametrize(("carried", "expected"), [(True, (PASSED, "")), (False, (UNSURE, "TRY_LATER"))])

@@ -54,11 +54,12 @@ def xades(
         reference_uri=reference,
     )
     if authority is not None:
-        _add_stamp(root, authority, token_of, stamped)
+        add_stamp(root, authority, token_of, stamped)
     return etree.tostring(root)
 
 
-def _add_stamp(root: Any, authority: Authority, token_of: bytes | None, moment: Any) -> None:
+def add_stamp(root: Any, authority: Authority, token_of: bytes | None, moment: Any) -> None:
+    """A timestamp over the signature's value, or over other bytes."""
     signature = root if root.tag == f"{DS}Signature" else root.find(f".//{DS}Signature")
     value = etree.tostring(signature.find(f"{DS}SignatureValue"), method="c14n")
     token: cms.ContentInfo = stamp(authority, value if token_of is None else token_of, moment)
@@ -81,4 +82,4 @@ def wrapped(signed: bytes) -> bytes:
     return etree.tostring(evil)
 
 
-__all__ = ["OFFER", "XAdESVerifier", "wrapped", "xades"]
+__all__ = ["OFFER", "XAdESVerifier", "add_stamp", "wrapped", "xades"]
