@@ -1,14 +1,19 @@
 """The contract of a lot, for both parties: its versions, what each added, and the next one."""
 
+from datetime import timedelta
 from typing import Any, BinaryIO, cast
 
 from django import forms
 from django.contrib import messages
+from django.db.models import Sum
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
+from dematmp.acts import pieces
+from dematmp.acts.preparing import contract_must_be_sent
+from dematmp.acts.rules import CONTRACT_DAYS
 from dematmp.awards import contracts
 from dematmp.awards.models import BOTH, BUYER, COMPANY, PARTIES, Award
 from dematmp.web.access import MemberRequest, holds
@@ -88,8 +93,28 @@ def contract(request: MemberRequest, award: int) -> HttpResponse:
         "awaited": [PARTIES[each] for each in sorted(missing)],
         "versions": versions,
         "form": form,
+        "transmission": _transmission(found) if done and is_buyer else None,
     }
     return render(request, "awards/contract.html", context, status=400 if form and form.errors else 200)
+
+
+def _transmission(award: Award) -> dict[str, object]:
+    """Whether a signed contract goes to the prefecture (D2131-5-1), by its amount and by that of every lot.
+
+    The administration wants every lot once their total reaches the threshold; some jurists do not: the buyer
+    chooses.
+    """
+    consultation, signed = award.lot.consultation, award.contract.order_by("-number").first()
+    launched = timezone.localdate(consultation.published_at)
+    lots = Award.objects.filter(lot__consultation=consultation)
+    total = lots.aggregate(total=Sum("amount"))["total"] or award.amount
+    return {
+        "alone": contract_must_be_sent(award.amount, launched=launched),
+        "with_lots": contract_must_be_sent(total, launched=launched),
+        "total": total,
+        "threshold": pieces.threshold(launched),
+        "until": timezone.localdate(signed.at) + timedelta(days=CONTRACT_DAYS) if signed else None,
+    }
 
 
 def _added(version: Any) -> Any:

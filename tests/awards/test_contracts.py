@@ -1,5 +1,6 @@
 """The contract signed by both parties on one PDF: what follows is a signature, and nothing else."""
 
+import html
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,30 @@ def test_only_both_parties_and_each_for_itself(world: World, lot: Award) -> None
     assert deposited(newcomer, lot, later, "both")[0] == 302  # what a company says of the buyer is not heard
     assert parties(lot) == {"buyer", "company"}
     assert lot.contract.get(number=2).signed_by == "company"
+
+
+@pytest.mark.parametrize(
+    ("amount", "other", "words"),
+    [
+        (1000, None, "Sous le seuil de 216"),
+        (300_000, None, "À transmettre à la préfecture avant le"),
+        (1000, 300_000, "selon l'administration"),
+    ],
+)
+def test_the_buyer_is_told_whether_a_signed_contract_goes_to_the_prefecture(
+    world: World, lot: Award, amount: int, other: int | None, words: str
+) -> None:
+    Award.objects.filter(pk=lot.pk).update(amount=amount)
+    if other is not None:
+        second = lot.lot.consultation.lots.get(number="2")
+        given = {"company": world.company, "reasons": "x", "decided_by": world.validator, "amount": other}
+        Award.objects.create(lot=second, decided_at=timezone.now(), **given)
+    first = signed(AUTHORITIES.signer, field="Entreprise")
+    both = signed(AUTHORITIES.issuer.issue("Maire"), first, field="Acheteur")
+    deposited(world.validator, lot, first, "company")
+    deposited(world.validator, lot, both, "buyer")
+    address = reverse("contract", args=[lot.pk])
+    shown = html.unescape(page(world.validator).get(address).content.decode())
+    assert words in shown
+    assert ("Préparer sa transmission" in shown) is (words != "Sous le seuil de 216")
+    assert "préfecture avant" not in page(world.bidder).get(address).content.decode()
