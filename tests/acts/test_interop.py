@@ -18,6 +18,7 @@ from dematmp.acts.reading import read
 from dematmp.mails.models import Mail
 from dematmp.mails.services import send
 from deploy.ministry import Ministry
+from deploy.services.clamd import EICAR, Clamd
 from storage.stores import object_store
 from tests.acts.service import PDF_SENT, Caller, act_fields, multipart, posted, state, until
 
@@ -365,3 +366,16 @@ def test_what_leaves_is_valid_by_the_official_schema(
     Transaction.objects.filter(pk=second).update(archive_size=len(out.getvalue()))
     until(lambda: state(lea, second)[0] == -1)
     assert b"schema" in state(lea, second)[1]
+
+
+def test_an_infected_archive_is_an_error_and_never_leaves(
+    lea: Caller, ministry: Ministry, service: Any, clamd: Clamd
+) -> None:
+    service.ANTIVIRUS_URL = clamd.url
+    infected = {"acte_attachments[]": ("annexe.pdf", PDF_SENT + b"\n%" + EICAR), "type_pj[]": "99_DE"}
+    pk = posted(lea, **infected)
+    until(lambda: state(lea, pk)[0] == -1)
+    assert b"virus" in state(lea, pk)[1].lower()
+    assert Transaction.objects.get(pk=pk).steps.filter(status=3).count() == 0
+    again = posted(lea, "2026_MP_001")  # its number was never used at the ministry
+    until(lambda: state(lea, again)[0] == 4)
