@@ -14,6 +14,7 @@ const options = {
     committee: "frontend/committee/page.js",
     receipt: "frontend/receipt/page.js",
     "receipt-pdf": "frontend/receipt/pdf.js", // fetched for a PDF only
+    "receipt-token": "frontend/receipt/token.js", // fetched for a receipt that has a token
     "committee-worker": "frontend/committee/worker.js",
   },
   // `slip39` was written for Node: these two files are all it asks of it.
@@ -33,7 +34,7 @@ if (process.argv.includes("--watch")) {
 } else {
   await build(options);
   // Their sources carry no comment that esbuild keeps, and their licences ask to be kept.
-  const kept = { "preflight-worker": "@zip.js/zip.js", "preflight-pdf": "pdfjs-dist", "receipt-pdf": "pdfjs-dist" };
+  const kept = { "preflight-worker": "@zip.js/zip.js", "preflight-pdf": "pdfjs-dist", "receipt-pdf": "pdfjs-dist", "receipt-token": "pkijs" };
   for (const [name, from] of Object.entries(kept)) {
     await copyFile(`node_modules/${from}/LICENSE`, `${options.outdir}/${name}.js.LEGAL.txt`);
   }

@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.audit.clock import health
-from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_authority
+from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_anchors, timestamp_authority
 from dematmp.audit.publication import entries_bundle, public_checkpoint, tile_hashes
 from dematmp.consultations import documents
 from dematmp.consultations.exchanges import ask, follow, followed_by, unfollow
@@ -194,7 +194,12 @@ def journal(request: HttpRequest) -> HttpResponse:
 def check_receipt(request: HttpRequest) -> HttpResponse:
     """A receipt verified in the visitor's own browser."""
     keys = [journal_signer().verifier_key, settings.BACKUP_CHANNEL["journal_key"]]
-    context = {"keys": [key for key in keys if key], "pdf_url": static("build/receipt-pdf.js")}
+    context = {
+        "keys": [key for key in keys if key],
+        "pdf_url": static("build/receipt-pdf.js"),
+        "token_url": static("build/receipt-token.js"),
+        "authorities": timestamp_anchors().decode(),
+    }
     return render(request, "public/check_receipt.html", context)
 
 

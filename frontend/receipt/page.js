@@ -18,7 +18,7 @@ const same = (left, right) => JSON.stringify(sorted(left)) === JSON.stringify(so
 function script(url) {
   return new Promise((resolve, reject) => {
     const made = Object.assign(document.createElement("script"), { src: url, onload: resolve });
-    made.onerror = () => reject(new Refused("Le lecteur de PDF de cette page n'a pas pu se charger."));
+    made.onerror = () => reject(new Refused("Un morceau de cette page n'a pas pu se charger : rechargez-la."));
     document.head.append(made);
   });
 }
@@ -56,20 +56,12 @@ async function* steps({ receipt, record: attached }, keyLine) {
   const { index, size } = await verifyProof(receipt.journal.proof, ascii(leaf), key);
   yield `L'enregistrement est l'entrée n° ${index} du journal « ${key.name} », sous un point de contrôle signé de ${size} entrées.`;
   if (!receipt.timestamp?.token) return;
-  const time = stamped(unbase64(receipt.timestamp.token), await sha256(bytes));
-  yield `Le jeton d'horodatage porte sur cet enregistrement, à ${time}. La signature de l'autorité ne se vérifie pas dans cette page.`;
-}
-
-// The time of a token over this digest: TSTInfo has the imprint (OCTET STRING of 32 bytes), then genTime.
-function stamped(token, digest) {
-  const imprint = concat(Uint8Array.of(0x04, 0x20), digest);
-  for (let at = 0; at + imprint.length < token.length; at += 1) {
-    if (!equal(token.subarray(at, at + imprint.length), imprint)) continue;
-    const text = new TextDecoder("latin1").decode(token.subarray(at + imprint.length, at + imprint.length + 60));
-    const found = /\x18.(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:\.\d+)?Z/s.exec(text);
-    if (found) return `${found[4]}:${found[5]}:${found[6]} UTC le ${found[3]}/${found[2]}/${found[1]}`;
-  }
-  return refuse("Le jeton d'horodatage porte sur autre chose que cet enregistrement.");
+  if (!globalThis.receiptToken) await script(root.dataset.token);
+  const { time, signer, authority } = await globalThis
+    .receiptToken(unbase64(receipt.timestamp.token), bytes, root.dataset.authorities)
+    .catch(({ message }) => refuse(message));
+  const whose = authority ? `sous l'autorité « ${authority} »` : "d'une autorité que cette page ne connaît pas : la ligne de commande la vérifie avec son certificat";
+  yield `Le jeton d'horodatage porte sur cet enregistrement, à ${time} (UTC), signé par « ${signer} », ${whose}.`;
 }
 
 const line = (text) => Object.assign(document.createElement("li"), { textContent: text });

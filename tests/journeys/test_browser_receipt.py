@@ -1,6 +1,7 @@
 """A receipt verified in a real Chromium, by its PDF or its JSON; altered ones are refused."""
 
 import base64
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -8,13 +9,17 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
+from dematmp.audit.stamping import answer
 from dematmp.bids.models import Bid
 from dematmp.bids.receipts import receipt
 from dematmp.bids.tasks import sweep
 from signing.notes import Signer
+from signing.timestamps import make_request
+from tests.signing.authority import Issuer
 from tests.web.chromium import chromium_browser
 from tests.world import World, make_world
 
@@ -51,8 +56,11 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         "racine signée": said | {"record": base64.b64encode(other.encode()).decode(), "state": "late"},
         "signature du point de contrôle": said
         | {"journal": said["journal"] | {"proof": _spoilt(said["journal"]["proof"])}},
-        "autre chose": said
+        "mal formé": said
         | {"timestamp": said["timestamp"] | {"token": base64.b64encode(bytes(80)).decode()}},
+        "jeton d'horodatage ne se vérifie pas": said
+        | {"timestamp": said["timestamp"] | {"token": _last_flipped(said["timestamp"]["token"])}},
+        "sur autre chose": said | {"timestamp": said["timestamp"] | {"token": _token_of(b"autre")}},
         "n'est pas un accusé": {"v": "receipt/2"},
     }
     with chromium_browser(chromium) as browser:
@@ -65,15 +73,34 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
                 page, tmp_path / name
             )
             assert page.locator("[data-steps] li").count() == 3
+            assert "sous l'autorité « " in page.locator("[data-steps] li").last.inner_text()
         assert [each["id"] for each in Axe().run(page).response["violations"]] == []
         for words, lie in lies.items():
             (tmp_path / "lie.json").write_text(json.dumps(lie))
             found = verdict(page, tmp_path / "lie.json")
             assert "n'est pas vérifié" in found
             assert words in found
+        # A true token of an authority that this platform does not know: said, not refused.
+        stranger = Issuer.root().authority(tmp_path)
+        token = stranger.respond(make_request(hashlib.sha256(bytes(bid.record)).digest()), now=timezone.now())
+        foreign = said["timestamp"] | {"token": base64.b64encode(token).decode()}
+        (tmp_path / "foreign.json").write_text(json.dumps(said | {"timestamp": foreign}))
+        assert "authentique" in verdict(page, tmp_path / "foreign.json")
+        assert "que cette page ne connaît pas" in page.locator("[data-steps] li").last.inner_text()
         page.locator("#cle").fill(Signer(said["journal"]["key"].split("+")[0], os.urandom(32)).verifier_key)
         assert "n'est pas signé par cette clé" in verdict(page, tmp_path / "a.json")
         assert set(sent) <= {"GET"}, "the receipt never leaves the visitor's machine"
+
+
+def _last_flipped(token: str) -> str:
+    raw = bytearray(base64.b64decode(token))
+    raw[-1] ^= 1
+    return base64.b64encode(bytes(raw)).decode()
+
+
+def _token_of(data: bytes) -> str:
+    request = make_request(hashlib.sha256(data).digest())
+    return base64.b64encode(answer(request, now=timezone.now())).decode()
 
 
 def _spoilt(proof: str) -> str:
