@@ -1,4 +1,4 @@
-"""Where the ministry's answers arrive: a Maildir, or a box over HTTP. Read, kept, and only then put away."""
+"""Where the ministry's answers arrive: a Maildir, IMAP or HTTP. Read, kept, and only then put away."""
 
 import email
 import email.policy
@@ -100,12 +100,16 @@ class HttpBox:
 
 
 def box(url: str) -> Box:
-    """`maildir:///path`, or `http(s)://…`. Raises MinistryUnavailable."""
+    """`maildir:///path`, `imaps://login:password@host/INBOX`, `http(s)://…`. Raises MinistryUnavailable."""
+    from dematmp.acts.imap import ImapBox
+
     parts = urlsplit(url)
     if parts.scheme == "maildir":
         return Maildir(Path(unquote(parts.path)))
     if parts.scheme in ("http", "https"):
         return HttpBox(url)
+    if parts.scheme in ("imaps", "imap"):
+        return ImapBox(url)
     raise MinistryUnavailable("L'adresse de la boîte de retour est inconnue.", reached=False)
 
 

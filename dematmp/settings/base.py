@@ -194,7 +194,7 @@ ACTES = {
     "application": env.str("DEMATMP_ACTES_APPLICATION", default="TACT"),  # EACT in production
     "trigram": env.str("DEMATMP_ACTES_TRIGRAM", default="SLO"),  # attributed by the ministry
     "return_mail": env.str("DEMATMP_ACTES_RETURN_MAIL", default="tdt@dematmp.example.fr"),
-    # maildir:///path, or https://… ; the ministry's answers
+    # maildir:///path, imaps://login:password@host/INBOX, or https://… ; the ministry's answers
     "return_box": env.str("DEMATMP_ACTES_RETURN_BOX", default=""),
     "ministry_url": env.str("DEMATMP_ACTES_MINISTRY_URL", default=""),
     "ministry_ca": env.str("DEMATMP_ACTES_MINISTRY_CA", default=""),  # PEM file, pinned

@@ -11,11 +11,12 @@ from pathlib import Path
 from deploy.services.brokers import RabbitMQ, Redis
 from deploy.services.ceph import Ceph
 from deploy.services.clamd import Clamd
+from deploy.services.imap import Dovecot
 from deploy.services.nginx import Nginx
 from deploy.services.postgres import Postgres
 from deploy.services.process import Service
 
-SERVICES: tuple[type[Service], ...] = (Postgres, Ceph, Clamd, Redis, RabbitMQ, Nginx)
+SERVICES: tuple[type[Service], ...] = (Postgres, Ceph, Clamd, Redis, RabbitMQ, Nginx, Dovecot)
 # program → Debian package, beyond the services
 TOOLS = {
     "chromium": "chromium",

@@ -1,0 +1,90 @@
+"""The box of the ministry's answers over IMAP (RFC 3501): read, kept, then deleted there.
+
+`imaps://login:password@host:993/INBOX?ca=/path.pem`, or `imap://…` on this machine alone (a tunnel). What is
+special in a login or a password is percent-encoded.
+"""
+
+import contextlib
+import imaplib
+import re
+import ssl
+from collections.abc import Iterator, Sequence
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from dematmp.acts.errors import MinistryUnavailable
+from dematmp.acts.mailbox import BATCH, MAIL_BYTES, Mail
+
+_SECONDS = 60.0
+_SIZE = re.compile(rb"RFC822\.SIZE (\d+)")
+
+
+class ImapBox:
+    """One folder of an IMAP account; one connection for each batch."""
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+        self._link: imaplib.IMAP4 | None = None
+
+    def _connected(self) -> imaplib.IMAP4:
+        parts = self._parts
+        host, authority = parts.hostname or "localhost", parse_qs(parts.query).get("ca", [""])[0]
+        link: imaplib.IMAP4
+        if parts.scheme == "imaps":
+            context = ssl.create_default_context(cafile=authority or None)
+            link = imaplib.IMAP4_SSL(host, parts.port or 993, ssl_context=context, timeout=_SECONDS)
+        elif host not in ("localhost", "127.0.0.1", "::1"):
+            raise MinistryUnavailable(
+                "La boîte de retour se lit par imaps://, jamais en clair.", reached=False
+            )
+        else:
+            link = imaplib.IMAP4(host, parts.port or 143, timeout=_SECONDS)
+        link.login(unquote(parts.username or ""), unquote(parts.password or ""))
+        folder = unquote(parts.path.strip("/")) or "INBOX"
+        self._asked(link.select('"' + folder.replace("\\", "\\\\").replace('"', '\\"') + '"'))
+        return link
+
+    @staticmethod
+    def _asked(answer: tuple[str, Sequence[object]]) -> list[object]:
+        said, rows = answer
+        if said != "OK":
+            raise imaplib.IMAP4.error(f"{said} {rows!r}")
+        return list(rows)
+
+    def waiting(self) -> Iterator[Mail]:
+        """The oldest first, a batch at a time. One too big stays where it is. Raises MinistryUnavailable."""
+        try:
+            link = self._link = self._connected()
+            found = self._asked(link.uid("SEARCH", "ALL"))[0]
+            for uid in (found.split() if isinstance(found, bytes) else [])[:BATCH]:
+                name = uid.decode("ascii")
+                sized = _SIZE.search(_line(self._asked(link.uid("FETCH", name, "(RFC822.SIZE)"))))
+                if sized is None or int(sized[1]) > MAIL_BYTES:
+                    continue
+                rows = self._asked(link.uid("FETCH", name, "(BODY.PEEK[])"))
+                if rows and isinstance(rows[0], tuple):
+                    yield Mail(name, bytes(rows[0][1]))
+        except (imaplib.IMAP4.error, OSError) as failed:
+            raise MinistryUnavailable("La boîte de retour ne répond pas (IMAP).", reached=False) from failed
+        finally:
+            link, self._link = self._link, None  # type: ignore[assignment]
+            if link is not None:
+                with contextlib.suppress(imaplib.IMAP4.error, OSError):
+                    link.logout()
+
+    def put_away(self, mail: Mail) -> None:
+        """Deleted from the box: the platform has it. Raises MinistryUnavailable."""
+        if self._link is None:
+            raise MinistryUnavailable("La boîte de retour est fermée.", reached=False)
+        try:
+            self._asked(self._link.uid("STORE", mail.handle, "+FLAGS.SILENT", "(\\Deleted)"))
+            if "UIDPLUS" in self._link.capabilities:
+                self._asked(self._link.uid("EXPUNGE", mail.handle))  # of this mail alone (RFC 4315)
+            else:
+                self._asked(self._link.expunge())
+        except (imaplib.IMAP4.error, OSError) as failed:
+            raise MinistryUnavailable("La boîte de retour ne répond plus (IMAP).", reached=False) from failed
+
+
+def _line(rows: list[object]) -> bytes:
+    first = rows[0] if rows else b""
+    return first if isinstance(first, bytes) else b""
