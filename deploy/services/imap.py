@@ -16,8 +16,8 @@ base_dir = {folder}/run
 state_dir = {folder}/run
 log_path = {folder}/log/dovecot.log
 ssl = required
-ssl_cert = <{folder}/pki/server.pem
-ssl_key = <{folder}/pki/server.key
+ssl_cert = <{folder}/pki/imap.pem
+ssl_key = <{folder}/pki/imap.key
 mail_location = maildir:{folder}/mail
 default_internal_user = {user}
 default_login_user = {user}
@@ -58,7 +58,7 @@ class Dovecot(Service):
     packages = ("dovecot-imapd",)
     password = "d'essai/+:"  # percent-encoded in the address
 
-    def __init__(self, pki: TestAuthority) -> None:
+    def __init__(self, pki: TestAuthority | None = None) -> None:
         super().__init__()
         self._pki = pki
 
@@ -69,9 +69,10 @@ class Dovecot(Service):
     def _start(self) -> None:
         for name in ("run", "log", "pki", "mail", "mail/new", "mail/cur", "mail/tmp"):
             (self.folder / name).mkdir()
-        held = self._pki.server()
-        (self.folder / "pki" / "server.pem").write_bytes(held.pem.read_bytes())
-        (self.folder / "pki" / "server.key").write_bytes(held.key_pem.read_bytes())
+        pki = self._pki or TestAuthority(self.folder / "pki")
+        held = pki.server()
+        (self.folder / "pki" / "imap.pem").write_bytes(held.pem.read_bytes())
+        (self.folder / "pki" / "imap.key").write_bytes(held.key_pem.read_bytes())
         account = pwd.getpwnam(self.account) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
         (port,) = free_ports(1)
         values = {
@@ -87,4 +88,4 @@ class Dovecot(Service):
         self.spawn("dovecot", "-F", "-c", str(conf))
         self.wait(lambda: listening(port))
         login = f"tdt:{quote(self.password, safe='')}"
-        self.url = f"imaps://{login}@localhost:{port}/INBOX?ca={self._pki.held.pem}"
+        self.url = f"imaps://{login}@localhost:{port}/INBOX?ca={pki.held.pem}"

@@ -70,7 +70,7 @@ def test_a_box_that_does_not_answer_is_told(dovecot: Dovecot, wrong: str) -> Non
         "clear": "imap://a:b@mail.example.fr/INBOX",
         "folder": dovecot.url.replace("/INBOX", "/Absent"),
     }[wrong]
-    with pytest.raises(MinistryUnavailable, match="IMAP|en clair"):
+    with pytest.raises(MinistryUnavailable, match=r"IMAP|en clair"):
         list(box(url).waiting())
 
 
