@@ -32,6 +32,7 @@ class Stack:
         self.folder, self.delay, self.worker = folder, delay, worker
         self.pki = TestAuthority(folder / "pki")
         self.stranger = TestAuthority(folder / "pki", "autre")
+        self.between = TestAuthority(folder / "pki", "intermediaire", above=self.pki)
         self.web_port, self.ministry_port = free_ports(2)
         self.secret = secrets.token_urlsafe(24)
         self.ministry_tls = self.pki.server("ministere")
@@ -56,7 +57,8 @@ class Stack:
         }
         self.children = Processes(folder / "logs", self.environment)
         self.started: list[subprocess.Popen[bytes]] = []  # web and worker
-        self.nginx = Nginx(f"http://127.0.0.1:{self.web_port}", self.pki, secret=self.secret)
+        application = f"http://127.0.0.1:{self.web_port}"
+        self.nginx = Nginx(application, self.pki, secret=self.secret, between=[self.between])
 
     def manage(self, *command: str, **more: str) -> str:
         done = subprocess.run(

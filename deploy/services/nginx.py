@@ -1,6 +1,7 @@
 """nginx in front of the application, by the conf of deploy/nginx: TLS, client certificates, revocation."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.services.pki import Held, TestAuthority
@@ -33,11 +34,15 @@ class Nginx(Service):
         *,
         secret: str = "essai",
         conf: str = "actes.conf.in",
+        between: Sequence[TestAuthority] = (),
     ) -> None:
-        """`conf` is one of those of deploy/nginx: the transmission service's, or `site.conf.in`."""
+        """`conf` is one of those of deploy/nginx: the transmission service's, or `site.conf.in`.
+
+        `between` are the intermediate authorities that clients do not send.
+        """
         super().__init__()
         self._conf = conf
-        self._application, self._pki, self._secret = application, pki, secret
+        self._application, self._pki, self._secret, self._between = application, pki, secret, between
 
     def _start(self) -> None:
         for name in ("log", "tmp", "pki"):
@@ -45,8 +50,9 @@ class Nginx(Service):
         pki = self._pki or TestAuthority(self.folder / "pki")
         server = self._here(pki.server())
         clients, crl = self.folder / "pki" / "clients.pem", self.folder / "pki" / "clients.crl"
-        shutil.copyfile(pki.held.pem, clients)
-        shutil.copyfile(pki.crl, crl)
+        known = (pki, *self._between)
+        clients.write_bytes(b"".join(each.held.pem.read_bytes() for each in known))
+        crl.write_bytes(b"".join(each.crl.read_bytes() for each in known))
         (port,) = free_ports(1)
         values = {
             "@LISTEN@": f"127.0.0.1:{port}",

@@ -65,19 +65,21 @@ class TestAuthority:
 
     __test__ = False  # not a test, whatever pytest thinks of the name
 
-    def __init__(self, folder: Path, name: str = "ca") -> None:
+    def __init__(self, folder: Path, name: str = "ca", *, above: "TestAuthority | None" = None) -> None:
+        """A root, or an intermediate authority under the one `above`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._revoked = folder, list[int]()
         key = ec.generate_private_key(ec.SECP256R1())
         subject = _name(f"Autorité d'essai {name}")
         now = datetime.now(UTC)
+        issuer, signing = (above.held.certificate.subject, above.held.key) if above else (subject, key)
         built = (
-            _builder(subject, subject, key, now - timedelta(days=1), now + _LONG)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            _builder(subject, issuer, key, now - timedelta(days=1), now + _LONG)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0 if above else None), critical=True)
             .add_extension(_usage(signs=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
-        self.held = Held(name, built.sign(key, hashes.SHA256()), key, folder).write()
+        self.held = Held(name, built.sign(signing, hashes.SHA256()), key, folder).write()
         self.write_crl()
 
     def server(self, name: str = "server") -> Held:

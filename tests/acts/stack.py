@@ -19,9 +19,13 @@ class Running:
         self.revoked, self.expired = stack.pki.client("revoque"), stack.pki.client("perime", expired=True)
         self.other = stack.stranger.client("etranger")
         self.nobody = stack.pki.client("inconnu")
+        self.below, self.gone = stack.between.client("sous"), stack.between.client("parti")
+        stack.between.revoke(self.gone)
         stack.pki.revoke(self.revoked)
         stack.start()
         stack.account(self.lea)
+        stack.account(self.below)
+        stack.account(self.gone)
         stack.account(self.shared, login="paul")
         stack.account(self.shared, login="zoe", permission="CS")
 

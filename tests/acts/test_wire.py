@@ -53,6 +53,15 @@ def test_a_certificate_that_the_authority_does_not_vouch_for_enters_nowhere(
         assert client.get("/api/test-connexion.php").status_code == 400
 
 
+def test_a_certificate_of_an_intermediate_authority_enters_without_it(running: Running) -> None:
+    """Some clients never send those of their PKCS#12: the front has them, and their revocations."""
+    with running.client(running.below) as client:
+        assert client.get("/api/test-connexion.php").text == "OK"
+        assert create(client, "SOUS_1").content.startswith(b"OK\n")
+    with running.client(running.gone) as client:
+        assert client.get("/api/test-connexion.php").status_code == 400
+
+
 def test_without_a_certificate_nothing_answers(running: Running) -> None:
     with running.client(None) as client:
         assert client.get("/api/test-connexion.php").status_code == 400
