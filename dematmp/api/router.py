@@ -1,6 +1,9 @@
 """The JSON door: who may enter, fetch through what they may see, call a verb, answer in French."""
 
+import logging
+
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import NinjaAPI
@@ -19,6 +22,7 @@ from dematmp.consultations.errors import ConsultationError
 from dematmp.opening.errors import OpeningError
 from storage.errors import StorageError
 
+log = logging.getLogger(__name__)
 api = NinjaAPI(title="dematmp", version="1", docs_url="/docs", urls_namespace="api")
 api.add_router("/v1", public)
 api.add_router("/v1", bidder)
@@ -71,6 +75,20 @@ def storage_failed(request: HttpRequest, error: StorageError) -> HttpResponse:
         503,
         error.code,
         str(error),
+        "Réessayez dans une minute : rien de ce qui est reçu n'est perdu.",
+    )
+
+
+@api.exception_handler(OperationalError)
+@api.exception_handler(InterfaceError)
+def database_failed(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Down, starting, or without room: what was committed stands, and this request changed nothing."""
+    log.error("base de données : %s", error)
+    return _answer(
+        request,
+        503,
+        "platform.database",
+        "La base de données de la plateforme ne répond pas.",
         "Réessayez dans une minute : rien de ce qui est reçu n'est perdu.",
     )
 

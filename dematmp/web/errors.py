@@ -1,7 +1,9 @@
 """Errors that a page shows, in one place: a code, a French sentence, the next step."""
 
+import sys
 from collections.abc import Callable
 
+from django.db import InterfaceError, OperationalError
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -116,5 +118,8 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500: a fault of ours. No query here: the database may be what is down."""
+    """500: a fault of ours; 503 when the database does not answer, or has no room. No query here."""
+    if isinstance(sys.exception(), OperationalError | InterfaceError):
+        context = {"title": "Base de données indisponible", "code": "platform.database"}
+        return render(request, "errors/500.html", context, status=503)
     return render(request, "errors/500.html", status=500)
