@@ -7,3 +7,4 @@ class ActsConfig(AppConfig):
     name = "dematmp.acts"
     verbose_name = "Actes télétransmis"
     holdings, prefix = "dematmp.acts.holdings.held", "acts"  # read by `storage fsck`
+    enclosures = "dematmp.acts.enclosing.of"  # what mails about acts carry

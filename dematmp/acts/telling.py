@@ -37,7 +37,7 @@ def tell(found: Transaction, message: str, *, now: datetime) -> None:
             subject=f"[{found.authority}] Notification concernant l'acte {found.number}",
             body="\n\n".join(line for line in lines if line),
             now=now,
-            attached={"by": "dematmp.acts.enclosing.of", "of": found.pk},
+            attached={"app": "acts", "of": found.pk},
         )
 
 

@@ -9,7 +9,7 @@ class Mail(models.Model):
     to = models.EmailField("destinataire")
     subject = models.CharField("objet", max_length=200)
     body = models.TextField("texte")
-    # What is attached is made when the mail leaves: {"by": a dotted name, "of": what it is given}.
+    # What is attached is made when the mail leaves: {"app": the room that makes it, "of": what it is given}.
     attached = models.JSONField("pièces jointes", default=dict, blank=True)
     created_at = models.DateTimeField("créé le")
     sent_at = models.DateTimeField("envoyé le", null=True, blank=True)

@@ -3,7 +3,9 @@
 import logging
 import smtplib
 from datetime import datetime, timedelta
+from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
@@ -21,8 +23,9 @@ def store(
 ) -> Mail:
     """Keep a mail to be sent after the commit; a lost task is found by the sweep.
 
-    `attached` names who makes its files when it leaves, `by` a dotted name that is given `of` and gives rows
-    of (name, bytes, media type): nothing of them is kept in the database.
+    `attached` names the room that makes its files when it leaves, `app`, whose AppConfig says by whom
+    (`enclosures`): given `of`, it gives rows of (name, bytes, media type). Nothing of them is kept in the
+    database, which names no code: who writes there must not choose what a worker runs.
     """
     mail = Mail.objects.create(
         to=to,
@@ -42,7 +45,9 @@ def _attachments(mail: Mail) -> list[tuple[str, bytes, str]]:
     if not mail.attached:
         return []
     try:
-        return list(import_string(mail.attached["by"])(mail.attached["of"]))
+        config: Any = apps.get_app_config(mail.attached["app"])
+        made = import_string(config.enclosures)
+        return list(made(mail.attached["of"]))
     except Exception:
         log.exception("courriel %s : pièces jointes", mail.pk)
         return []

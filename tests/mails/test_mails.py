@@ -49,3 +49,24 @@ def test_such_an_address_is_refused_at_the_door(world: World, client: Client, em
             reverse(name, kwargs={"consultation": consultation.uuid}), {**field, "email": email}
         )
         assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "attached",
+    [
+        {"by": "builtins.print", "of": "lu"},
+        {"app": "mails", "of": 1},
+        {"app": "inconnue", "of": 1},
+        {"app": "acts", "of": -1},
+    ],
+)
+def test_what_the_database_says_chooses_no_code_and_holds_no_mail_back(
+    db: None, attached: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever writes in the database must not run what they like where the platform's keys are."""
+    mail = _mail("claire@example.fr", "un")
+    Mail.objects.filter(pk=mail.pk).update(attached=attached)
+    assert services.send(mail.pk, now=timezone.now())
+    (sent,) = outbox.outbox
+    assert sent.attachments == []
+    assert "lu" not in capsys.readouterr().out.split()
