@@ -13,7 +13,6 @@ from dematmp.acts.transactions import ACT, Transaction
 from storage.stores import object_store
 
 BYTES = 10 * 1024**2  # of the files enclosed: above, mail servers refuse a message, and nobody is told
-_ANSWERED = (statuses.ACKNOWLEDGED, statuses.RECEIVED, statuses.RECEIPT_SENT, statuses.LETTER)
 
 
 def of(transaction: int) -> Iterator[tuple[str, bytes, str]]:

@@ -1,6 +1,7 @@
 """What a line of a register is about, in words: the company, the file, the person, the reason."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 
 from dematmp.accounts.models import Organisation, User
@@ -10,6 +11,7 @@ from dematmp.bids.models import Bid
 
 _RECORD_BYTES = 64 * 1024  # above, a record is a document of its own: the line is its title
 _CHARS = 300
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Field of a record → what it is called; in the order in which they are told.
 _FIELDS = {
     "name": "fichier",
@@ -79,4 +81,4 @@ def _is_told(value: object) -> bool:
 
 
 def _uuids(found: Iterable[str]) -> list[str]:
-    return [each for each in sorted(found) if len(each) == 36]
+    return [each for each in sorted(found) if _UUID.fullmatch(each)]
