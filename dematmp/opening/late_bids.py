@@ -17,7 +17,7 @@ from dematmp.bids.rules import Branch, decision_path
 from dematmp.consultations.models import Consultation
 from dematmp.mails.services import store as store_mail
 from dematmp.opening.errors import DecisionRefused
-from dematmp.opening.models import OpenedEnvelope, OpeningSession
+from dematmp.opening.models import OpeningSession
 
 _OPENED = "Les plis ont été ouverts : cette offre ne peut plus être ni admise, ni écartée autrement."
 
@@ -51,9 +51,10 @@ def why_not(bid: Bid) -> str:
         return "Cette offre a été retirée."
     if bid.attempt.started_at > bid.deadline:
         return "Son envoi a commencé après la date limite : elle est éliminée (R2151-5)."
-    if OpenedEnvelope.objects.filter(envelope__attempt=bid.attempt).exists():
-        return _OPENED
-    return ""
+    # Of the whole consultation: one finalised since the opening has no row there, and its company may know
+    # the prices of the others. A release that opened nothing is taken back from this list.
+    opening = OpeningSession.objects.filter(consultation=bid.consultation).first()
+    return _OPENED if opening is not None and opening.releases else ""
 
 
 def decide_late(bid: Bid, decision: str, reason: str, *, by: User, now: datetime) -> LateDecision:

@@ -128,3 +128,24 @@ def test_the_session_that_began_without_quorum_still_hears_the_decision(world: W
         decide_late(late, "admitted", "Panne mesurée.", by=world.agent, now=timezone.now())
         session = opened(world, late.consultation)
         assert (True, "opened") in states(session)
+
+
+def test_a_bid_finalised_after_the_opening_is_never_admitted(world: World, tmp_path: Path) -> None:
+    """Begun in time, its parts kept, finalised once the prices of the others are known: no row names it."""
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    (tmp_path / "first").mkdir()
+    world.deposit(consultation, tmp_path / "first", files={"premiere.txt": b"prix 1"})
+    speaker, draft = world.seal(consultation, tmp_path, files={"seconde.txt": b"prix 2"})
+    attempt = str(speaker.upload(draft)["attempt"])
+    with after(consultation):
+        session = opened(world, consultation)
+        speaker.finalise(draft, attempt)
+        late = Bid.objects.get(late=True)
+        assert not OpenedEnvelope.objects.filter(envelope__attempt=late.attempt).exists()
+        with pytest.raises(DecisionRefused, match="ont été ouverts"):
+            decide_late(late, "admitted", "Panne mesurée.", by=world.agent, now=timezone.now())
+        agent, page = page_of(world, late)
+        assert "ont été ouverts" in agent.get(page).content.decode()
+        assert (False, "opened") in states(session)
+    assert not LateDecision.objects.exists()
+    assert not Entry.objects.filter(kind="late-decision").exists()
