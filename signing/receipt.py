@@ -14,6 +14,9 @@ from signing.header import header_hash
 from signing.timestamps import verify_token
 from signing.tlog import verify_proof
 
+# What a receipt says of its attempt → where the record says it.
+_HISTORY = {"uuid": "attempt", "started": "started", "first_part": "first_part", "last_part": "last_part"}
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -55,6 +58,9 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
             raise ReceiptRefused("L'accusé ne dit pas ce que dit l'enregistrement.")
         if receipt["envelopes"] != record["envelopes"] or receipt["bidder"]["uuid"] != record["bidder"]:
             raise ReceiptRefused("L'accusé ne dit pas ce que dit l'enregistrement.")
+        history = receipt.get("attempt")  # receipts of before have none
+        if history is not None and any(history[name] != record[of] for name, of in _HISTORY.items()):
+            raise ReceiptRefused("L'accusé ne dit pas de la tentative ce que dit l'enregistrement.")
         sealed_here = (folder / "draft.json").exists()
         if sealed_here:
             _check_draft(folder, record)
@@ -74,12 +80,15 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
         digest = hashlib.sha256(record_bytes).digest()
         stamped = verify_token(token.read_bytes(), digest=digest, ca_pem=ca_pem).gen_time.isoformat()
     checked = [
-        "l'accusé dit ce que dit l'enregistrement : dépôt, heure, date limite, enveloppes, entreprise",
+        "l'accusé dit ce que dit l'enregistrement : dépôt, heure, date limite, enveloppes, entreprise"
+        + (", heures de la tentative" if history is not None else ""),
         f"l'enregistrement est à l'entrée {index} du journal signé (preuve d'inclusion, point de contrôle)",
         "ce qui a été reçu est ce que ce poste a scellé, à l'empreinte près"
         if sealed_here
         else "NON COMPARÉ : ce dossier n'est pas celui du brouillon, rien de scellé n'y est",
     ]
+    if history is not None:
+        checked.append("NON VÉRIFIÉ : le nombre de parties et de refus de la tentative, que rien ne signe")
     trusted = [f"clé du journal : {journal_key.strip()}"]
     if stamped:
         checked.append(f"le jeton d'horodatage porte sur l'enregistrement, le {stamped}")

@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Max, Min
 from django.utils import timezone as django_timezone
 
 from dematmp.audit.documents import render
@@ -48,7 +47,7 @@ def receipt(bid: Bid) -> dict[str, object]:
         "received": utc_text(bid.received_at),
         "deadline": utc_text(bid.deadline),
         "state": "late" if bid.late else "in-time",
-        "attempt": _history(bid),
+        "attempt": _history(bid, record),
         "envelopes": record["envelopes"],
         "record": base64.b64encode(bytes(bid.record)).decode(),
         "journal": {
@@ -66,17 +65,15 @@ def receipt(bid: Bid) -> dict[str, object]:
     }
 
 
-def _history(bid: Bid) -> dict[str, object]:
-    """How the attempt went until it was received: its beginning, its parts, what it was refused."""
+def _history(bid: Bid, record: dict[str, object]) -> dict[str, object]:
+    """How the attempt went until it was received. Its hours are those of the record, which verifiers compare;
+    nothing signs how many parts it had, and how many refusals it met."""
     attempt = bid.attempt
     parts = Part.objects.filter(object__envelope__attempt=attempt, received_at__lte=bid.received_at)
-    said = parts.aggregate(count=Count("pk"), first=Min("received_at"), last=Max("received_at"))
     return {
-        "uuid": str(attempt.uuid),
-        "started": utc_text(attempt.started_at),
-        "parts": said["count"],
-        "first_part": utc_text(said["first"]) if said["first"] else None,
-        "last_part": utc_text(said["last"]) if said["last"] else None,
+        **{name: record[name] for name in ("started", "first_part", "last_part")},
+        "uuid": record["attempt"],
+        "parts": parts.count(),
         "refusals": attempt.refusals.filter(at__lte=bid.received_at).count(),
     }
 
@@ -137,7 +134,8 @@ def receipt_pdf(bid: Bid, *, now: datetime) -> bytes:
     data["deadline_local"] = _local(bid.deadline, zone)
     data["token_local"] = _local(bid.token_at, zone) if bid.token_at else ""
     data["zone"] = settings.TIME_ZONE
-    data["started_local"] = _local(bid.attempt.started_at, zone)
+    started = json.loads(bytes(bid.record))["started"]
+    data["started_local"] = _local(datetime.fromisoformat(started), zone)
     data["checks"] = checks(bid)
     data["checkpoint"] = bid.proof.split("\n\n", 1)[-1]
     pdf = render("receipt", data, title=f"Accusé de réception {bid.number}")

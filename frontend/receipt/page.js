@@ -49,6 +49,8 @@ async function* steps({ receipt, record: attached }, keyLine) {
   const shown = [receipt.deposit, receipt.received, receipt.deadline, receipt.state === "late", receipt.envelopes, receipt.bidder?.uuid];
   const written = [record.deposit, record.received, record.deadline, record.late, record.envelopes, record.bidder];
   if (!same(shown, written)) refuse("L'accusé ne dit pas ce que dit l'enregistrement.");
+  const history = receipt.attempt; // receipts of before have none
+  if (history && !same([history.uuid, history.started, history.first_part, history.last_part], [record.attempt, record.started, record.first_part, record.last_part])) refuse("L'accusé ne dit pas de la tentative ce que dit l'enregistrement.");
   yield "L'accusé dit ce que dit l'enregistrement horodaté : dépôt, heure, date limite, fichiers et empreintes.";
   const key = await parseKey(keyLine);
   const digest = hex(await sha256(concat(unhex(receipt.journal.nonce), bytes)));

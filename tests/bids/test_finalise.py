@@ -117,6 +117,13 @@ def test_the_sealed_receipt_carries_all_that_verifies_it(world: World, tmp_path:
     assert any("NON COMPARÉ" in each for each in verified.checked)
     said = json.loads((out / "receipt.json").read_bytes())
     assert canonical(said) == (out / "receipt.json").read_bytes()
+    assert any("nombre de parties" in each for each in verified.checked)
+    for name in ("uuid", "started", "first_part", "last_part"):
+        lie = said | {"attempt": said["attempt"] | {name: "2026-01-01T00:00:00.000000+00:00"}}
+        (out / "receipt.json").write_bytes(canonical(lie))
+        with pytest.raises(ReceiptRefused, match="tentative"):
+            verify_receipt(out, journal_key=journal_signer().verifier_key, ca_pem=None)
+    (out / "receipt.json").write_bytes(canonical(said))
     assert (said["attempt"]["parts"], said["attempt"]["refusals"]) == (Part.objects.count(), 0)
     report = validate(pdf, at=timezone.now(), trust=[authority_certificate()])
     assert report.indication == "TOTAL_PASSED"

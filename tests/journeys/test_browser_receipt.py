@@ -53,6 +53,7 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
     other = json.dumps(record | {"late": True}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     lies = {
         "ne dit pas": said | {"received": "2026-01-01T00:00:00.000000Z"},
+        "de la tentative": said | {"attempt": said["attempt"] | {"started": "2026-01-01T00:00:00.000000Z"}},
         "racine signée": said | {"record": base64.b64encode(other.encode()).decode(), "state": "late"},
         "signature du point de contrôle": said
         | {"journal": said["journal"] | {"proof": _spoilt(said["journal"]["proof"])}},
