@@ -21,6 +21,7 @@ from dematmp.audit.services import append, utc_text
 from dematmp.bids.models import OutageNotice, Probe
 from dematmp.consultations.exchanges import call, people_of
 from dematmp.consultations.models import Consultation
+from dematmp.consultations.rules import is_midnight
 from dematmp.mails.words import instant
 from signing.client import Client, EnvelopePlan
 from signing.envelope import Source
@@ -30,6 +31,7 @@ WATCHED = timedelta(hours=2)  # before a deadline
 EVERY = timedelta(minutes=1)
 _SILENCE = timedelta(minutes=3)  # between two probes: longer is time that nobody measured
 _ROBOT = uuid.uuid5(uuid.NAMESPACE_URL, "urn:dematmp:probe")  # its ids: nobody can sign up as them
+_QUARTER = timedelta(minutes=15)
 _TIMEOUT = 20.0  # seconds, of each request
 _LIMIT = 50.0  # seconds, of a whole canary: one that is slower is an outage, and the next one comes
 
@@ -155,11 +157,15 @@ def availability(probes: Sequence[Probe], since: datetime, until: datetime) -> A
 
 
 def proposed_deadline(deadline: datetime, found: Availability) -> datetime | None:
-    """What the buyer may decide in one click: twice the time lost, two hours at least, at a round quarter."""
+    """What the buyer may decide in one click: twice the time lost, two hours at least, at a round quarter.
+
+    Never 00:00, which no deadline may be: then a quarter of an hour later.
+    """
     if not found.outages:
         return None
     longer = deadline + max(timedelta(hours=2), 2 * found.down)
-    return longer + (datetime.min.replace(tzinfo=longer.tzinfo) - longer) % timedelta(minutes=15)
+    longer += (datetime.min.replace(tzinfo=longer.tzinfo) - longer) % _QUARTER
+    return longer + _QUARTER if is_midnight(longer, zone=settings.TIME_ZONE) else longer
 
 
 def tell_outages(*, now: datetime) -> None:

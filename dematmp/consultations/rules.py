@@ -49,9 +49,14 @@ def check_deadline(at: datetime, *, zone: str, now: datetime) -> None:
     """Refuse a deadline that is not to come, or 00:00 local time. Seconds count: 10:00 means 10:00:00."""
     if at <= now:
         raise DeadlinePast("La date limite est déjà passée.")
-    local = at.astimezone(ZoneInfo(zone))
-    if (local.hour, local.minute, local.second) == (0, 0, 0):
+    if is_midnight(at, zone=zone):
         raise MidnightDeadline("Une date limite à 00:00 se lit de deux façons : début ou fin de journée.")
+
+
+def is_midnight(at: datetime, *, zone: str) -> bool:
+    """00:00:00 by the clocks of `zone`: no deadline falls there."""
+    local = at.astimezone(ZoneInfo(zone))
+    return (local.hour, local.minute, local.second) == (0, 0, 0)
 
 
 def is_open(deadline: datetime | None, *, now: datetime) -> bool:

@@ -60,6 +60,9 @@ def test_the_proposal_gives_back_the_time_lost() -> None:
     long = availability([row(0, good=False), row(119, good=False)], T, T + timedelta(hours=2))
     assert proposed_deadline(T + timedelta(hours=2), long) == T + timedelta(hours=6)
     assert proposed_deadline(deadline, availability([row(0)], T, deadline)) is None
+    # 22:00 in Paris and two hours more would be midnight, which no deadline may be.
+    evening = T.replace(hour=21)
+    assert proposed_deadline(evening, short) == evening + timedelta(hours=2, minutes=15)
 
 
 @pytest.fixture
