@@ -24,10 +24,10 @@ from rich.progress import (
 from signing import client as api
 from signing.cli_committee import committee_verbs
 from signing.cli_signatures import signature_verbs
-from signing.delivery import attempt_of
+from signing.delivery import attempts_of
 from signing.envelope import Source
 from signing.errors import SigningError
-from signing.fallback import backup_of, deposit, remember, went_by_backup
+from signing.fallback import backup_of, deposit, is_away, remember, went_by_backup
 from signing.pieces import missing
 from signing.receipt import verify_receipt
 from signing.terminal import client_of
@@ -141,19 +141,43 @@ def status(options: argparse.Namespace) -> dict[str, object]:
 
 
 def evidence(options: argparse.Namespace) -> dict[str, object]:
-    """What the platform knows of a draft's attempt, deposited or not, as JSON and as a sealed PDF."""
-    speaker, attempt = _speaker(options), attempt_of(options.draft)
+    """What each server knows of a draft's attempt, deposited or not, as JSON and as a sealed PDF.
+
+    The platform, and its backup channel where the draft went there too; a server that does not answer is
+    named, and asked another time. Without an attempt, what this company was refused before it had one.
+    """
+    state, main = api.load_draft(options.draft), client_of(options)
+    backup, known = backup_of(options.draft, timeout=main.timeout), attempts_of(options.draft)
     into = options.out or options.draft
     into.mkdir(parents=True, exist_ok=True)
-    # Refused before it existed, an attempt is in the register of what this company was refused.
-    where = f"/attempts/{attempt}/evidence" if attempt else "/refusals"
-    name = "dossier-de-preuve" if attempt else "envois-refuses"
-    written = []
-    for form in ("json", "pdf"):
-        path = into / f"{name}.{form}"
-        path.write_bytes(speaker.fetch(f"{where}.{form}"))
-        written.append(str(path))
-    return {"attempt": attempt, "written": written if options.json else ", ".join(written)}
+    asked = [
+        (speaker, f"/attempts/{known[speaker.server]}/evidence.json", name)
+        for speaker, name in ((main, "dossier-de-preuve"), (backup, "dossier-de-preuve-secours"))
+        if speaker is not None and speaker.server in known
+    ]
+    if not asked:
+        _err.print("Ce brouillon ne connaît aucune tentative : voici ce qui a été refusé d'emblée.")
+        asked = [(main, "/refusals", "envois-refuses")]
+    written: list[str] = []
+    away: api.ServerUnreachable | api.ServerRefused | None = None
+    for speaker, where, name in asked:
+        try:
+            found = {
+                "json": speaker.fetch(where),
+                "pdf": speaker.fetch(where.removesuffix(".json") + ".pdf"),
+            }
+        except (api.ServerUnreachable, api.ServerRefused) as failed:
+            if not is_away(failed):
+                raise
+            away = failed
+            _err.print(f"{speaker.server} ne répond pas : recommencez pour avoir ce qu'il sait.")
+            continue
+        for form, data in found.items():
+            (into / f"{name}.{form}").write_bytes(data)
+            written.append(str(into / f"{name}.{form}"))
+    if away is not None and not written:
+        raise away
+    return {"deposit": state["deposit"], "written": written if options.json else ", ".join(written)}
 
 
 def withdraw(options: argparse.Namespace) -> dict[str, object]:

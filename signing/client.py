@@ -76,11 +76,11 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """`tries` of each call, six unless said; `timeout` of each, `limit` of all together, in seconds."""
-        self.tries, self.timeout = tries or _TRIES, timeout
+        self.server, self.tries, self.timeout = server.rstrip("/"), tries or _TRIES, timeout
         self._until = time.monotonic() + limit if limit else float("inf")
         self._http = httpx.Client(
             transport=transport,
-            base_url=server.rstrip("/") + "/api/v1",
+            base_url=f"{self.server}/api/v1",
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT)),
         )
@@ -231,7 +231,7 @@ class Client:
         """Open the attempt, or resume it where the server says it stopped; returns the attempt's state."""
         state = load_draft(draft)
         attempt = self.post("/attempts", attempt_body(draft, state))
-        keep_attempt(draft, str(attempt["attempt"]))
+        keep_attempt(draft, self.server, str(attempt["attempt"]))
         if attempt.get("fingerprint_first") and not attempt.get("fingerprint"):
             # What is sealed here is known to the last byte: its time is taken before anything is sent.
             said = self.post(f"/attempts/{attempt['attempt']}/fingerprint", {"objects": digests(state)})

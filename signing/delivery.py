@@ -15,7 +15,7 @@ import httpx
 if TYPE_CHECKING:
     from signing.client import Client
 
-_ATTEMPT = "attempt.json"  # in a draft
+_ATTEMPTS = "attempts.json"  # in a draft
 _TRIES = 3  # at most, straight to the store; then everything goes through the platform
 _IN_FLIGHT = 3  # parts on their way to the store while the next is read, hashed and announced
 _TOLD_AT_ONCE = 20
@@ -132,14 +132,14 @@ def _put(store: httpx.Client, target: dict[str, object], data: bytes) -> bool:
     return answer.is_success
 
 
-def keep_attempt(draft: Path, attempt: str) -> None:
-    """What this draft opened at the platform, kept as soon as it is known."""
-    (draft / _ATTEMPT).write_text(json.dumps({"attempt": attempt}))
+def keep_attempt(draft: Path, server: str, attempt: str) -> None:
+    """What this draft opened at a server, kept as soon as it is known: each server has its own."""
+    (draft / _ATTEMPTS).write_text(json.dumps(attempts_of(draft) | {server: attempt}, indent=1))
 
 
-def attempt_of(draft: Path) -> str:
-    """The attempt that this draft opened, or the empty string: refused at once, or never sent."""
+def attempts_of(draft: Path) -> dict[str, str]:
+    """Server → the attempt that this draft opened there; empty when none did, or none was told."""
     try:
-        return str(json.loads((draft / _ATTEMPT).read_text())["attempt"])
+        return dict(json.loads((draft / _ATTEMPTS).read_text()))
     except FileNotFoundError:
-        return ""
+        return {}

@@ -203,12 +203,6 @@ def refusals(request: HttpRequest) -> list[dict[str, object]]:
     return start_refusals(bearer(request).organisation)
 
 
-@router.get("/refusals.json", summary="Les mêmes, en fichier")
-def refusals_file(request: HttpRequest) -> JsonResponse:
-    said = start_refusals(bearer(request).organisation)
-    return JsonResponse(said, safe=False, json_dumps_params={"ensure_ascii": False, "indent": 1})
-
-
 @router.get("/refusals.pdf", summary="Les mêmes, scellés par la plateforme, pour les personnes")
 def refusals_pdf(request: HttpRequest) -> HttpResponse:
     data = start_refusals_pdf(bearer(request).organisation, now=timezone.now())

@@ -21,7 +21,6 @@ from dematmp.audit.keys import journal_signer, seal_material
 from dematmp.audit.services import canonical, prove
 from dematmp.bids.evidence import MAX_REFUSALS, evidence, evidence_pdf, note_refusal
 from dematmp.bids.models import Attempt, AttemptRefusal
-from signing.cli import main
 from signing.client import attempt_body, load_draft
 from signing.tlog import verify_proof
 from signing.validation import validate
@@ -173,28 +172,3 @@ def test_who_is_refused_before_an_attempt_exists_keeps_the_proof_of_coming(
     (attached,) = pdf.attachments["envois-refuses.json"]
     assert json.loads(attached)[0]["entry"]["proof"]
     assert speaker.fetch("/refusals.pdf").startswith(b"%PDF")
-    assert json.loads(speaker.fetch("/refusals.json"))[0]["code"] == "deposit.limit-exceeded"
-
-
-def test_the_command_line_brings_the_dossier(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of an attempt that was cut, of one that was deposited, of one that was refused at once."""
-    consultation = world.publish(world.draft(limits={"files": 1}))
-    speaker, draft = world.seal(consultation, tmp_path / "a", files={"a": b"a"})
-    monkeypatch.setattr("signing.cli.client_of", lambda _: speaker)
-    speaker.upload(draft)
-    out = tmp_path / "preuve"
-    assert main(["evidence", str(draft), "--out", str(out)]) == 0
-    said = json.loads((out / "dossier-de-preuve.json").read_text())
-    assert said["receipt"] is None
-    assert (out / "dossier-de-preuve.pdf").read_bytes().startswith(b"%PDF")
-    speaker.finalise(draft, said["attempt"])
-    assert main(["evidence", str(draft)]) == 0
-    assert json.loads((draft / "dossier-de-preuve.json").read_text())["receipt"]["number"]
-    speaker, draft = world.seal(consultation, tmp_path / "b", files={"a": b"a", "b": b"b"})
-    with refused("deposit.limit-exceeded"):
-        speaker.upload(draft)
-    assert main(["evidence", str(draft)]) == 0
-    assert json.loads((draft / "envois-refuses.json").read_text())[0]["code"] == "deposit.limit-exceeded"
-    assert "envois-refuses.pdf" in capsys.readouterr().out
