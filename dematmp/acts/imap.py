@@ -6,7 +6,6 @@ special in a login or a password is percent-encoded.
 
 import contextlib
 import imaplib
-import re
 import ssl
 from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -15,7 +14,7 @@ from dematmp.acts.errors import MinistryUnavailable
 from dematmp.acts.mailbox import BATCH, MAIL_BYTES, Mail
 
 _SECONDS = 60.0
-_SIZE = re.compile(rb"RFC822\.SIZE (\d+)")
+_PLAIN = "AUTH=PLAIN"
 
 
 class ImapBox:
@@ -24,6 +23,7 @@ class ImapBox:
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
         self._link: imaplib.IMAP4 | None = None
+        self._can: set[str] = set()
 
     def _connected(self) -> imaplib.IMAP4:
         parts = self._parts
@@ -38,10 +38,19 @@ class ImapBox:
             )
         else:
             link = imaplib.IMAP4(host, parts.port or 143, timeout=_SECONDS)
-        link.login(unquote(parts.username or ""), unquote(parts.password or ""))
-        folder = unquote(parts.path.strip("/")) or "INBOX"
-        self._asked(link.select('"' + folder.replace("\\", "\\\\").replace('"', '\\"') + '"'))
+        self._logged_in(link, unquote(parts.username or ""), unquote(parts.password or ""))
+        self._can = {str(each).upper() for each in _words(self._asked(link.capability()))}
+        self._asked(link.select(_quoted(unquote(parts.path.strip("/")) or "INBOX")))
         return link
+
+    @classmethod
+    def _logged_in(cls, link: imaplib.IMAP4, login: str, password: str) -> None:
+        """By AUTHENTICATE PLAIN (RFC 4616), which takes any character; else by LOGIN, which takes ASCII."""
+        if _PLAIN in link.capabilities:
+            said = f"\0{login}\0{password}".encode()
+            cls._asked(link.authenticate("PLAIN", lambda _: said))
+        else:
+            cls._asked(link.login(_quoted(login), password))  # imaplib quotes the password alone
 
     @staticmethod
     def _asked(answer: tuple[str, Sequence[object]]) -> list[object]:
@@ -54,16 +63,13 @@ class ImapBox:
         """The oldest first, a batch at a time. One too big stays where it is. Raises MinistryUnavailable."""
         try:
             link = self._link = self._connected()
-            found = self._asked(link.uid("SEARCH", "ALL"))[0]
+            found = self._asked(link.uid("SEARCH", "UNDELETED", "SMALLER", str(MAIL_BYTES + 1)))[0]
             for uid in (found.split() if isinstance(found, bytes) else [])[:BATCH]:
                 name = uid.decode("ascii")
-                sized = _SIZE.search(_line(self._asked(link.uid("FETCH", name, "(RFC822.SIZE)"))))
-                if sized is None or int(sized[1]) > MAIL_BYTES:
-                    continue
                 rows = self._asked(link.uid("FETCH", name, "(BODY.PEEK[])"))
                 if rows and isinstance(rows[0], tuple):
                     yield Mail(name, bytes(rows[0][1]))
-        except (imaplib.IMAP4.error, OSError) as failed:
+        except (imaplib.IMAP4.error, OSError, ValueError) as failed:
             raise MinistryUnavailable("La boîte de retour ne répond pas (IMAP).", reached=False) from failed
         finally:
             link, self._link = self._link, None  # type: ignore[assignment]
@@ -72,19 +78,25 @@ class ImapBox:
                     link.logout()
 
     def put_away(self, mail: Mail) -> None:
-        """Deleted from the box: the platform has it. Raises MinistryUnavailable."""
+        """Deleted from the box: the platform has it. Raises MinistryUnavailable.
+
+        Where the server cannot expunge one mail alone, it is marked as deleted and stays: EXPUNGE would
+        take what others of this box have marked.
+        """
         if self._link is None:
             raise MinistryUnavailable("La boîte de retour est fermée.", reached=False)
         try:
             self._asked(self._link.uid("STORE", mail.handle, "+FLAGS.SILENT", "(\\Deleted)"))
-            if "UIDPLUS" in self._link.capabilities:
+            if "UIDPLUS" in self._can:  # asked once logged in: a server may not say it before
                 self._asked(self._link.uid("EXPUNGE", mail.handle))  # of this mail alone (RFC 4315)
-            else:
-                self._asked(self._link.expunge())
-        except (imaplib.IMAP4.error, OSError) as failed:
+        except (imaplib.IMAP4.error, OSError, ValueError) as failed:
             raise MinistryUnavailable("La boîte de retour ne répond plus (IMAP).", reached=False) from failed
 
 
-def _line(rows: list[object]) -> bytes:
-    first = rows[0] if rows else b""
-    return first if isinstance(first, bytes) else b""
+def _quoted(text: str) -> str:
+    """A quoted string (RFC 3501 §4.3)."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _words(rows: list[object]) -> list[str]:
+    return [word for row in rows if isinstance(row, bytes) for word in row.decode("ascii", "replace").split()]

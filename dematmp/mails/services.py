@@ -16,6 +16,10 @@ from dematmp.mails.models import Mail
 log = logging.getLogger(__name__)
 MAX_TRIES = 100  # one an hour at the end: four days
 _FIRST_WAIT, _LONGEST_WAIT = 15, 3600  # seconds
+_WITHOUT = (
+    "\n\nVotre serveur de courriel a refusé ce message avec ses pièces jointes (taille ou nature) : "
+    "elles se téléchargent sur la plateforme.\n"
+)
 
 
 def store(
@@ -53,6 +57,25 @@ def _attachments(mail: Mail) -> list[tuple[str, bytes, str]]:
         return []
 
 
+def _deliver(mail: Mail) -> None:
+    """Refused for good with its files (5xx, RFC 5321 §4.2.1), a message leaves at once without them.
+
+    Raises smtplib.SMTPException, OSError, ValueError.
+    """
+    message = EmailMessage(mail.subject, mail.body, settings.DEFAULT_FROM_EMAIL, [mail.to])
+    for name, data, kind in _attachments(mail):
+        message.attach(name, data, kind)
+    try:
+        message.send()
+    except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as refused:
+        if refused.smtp_code < 500 or not message.attachments:
+            raise
+        log.warning("courriel %s : refusé avec ses pièces jointes, envoyé sans elles (%r)", mail.pk, refused)
+        message.attachments = []
+        message.body += _WITHOUT
+        message.send()
+
+
 def send(mail_id: int, *, now: datetime) -> bool:
     """Send one stored mail.
 
@@ -63,10 +86,7 @@ def send(mail_id: int, *, now: datetime) -> bool:
     if mail is None or mail.sent_at is not None:
         return mail is not None
     try:
-        message = EmailMessage(mail.subject, mail.body, settings.DEFAULT_FROM_EMAIL, [mail.to])
-        for name, data, kind in _attachments(mail):
-            message.attach(name, data, kind)
-        message.send()
+        _deliver(mail)
     except (smtplib.SMTPException, OSError, ValueError) as refused:  # ValueError: an address that cannot be
         wait = timedelta(seconds=min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(mail.tries, 10)))
         Mail.objects.filter(pk=mail_id).update(

@@ -18,6 +18,8 @@ log_path = {folder}/log/dovecot.log
 ssl = required
 ssl_cert = <{folder}/pki/imap.pem
 ssl_key = <{folder}/pki/imap.key
+auth_username_chars =
+{capability}
 mail_location = maildir:{folder}/mail
 default_internal_user = {user}
 default_login_user = {user}
@@ -58,8 +60,10 @@ class Dovecot(Service):
     packages = ("dovecot-imapd",)
     password = "d'essai/+:"  # percent-encoded in the address
 
-    def __init__(self, pki: TestAuthority | None = None) -> None:
+    def __init__(self, pki: TestAuthority | None = None, *, capability: str = "") -> None:
+        """`capability`: all that the server says that it can, where its own list is not wanted."""
         super().__init__()
+        self._capability = f"imap_capability = {capability}" if capability else ""
         self._pki = pki
 
     @property
@@ -78,6 +82,7 @@ class Dovecot(Service):
         values = {
             "folder": self.folder,
             "port": port,
+            "capability": self._capability,
             "password": self.password,
             "user": account.pw_name,
             "group": grp.getgrgid(account.pw_gid).gr_name,

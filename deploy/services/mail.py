@@ -19,13 +19,15 @@ class _Keep(MessageHandler):  # type: ignore[misc]
 
 
 class MailSink:
-    """`messages` holds every mail received, in order."""
+    """`messages` holds every mail received, in order; one of more than `limit` bytes is refused (552)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int | None = None) -> None:
         self.messages: list[Message] = []
         (port,) = free_ports(1)
         self.url = f"smtp://127.0.0.1:{port}"
-        self._server = Controller(_Keep(self.messages), hostname="127.0.0.1", port=port)
+        self._server = Controller(
+            _Keep(self.messages), hostname="127.0.0.1", port=port, data_size_limit=limit
+        )
 
     def __enter__(self) -> "MailSink":
         self._server.start()

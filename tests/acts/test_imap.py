@@ -1,6 +1,7 @@
 """The ministry's answers in a real IMAP box, over TLS: read once, kept, then deleted there."""
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
@@ -59,6 +60,47 @@ def test_mails_leave_the_box_one_by_one_once_they_are_kept(
     assert left(dovecot) == []
     with pytest.raises(MinistryUnavailable):
         opened.put_away(first)
+
+
+@pytest.mark.parametrize("capability", ["", "IMAP4rev1"])
+def test_what_others_marked_in_the_box_is_theirs_to_expunge(pki: TestAuthority, capability: str) -> None:
+    """A server without UIDPLUS expunges all that is marked, or nothing: there, our mails are only marked."""
+    if reason := Dovecot.missing():
+        absent(reason)
+    made = Dovecot(pki, capability=capability)
+    made.start()
+    try:
+        theirs = made.mails / "cur" / "1.essai:2,T"
+        theirs.write_bytes(b"Subject: la leur\r\n\r\n")
+        theirs.chmod(0o644)
+        delivered(made, 2, b"Subject: la notre\r\n\r\n")
+        opened = box(made.url)
+        for each in opened.waiting():
+            assert b"la notre" in each.raw
+            opened.put_away(each)
+        assert left(made) == []
+        names = sorted(path.name.partition(".")[0] for path in (made.mails / "cur").iterdir())
+        assert names == (["1", "2"] if capability else ["1"])
+        assert theirs.exists()
+    finally:
+        made.stop()
+
+
+@pytest.mark.parametrize(
+    ("login", "plain"), [("mairie de d'Essai", False), ('a "b" \\ c', False), ("boîte à actes", True)]
+)
+def test_a_login_may_hold_any_character(
+    dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch, login: str, plain: bool
+) -> None:
+    """By AUTHENTICATE PLAIN; a server that has LOGIN alone takes those of ASCII, the others are told."""
+    url = dovecot.url.replace("tdt:", quote(login, safe="") + ":")
+    assert list(box(url).waiting()) == []
+    monkeypatch.setattr("dematmp.acts.imap._PLAIN", "AUTH=AUCUN")
+    if plain:
+        with pytest.raises(MinistryUnavailable):
+            list(box(url).waiting())
+    else:
+        assert list(box(url).waiting()) == []
 
 
 @pytest.mark.parametrize("wrong", ["password", "certificate", "port", "folder", "clear"])

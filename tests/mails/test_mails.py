@@ -7,9 +7,11 @@ from django.core import mail as outbox
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from dematmp.mails import services, tasks
 from dematmp.mails.models import Mail
+from deploy.services.mail import MailSink
 from tests.world import World
 
 LONG = "a@" + "é" * 60 + ".fr"
@@ -70,3 +72,23 @@ def test_what_the_database_says_chooses_no_code_and_holds_no_mail_back(
     (sent,) = outbox.outbox
     assert sent.attachments == []
     assert "lu" not in capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize(("size", "enclosed"), [(10_000, True), (100_000, False)])
+def test_a_server_that_refuses_the_files_gets_the_message_without_them(
+    db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, size: int, enclosed: bool
+) -> None:
+    """At once: an acknowledgement that waits four days behind its own files is one that nobody reads."""
+    monkeypatch.setattr(services, "_attachments", lambda _: [("acte.pdf", b"a" * size, "application/pdf")])
+    mail = _mail("claire@example.fr", "un")
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    with MailSink(limit=50_000) as sink:
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", int(sink.url.rpartition(":")[2])
+        assert services.send(mail.pk, now=timezone.now())
+        (received,) = sink.messages
+    names = [part.get_filename() for part in received.walk() if part.get_filename()]
+    text = next(part for part in received.walk() if part.get_content_type() == "text/plain")
+    assert names == (["acte.pdf"] if enclosed else [])
+    assert ("refusé ce message avec ses pièces" in text.get_payload(decode=True).decode()) is not enclosed  # type: ignore[union-attr]
+    mail.refresh_from_db()
+    assert (mail.tries, mail.last_error) == (1, "")
