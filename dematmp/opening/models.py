@@ -229,7 +229,8 @@ class OpeningSession(models.Model):
     minutes = models.BinaryField("procès-verbal (JSON)", null=True, blank=True)
     minutes_pdf = models.BinaryField("procès-verbal (PDF scellé)", null=True, blank=True)
     closed_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
-    rescan_asked_at = models.DateTimeField(null=True, blank=True)  # before closing, by newer signatures
+    rescan_asked_at = models.DateTimeField(null=True, blank=True)  # before closing, by newer signatures:
+    rescan_by = models.CharField(max_length=64, blank=True, default="")  # the SHA-256 of their engines
     closed_at = models.DateTimeField("procès-verbal clos le", null=True, blank=True)
     annex = models.BinaryField("annexe du procès-verbal (JSON)", null=True, blank=True)
     closed_pdf = models.BinaryField("procès-verbal clos (PDF scellé)", null=True, blank=True)

@@ -6,6 +6,7 @@ signatures, what was opened lately is scanned again, and each change is journall
 """
 
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 from django.conf import settings
 from django.db import transaction
@@ -39,16 +40,18 @@ def renew(session: OpeningSession, *, now: datetime) -> int:
     """How many files of a session have a verdict of older signatures, whose new one is worth waiting for.
 
     They are scanned again at once. An antivirus that is away, or that fails on them for `PATIENCE`, holds no
-    minutes back: their last verdict stands.
+    minutes back: their last verdict stands. Signatures that change meanwhile are waited for as long.
     """
     engines = current_engines()
     waiting = outdated(engines, now=now).filter(opened__session=session) if engines else None
+    rows = OpeningSession.objects.filter(pk=session.pk)
     if waiting is None or not waiting.exists():
-        OpeningSession.objects.filter(pk=session.pk).update(rescan_asked_at=None)
+        rows.update(rescan_asked_at=None, rescan_by="")
         return 0
-    OpeningSession.objects.filter(pk=session.pk, rescan_asked_at=None).update(rescan_asked_at=now)
-    session.refresh_from_db(fields=["rescan_asked_at"])
-    if session.rescan_asked_at is not None and now - session.rescan_asked_at > PATIENCE:
+    asked = sha256("\n".join(sorted(engines)).encode()).hexdigest()
+    rows.exclude(rescan_by=asked, rescan_asked_at__isnull=False).update(rescan_asked_at=now, rescan_by=asked)
+    since = rows.values_list("rescan_asked_at", flat=True).get()
+    if since is not None and now - since > PATIENCE:
         return 0
     from dematmp.opening.tasks import scan_opened
 

@@ -174,6 +174,11 @@ def test_minutes_close_on_the_verdict_of_the_newest_signatures(
     settings.ANTIVIRUS_URL = f"{clamd.url}#apres-demain"
     monkeypatch.setattr("dematmp.opening.tasks.scan_opened.delay", asked.append)
     later = now + timedelta(minutes=11)
+    with pytest.raises(DecisionRefused, match="signatures antérieures"):
+        closing.close(session, by=by, now=later)  # the wait is that of these signatures, not of the former
+    with pytest.raises(DecisionRefused, match="signatures antérieures"):
+        closing.close(session, by=by, now=later + timedelta(minutes=9))
+    later += timedelta(minutes=11)
     closing.close(session, by=by, now=later)  # it never came back: the last verdict stands
     session.refresh_from_db()
     assert session.closed_at == later
