@@ -7,6 +7,7 @@ from typing import Self
 from django.db import models
 
 from dematmp.accounts.models import Organisation, User
+from dematmp.bids.rules import late_article
 from dematmp.consultations.models import KINDS, Consultation
 
 COPY_MEDIA = {"paper": "papier", "medium": "support électronique (clé USB, disque)"}
@@ -17,7 +18,7 @@ COPY_REASONS = {
     "unreadable": "l'offre électronique n'a pas pu être ouverte",
 }
 
-LATE_DECISIONS = {"admitted": "admise", "rejected": "écartée"}
+LATE_DECISIONS = {"admitted": "admis", "rejected": "écarté"}  # a « dépôt »: candidatures, or an offer
 
 
 class AttemptQuerySet(models.QuerySet["Attempt"]):
@@ -328,6 +329,11 @@ class Bid(models.Model):
 
     def __str__(self) -> str:
         return self.number
+
+    @property
+    def late_article(self) -> str:
+        """The article that eliminates it when it is late."""
+        return late_article(self.attempt.envelopes.order_by().values_list("kind", flat=True))
 
 
 class LateDecision(models.Model):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 COUNTS, LATE, SUPERSEDED, WITHDRAWN = "counts", "late", "superseded", "withdrawn"
-REASONS = {
-    LATE: "hors délai (R2151-5) : reçue après la date limite, conservée scellée",
+_REASONS = {
+    LATE: "hors délai ({article}) : reçue après la date limite, conservée scellée",
     SUPERSEDED: "remplacée (R2151-6) : seule la dernière reçue dans les délais est ouverte",
     WITHDRAWN: "retirée par l'entreprise avant la date limite",
 }
@@ -21,6 +21,16 @@ REASONS = {
 def is_late(received: datetime, deadline: datetime) -> bool:
     """Late only after the instant itself: a deadline of 10:00 means 10:00:00.000, which is on time."""
     return received > deadline
+
+
+def late_article(kinds: Iterable[str]) -> str:
+    """What eliminates what came late: R2143-2 where there are candidatures alone, R2151-5 for an offer."""
+    return "R2143-2" if set(kinds) == {"candidature"} else "R2151-5"
+
+
+def reason(state: str, kind: str) -> str:
+    """Why an envelope of that kind stays sealed; the empty string for one that counts."""
+    return _REASONS.get(state, "").format(article=late_article([kind]))
 
 
 @dataclass(frozen=True)
@@ -32,9 +42,6 @@ class Branch:
     source: str
 
 
-_LATE = {"application": "R2143-2", "offer": "R2151-5"}  # of candidatures, of bids
-
-
 def decision_path(
     *,
     started: datetime,
@@ -43,17 +50,16 @@ def decision_path(
     copy_in_time: bool = False,
     incident: bool = False,
     fingerprint_in_time: bool = False,
-    applications_only: bool = False,
+    article: str = "R2151-5",
 ) -> list[Branch]:
     """The branches that are open for a bid, the first one first.
 
     `copy_in_time`: a backup copy of this company arrived before the deadline. `incident`: the platform
     measured itself down between the beginning of the attempt and the deadline. `fingerprint_in_time`: the
-    digests of these very bytes were received before it. `applications_only`: nothing but candidatures.
+    digests of these very bytes were received before it. `article`: of its kind (`late_article`).
     """
-    article = _LATE["application" if applications_only else "offer"]
     if not is_late(received, deadline):
-        words = "Reçue dans les délais : la dernière reçue est ouverte avec les autres."
+        words = "Reçu dans les délais : le dernier reçu est ouvert avec les autres."
         return [Branch("in-time", words, f"{article} ; R2151-6")]
     paths = []
     if started <= deadline:
@@ -71,7 +77,7 @@ def decision_path(
             source = f"{article} ; CE, 23 septembre 2021, n° 449250 (RATP)"
             paths.append(Branch("incident", words, source))
     if not paths:
-        words = "Elle est éliminée sans être ouverte, et l'entreprise en reçoit le motif."
+        words = "Il est éliminé sans être ouvert, et l'entreprise en reçoit le motif."
         paths.append(Branch("eliminated", words, article))
     if fingerprint_in_time:
         words = (

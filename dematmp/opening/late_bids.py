@@ -19,7 +19,7 @@ from dematmp.mails.services import store as store_mail
 from dematmp.opening.errors import DecisionRefused
 from dematmp.opening.models import OpeningSession
 
-_OPENED = "Les plis ont été ouverts : cette offre ne peut plus être ni admise, ni écartée autrement."
+_OPENED = "Les plis ont été ouverts : ce dépôt ne peut plus être ni admis, ni écarté autrement."
 
 
 def branches(bid: Bid, *, now: datetime) -> list[Branch]:
@@ -38,19 +38,18 @@ def branches(bid: Bid, *, now: datetime) -> list[Branch]:
         ),
         incident=said is not None and any(end >= started for _, end in said.outages),
         fingerprint_in_time=known is not None and known.received_at <= bid.deadline,
-        applications_only=set(bid.attempt.envelopes.order_by().values_list("kind", flat=True))
-        == {"candidature"},
+        article=bid.late_article,
     )
 
 
 def why_not(bid: Bid) -> str:
     """Why no decision may be taken of this bid any more, or ever; the empty string when one may."""
     if not bid.late:
-        return "Cette offre est arrivée dans les délais."
+        return "Ce dépôt est arrivé dans les délais."
     if bid.withdrawn_at is not None:
-        return "Cette offre a été retirée."
+        return "Ce dépôt a été retiré."
     if bid.attempt.started_at > bid.deadline:
-        return "Son envoi a commencé après la date limite : elle est éliminée (R2151-5)."
+        return f"Son envoi a commencé après la date limite : il est éliminé ({bid.late_article})."
     # Of the whole consultation: one finalised since the opening has no row there, and its company may know
     # the prices of the others. A release that opened nothing is taken back from this list.
     opening = OpeningSession.objects.filter(consultation=bid.consultation).first()
@@ -64,7 +63,7 @@ def decide_late(bid: Bid, decision: str, reason: str, *, by: User, now: datetime
     """
     reason = clean_text(reason, lines=True)[:2000]
     if decision not in LATE_DECISIONS:
-        raise DecisionRefused("La décision est « admise » ou « écartée ».", "Choisissez l'une des deux.")
+        raise DecisionRefused("La décision est « admis » ou « écarté ».", "Choisissez l'une des deux.")
     if not reason:
         raise DecisionRefused("La décision a un motif : l'entreprise le reçoit.", "Écrivez-le en une phrase.")
     with transaction.atomic():
@@ -73,7 +72,7 @@ def decide_late(bid: Bid, decision: str, reason: str, *, by: User, now: datetime
         OpeningSession.objects.select_for_update(no_key=True).filter(consultation=bid.consultation).first()
         refused = why_not(bid)
         if refused:
-            raise DecisionRefused(refused, "Elle reste scellée, et le registre en garde la trace.")
+            raise DecisionRefused(refused, "Il reste scellé, et le registre en garde la trace.")
         known = LateDecision.objects.filter(bid=bid).first()
         if known is not None and (known.decision, known.reason) == (decision, reason):
             return known
@@ -95,15 +94,15 @@ def decide_late(bid: Bid, decision: str, reason: str, *, by: User, now: datetime
         )
         reference = bid.consultation.reference
         fate = (
-            "Elle sera ouverte avec les autres offres."
+            "Il sera ouvert avec les autres."
             if decision == "admitted"
-            else "Elle reste scellée et n'est pas ouverte (R2151-5)."
+            else f"Il reste scellé et n'est pas ouvert ({bid.late_article})."
         )
         store_mail(
             to=bid.attempt.by.email,
-            subject=f"Dépôt {bid.number}, reçu hors délai : offre {LATE_DECISIONS[decision]}",
-            body=f"L'acheteur a décidé de votre offre {bid.number}, reçue après la date limite de la "
-            f"consultation {reference} : elle est {LATE_DECISIONS[decision]}.\n\nMotif : {reason}\n\n{fate} "
+            subject=f"Dépôt {bid.number}, reçu hors délai : {LATE_DECISIONS[decision]}",
+            body=f"L'acheteur a décidé de votre dépôt {bid.number}, reçu après la date limite de la "
+            f"consultation {reference} : il est {LATE_DECISIONS[decision]}.\n\nMotif : {reason}\n\n{fate} "
             "Votre dossier de preuve (heures, tailles, refus, mesures de disponibilité) se télécharge sur la "
             "page de ce dépôt.\n",
             now=now,

@@ -13,7 +13,8 @@ from dematmp.audit.keys import wrap
 from dematmp.audit.services import append, utc_text
 from dematmp.audit.stamping import ask_token
 from dematmp.bids.models import Envelope
-from dematmp.bids.rules import COUNTS, LATE, REASONS
+from dematmp.bids.rules import COUNTS, LATE
+from dematmp.bids.rules import reason as why_sealed
 from dematmp.bids.services import envelope_states
 from dematmp.bids.visits import reconcile_channel
 from dematmp.consultations.models import Consultation
@@ -238,17 +239,18 @@ def list_envelopes(session: OpeningSession) -> None:
         for row in session.envelopes.exclude(decision="").select_related("envelope__attempt__bidder")
     }
     for row in session.envelopes.filter(state="waiting").select_related("envelope"):
-        reason = REASONS.get(states[str(row.envelope.uuid)], "") or _left_sealed(session, row.envelope.lot)
+        why = why_sealed(states[str(row.envelope.uuid)], row.envelope.kind)
+        reason = why or _left_sealed(session, row.envelope.lot)
         if reason:
             session.envelopes.filter(pk=row.pk).update(state="unopened", reason=reason)
     listed = Envelope.objects.filter(uuid__in=states, opened=None)
     listed = listed.select_related("attempt__bidder", "attempt__bid__late_decision")
     for envelope in listed.filter(kind__in=kinds_so_far(session)).order_by("pk"):
         state = states[str(envelope.uuid)]
-        reason = REASONS.get(state, "")
+        reason = why_sealed(state, envelope.kind)
         decided = getattr(envelope.attempt.bid, "late_decision", None)
         if state == LATE and decided is not None:
-            reason = f"{reason} ; écartée par l'acheteur : {decided.reason}"[:300]
+            reason = f"{reason} ; écarté par l'acheteur : {decided.reason}"[:300]
         if state == COUNTS and envelope.lot in session.left_sealed:
             reason = _left_sealed(session, envelope.lot)
         elif state == COUNTS and envelope.kind not in session.kinds:

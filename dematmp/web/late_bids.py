@@ -22,8 +22,8 @@ class LateForm(forms.Form):
     decision = forms.ChoiceField(
         label="Décision",
         choices=[
-            ("admitted", "L'admettre : elle sera ouverte avec les autres"),
-            ("rejected", "L'écarter : elle reste scellée"),
+            ("admitted", "L'admettre : il sera ouvert avec les autres"),
+            ("rejected", "L'écarter : il reste scellé"),
         ],
         widget=forms.RadioSelect(),
     )
@@ -64,7 +64,7 @@ def decide(request: MemberRequest, consultation: uuid.UUID, bid: uuid.UUID) -> H
         request,
         late.consultation,
         form,
-        title="Offre reçue hors délai",
+        title="Dépôt reçu hors délai",
         action="Inscrire la décision",
         act=act,
         after="buyer-registers",
@@ -72,6 +72,7 @@ def decide(request: MemberRequest, consultation: uuid.UUID, bid: uuid.UUID) -> H
         bid=late,
         branches=branches(late, now=timezone.now()),
         refused=why_not(late),
+        opened=late.attempt.envelopes.filter(opened__state="opened").exists(),
         parts=parts.count(),
         in_time=parts.filter(received_at__lte=late.deadline).count(),
         measured=said,

@@ -172,6 +172,7 @@ def _pdf(found: Consultation, asked: str, entries: QuerySet[Entry], *, is_held: 
         "issued": local(now),
         "key": journal_signer().verifier_key,
         "count": (count := entries.count()),
+        "attached": count <= _ATTACHED_LINES,
         "entries": [
             {
                 "index": each.index,
@@ -185,7 +186,7 @@ def _pdf(found: Consultation, asked: str, entries: QuerySet[Entry], *, is_held: 
         ],
     }
     attached = []
-    if count <= _ATTACHED_LINES:
+    if data["attached"]:
         whole = b"".join(_json(found, entries, is_held=is_held))
         attached = [
             Attachment("registre.json", whole, "application/json", "Toutes les lignes et leurs preuves")

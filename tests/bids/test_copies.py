@@ -13,7 +13,7 @@ from dematmp.audit.models import Entry
 from dematmp.bids.copies import destroy_copy, open_copy, record_copy
 from dematmp.bids.errors import CopyRefused
 from dematmp.bids.models import BackupCopy
-from dematmp.bids.rules import decision_path
+from dematmp.bids.rules import decision_path, late_article
 from dematmp.consultations.models import Consultation
 from tests.world import World
 
@@ -46,7 +46,7 @@ def test_each_branch_names_its_article(
         copy_in_time="copy" in facts,
         incident="incident" in facts,
         fingerprint_in_time="fingerprint" in facts,
-        applications_only="applications" in facts,
+        article=late_article(["candidature"] if "applications" in facts else ["candidature", "offre"]),
     )
     assert [each.code for each in found] == list(codes)
     assert all(source in each.source for each, source in zip(found, codes.values(), strict=True))

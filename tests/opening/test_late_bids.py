@@ -65,7 +65,7 @@ def test_an_admitted_bid_is_opened_in_place_of_the_one_before(world: World, late
         assert agent.post(page, {"decision": "admitted", "reason": reason}).status_code == 302
         agent.post(page, {"decision": "admitted", "reason": reason})  # twice is once
         registers = agent.get(reverse("buyer-registers", args=[late.consultation.uuid])).content.decode()
-        assert "hors délai, admise" in registers
+        assert "hors délai, admis" in registers
         session = opened(world, late.consultation)
         assert states(session) == {(True, "opened"), (False, "unopened")}
         said = json.loads(bytes(session.minutes or b""))
@@ -77,7 +77,7 @@ def test_an_admitted_bid_is_opened_in_place_of_the_one_before(world: World, late
         assert "ont été ouverts" in refused.content.decode()
     assert Entry.objects.filter(kind="late-decision", subject=late.uuid).count() == 1
     assert LateDecision.objects.get().decision == "admitted"
-    assert Mail.objects.filter(subject__contains="hors délai : offre admise").count() == 1
+    assert Mail.objects.filter(subject__contains="hors délai : admis").count() == 1
 
 
 def test_a_rejected_bid_stays_sealed_and_its_company_reads_why(world: World, late: Bid) -> None:
@@ -88,7 +88,7 @@ def test_a_rejected_bid_stays_sealed_and_its_company_reads_why(world: World, lat
         bidder = Client()
         bidder.force_login(world.bidder)
         told = bidder.get(reverse("deposit", args=[late.uuid])).content.decode()
-        assert "écartée" in told
+        assert "écarté" in told
         assert reason in told
         session = opened(world, late.consultation)
         assert states(session) == {(True, "unopened"), (False, "opened")}

@@ -118,6 +118,8 @@ def test_each_line_says_what_it_is_about(
         where = reverse("buyer-journal-export", args=[received.uuid, "pdf"])
         drawn = PdfReader(io.BytesIO(page(world.agent).get(where).content))
         shown = page(world.agent).get(reverse("buyer-journal", args=[received.uuid])).content.decode()
+        monkeypatch.setattr("dematmp.web.registers._ATTACHED_LINES", 3)
+        bare = PdfReader(io.BytesIO(page(world.agent).get(where).content))
     assert world.company.name in about["deposit"]
     assert f"par {world.bidder}" in about["deposit"]
     assert f"titre : {received.title}" in about["consultation-published"]
@@ -130,6 +132,12 @@ def test_each_line_says_what_it_is_about(
     assert "3 premières lignes" in text
     (enclosed,) = drawn.attachments["registre.json"]
     assert {each["type"] for each in json.loads(enclosed)["entries"]} == set(others)
+    assert "joint à ce PDF" in text
+    # Of a very long register nothing is enclosed, and its pages do not say so.
+    assert not bare.attachments
+    text = "".join(each.extract_text() for each in bare.pages)
+    assert "toutes sont dans les exports" in " ".join(text.split())
+    assert "joint à ce PDF" not in text
 
 
 def test_what_was_opened_is_read_by_the_committee_alone(world: World, received: Consultation) -> None:
