@@ -12,7 +12,6 @@ from dematmp.acts.files import pieces_of
 from dematmp.acts.models import Act, Transmission, TransmissionStep
 from dematmp.audit.services import append
 
-CONTRACT = "4"
 GIVEN_UP = "Abandonné avant l'envoi."
 
 
@@ -29,7 +28,7 @@ def review(act: Act) -> Review:
     """Of an act that awaits its confirmation."""
     files = pieces_of(act)
     typologies = [each.typology for each in files]
-    missing = sorted(pieces.missing(typologies).values()) if act.nature == CONTRACT else []
+    missing = sorted(pieces.missing(typologies).values()) if act.nature == rules.CONTRACT else []
     return Review(sum(each.size for each in files), rules.ARCHIVE_BYTES, missing)
 
 

@@ -20,11 +20,13 @@ from dematmp.audit.services import append
 from dematmp.awards.models import Award
 from storage.stores import object_store
 
-CONTRACT, CONTRACT_CODES = "4", (1, 1, 2)
+CONTRACT_CODES = (1, 1, 2)
 _BLOCK = 1024 * 1024
 
 
-def propose(names: Sequence[str], operator: Operator, *, nature: str = CONTRACT) -> list[pieces.Proposal]:
+def propose(
+    names: Sequence[str], operator: Operator, *, nature: str = rules.CONTRACT
+) -> list[pieces.Proposal]:
     """The typology proposed for each file, by the codes that the operator holds; to be confirmed."""
     codes = Codes(parsed(operator.classification().strip()))
     default = codes.default_typology(nature)

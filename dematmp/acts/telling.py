@@ -9,6 +9,7 @@ from dematmp.accounts.models import User
 from dematmp.acts import statuses
 from dematmp.acts.rules import LETTERS
 from dematmp.acts.transactions import CLASSIFICATION, Transaction
+from dematmp.consultations.exchanges import people_of
 from dematmp.mails.services import store
 
 if TYPE_CHECKING:
@@ -43,13 +44,11 @@ def tell(found: Transaction, message: str, *, now: datetime) -> None:
 
 def tell_prepared(act: "Act", by: User, *, now: datetime) -> None:
     """Those who may confirm an act learn that one awaits them."""
-    people = User.objects.filter(
-        is_active=True, memberships__organisation=act.buyer, memberships__role="validator"
-    )
+    people = people_of(act.buyer, "validator") if act.buyer is not None else []
     where = f"{settings.SITE_URL}/acheteur/actes/{act.uuid}/"
     body = [f"{by} a préparé l'acte {act.number} : il part une fois confirmé.", act.subject, where]
-    for email in people.distinct().values_list("email", flat=True):
-        store(to=email, subject=f"À confirmer : acte {act.number}", body="\n\n".join(body), now=now)
+    for each in people:
+        store(to=each.email, subject=f"À confirmer : acte {act.number}", body="\n\n".join(body), now=now)
 
 
 def tell_letter(act: "Act", kind: str, text: str, *, now: datetime) -> None:
@@ -57,10 +56,8 @@ def tell_letter(act: "Act", kind: str, text: str, *, now: datetime) -> None:
     label = LETTERS.get(kind, "Courrier de la préfecture")
     where = f"{settings.SITE_URL}/acheteur/actes/{act.uuid}/"
     lines = (f"La préfecture a écrit au sujet de l'acte {act.number}.", act.subject, text, where)
-    people = User.objects.filter(
-        memberships__organisation=act.buyer, memberships__role__in=["agent", "validator"]
-    )
-    for email in people.distinct().values_list("email", flat=True):
+    held = [people_of(act.buyer, role) for role in ("agent", "validator")] if act.buyer is not None else []
+    for email in dict.fromkeys(each.email for people in held for each in people):
         store(
             to=email,
             subject=f"{label} : acte {act.number}",

@@ -82,7 +82,7 @@ def storage_failed(request: HttpRequest, error: StorageError) -> HttpResponse:
 @api.exception_handler(OperationalError)
 @api.exception_handler(InterfaceError)
 def database_failed(request: HttpRequest, error: Exception) -> HttpResponse:
-    """Down, starting, or without room: what was committed stands, and this request changed nothing."""
+    """Down, starting, or without room: what was committed stands, and each call may be made again."""
     log.error("base de données : %s", error)
     return _answer(
         request,
