@@ -32,7 +32,7 @@ POLLS = (60, 300, 900, 3600)  # seconds
 
 
 def prepare_award_act(award: Award, *, by: User, now: datetime) -> Act:
-    """The act of an award, ready to be transmitted; the same one when asked twice. Raises ActRefused."""
+    """The act of an award, to be confirmed; the same one when asked twice. Raises ActRefused."""
     known = Act.objects.filter(award=award).first()
     if known is not None:
         return known
@@ -62,7 +62,7 @@ def prepare_award_act(award: Award, *, by: User, now: datetime) -> Act:
                 created_by=by,
                 created_at=now,
             )
-            Transmission.objects.create(act=act, confirmed_at=now, confirmed_by=by)
+            Transmission.objects.create(act=act)
             append(
                 "act-prepared",
                 {
@@ -74,9 +74,6 @@ def prepare_award_act(award: Award, *, by: User, now: datetime) -> Act:
                 consultation=consultation.uuid,
                 now=now,
             )
-            from dematmp.acts.tasks import transmit_act
-
-            transaction.on_commit(lambda: transmit_act.delay(act.pk), robust=True)
     except IntegrityError as taken:
         raise ActRefused(
             "Ce numéro d'acte a déjà servi, ou l'acte de cette attribution existe déjà."

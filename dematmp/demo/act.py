@@ -6,6 +6,7 @@ from pathlib import Path
 from django.utils import timezone
 
 from dematmp.accounts.models import User
+from dematmp.acts.confirming import confirm
 from dematmp.acts.models import Transaction, Transmission
 from dematmp.acts.package import unpack
 from dematmp.acts.services import prepare_award_act
@@ -14,8 +15,9 @@ from storage.stores import object_store
 
 
 def transmit(award: Award, *, by: User) -> Transmission:
-    """Prepare the act; the worker posts it and fetches its acknowledgement."""
+    """Prepare the act and confirm it; the worker posts it and fetches its acknowledgement."""
     act = prepare_award_act(award, by=by, now=timezone.now())
+    confirm(act, by=by, now=timezone.now())
     until = time.monotonic() + 60
     while True:
         transmission = Transmission.objects.get(act=act)

@@ -59,13 +59,14 @@ def award(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
 @require_POST
 @holds("validator")
 def transmit(request: MemberRequest, consultation: uuid.UUID, award: int) -> HttpResponse:
-    """Prepare the act of an award; the worker transmits it."""
+    """Prepare the act of an award; it leaves once confirmed on its page."""
     found = of_buyer(request.user, consultation, "validator")
     decision = Award.objects.filter(pk=award, lot__consultation=found).first()
     if decision is None:
         raise Http404
     act = prepare_award_act(decision, by=request.user, now=timezone.now())
-    messages.success(request, "L'acte est prêt ; il part à la préfecture.")
+    if is_unconfirmed(act):
+        messages.success(request, "L'acte est prêt : relisez-le, puis confirmez son envoi.")
     return redirect("buyer-act", act=act.uuid)
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from lxml import etree
 
 from dematmp.acts import confirming, correspondence, moves, preparing, rules, statuses
+from dematmp.acts.confirming import confirm
 from dematmp.acts.errors import ActRefused, GatewayUnavailable, MessageRefused
 from dematmp.acts.fields import Piece, Upload
 from dematmp.acts.models import Act, Transaction, Transmission
@@ -58,7 +59,9 @@ def awarded(world: World, tmp_path: Path) -> Consultation:
 
 def prepared(world: World, consultation: Consultation) -> Act:
     decision = consultation.lots.get(number="1").award
-    return prepare_award_act(decision, by=world.validator, now=timezone.now())
+    made = prepare_award_act(decision, by=world.validator, now=timezone.now())
+    confirm(made, by=world.validator, now=timezone.now())
+    return made
 
 
 def own(act: Act) -> Local:

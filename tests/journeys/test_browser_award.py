@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from dematmp.acts.confirming import confirm
 from dematmp.acts.models import Act, Transmission
 from dematmp.acts.services import prepare_award_act
 from dematmp.acts.tasks import sweep
@@ -51,7 +52,9 @@ def act(
     lot = consultation.lots.get(number="1")
     given = {"company": world.company, "amount": 1000, "reasons": "mieux-disante"}
     award(lot, by=world.validator, now=timezone.now(), **given)  # type: ignore[arg-type]
-    return prepare_award_act(lot.award, by=world.validator, now=timezone.now())
+    made = prepare_award_act(lot.award, by=world.validator, now=timezone.now())
+    confirm(made, by=world.validator, now=timezone.now())
+    return made
 
 
 def test_a_contract_is_countersigned(

@@ -160,8 +160,9 @@ def _award_and_transmit(world: World, browser: Browser, server: LiveServer) -> N
     validator.write("Motifs", "mieux-disante")
     validator.submit("Attribuer")
     validator.told("L'attribution est enregistrée.")
-    validator.submit("Transmettre l'acte du lot 1")
+    validator.submit("Préparer l'acte du lot 1")
     validator.told("L'acte est prêt")
+    validator.submit("Transmettre à la préfecture")
     validator.download("Acte (PDF)")
     # The page draws the act's state again while the focus is in it: it stays where it was.
     apart(lambda: acknowledged(Act.objects.get()))
