@@ -51,7 +51,7 @@ def deposit_list(request: MemberRequest) -> HttpResponse:
     """Every attempt of the companies of this person, deposited or not."""
     companies = _companies(request)
     attempts = Attempt.objects.filter(bidder__in=companies).select_related(
-        "consultation__buyer", "bidder", "bid"
+        "consultation__buyer", "bidder", "bid__late_decision"
     )
     page = page_of(request, attempts.order_by("-started_at", "-pk"))
     for attempt in page:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.models import Entry
 from dematmp.audit.registers import OF_THE_COMMITTEE
-from dematmp.bids.models import Bid
+from dematmp.bids.models import LATE_DECISIONS, Bid
+from dematmp.consultations.models import VERDICTS
+from dematmp.opening.models import FILE_DECISIONS, OpenedEnvelope
 
 _RECORD_BYTES = 64 * 1024  # above, a record is a document of its own: the line is its title
 _CHARS = 300
@@ -29,6 +31,12 @@ _FIELDS = {
     "message": "message",
     "reason": "motif",
     "why": "motif",
+}
+# Field → what its codes are called; a code that has no word is told as it is.
+_CODES: Mapping[str, Mapping[str, str]] = {
+    "verdict": VERDICTS,
+    "decision": LATE_DECISIONS | FILE_DECISIONS,
+    "state": dict(OpenedEnvelope._meta.get_field("state").flatchoices),
 }
 _COMPANIES, _PEOPLE, _DEPOSITS = ("bidder", "company"), ("by", "account"), ("deposit", "of")
 
@@ -57,7 +65,11 @@ class Words:
             return ""
         record = self._records[entry.index]
         said = [self._names.get(str(record.get(name)), "") for name in (*_COMPANIES, *_DEPOSITS)]
-        said += [f"{label} : {record[name]}" for name, label in _FIELDS.items() if _is_told(record.get(name))]
+        said += [
+            f"{label} : {_CODES.get(name, {}).get(str(record[name]), record[name])}"
+            for name, label in _FIELDS.items()
+            if _is_told(record.get(name))
+        ]
         by = next(
             (self._names[str(record[name])] for name in _PEOPLE if str(record.get(name)) in self._names), ""
         )

@@ -123,7 +123,7 @@ def test_each_line_says_what_it_is_about(
     assert world.company.name in about["deposit"]
     assert f"par {world.bidder}" in about["deposit"]
     assert f"titre : {received.title}" in about["consultation-published"]
-    assert about["scan-verdict"].startswith("verdict : ")
+    assert about["scan-verdict"].startswith("verdict : non analysé")
     assert others["scan-verdict"] == ""
     assert others["deposit"] == about["deposit"]
     assert world.company.name in shown
