@@ -12,6 +12,7 @@ from dematmp.acts import moves, names, statuses
 from dematmp.acts.envelopes import wrap
 from dematmp.acts.errors import MinistryUnavailable
 from dematmp.acts.ministry import Ministry
+from dematmp.acts.telling import tell_late
 from dematmp.acts.transactions import OBSERVATIONS, PIECES, Transaction, Window
 from dematmp.acts.writing import write
 from dematmp.audit.services import append
@@ -126,10 +127,10 @@ def _receipt(letter: Transaction, now: datetime) -> None:
 
 
 def alert(*, now: datetime) -> list[Transaction]:
-    """What has waited for the ministry longer than the settings allow, told once each, in the journal too."""
+    """What has waited for the ministry longer than the settings allow, told once each: mails and journal."""
     since = now - timedelta(hours=settings.ACTES["alert_hours"])
     late = Transaction.objects.filter(
-        status__in=[statuses.WAITING, statuses.SENT, statuses.RECEIVED],
+        status__in=[statuses.POSTED, statuses.WAITING, statuses.SENT, statuses.RECEIVED],
         created_at__lt=since,
         alerted_at=None,
     ).exclude(type="2", status=statuses.SENT)
@@ -138,6 +139,7 @@ def alert(*, now: datetime) -> list[Transaction]:
         with transaction.atomic():
             if Transaction.objects.filter(pk=each.pk, alerted_at=None).update(alerted_at=now):
                 append("act-late", {"status": each.status, "transaction": each.pk}, now=now)
+                tell_late(each, now=now)
                 told.append(each)
                 log.error("%s attend le ministère depuis le %s : %s", each, each.created_at, each.problem)
     return told

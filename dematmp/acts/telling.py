@@ -1,19 +1,17 @@
 """People are told by mail of the states that matter: who posted, the authority, who was named."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 
 from dematmp.accounts.models import User
 from dematmp.acts import statuses
+from dematmp.acts.models import Act, PrefectureLetter
 from dematmp.acts.rules import LETTERS
 from dematmp.acts.transactions import CLASSIFICATION, Transaction
 from dematmp.consultations.exchanges import people_of
 from dematmp.mails.services import store
-
-if TYPE_CHECKING:
-    from dematmp.acts.models import Act, PrefectureLetter
+from dematmp.mails.words import instant
 
 
 def tell(found: Transaction, message: str, *, now: datetime) -> None:
@@ -42,7 +40,27 @@ def tell(found: Transaction, message: str, *, now: datetime) -> None:
         )
 
 
-def tell_prepared(act: "Act", by: User, *, now: datetime) -> None:
+def tell_late(found: Transaction, *, now: datetime) -> None:
+    """Who posted, the authority and the buyer's validators learn that it waits for too long."""
+    people = [found.agent.email] if found.agent.fingerprint else []
+    people.append(found.authority.email)
+    for act in Act.objects.filter(transmission__remote_id=found.pk).select_related("buyer").order_by("pk"):
+        # Another S2LOW numbers its transactions as it likes: the identifier tells which is ours.
+        if act.buyer is not None and act.identifier == found.unique_id:
+            people += [each.email for each in people_of(act.buyer, "validator")]
+    for to in dict.fromkeys(each for each in people if "@" in each):
+        store(
+            to=to,
+            subject=f"[{found.authority}] L'acte {found.number} attend le ministère",
+            body=f"L'acte {found.number} n'a pas reçu la réponse du ministère depuis le "
+            f"{instant(found.created_at)} ({statuses.LABELS[found.status]}).\n\n{found.subject}\n\n"
+            "Rien n'est perdu : l'envoi est repris tout seul, et la réponse vous sera dite. Si un délai "
+            "court, transmettez aussi par un autre moyen et gardez-en la preuve.",
+            now=now,
+        )
+
+
+def tell_prepared(act: Act, by: User, *, now: datetime) -> None:
     """Those who may confirm an act learn that one awaits them."""
     people = people_of(act.buyer, "validator") if act.buyer is not None else []
     where = f"{settings.SITE_URL}/acheteur/actes/{act.uuid}/"
@@ -51,7 +69,7 @@ def tell_prepared(act: "Act", by: User, *, now: datetime) -> None:
         store(to=each.email, subject=f"À confirmer : acte {act.number}", body="\n\n".join(body), now=now)
 
 
-def tell_letter(act: "Act", kind: str, text: str, *, now: datetime) -> None:
+def tell_letter(act: Act, kind: str, text: str, *, now: datetime) -> None:
     """The buyer's people learn that the prefecture wrote, in the caller's transaction."""
     label = LETTERS.get(kind, "Courrier de la préfecture")
     where = f"{settings.SITE_URL}/acheteur/actes/{act.uuid}/"
@@ -66,7 +84,7 @@ def tell_letter(act: "Act", kind: str, text: str, *, now: datetime) -> None:
         )
 
 
-def tell_assigned(act: "Act", to: User, by: User, *, now: datetime) -> None:
+def tell_assigned(act: Act, to: User, by: User, *, now: datetime) -> None:
     """A controller learns that a colleague put them in charge of an act."""
     who = by.get_full_name() or by.email
     body = [
@@ -78,7 +96,7 @@ def tell_assigned(act: "Act", to: User, by: User, *, now: datetime) -> None:
     store(to=to.email, subject=subject, body="\n\n".join(body), now=now)
 
 
-def tell_reply(letter: "PrefectureLetter", *, now: datetime) -> None:
+def tell_reply(letter: PrefectureLetter, *, now: datetime) -> None:
     """Who follows the act at the control authority learns that the buyer answered."""
     act = letter.act
     follows = act.in_charge

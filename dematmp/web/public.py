@@ -199,6 +199,7 @@ def check_receipt(request: HttpRequest) -> HttpResponse:
         "pdf_url": static("build/receipt-pdf.js"),
         "token_url": static("build/receipt-token.js"),
         "authorities": timestamp_anchors().decode(),
+        "zone": settings.TIME_ZONE,
     }
     return render(request, "public/check_receipt.html", context)
 

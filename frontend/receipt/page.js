@@ -63,8 +63,13 @@ async function* steps({ receipt, record: attached }, keyLine) {
     .receiptToken(unbase64(receipt.timestamp.token), bytes, root.dataset.authorities)
     .catch(({ message }) => refuse(message));
   const whose = authority ? `sous l'autorité « ${authority} »` : "d'une autorité que cette page ne connaît pas : la ligne de commande la vérifie avec son certificat";
-  yield `Le jeton d'horodatage porte sur cet enregistrement, à ${time} (UTC), signé par « ${signer} », ${whose}.`;
+  yield `Le jeton d'horodatage porte sur cet enregistrement, le ${when(time)}, signé par « ${signer} », ${whose}.`;
 }
+
+// « vendredi 27 novembre 2026 à 21:38:03 (Europe/Paris) », then the exact instant as it was signed.
+const ZONE = root.dataset.zone;
+const words = new Intl.DateTimeFormat("fr-FR", { dateStyle: "full", timeStyle: "medium", timeZone: ZONE });
+const when = (instant) => `${words.format(new Date(instant))} (${ZONE}), soit ${instant}`;
 
 const line = (text) => Object.assign(document.createElement("li"), { textContent: text });
 
@@ -87,7 +92,7 @@ async function verify() {
     const { number, state, received, journal } = given.receipt;
     const late = state === "late" ? "reçu hors délai" : "reçu dans les délais";
     const own = root.dataset.known.split(" ").includes(journal.key) ? "" : " La clé de son journal n'est pas une de celles de cette plateforme.";
-    say("good", `Accusé ${number} : authentique, ${late}.`, `Reçu à ${received} (UTC).${own}`);
+    say("good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}`);
   } catch (error) {
     const unknown = error.name === "NotSupportedError" ? "Ce navigateur ne sait pas vérifier une signature Ed25519 : mettez-le à jour, ou prenez la ligne de commande." : "Cet accusé est incomplet ou mal formé.";
     say("bad", "Cet accusé n'est pas vérifié.", error instanceof Refused ? error.message : unknown);

@@ -12,7 +12,7 @@ import time_machine
 from django.utils import timezone
 from lxml import etree
 
-from dematmp.acts import confirming, correspondence, moves, preparing, rules, statuses
+from dematmp.acts import confirming, correspondence, moves, preparing, rules, sending, statuses
 from dematmp.acts.confirming import confirm
 from dematmp.acts.errors import ActRefused, GatewayUnavailable, MessageRefused
 from dematmp.acts.fields import Piece, Upload
@@ -25,6 +25,7 @@ from dematmp.audit.models import Entry
 from dematmp.awards.models import Award
 from dematmp.awards.services import award
 from dematmp.consultations.models import Consultation
+from dematmp.mails.models import Mail
 from deploy.ministry import Ministry
 from storage.stores import object_store
 from tests.acts.service import acknowledged
@@ -99,6 +100,18 @@ def test_what_is_written_is_valid_against_the_official_schema(
     schema = etree.XMLSchema(etree.parse(str(shared / "actes" / "actesv1_1.xsd")))
     for data in (files[sent.envelope_name], files[sent.message_name], transmission.acknowledgement):
         schema.assertValid(etree.fromstring(bytes(data or b"")))
+
+
+def test_a_buyer_is_told_once_that_its_act_waits(
+    world: World, awarded: Consultation, ministry: Ministry
+) -> None:
+    act, now = prepared(world, awarded), timezone.now()
+    transmit(act.pk, own(act), now=now)
+    for hour in (3, 5, 6):
+        sending.alert(now=now + timedelta(hours=hour))
+    (told,) = Mail.objects.filter(to=world.validator.email, subject__contains="attend le ministère")
+    assert act.number in told.subject
+    assert "Rien n'est perdu" in told.body
 
 
 def test_transmitting_twice_posts_one_act(world: World, awarded: Consultation, ministry: Ministry) -> None:

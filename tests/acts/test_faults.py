@@ -27,6 +27,7 @@ from dematmp.acts.package import pack, unpack
 from dematmp.acts.rules import ARCHIVE_BYTES
 from dematmp.acts.tasks import renew_codes, sweep_service
 from dematmp.audit.models import Entry
+from dematmp.mails.models import Mail
 from deploy.ministry import Ministry
 from deploy.services.nginx import Nginx
 from deploy.transmission import Stack
@@ -55,6 +56,9 @@ def test_a_ministry_down_for_hours_costs_only_hours(lea: Caller, ministry: Minis
     assert state(lea, pk)[0] == 2
     assert Transaction.objects.get(pk=pk).problem == "Le ministère a répondu 503."
     assert Entry.objects.filter(kind="act-late").count() == 1
+    told = Mail.objects.filter(subject__contains="PANNE_1 attend le ministère")
+    assert {each.to for each in told} == {"lea.martin@ville.example.fr", "mairie@ville.example.fr"}
+    assert told.count() == 2, "once each"
     ministry.mode = "normal"
     sending.send(pk, HttpMinistry(), now=now + timedelta(hours=7))
     assert state(lea, pk)[0] == 3

@@ -13,10 +13,12 @@ from django.utils import timezone
 from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
+from dematmp.audit.services import utc_text
 from dematmp.audit.stamping import answer
 from dematmp.bids.models import Bid
 from dematmp.bids.receipts import receipt
 from dematmp.bids.tasks import sweep
+from dematmp.mails.words import instant
 from signing.notes import Signer
 from signing.timestamps import make_request
 from tests.signing.authority import Issuer
@@ -74,6 +76,10 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
                 page, tmp_path / name
             )
             assert page.locator("[data-steps] li").count() == 3
+            assert (
+                f"Reçu le {instant(bid.received_at)}, soit {utc_text(bid.received_at)}"
+                in page.locator("[data-text]").inner_text()
+            )
             assert "sous l'autorité « " in page.locator("[data-steps] li").last.inner_text()
         assert [each["id"] for each in Axe().run(page).response["violations"]] == []
         for words, lie in lies.items():
