@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 
 from dematmp.api.router import api
 
@@ -19,7 +19,8 @@ if settings.BACKUP_DEPOSIT:
 else:
     urlpatterns = [
         # Before « api/ » and « admin/ », whose prefixes it shares.
-        path("", include("dematmp.api.s2low.urls")),
+        # Clients join « https://…/ » and « /modules/… », which other servers take for one slash.
+        re_path(r"^(?:/)*", include("dematmp.api.s2low.urls")),
         *urlpatterns,
         path("admin/", admin.site.urls),
         path("compte/", include("allauth.urls")),

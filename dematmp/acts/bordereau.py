@@ -17,7 +17,7 @@ def render_bordereau(found: Transaction) -> bytes:
     codes = codes_of(found.authority)
     data = {
         "authority": found.authority.name,
-        "agent": str(found.agent),
+        "agent": f"{found.agent.name} {found.agent.given_name}".strip(),
         "reference": found.number,
         "operator": settings.OPERATOR_NAME,
         "facts": _facts(found, codes),

@@ -1,24 +1,31 @@
-"""PDFs are opened and their signatures checked in a subprocess with limits.
+"""PDFs are opened, mended, and their signatures checked in a subprocess with limits.
 
-`python -m dematmp.acts.pdfs` reads jobs as JSON lines, and answers each by the verdicts of its files.
+`python -m dematmp.acts.pdfs` reads jobs as JSON lines, and answers each by the verdicts of its files, or by
+those that it wrote again.
 """
 
+import io
 import json
+import logging
 import os
 import resource
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+from pyhanko.pdf_utils.crypt import AuthStatus
 from pyhanko.pdf_utils.reader import PdfFileReader
+from pypdf import PdfReader, PdfWriter
+from pypdf.errors import PyPdfError
 
 from signing.pades import PDF_BROKEN
 from signing.report import FAILED, INDETERMINATE
@@ -26,7 +33,14 @@ from signing.validation import validate
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of address space
 TIME_LIMIT = 120  # seconds
+_MENDED_BYTES = 256 * 1024**2  # of a file written again
 _ROOT = Path(__file__).resolve().parents[2]
+_CORRUPT = "fichier pdf corrompu"
+_LOCKED = "fichier pdf protégé par un mot de passe"
+# What a reader may meet in a file that is not what it says.
+_UNREADABLE = (OSError, PyPdfError, RecursionError, ArithmeticError, *PDF_BROKEN)
+# For a file that was cut after its last object, or written by hand: readers then look for its objects.
+_TAIL = b"\nstartxref\n0\n%%EOF\n"
 
 
 @dataclass(frozen=True)
@@ -41,18 +55,19 @@ class PdfVerdict:
 def judge(path: Path, *, at: datetime, trust: Sequence[bytes], chain: bool) -> PdfVerdict:
     """Open a PDF, count its pages, check its signatures.
 
-    `chain` also asks that each certificate leads to an authority of `trust`.
+    `chain` also asks that each certificate leads to an authority of `trust`. What every reader opens is
+    taken: one without its table of objects, or that no password keeps from being read.
     """
     try:
         with path.open("rb") as file:
             reader = PdfFileReader(file, strict=False)
-            if reader.encrypted:
-                return PdfVerdict(0, 0, "fichier pdf protégé par un mot de passe")
+            if reader.encrypted and reader.decrypt(b"").status == AuthStatus.FAILED:
+                return PdfVerdict(0, 0, _LOCKED)
             pages = int(reader.root["/Pages"]["/Count"])
-    except (OSError, *PDF_BROKEN):
-        return PdfVerdict(0, 0, "fichier pdf corrompu")
+    except _UNREADABLE:
+        return _mendable(path)
     if pages < 1:
-        return PdfVerdict(0, 0, "fichier pdf corrompu : aucune page")
+        return PdfVerdict(0, 0, f"{_CORRUPT} : aucune page")
     report = validate(path, at=at, trust=trust)
     for each in report.signatures:
         if each.indication == FAILED:
@@ -62,6 +77,43 @@ def judge(path: Path, *, at: datetime, trust: Sequence[bytes], chain: bool) -> P
     return PdfVerdict(pages, len(report.signatures), "")
 
 
+def _lenient(data: bytes) -> PdfReader:
+    """Raises what is in _UNREADABLE."""
+    try:
+        found = PdfReader(io.BytesIO(data), strict=False)
+        found.get_num_pages()
+    except _UNREADABLE:
+        found = PdfReader(io.BytesIO(data + _TAIL), strict=False)
+    return found
+
+
+def _mendable(path: Path) -> PdfVerdict:
+    """Of a file without its table of objects; what it signs cannot be told, and it is refused if it signs."""
+    try:
+        data = path.read_bytes()
+        pages = _lenient(data).get_num_pages()
+    except _UNREADABLE:
+        return PdfVerdict(0, 0, _CORRUPT)
+    if pages < 1:
+        return PdfVerdict(0, 0, f"{_CORRUPT} : aucune page")
+    if b"/ByteRange" in data:
+        return PdfVerdict(pages, 1, f"{_CORRUPT} : sa signature ne se lit pas")
+    return PdfVerdict(pages, 0, "")
+
+
+def mend(path: Path, out: Path) -> bool:
+    """Write again, whole and in order, a file that is neither signed nor locked; False when it cannot be."""
+    try:
+        data = path.read_bytes()
+        reader = _lenient(data)
+        if b"/ByteRange" in data or reader.is_encrypted:
+            return False
+        PdfWriter(clone_from=reader).write(out)  # as a context, it would forget what it cloned
+    except _UNREADABLE:
+        return False
+    return True
+
+
 class _Helper:
     """A process that has imported everything, and forks a bounded child for each act: ten times cheaper."""
 
@@ -69,7 +121,7 @@ class _Helper:
         self._lock, self._owner = threading.Lock(), 0
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, job: dict[str, object]) -> list[dict[str, object]] | None:
+    def ask(self, job: dict[str, object]) -> list[Any] | None:
         """The verdicts, or None when the child went beyond its limits."""
         with self._lock:
             if self._owner != os.getpid():  # forked since: the helper is that of the parent
@@ -120,7 +172,16 @@ def judge_isolated(
     found = _HELPER.ask(job)
     if found is None:
         return [PdfVerdict(0, 0, "fichier pdf corrompu ou trop lourd à lire")] * len(paths)
-    return [PdfVerdict(**each) for each in found]  # type: ignore[arg-type]
+    return [PdfVerdict(**each) for each in found]
+
+
+def mended(pdf: bytes) -> bytes | None:
+    """What `mend` writes of a file, in the same bounded process; None when it cannot."""
+    with tempfile.TemporaryDirectory(prefix="dematmp-pdf-") as folder:
+        path, out = Path(folder, "a.pdf"), Path(folder, "b.pdf")
+        path.write_bytes(pdf)
+        done = _HELPER.ask({"mend": str(path), "out": str(out)})
+        return out.read_bytes() if done == [True] else None
 
 
 def _bounded(job: dict[str, object], out: int) -> None:
@@ -128,6 +189,13 @@ def _bounded(job: dict[str, object], out: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (TIME_LIMIT, TIME_LIMIT))
+    logging.disable()  # readers write what they think of each object
+    if "mend" in job:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_MENDED_BYTES, _MENDED_BYTES))
+        said: list[object] = [mend(Path(str(job["mend"])), Path(str(job["out"])))]
+        with os.fdopen(out, "wb") as file:
+            file.write(json.dumps(said).encode())
+        return
     trust = [Path(str(each)).read_bytes() for each in cast(list[str], job["trust"])]
     at = datetime.fromisoformat(str(job["at"]))
     files = [Path(each) for each in cast(list[str], job["files"])]

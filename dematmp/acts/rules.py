@@ -50,7 +50,11 @@ _FOLLOWS = {
 }
 
 _NUMBER = re.compile(r"(?:[A-Z0-9][A-Z0-9_]{0,13})?[A-Z0-9]")
-_DEPARTMENT = re.compile(r"[09][0-9][0-9AB]")
+# Départements and collectivities of the code officiel géographique (INSEE), on three characters.
+DEPARTMENTS = frozenset(
+    [f"{number:03}" for number in range(1, 96) if number != 20]
+    + ["02A", "02B", *(f"97{number}" for number in range(1, 9)), "984", "986", "987", "988"]
+)
 
 
 def months_from(day: date, months: int) -> date:
@@ -87,10 +91,11 @@ def act_number(reference: str, lot: str) -> str:
 
 def check_identity(*, siren: str, department: str, district: str, nature: str) -> None:
     """The buyer's ACTES identity is complete. Raises ActRefused."""
-    complete = re.fullmatch(r"[0-9]{9}", siren) and _DEPARTMENT.fullmatch(department)
+    complete = re.fullmatch(r"[0-9]{9}", siren) and department in DEPARTMENTS
     if not (complete and re.fullmatch(r"[0-9]", district) and re.fullmatch(r"[0-9]{2}", nature)):
         raise ActRefused(
-            "L'identité ACTES de l'acheteur est incomplète : SIREN, département, arrondissement et nature."
+            "L'identité ACTES de l'acheteur est incomplète ou fausse : SIREN, département (trois caractères, "
+            "par exemple 034 ou 02A), arrondissement et nature."
         )
 
 

@@ -13,7 +13,7 @@ from pyhanko.pdf_utils.generic import pdf_name
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.misc import PdfError
 
-from dematmp.acts import statuses
+from dematmp.acts import pdfs, statuses
 from dematmp.acts.errors import ActError, MessageRefused
 from dematmp.acts.latin1 import encode
 from dematmp.acts.messages import ActReceipt, CancellationReceipt, LetterReceipt
@@ -53,8 +53,17 @@ def stamped(file: IncludedFile, *, published: date | None) -> bytes:
     original = b"".join(object_store().open(file.key))
     if len(original) > STAMPED_BYTES:
         return original
+    return drawn(original, rows_of(file.transaction, published=published))
+
+
+def drawn(original: bytes, rows: list[str]) -> bytes:
+    """`put`, on the file or, when it is neither signed nor locked, on what mends it; else the original."""
     try:
-        return put(original, rows_of(file.transaction, published=published))
+        return put(original, rows)
+    except PDF_BROKEN:
+        mended = pdfs.mended(original)
+    try:
+        return original if mended is None else put(mended, rows)
     except PDF_BROKEN:
         return original
 
@@ -67,6 +76,9 @@ def put(pdf: bytes, rows: list[str]) -> bytes:
     page_ref, _ = writer.find_page_for_modification(0)
     page = page_ref.get_object()
     box = _media_box(page)
+    if "/Contents" not in page:  # a blank page is one
+        page[pdf_name("/Contents")] = writer.add_object(generic.StreamObject(stream_data=b""))
+        writer.update_container(page)
     font = generic.DictionaryObject(
         {
             pdf_name("/Type"): pdf_name("/Font"),

@@ -68,6 +68,8 @@ def test_a_stamp_waits_for_the_receipt_and_bears_the_day_of_publication(
     dated = lea.get("actes_download_file.php", file=main.pk, tampon="true", date_affichage="2026-02-28")
     assert "28/02/2026" in text_of(dated.content)
     assert "28/02/2026" not in text_of(stamped)
+    dated = lea.get("actes_download_file.php", file=main.pk, tampon="true", date_affichage="28/02/2026")
+    assert "28/02/2026" in text_of(dated.content)
     bare = lea.get("actes_download_file.php", file=main.pk)
     assert b"".join(bare) == PDF_SENT
 
@@ -301,13 +303,52 @@ def test_an_archiving_system_may_say_twice_that_it_has_an_act(
     pk = acknowledged(lea)
     held = pki.client("archives")
     agent(town, held, role="ARCH")
-    for status in (12, 12, 13):
+    for status in (19, 12, 12, 13):
         fields = [("transaction_id", pk), ("status_id", status)]
         answer = Caller(held).form("api/actes_sae_status.php", fields)
         assert json.loads(answer.content) == {"status": "ok"}
     refused = Caller(held).form("api/actes_sae_status.php", [("transaction_id", pk), ("status_id", 12)])
     assert (refused.status_code, list(json.loads(refused.content))) == (400, ["error"])
     assert timezone.now() - Transaction.objects.get(pk=pk).created_at < timedelta(hours=1)
+
+
+def test_an_empty_post_is_refused_even_without_saying_that_a_program_speaks(lea: Caller) -> None:
+    """What a server makes of a body that it dropped: a redirection would be taken for the answer."""
+    answer = lea.post("actes_transac_create.php", b"", "application/x-www-form-urlencoded")
+    assert answer.status_code == 200
+    assert answer.content.startswith(b"KO\n")
+
+
+def test_a_doubled_slash_is_one(lea: Caller) -> None:
+    """`https://…/` joined to `/modules/…`."""
+    where = "//modules/actes/actes_classification_fetch.php"
+    answer = lea.client.get("/", {"api": 1}, **lea.headers, PATH_INFO=where)  # type: ignore[arg-type]
+    assert answer.content.startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("department", ["999", "020", "975x", "123", "34"])
+def test_a_department_that_is_none_is_refused_as_the_administration_says_it(
+    town: Authority, pki: TestAuthority, department: str
+) -> None:
+    held = pki.client("chef")
+    agent(town, held, role="SADM")
+    fields = [("id", town.pk), ("department", department), ("api", 1)]
+    answer = Caller(held).form("/admin/authorities/admin_authority_edit_handler.php", fields)
+    assert answer["Content-Type"].startswith("text/plain")
+    assert json.loads(answer.content)["status"] == "error"
+    assert Authority.objects.get(pk=town.pk).department == "034"
+
+
+def test_the_record_of_a_transaction_is_read_and_copied_as_it_was_written(
+    lea: Caller, ministry: Ministry
+) -> None:
+    pk = acknowledged(lea)
+    said = text_of(lea.get("actes_create_pdf.php", trans_id=pk).content)
+    assert "Bordereau d'acquittement de transaction" in said
+    assert "Martin Léa" in said or "MARTIN Léa" in said
+    names = IncludedFile.objects.filter(transaction=pk, rank__gte=1).values_list("name", flat=True)
+    for each in names:
+        assert each in said.replace("\n", "")
 
 
 def test_the_reference_names_every_address() -> None:

@@ -10,21 +10,21 @@ from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.subscribers import ADMIN, GROUP, MODULES, SUPER, Agent, Authority
 from dematmp.api.s2low import answers
 from dematmp.api.s2low.connexion import authority_facts, permissions_of
-from dematmp.api.s2low.door import Call, door, json_refusal
+from dematmp.api.s2low.door import Call, admin_refusal, door
 from dematmp.api.s2low.forms import Form, integer
 
 _CERTIFICATE_BYTES = 64 * 1024
 
 
 def _text(value: object) -> HttpResponseBase:
-    return answers.as_json(value, content_type="text/plain; charset=ISO-8859-1")
+    return answers.as_json(value, content_type=answers.ADMIN)
 
 
 def _done(message: str, pk: int) -> HttpResponseBase:
     return _text({"status": "ok", "message": message, "id": str(pk)})
 
 
-@door(json_refusal)
+@door(admin_refusal)
 def users(call: Call) -> HttpResponseBase:
     rows: QuerySet[Agent] = administration.agents_of(call.agent)
     form = call.form
@@ -65,7 +65,7 @@ def _agent(call: Call, written: str) -> Agent:
     return found
 
 
-@door(json_refusal)
+@door(admin_refusal)
 def user_detail(call: Call) -> HttpResponseBase:
     found = _agent(call, call.form.get("id"))
     others = Agent.objects.holding(found.fingerprint).exclude(pk=found.pk).values_list("pk", flat=True)
@@ -90,7 +90,7 @@ def user_detail(call: Call) -> HttpResponseBase:
     )
 
 
-@door(json_refusal)
+@door(admin_refusal)
 def user_edit(call: Call) -> HttpResponseBase:
     """Create or change an account; `new_id` names the one whose certificate is shared."""
     form = call.form
@@ -144,7 +144,7 @@ def _certificate(form: Form) -> x509.Certificate | None:
         raise ActRefused("Le certificat n'est pas lisible : PEM ou DER attendu.") from broken
 
 
-@door(json_refusal)
+@door(admin_refusal)
 def authorities(call: Call) -> HttpResponseBase:
     if call.agent.role not in (SUPER, GROUP, ADMIN):
         raise AccessRefused("Accès refusé.")
@@ -169,12 +169,12 @@ def _authority(call: Call, written: str) -> Authority:
     return found
 
 
-@door(json_refusal)
+@door(admin_refusal)
 def authority_detail(call: Call) -> HttpResponseBase:
     return _text(authority_facts(_authority(call, call.form.get("id"))))
 
 
-@door(json_refusal)
+@door(admin_refusal)
 def authority_edit(call: Call) -> HttpResponseBase:
     form = call.form
     created = not form.get("id")

@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from dematmp.acts.latin1 import encode
 
 TEXT = "text/plain; charset=ISO-8859-1"
+ADMIN = TEXT  # JSON, as the administration serves it
 
 
 def text(body: bytes) -> HttpResponse:

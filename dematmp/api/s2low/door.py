@@ -145,6 +145,11 @@ def json_refusal(request: HttpRequest, form: Form | None, error: Exception) -> H
     return answers.as_json({"status": "error", "error-message": str(error)})
 
 
+def admin_refusal(request: HttpRequest, form: Form | None, error: Exception) -> HttpResponseBase:
+    """The administration's endpoints serve JSON as plain text, refusals included."""
+    return answers.as_json({"status": "error", "error-message": str(error)}, content_type=answers.ADMIN)
+
+
 def archive_refusal(request: HttpRequest, form: Form | None, error: Exception) -> HttpResponseBase:
     return answers.as_json({"error": str(error)}, status=400)
 

@@ -40,10 +40,11 @@ def found_by(agent: Agent, written: str, *, missing: str = "Numéro de transacti
 
 @door()
 def create(call: Call) -> HttpResponseBase:
+    form = call.form
+    if form.empty or call.is_api:  # an empty POST says nothing of a program: it is refused all the same
+        fields.check_sizes(form.total, form.count, empty=form.empty)
     if not call.is_api:
         return answers.away()
-    form = call.form
-    fields.check_sizes(form.total, form.count, empty=form.empty)
     made = posting.post_act(call.agent, _posting(form), rgs=call.rgs, now=timezone.now())
     return answers.ok(made.pk, "")
 

@@ -8,7 +8,6 @@ from dematmp.acts import bordereau, stamp, statuses
 from dematmp.acts.arrivals import ARCHIVE_TYPE
 from dematmp.acts.errors import ActRefused
 from dematmp.acts.latin1 import to_latin1
-from dematmp.acts.posting import DENIED
 from dematmp.acts.subscribers import Agent
 from dematmp.acts.transactions import ACT, CANCELLATION, IncludedFile, Transaction
 from dematmp.api.s2low import answers
@@ -141,8 +140,9 @@ def download(call: Call) -> HttpResponseBase:
 def _day(written: str) -> date | None:
     if not written:
         return None
+    day = written if "/" not in written else "-".join(reversed(written.split("/")))
     try:
-        return date.fromisoformat(written)
+        return date.fromisoformat(day)
     except ValueError as broken:
         raise ActRefused("La date d'affichage n'est pas de la forme AAAA-MM-JJ.") from broken
 
@@ -181,7 +181,7 @@ def receipt(call: Call) -> HttpResponseBase:
     """The ARActe, byte for byte."""
     found = _asked(call, "id")
     if found.type != ACT:
-        raise ActRefused(DENIED)
+        raise ActRefused("Cette transaction n'est pas celle d'un acte.")
     step = found.last_step(statuses.ACKNOWLEDGED)
     if step is None or step.flux is None:
         raise ActRefused(NOT_YET)

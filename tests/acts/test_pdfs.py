@@ -1,0 +1,119 @@
+"""PDFs as people and programs make them: what every reader opens is taken, and stamped once acknowledged."""
+
+import io
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader, PdfWriter
+
+from dematmp.acts import pdfs, stamp
+from deploy.services.process import Service
+from tests.conftest import absent
+
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+ROWS = ["Envoyé en préfecture le 27/11/2026", "ID : 034-123456789-20261127-2026_1-DE"]
+
+
+def written(
+    *, table: bool = True, at: int | None = None, shift: int = 0, end: bool = True, before: bytes = b""
+) -> bytes:
+    """A PDF of one page as somebody writes it by hand; `at`: its startxref, `shift`: the error of offsets."""
+    text = b"BT /F1 12 Tf (bonjour) Tj ET"
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R/Resources<<>>>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(text), text),
+    ]
+    out, places = before + b"%PDF-1.4\n", []
+    for number, each in enumerate(objects, start=1):
+        places.append(len(out) + shift - len(before))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, each)
+    trailer = b"trailer<</Root 1 0 R/Size 5>>\n"
+    if table:
+        start = len(out) - len(before) if at is None else at
+        out += b"xref\n0 5\n0000000000 65535 f \n" + b"".join(b"%010d 00000 n \n" % each for each in places)
+        trailer += b"startxref\n%d\n" % start
+    return out + trailer + (b"%%EOF" if end else b"")
+
+
+def blank(*, user: str | None = None, owner: str = "") -> bytes:
+    """A page without contents; `user` and `owner` are the passwords of a file that has some."""
+    out, writer = io.BytesIO(), PdfWriter()
+    writer.add_blank_page(595, 842)
+    if user is not None:
+        writer.encrypt(user, owner, algorithm="AES-128")
+    writer.write(out)
+    return out.getvalue()
+
+
+OPENED = {
+    "by hand": written(),
+    "without a table": written(table=False),
+    "startxref 0": written(at=0),
+    "wrong offsets": written(shift=2),
+    "without an end": written(end=False),
+    "without a table nor an end": written(table=False, end=False),
+    "a byte order mark": written(before=b"\xef\xbb\xbf"),
+    "empty lines": written(before=b"\n\n"),
+    "wrong length": written().replace(b"/Length 28", b"/Length 27"),
+    "a blank page": blank(),
+}
+REFUSED = {
+    "cut": written()[:120],
+    "no object": b"%PDF-1.4\nbonjour",
+    "no page": written().replace(b"/Kids[3 0 R]/Count 1", b"/Kids[     ]/Count 0"),
+}
+
+
+def judged(path: Path, data: bytes) -> pdfs.PdfVerdict:
+    path.write_bytes(data)
+    (found,) = pdfs.judge_isolated([path], at=NOW, trust=[], chain=False)
+    return found
+
+
+def readers_open(path: Path, data: bytes) -> bool:
+    program = Service.find("pdfinfo")
+    if program is None:
+        absent("poppler : il manque pdfinfo (paquet Debian : poppler-utils)")
+    path.write_bytes(data)
+    return subprocess.run([str(program), str(path)], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("case", OPENED)
+def test_what_readers_open_is_taken_and_stamped(tmp_path: Path, case: str) -> None:
+    data, path = OPENED[case], tmp_path / "a.pdf"
+    assert readers_open(path, data)
+    assert judged(path, data) == pdfs.PdfVerdict(1, 0, "")
+    made = stamp.drawn(data, ROWS)
+    assert made != data
+    (page,) = PdfReader(io.BytesIO(made)).pages
+    assert ROWS[1] in page.extract_text()
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_no_reader_opens_is_refused(tmp_path: Path, case: str) -> None:
+    data, path = REFUSED[case], tmp_path / "a.pdf"
+    assert not readers_open(path, data)
+    assert judged(path, data).problem.startswith("fichier pdf corrompu")
+    assert stamp.drawn(data, ROWS) == data
+
+
+def test_a_lock_that_no_password_needs_is_not_one(tmp_path: Path) -> None:
+    """Readers open it: it is an act. It is not written again, so it bears no stamp."""
+    path, locked = tmp_path / "a.pdf", blank(user="", owner="secret")
+    assert readers_open(path, locked)
+    assert judged(path, locked).problem == ""
+    assert stamp.drawn(locked, ROWS) == locked
+    secret = blank(user="secret", owner="autre")
+    assert not readers_open(path, secret)
+    assert judged(path, secret).problem == "fichier pdf protégé par un mot de passe"
+
+
+def test_a_mended_file_that_signs_is_refused(tmp_path: Path) -> None:
+    """What its signature covers cannot be told any more: it never passes for a file that nobody signed."""
+    data = written(table=False).replace(b"/Type/Catalog", b"/Type/Catalog/X<</ByteRange[0 1 2 3]>>")
+    assert "signature" in judged(tmp_path / "a.pdf", data).problem
+    assert stamp.drawn(data, ROWS) == data
