@@ -1,6 +1,7 @@
 """The words of an act and its annexes, kept for the search, and where a word is found in them."""
 
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from storage.stores import object_store
 
 CHARS = 200_000  # of an act and its annexes together
 PIECE_BYTES = 64 * 1024**2
+_SECONDS = 180.0  # for all of an act: what comes after is not searched
 _BEFORE, _AFTER = 80, 120  # characters shown around a word
 
 
@@ -32,9 +34,9 @@ class Excerpt:
 
 def keep_text(act: Act, *, now: datetime) -> None:
     """Read the text of an act's PDFs, once. Raises StoreUnavailable."""
-    found, left = [], CHARS
+    found, left, until = [], CHARS, time.monotonic() + _SECONDS
     for piece in pieces_of(act):
-        if left > 0 and piece.size <= PIECE_BYTES:
+        if left > 0 and piece.size <= PIECE_BYTES and time.monotonic() < until:
             found.append(_text_in(piece.key, left))
             left -= len(found[-1]) + 1
     text = unicodedata.normalize("NFKC", "\n".join(found))[:CHARS]  # ligatures are two letters

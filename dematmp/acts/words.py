@@ -22,7 +22,7 @@ def fold(text: str) -> str:
 
 def words_of(said: str) -> Sequence[str]:
     """The words of a search."""
-    return [fold(word) for word in said.split()[:MOST]]
+    return [fold(word) for word in unicodedata.normalize("NFKC", said).split()[:MOST]]
 
 
 def _bare(char: str) -> str:

@@ -18,6 +18,7 @@ from tests.acts.service import Caller, posted, state, until
 from tests.world import World, page, pdf
 
 WORDS = "Le rapport de présentation décrit l'électroménager de la cantine."
+WIDE = "".join(chr(ord(each) + 0xFEE0) for each in "cantine")  # the same letters, as wide forms
 
 
 def _with_text(said: str) -> bytes:
@@ -41,7 +42,7 @@ def found(world: World, words: str) -> str:
 
 
 def test_an_act_is_found_by_what_its_annex_says(world: World, act: Act) -> None:
-    for words in ("électroménager", "ELECTROMENAGER cantine", "presentation", "l'electro"):
+    for words in ("électroménager", "ELECTROMENAGER cantine", "presentation", "l'electro", WIDE):
         shown = found(world, words)
         assert act.identifier in shown, words
     assert "<mark>électroménager</mark> de la cantine." in found(world, "Electromenager")
