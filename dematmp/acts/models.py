@@ -30,7 +30,7 @@ from dematmp.acts.transactions import (
     Transaction,
     Window,
 )
-from dematmp.acts.words import MOST, fold
+from dematmp.acts.words import fold, words_of
 from dematmp.awards.models import Award
 
 __all__ = [
@@ -88,7 +88,7 @@ class ActQuerySet(models.QuerySet["Act"]):
     ) -> Self:
         """Each word in the text, the number, the subject or the sender's name; received between two days."""
         found = self
-        for word in words.split()[:MOST]:
+        for word in words_of(words):
             found = found.filter(
                 models.Q(subject__icontains=word)
                 | models.Q(number__icontains=word)

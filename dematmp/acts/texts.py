@@ -54,7 +54,7 @@ def _text_in(key: str, chars: int) -> str:
 def excerpts(acts: Iterable[Act], words: str) -> dict[int, Excerpt]:
     """For each act (by its key), the first of the words that its text has."""
     wanted, found = [act.pk for act in acts], dict[int, Excerpt]()
-    for word in words_of(words):
+    for word in map(fold, words_of(words)):
         rows = ActText.objects.filter(act__in=wanted, folded__contains=word).annotate(
             at=StrIndex("folded", Value(word)),
             begins=Greatest(F("at") - _BEFORE, Value(1)),

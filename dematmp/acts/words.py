@@ -21,8 +21,8 @@ def fold(text: str) -> str:
 
 
 def words_of(said: str) -> Sequence[str]:
-    """The words of a search."""
-    return [fold(word) for word in unicodedata.normalize("NFKC", said).split()[:MOST]]
+    """The words of a search: a ligature or a wide form is the letters that it stands for."""
+    return unicodedata.normalize("NFKC", said).split()[:MOST]
 
 
 def _bare(char: str) -> str:
