@@ -6,7 +6,7 @@ by nothing; and an action that stays on its page never loses the focus. The page
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from playwright.sync_api import Browser, ElementHandle, Locator, Page, expect
@@ -151,18 +151,22 @@ class Keyboard:
 
     def set_instant(self, at: datetime) -> None:
         """A date then a time to the second, digit by digit, in the order of the browser's own fields."""
-        date, time = self._field("Date", ""), self._field("Heure", "")
-        self._reach(date)
+        self.set_date("Date", at)
+        time = self._field("Heure", "")
+        self._reach(time)
+        self.page.keyboard.type(f"{at:%H%M%S}" + ("a" if at.hour < 12 else "p"))  # a clock of 12 hours asks
+        expect(time).to_have_value(re.compile(f"^{at:%H:%M}(:{at:%S})?$"))
+
+    def set_date(self, label: str, at: datetime | date) -> None:
+        field = self._field(label, "")
+        self._reach(field)
         for order in ("%d%m%Y", "%m%d%Y"):  # French fields, else American ones
             for _ in range(3):
                 self.page.keyboard.press("ArrowLeft")
             self.page.keyboard.type(f"{at:{order}}")
-            if date.input_value() == f"{at:%Y-%m-%d}":
+            if field.input_value() == f"{at:%Y-%m-%d}":
                 break
-        expect(date).to_have_value(f"{at:%Y-%m-%d}")
-        self._reach(time)
-        self.page.keyboard.type(f"{at:%H%M%S}" + ("a" if at.hour < 12 else "p"))  # a clock of 12 hours asks
-        expect(time).to_have_value(re.compile(f"^{at:%H:%M}(:{at:%S})?$"))
+        expect(field).to_have_value(f"{at:%Y-%m-%d}")
 
     def tick(self, label: str, *, on: bool = True, within: str = "", group: str = "") -> None:
         box = self._scope(within, group).get_by_role("checkbox", name=_begins(label))

@@ -201,7 +201,38 @@ def test_an_award_reaches_the_prefecture_without_a_mouse(
         letter.write_bytes(pdf())
         _control(controller, letter)
         _answer(world, browser, live_server, letter)
+        _contract(world, browser, live_server, letter)
         _read_the_answer(controller)
+
+
+def _contract(world: World, browser: Browser, server: LiveServer, deed: Path) -> None:
+    """An agent prepares a contract and its annex on one page; a validator sees what leaves, and confirms."""
+    annex = deed.with_name("CCAP.pdf")
+    annex.write_bytes(deed.read_bytes())
+    agent = Keyboard(browser, server, user=world.agent, width=375)
+    agent.press("Menu")
+    agent.follow("Acheteur")
+    agent.follow("Actes")
+    agent.follow("Contrat, convention ou avenant")
+    agent.write("Numéro de l'acte", "2026_PREAU")
+    agent.write("Objet", "Réfection du préau")
+    agent.set_date("Date de la décision ou de la signature", timezone.localdate())
+    agent.pick_files("Document de l'acte", deed)
+    agent.select("Ce qu'est le document (document de l'acte)", "Acte d'engagement")
+    agent.pick_files("Annexe 1", annex)  # what it is, is told by its name
+    agent.submit("Préparer l'acte")
+    agent.sees("Un valideur de votre collectivité doit confirmer")
+    agent.leave()
+    act = Act.objects.get(number="2026_PREAU")
+    assert [act.typology, *act.pieces.values_list("typology", flat=True)] == ["11_AE", "11_AP"]
+    assert not act.transmission.confirmed_at
+    validator = Keyboard(browser, server, user=world.validator)
+    validator.follow("Acheteur")
+    validator.follow("Actes")
+    validator.follow("Réfection du préau")
+    validator.submit("Transmettre à la préfecture")
+    validator.told("L'acte part à la préfecture.")
+    validator.leave()
 
 
 def _control(controller: Keyboard, letter: Path) -> None:
