@@ -27,21 +27,24 @@ async function read(file) {
   if (file.size > LIMIT) refuse("Ce fichier est trop gros pour être un accusé de réception.");
   const bytes = new Uint8Array(await file.arrayBuffer());
   let [json, record] = [bytes, null];
-  if (bytes[0] === 0x25) {
+  const pdf = bytes[0] === 0x25 ? bytes.slice() : null; // its reader takes the bytes that it is given
+  if (pdf) {
     if (!globalThis.receiptAttachments) await script(root.dataset.pdf);
     const files = await globalThis.receiptAttachments(bytes).catch(() => refuse("Ce PDF ne se lit pas."));
     [json, record] = [files.get("receipt.json"), files.get("record")];
     if (!json || !record) refuse("Ce PDF ne contient pas d'accusé vérifiable : prenez l'accusé JSON.");
   }
   try {
-    return { receipt: JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json)), record };
+    return { receipt: JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json)), record, pdf };
   } catch {
     return refuse("Ce fichier n'est pas un accusé de réception de cette plateforme.");
   }
 }
 
+const vouched = (authority) => (authority ? `sous l'autorité « ${authority} »` : "d'une autorité que cette page ne connaît pas : la ligne de commande la vérifie avec son certificat");
+
 // What is checked, in order; each step gives the sentence that says what it proves.
-async function* steps({ receipt, record: attached }, keyLine) {
+async function* steps({ receipt, record: attached, pdf }, keyLine) {
   if (receipt?.v !== "receipt/1") refuse("Ce fichier n'est pas un accusé de réception de cette plateforme.");
   const bytes = unbase64(receipt.record);
   if (attached && !equal(bytes, attached)) refuse("L'enregistrement joint au PDF n'est pas celui de l'accusé.");
@@ -57,13 +60,16 @@ async function* steps({ receipt, record: attached }, keyLine) {
   const leaf = JSON.stringify({ consultation: record.consultation, digest, time: record.received, type: "deposit" });
   const { index, size } = await verifyProof(receipt.journal.proof, ascii(leaf), key);
   yield `L'enregistrement est l'entrée n° ${index} du journal « ${key.name} », sous un point de contrôle signé de ${size} entrées.`;
+  if ((pdf || receipt.timestamp?.token) && !globalThis.receiptToken) await script(root.dataset.token);
+  if (pdf) {
+    const { signer, authority } = await globalThis.receiptSeal(pdf, root.dataset.authorities).catch(({ message }) => refuse(message));
+    yield `Le cachet du PDF porte sur tout le fichier, signé par « ${signer} », ${vouched(authority)}.`;
+  }
   if (!receipt.timestamp?.token) return;
-  if (!globalThis.receiptToken) await script(root.dataset.token);
   const { time, signer, authority } = await globalThis
     .receiptToken(unbase64(receipt.timestamp.token), bytes, root.dataset.authorities)
     .catch(({ message }) => refuse(message));
-  const whose = authority ? `sous l'autorité « ${authority} »` : "d'une autorité que cette page ne connaît pas : la ligne de commande la vérifie avec son certificat";
-  yield `Le jeton d'horodatage porte sur cet enregistrement, le ${when(time)}, signé par « ${signer} », ${whose}.`;
+  yield `Le jeton d'horodatage porte sur cet enregistrement, le ${when(time)}, signé par « ${signer} », ${vouched(authority)}.`;
 }
 
 // « vendredi 27 novembre 2026 à 21:38:03 (Europe/Paris) », then the exact instant as it was signed.

@@ -1,7 +1,8 @@
-// A timestamp token judged in the browser (RFC 3161, RFC 5652) by pkijs: imprint, signature, chain to an authority given.
+// A timestamp token (RFC 3161) and the seal of a PDF (ISO 32000-2 §12.8.1) judged in the browser by pkijs: what they are
+// about, their signature, their chain to an authority given.
 import { fromBER } from "asn1js";
-import { Certificate, SignedData, TSTInfo, TimeStampResp } from "pkijs";
-import { hex, sha256 } from "../sealing/bytes.js";
+import { Certificate, ContentInfo, SignedData, TSTInfo, TimeStampResp } from "pkijs";
+import { concat, hex, sha256, unhex } from "../sealing/bytes.js";
 
 const TIME_STAMPING = "1.3.6.1.5.5.7.3.8";
 const EXTENDED_KEY_USAGE = "2.5.29.37";
@@ -12,9 +13,9 @@ const refuse = (text) => {
   throw new Refused(text);
 };
 const exact = (bytes) => bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
-const parse = (bytes) => {
+const parse = (bytes, what = "Le jeton d'horodatage") => {
   const { result, offset } = fromBER(exact(bytes));
-  return offset === -1 ? refuse("Le jeton d'horodatage est mal formé.") : result;
+  return offset === -1 ? refuse(`${what} est mal formé.`) : result;
 };
 
 function authorities(pem) {
@@ -47,8 +48,30 @@ async function judge(token, record, pem) {
   if (!said.signatureVerified) refuse("La signature du jeton d'horodatage ne se vérifie pas.");
   const usages = said.signerCertificate.extensions?.find(({ extnID }) => extnID === EXTENDED_KEY_USAGE)?.parsedValue?.keyPurposes ?? [];
   if (usages.join() !== TIME_STAMPING) refuse("Le certificat de ce jeton n'est pas celui d'une autorité d'horodatage.");
-  // Whose word it is: the backup channel, or another platform, has an authority that this page does not know.
+  return { time: dated(info.genTime), signer: nameOf(said.signerCertificate.subject), authority: await authorityOf(signed, asked, pem) };
+}
+
+// Whose word it is: the backup channel, or another platform, has an authority that this page does not know.
+async function authorityOf(signed, asked, pem) {
   const chained = await signed.verify({ ...asked, trustedCerts: authorities(pem), checkChain: true }).catch(() => ({}));
   const top = chained.signerCertificateVerified ? chained.certificatePath.at(-1) : null;
-  return { time: dated(info.genTime), signer: nameOf(said.signerCertificate.subject), authority: top ? nameOf(top.subject) : "" };
+  return top ? nameOf(top.subject) : "";
+}
+
+// { signer, authority } of the seal of a whole PDF. Throws in French when it leaves a byte out, or is false.
+globalThis.receiptSeal = (pdf, pem) => judgeSeal(pdf, pem).catch((error) => refuse(error instanceof Refused ? error.message : "Le cachet de ce PDF est mal formé."));
+
+async function judgeSeal(pdf, pem) {
+  const text = new TextDecoder("latin1").decode(pdf); // one character for each byte
+  const ranges = [...text.matchAll(/\/ByteRange\s*\[\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s*\]/g)].map((found) => found.slice(1).map(Number));
+  if (ranges.length === 0) refuse("Ce PDF ne porte pas de cachet.");
+  const [start, gap, after, rest] = ranges.find(([, , from, size]) => from + size === pdf.length) ?? refuse("Des octets ont été ajoutés à ce PDF après son cachet.");
+  const held = text.slice(gap, after);
+  if (start !== 0 || !/^<(?:[0-9a-fA-F]{2})+>$/.test(held)) refuse("Le cachet de ce PDF ne porte pas sur tout le fichier.");
+  const signed = new SignedData({ schema: new ContentInfo({ schema: parse(unhex(held.slice(1, -1).toLowerCase()), "Le cachet de ce PDF") }).content });
+  const data = exact(concat(pdf.subarray(0, gap), pdf.subarray(after, after + rest)));
+  const asked = { signer: 0, data, extendedMode: true };
+  const said = await signed.verify(asked).catch(() => ({}));
+  if (!said.signatureVerified || signed.encapContentInfo.eContent) refuse("Le cachet de ce PDF ne se vérifie pas : le fichier a été modifié.");
+  return { signer: nameOf(said.signerCertificate.subject), authority: await authorityOf(signed, asked, pem) };
 }

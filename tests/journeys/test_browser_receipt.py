@@ -75,13 +75,18 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
             assert f"Accusé {bid.number} : authentique, reçu dans les délais." in verdict(
                 page, tmp_path / name
             )
-            assert page.locator("[data-steps] li").count() == 3
+            assert page.locator("[data-steps] li").count() == (4 if name == "a.pdf" else 3)
             assert (
                 f"Reçu le {instant(bid.received_at)}, soit {utc_text(bid.received_at)}"
                 in page.locator("[data-text]").inner_text()
             )
             assert "sous l'autorité « " in page.locator("[data-steps] li").last.inner_text()
         assert [each["id"] for each in Axe().run(page).response["violations"]] == []
+        for words, altered in _altered((tmp_path / "a.pdf").read_bytes()).items():
+            (tmp_path / "altered.pdf").write_bytes(altered)
+            found = verdict(page, tmp_path / "altered.pdf")
+            assert "n'est pas vérifié" in found
+            assert words in found
         for words, lie in lies.items():
             (tmp_path / "lie.json").write_text(json.dumps(lie))
             found = verdict(page, tmp_path / "lie.json")
@@ -97,6 +102,16 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         page.locator("#cle").fill(Signer(said["journal"]["key"].split("+")[0], os.urandom(32)).verifier_key)
         assert "n'est pas signé par cette clé" in verdict(page, tmp_path / "a.json")
         assert set(sent) <= {"GET"}, "the receipt never leaves the visitor's machine"
+
+
+def _altered(pdf: bytes) -> dict[str, bytes]:
+    """What the page says → a receipt whose data are true, in a PDF that is not as it was sealed."""
+    at = pdf.index(b"/CreationDate")
+    return {
+        "le fichier a été modifié": pdf[:at] + b"/CreationDatf" + pdf[at + 13 :],
+        "ajoutés à ce PDF après son cachet": pdf + b"% rien\n",
+        "ne porte pas de cachet": pdf.replace(b"/ByteRange", b"/ByteRangf"),
+    }
 
 
 def _last_flipped(token: str) -> str:
