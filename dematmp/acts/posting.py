@@ -28,11 +28,13 @@ _BLOCK = 1024 * 1024
 def post_act(agent: Agent, posting: Posting, *, rgs: bool, now: datetime) -> Transaction:
     """A new act, posted or waiting for its confirmation; its files and its archive are stored before its row.
 
-    `rgs` says whether the certificate presented may transmit. Raises ActRefused, AccessRefused.
+    `rgs` says whether the certificate presented may transmit: without it, an act may still be laid down for
+    somebody who has one to confirm it. Raises ActRefused, AccessRefused.
     """
     if not agent.may_deposit:
         raise AccessRefused(DENIED)
-    if not rgs:
+    waits = posting.waiting or not agent.may_transmit
+    if not rgs and not waits:
         raise AccessRefused(RGS_NEEDED)
     fields.check_number(posting.number)
     decided = fields.check_decided(posting.decided, today=today(now))
@@ -83,11 +85,10 @@ def post_act(agent: Agent, posting: Posting, *, rgs: bool, now: datetime) -> Tra
     made.message = write(_message(made, files))
     wrap(made, [from_store(each.name, each.size, each.key) for each in files], now=now)
     # Everything is stored: a crash from here leaves objects without a row, never a row without its archive.
-    waiting = posting.waiting or not agent.may_transmit
     try:
         with transaction.atomic():
-            status = statuses.UNCONFIRMED if waiting else statuses.POSTED
-            said = "Dépôt dans un état d'attente" if waiting else "Dépôt initial"
+            status = statuses.UNCONFIRMED if waits else statuses.POSTED
+            said = "Dépôt dans un état d'attente" if waits else "Dépôt initial"
             moves.begin(made, status=status, message=said, now=now)
             save_files(made, files)
             check_soon(made)

@@ -42,6 +42,11 @@ def test_a_certificate_that_is_not_rgs_reads_and_does_not_transmit(
     assert lea.get("/api/test-connexion.php").content == b"OK"
     answer = lea.form("actes_transac_create.php", act_fields()).content.decode("latin-1")
     assert answer == "KO\nLa télétransmission nécessite un certificat RGS.\n"
+    # Laid down all the same for somebody who has one, and by them alone: what status 17 is for.
+    waiting = posted(lea, "2026_ATTENTE", en_attente=1)
+    assert state(lea, waiting)[0] == 17
+    confirming = lea.form("actes_transac_post_confirm_api.php", [("id", waiting), ("api", 1)])
+    assert Transaction.objects.get(pk=waiting).status == 17, confirming.content
     service.ACTES = {**service.ACTES, "rgs": [str(elsewhere.held.pem), str(pki.held.pem)]}
     assert posted(lea)
 
