@@ -15,6 +15,7 @@ from django.db.models import Sum
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.services import append, utc_text
+from dematmp.bids import presence
 from dematmp.bids.clock import current
 from dematmp.bids.errors import (
     AlreadyDeposited,
@@ -257,6 +258,7 @@ def open_upload(sealed: SealedObject) -> None:
     """The upload of this object is begun in the store, once."""
     if sealed.upload_id:
         return
+    presence.check()
     store = object_store()
     fresh = store.begin(sealed.key)
     if not SealedObject.objects.filter(pk=sealed.pk, upload_id="").update(upload_id=fresh):
@@ -268,7 +270,9 @@ def forget_upload(sealed: SealedObject, *, now: datetime) -> BidError:
     """The store dropped this unfinished upload (expired, aborted): its parts are to be sent again.
 
     What was acknowledged and is gone is written in the journal. Gives the refusal to raise.
+    Raises StoreUnavailable when it is not the store of the deposits that answers.
     """
+    presence.check()
     attempt = sealed.envelope.attempt
     with transaction.atomic():
         locked = Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)

@@ -352,3 +352,17 @@ class LateDecision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.bid} {self.decision}"
+
+
+class StoreMark(models.Model):
+    """That a mark was left in the store of sealed objects (`presence`); one row at most is of use."""
+
+    left_at = models.DateTimeField("laissée le")
+
+    class Meta:
+        verbose_name = "marque du stockage"
+        verbose_name_plural = "marques du stockage"
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.left_at}"

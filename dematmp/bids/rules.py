@@ -49,13 +49,15 @@ def decision_path(
     deadline: datetime,
     copy_in_time: bool = False,
     incident: bool = False,
+    bytes_lost: bool = False,
     fingerprint_in_time: bool = False,
     article: str = "R2151-5",
 ) -> list[Branch]:
     """The branches that are open for a bid, the first one first.
 
     `copy_in_time`: a backup copy of this company arrived before the deadline. `incident`: the platform
-    measured itself down between the beginning of the attempt and the deadline. `fingerprint_in_time`: the
+    measured itself down between the beginning of the attempt and the deadline. `bytes_lost`: it had received
+    the deposit in time, and lost bytes of it. `fingerprint_in_time`: the
     digests of these very bytes were received before it. `article`: of its kind (`late_article`).
     """
     if not is_late(received, deadline):
@@ -68,6 +70,14 @@ def decision_path(
                 "Sa copie de sauvegarde, arrivée dans les délais, peut être ouverte : l'envoi avait commencé."
             )
             paths.append(Branch("backup-copy", words, "annexe 6, article 2, II, 2°"))
+        if bytes_lost:
+            words = (
+                "La plateforme avait reçu ce dépôt dans les délais, puis son stockage en a perdu des octets, "
+                "que l'entreprise a renvoyés : le journal le prouve. Décidez de l'admettre ou de l'écarter "
+                "par une décision motivée et avec un conseil juridique."
+            )
+            source = f"{article} ; CE, 23 septembre 2021, n° 449250 (RATP)"
+            paths.append(Branch("bytes-lost", words, source))
         if incident:
             words = (
                 "La plateforme a connu une interruption entre le début de l'envoi et la date limite : "

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from dematmp.accounts.models import User
 from dematmp.audit.services import append, canonical, utc_text
-from dematmp.bids import fingerprints
+from dematmp.bids import fingerprints, presence
 from dematmp.bids import preflight as checks
 from dematmp.bids.assembly import ObjectsLost, Unfinished, complete_objects, parts_of, sealed_objects
 from dematmp.bids.attempts import check_sizes
@@ -59,7 +59,7 @@ def finalise(
     if not open_still.update(finalised_at=now, finalised_by=by, preflight=said):
         attempt.refresh_from_db()
         if attempt.finalised_at is None:  # its parts were effaced, long after it was abandoned
-            raise _lost(attempt, sealed, now=now)
+            raise _lost(attempt, sealed_objects(attempt), now=now)
     # The instant is kept: after a crash from here the sweep makes this deposit, received at that instant.
     return complete(attempt, now=now, within=within)
 
@@ -104,12 +104,18 @@ def _files(sealed: list[SealedObject]) -> dict[uuid.UUID, int]:
 def _lost(attempt: Attempt, gone: list[SealedObject], *, now: datetime) -> Incomplete:
     """Bytes that were acknowledged are no more in the store: journalled, and asked for again.
 
-    The other objects of the deposit keep their parts.
+    The other objects of the deposit keep their parts. What was sent again since `gone` was read is not gone.
+    Raises StoreUnavailable when it is not the store of the deposits that answers.
     """
+    presence.check()
     with transaction.atomic():
         locked = Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
         if Bid.objects.filter(attempt=attempt).exists():
             return Incomplete("Ce dépôt vient d'être enregistré par ailleurs : finalisez de nouveau.")
+        uploads = dict(SealedObject.objects.filter(envelope__attempt=attempt).values_list("pk", "upload_id"))
+        gone = [each for each in gone if uploads[each.pk] == each.upload_id]
+        if not gone:
+            return Incomplete("Ce dépôt a été renvoyé par ailleurs : finalisez de nouveau.")
         for each in gone:
             each.parts.all().delete()
             SealedObject.objects.filter(pk=each.pk).update(upload_id="")

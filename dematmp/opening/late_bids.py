@@ -4,12 +4,14 @@ R2143-2 and R2151-5 eliminate it. A buyer that cannot prove that its platform wo
 to a company that was diligent and whose own equipment worked (CE, 23 September 2021, n° 449250, RATP).
 """
 
+import json
 from datetime import datetime
 
 from django.db import transaction
 
 from dematmp.accounts.models import User
 from dematmp.accounts.rules import clean_text
+from dematmp.audit.models import Entry
 from dematmp.audit.services import append, utc_text
 from dematmp.bids.models import LATE_DECISIONS, Bid, LateDecision
 from dematmp.bids.probe import measured
@@ -37,9 +39,17 @@ def branches(bid: Bid, *, now: datetime) -> list[Branch]:
             for copy in copies
         ),
         incident=said is not None and any(end >= started for _, end in said.outages),
+        bytes_lost=_was_lost(bid),
         fingerprint_in_time=known is not None and known.received_at <= bid.deadline,
         article=bid.late_article,
     )
+
+
+def _was_lost(bid: Bid) -> bool:
+    """Whether a finalisation of it was received in time, before the store lost bytes of it."""
+    rows = Entry.objects.filter(kind="bytes-lost", subject=bid.attempt.uuid).order_by("pk")
+    received = [json.loads(bytes(each.record)).get("finalised") for each in rows]
+    return any(datetime.fromisoformat(each) <= bid.deadline for each in received if each)
 
 
 def why_not(bid: Bid) -> str:

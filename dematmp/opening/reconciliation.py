@@ -13,6 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from dematmp.bids import presence
 from dematmp.bids.models import Envelope, SealedObject
 from dematmp.consultations.models import DocumentVersion
 from dematmp.opening.models import OpenedFile
@@ -156,7 +157,7 @@ def _orphans(known: set[str], prefixes: list[str]) -> Iterator[Difference]:
         for key in object_store().list(prefix):
             folder = key.rpartition("/")[0]
             explained = key in known or f"{folder}/" in known or folder in being
-            if not explained and not key.startswith("sealed/probe/"):
+            if not explained and key != presence.KEY and not key.startswith("sealed/probe/"):
                 yield Difference("orphan", key)
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from dematmp.bids import presence
 from dematmp.opening.reconciliation import IDLE, reconcile
 from storage import buckets
 from storage.errors import StorageError
@@ -40,12 +41,15 @@ class Command(BaseCommand):
     def _buckets(self, verb: str) -> None:
         store, site = object_store(), settings.SITE_URL
         if not isinstance(store, S3Store):
-            self.stdout.write("Les objets sont dans un dossier : rien à préparer.")
+            if verb == "setup":
+                presence.leave()
+            self.stdout.write("Les objets sont dans un dossier : rien d'autre à préparer que sa marque.")
             return
         days = settings.DEPOSIT_RETENTION_DAYS
         if verb == "setup":
             for line in buckets.setup(store, site=site, retention_days=days):
                 self.stdout.write(line)
+            presence.leave()
             return
         bad = 0
         for finding in buckets.check(store, site=site, retention_days=days):

@@ -1,0 +1,30 @@
+"""Whether the store that answers is the one of the deposits: it holds the mark that was left there.
+
+A folder whose disk is not mounted, or another bucket, is empty and answers: what it does not have is not
+lost, and nothing is to be written there.
+"""
+
+from django.utils import timezone
+
+from dematmp.bids.models import StoreMark
+from storage.errors import StoreUnavailable
+from storage.stores import object_store
+
+KEY = "sealed/presence"  # where sealed objects are: in their own bucket when they have one
+
+
+def leave() -> None:
+    """Left the first time, then by `storage setup` alone: an operator says that an empty store is the one."""
+    object_store().put(KEY, b"dematmp\n")
+    if not StoreMark.objects.exists():
+        StoreMark.objects.create(left_at=timezone.now())
+
+
+def check() -> None:
+    """Raises StoreUnavailable when the mark is not where it was left."""
+    if not StoreMark.objects.exists():
+        leave()
+    elif not object_store().exists(KEY):
+        raise StoreUnavailable(
+            "Le stockage qui répond n'est pas celui des dépôts : disque non monté, ou autre compartiment."
+        )
