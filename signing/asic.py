@@ -34,6 +34,7 @@ _SIGNATURE_XML = re.compile(r"META-INF/[^/]*signatures[^/]*\.xml", re.IGNORECASE
 _SIGNATURE_CMS = re.compile(r"META-INF/[^/]*signature[^/]*\.p7s", re.IGNORECASE)
 _MANIFEST = re.compile(r"META-INF/[^/]*ASiCManifest[^/]*\.xml", re.IGNORECASE)
 _ARCHIVE = re.compile(r"META-INF/[^/]*(ASiCArchiveManifest|timestamp|evidencerecord)[^/]*", re.IGNORECASE)
+_MEDIA_TYPE = re.compile(rb"\s*[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}\s{0,4}", re.ASCII)  # and nothing else
 _META = "META-INF/manifest.xml"  # of the entries and their types (ODF 1.2 part 3), never signed
 _ENTRIES = "{urn:oasis:names:tc:opendocument:xmlns:manifest:1.0}"
 
@@ -103,7 +104,9 @@ def _is_meta(name: str, data: bytes) -> bool:
     if name == _META:
         return _lists_entries(data)
     known = (_SIGNATURE_XML, _SIGNATURE_CMS, _MANIFEST, _ARCHIVE)
-    return name == "mimetype" or name.endswith("/") or any(each.fullmatch(name) for each in known)
+    if name == "mimetype":
+        return _MEDIA_TYPE.fullmatch(data) is not None
+    return name.endswith("/") or any(each.fullmatch(name) for each in known)
 
 
 def _lists_entries(data: bytes) -> bool:
@@ -278,11 +281,23 @@ def _check_layout(file: BinaryIO, archive: zipfile.ZipFile, rows: Sequence[zipfi
         encoding = "utf-8" if row.flag_bits & 0x800 else "cp437"
         if file.read(name_length) != row.orig_filename.encode(encoding):
             raise ContainerRefused("Les deux répertoires de ce conteneur se contredisent.")
+        if _other_name(row.extra) or _other_name(file.read(extra_length)):
+            raise ContainerRefused("Une entrée de ce conteneur porte deux noms.")
         position += 30 + name_length + extra_length + row.compress_size
         if row.flag_bits & 0x8:
             position += _descriptor(file, position)
     if position != archive.start_dir:
         raise ContainerRefused("Ce conteneur cache des données entre ses entrées.")
+
+
+def _other_name(extra: bytes) -> bool:
+    """Whether extra fields hold a Unicode path (APPNOTE 4.6.9): some readers show it instead of the name."""
+    while len(extra) >= 4:
+        kind, size = int.from_bytes(extra[:2], "little"), int.from_bytes(extra[2:4], "little")
+        if kind == 0x7075:
+            return True
+        extra = extra[4 + size :]
+    return False
 
 
 def _descriptor(file: BinaryIO, position: int) -> int:

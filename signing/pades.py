@@ -6,9 +6,8 @@ long-term data and signatures do, whose signatories must themselves be trusted.
 
 import os
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from asn1crypto import cms, core, crl, ocsp, x509
 from pyhanko.pdf_utils import generic
@@ -41,7 +40,8 @@ from signing.signers import BROKEN, certificates_of, read_signer, signed_attribu
 MAX_SIGNATURES = 50
 _MAX_VALUES = 200
 _TAIL_BYTES = 64 * 1024
-_A4, _MOST_OF_PAGE, _MAX_DEPTH = 595.0 * 842.0, 0.15, 30
+_A4, _MOST_OF_PAGE, _MAX_NODES = 595.0 * 842.0, 0.15, 20_000
+_Box = tuple[float, float, float, float]
 PDF_BROKEN = (PdfError, SignatureValidationError, PyhankoSigningError, zlib.error, *BROKEN)
 _LTA = ModificationLevel.LTA_UPDATES
 # pyHanko's own policy lets the fields of a form be filled in: this one lets nothing but signatures in.
@@ -169,46 +169,82 @@ def _only_signatures_follow(
     A field that nobody signed may draw over the page: the next signatory would cover it, not approve it. And
     a signature's own drawing is a stamp, not a page over the page.
     """
-    covered, widest = 0.0, _MOST_OF_PAGE * _A4
-    reader = embedded.reader
+    covered, reader = 0.0, embedded.reader
     before = reader.get_historical_resolver(embedded.signed_revision)
     known = {name for name, _, _ in enumerate_sig_fields(before)}
     regular = [each for each in every if each.sig_object_type == "/Sig"]
     later = {each.field_name for each in regular if _end(each) > _end(embedded)}
+    filled = {each.field_name for each in every if _end(each) > _end(embedded)}
     stamps = {each.field_name for each in every} - {each.field_name for each in regular}
     for name, _, reference in enumerate_sig_fields(reader):
         drawn = is_field_visible(reference.get_object())  # type: ignore[no-untyped-call]
         silent = name in stamps and not drawn
         if name not in known and name not in later and not silent:
             return False
-        if name not in known and drawn:
+        # A place laid out before may be a whole page: what fills it since is drawn since.
+        if drawn and (name not in known or name in filled):
             covered += _area(reference.get_object())
-            widest = min(widest, _MOST_OF_PAGE * _page_area(reference.get_object()))
     if covered:
         found.warnings.append("Une signature ajoutée ensuite est dessinée sur une page : regardez-la.")
-    return covered <= widest
+    return covered <= _MOST_OF_PAGE * _smallest_page(reader)
+
+
+def _held(owner: generic.DictionaryObject, name: str) -> Any:
+    """An entry, behind its reference if it is one; None when there is none."""
+    try:
+        return owner[name]
+    except KeyError:
+        return None
 
 
 def _area(field: generic.DictionaryObject) -> float:
     """Square points over which a field may draw: its appearance is fitted to its rectangle (§12.5.5)."""
-    kids = field.get("/Kids", ())
-    rectangles = [each.get_object().get("/Rect") for each in kids] if kids else [field.get("/Rect")]
-    return sum(_extent(each) for each in rectangles if each is not None)
+    kids = _held(field, "/Kids")
+    widgets = [each.get_object() for each in kids] if isinstance(kids, generic.ArrayObject) else [field]
+    return sum(_extent(box) for each in widgets if (box := _box(each, "/Rect")) is not None)
 
 
-def _page_area(field: generic.DictionaryObject) -> float:
-    """Of the page that the field says it is on, A4 when it does not say."""
-    page, depth = field.get("/P"), 0
-    while isinstance(page, generic.DictionaryObject) and depth < _MAX_DEPTH:
-        if "/MediaBox" in page:
-            return _extent(page["/MediaBox"])
-        page, depth = page.get("/Parent"), depth + 1
-    return _A4
+def _smallest_page(reader: PdfFileReader) -> float:
+    """Square points that are seen of the smallest page, A4 at most; 0 for a tree too large to be walked.
+
+    Which page a field is drawn on is what its signatory says: the smallest stands for all.
+    """
+    smallest, seen = _A4, 0
+    nodes: list[tuple[generic.PdfObject, _Box | None, _Box | None]] = [(reader.root["/Pages"], None, None)]
+    while nodes:
+        node, media, crop = nodes.pop()
+        seen += 1
+        if seen > _MAX_NODES or not isinstance(node, generic.DictionaryObject):
+            return 0.0
+        media, crop = _box(node, "/MediaBox") or media, _box(node, "/CropBox") or crop
+        kids = _held(node, "/Kids")
+        if isinstance(kids, generic.ArrayObject):
+            nodes += [(each.get_object(), media, crop) for each in kids]
+        elif media is not None:
+            smallest = min(smallest, _extent(_common(media, crop)))
+    return smallest
 
 
-def _extent(rectangle: Sequence[float]) -> float:
-    left, low, right, high = (float(each) for each in rectangle)
-    return abs(right - left) * abs(high - low)
+def _box(owner: generic.DictionaryObject, name: str) -> _Box | None:
+    """Left, low, right, high."""
+    held = _held(owner, name)
+    if not isinstance(held, generic.ArrayObject) or len(held) != 4:
+        return None
+    numbers = [float(held[rank]) for rank in range(4)]
+    (left, right), (low, high) = sorted(numbers[::2]), sorted(numbers[1::2])
+    return left, low, right, high
+
+
+def _common(media: _Box, crop: _Box | None) -> _Box:
+    """What a reader shows of a page (§14.11.2)."""
+    if crop is None:
+        return media
+    left, low = max(media[0], crop[0]), max(media[1], crop[1])
+    return left, low, max(left, min(media[2], crop[2])), max(low, min(media[3], crop[3]))
+
+
+def _extent(box: _Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _is_exact(embedded: EmbeddedPdfSignature, file: BinaryIO) -> bool:
@@ -278,12 +314,11 @@ def _moving_parts(reader: PdfFileReader) -> list[str]:
     """What may show another document than the one that was seen when signing."""
     root = reader.root
     said = []
-    form, names = root.get("/AcroForm"), root.get("/Names")
+    form, names, action = (_held(root, each) for each in ("/AcroForm", "/Names", "/OpenAction"))
     if isinstance(form, generic.DictionaryObject) and "/XFA" in form:
         said.append("Ce PDF est un formulaire XFA, que tous les lecteurs ne montrent pas de même.")
     if isinstance(names, generic.DictionaryObject) and "/JavaScript" in names:
         said.append("Ce PDF contient du JavaScript : ce qu'il montre peut changer.")
-    action = root.get("/OpenAction")
-    if isinstance(action, generic.DictionaryObject) and action.get("/S") == "/JavaScript":
+    if isinstance(action, generic.DictionaryObject) and str(_held(action, "/S")) == "/JavaScript":
         said.append("Ce PDF exécute du JavaScript à l'ouverture : ce qu'il montre peut changer.")
     return said

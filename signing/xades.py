@@ -301,15 +301,26 @@ def _coverage(
     if any(not isinstance(each, etree._Comment) for each in around):
         # A style sheet asked for outside the root changes what is seen and is not signed.
         return PARTIAL, tuple(covers), "signature"
-    own = [
-        each for each in signature.iterfind(f"{DS}Object") if not _only(each, f"{XADES}QualifyingProperties")
-    ]
+    own = [each for each in signature.iterfind(f"{DS}Object") if not _qualifies(each)]
     all_own = all(each in covered or (_only(each) and each[0] in covered) for each in own)
     if root in covered and root is not signature:
         return WHOLE if all_own else PARTIAL, ("tout le document XML", *covers), "signature"
     if (root is signature or _holds_signatures_alone(root)) and all_own and (own or covers):
         return WHOLE, (*(["contenu joint à la signature"] if own else []), *covers), "signature"
     return PARTIAL, tuple(covers), "signature"
+
+
+def _qualifies(held: etree._Element) -> bool:
+    """Whether an object holds the properties of a signature and nothing that those do not foresee."""
+    if not _only(held, f"{XADES}QualifyingProperties"):
+        return False
+    unsigned = f"{XADES}UnsignedProperties"
+    known = {f"{XADES}SignedProperties", unsigned}
+    foreseen = {f"{XADES}UnsignedSignatureProperties", f"{XADES}UnsignedDataObjectProperties"}
+    return {each.tag for each in held[0].iterchildren(etree.Element)} <= known and all(
+        {each.tag for each in row.iterchildren(etree.Element)} <= foreseen
+        for row in held[0].iterfind(unsigned)
+    )
 
 
 def _holds_signatures_alone(root: etree._Element) -> bool:

@@ -173,6 +173,24 @@ def draw_over(writer: IncrementalPdfFileWriter) -> None:
     append_signature_field(writer, SigFieldSpec("Couvrant", box=(0, 0, 600, 800)))
 
 
+def lay_out_a_page(writer: IncrementalPdfFileWriter) -> None:
+    """A place for a second signature, as large as the page, before anybody signs."""
+    append_signature_field(writer, SigFieldSpec("Signature2", box=(0, 0, 595, 842)))
+
+
+def show_a_corner(writer: IncrementalPdfFileWriter) -> None:
+    """A4 on paper; what a reader shows of it is the box of a signature."""
+    page = _page(writer)
+    page["/CropBox"] = generic.ArrayObject(map(generic.NumberObject, (50, 560, 330, 820)))
+    writer.update_container(page)
+
+
+def small_page(writer: IncrementalPdfFileWriter) -> None:
+    page = _page(writer)
+    page["/MediaBox"] = generic.ArrayObject(map(generic.NumberObject, (0, 0, 600, 300)))
+    writer.update_container(page)
+
+
 def add_text_field(writer: IncrementalPdfFileWriter) -> None:
     rows = {
         "/FT": generic.pdf_name("/Tx"),

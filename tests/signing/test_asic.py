@@ -5,6 +5,7 @@ import hashlib
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -111,6 +112,24 @@ def _hidden() -> bytes:
     return moved + data[end : end + 16] + struct.pack("<I", start + len(hidden)) + data[end + 20 :]
 
 
+def _written_again(name: str, *, extra: bytes = b"", data: bytes | None = None) -> bytes:
+    """A good container, one of whose entries is changed."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(_simple_xades())) as read, zipfile.ZipFile(out, "w") as archive:
+        for row in read.infolist():
+            held = read.read(row.filename)
+            if row.filename == name:
+                row.extra, held = extra, held if data is None else data
+            archive.writestr(row, held)
+    return out.getvalue()
+
+
+def _two_names() -> bytes:
+    """A second name in an extra field, which some readers show instead of the first."""
+    said = b"\x01" + struct.pack("<I", zlib.crc32(b"acte.txt")) + b"prix-1.txt"
+    return _written_again("acte.txt", extra=struct.pack("<HH", 0x7075, len(said)) + said)
+
+
 def _bomb() -> bytes:
     return _extended_xades({**FILES, "zero.bin": bytes(300 * 1024 * 1024)})
 
@@ -136,6 +155,13 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "two names for the same bytes": (_local_name, UNSURE, ""),
     "bytes between the entries": (_hidden, UNSURE, ""),
     "bytes before the container": (lambda: b"PK\x03\x04" + _simple_xades(), UNSURE, ""),
+    "written again": (lambda: _written_again("acte.txt"), PASSED, ""),
+    "a second name beside the first": (_two_names, UNSURE, ""),
+    "a document for a media type": (
+        lambda: _written_again("mimetype", data=b"%PDF-1.4 1 euro"),
+        UNSURE,
+        "FORMAT_FAILURE",
+    ),
     "a bomb": (_bomb, UNSURE, ""),
 }
 

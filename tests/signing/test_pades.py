@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asn1crypto import crl as asn1_crl
@@ -44,6 +45,12 @@ def _drawn_then_signed() -> bytes:
     return signed(WORLD.issuer.issue("Maire de Test"), _drawn_over(), field="Signature2")
 
 
+def _covering(prepare: Callable[[Any], None], box: tuple[int, int, int, int] | None) -> bytes:
+    """Signed, then signed over by somebody as trusted, whose stamp hides what was seen."""
+    first = signed(WORLD.signer, updated(pdf_cases.PLAIN, prepare))
+    return signed(WORLD.issuer.issue("Maire de Test"), first, field="Signature2", box=box)
+
+
 def _certified() -> bytes:
     """Certified against any change, then signed by another all the same."""
     first = signed(WORLD.signer, certify=MDPPerm.NO_CHANGES)
@@ -65,6 +72,12 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "co-signed by somebody trusted": (lambda: _second(trusted=True), PASSED, ""),
     "co-signed invisibly": (lambda: _second(trusted=True, box=None), PASSED, ""),
     "covered by a stranger's signature": (lambda: _second(trusted=False), UNSURE, "FORMAT_FAILURE"),
+    "covered in a place laid out before": (
+        lambda: _covering(pdf_cases.lay_out_a_page, None), UNSURE, "FORMAT_FAILURE"),
+    "covered, of what is shown": (
+        lambda: _covering(pdf_cases.show_a_corner, (50, 560, 330, 820)), UNSURE, "FORMAT_FAILURE"),
+    "covered, of a small page": (
+        lambda: _covering(pdf_cases.small_page, (0, 0, 290, 250)), UNSURE, "FORMAT_FAILURE"),
     "expired": (_expired, UNSURE, "OUT_OF_BOUNDS_NO_POE"),
     "unknown authority": (lambda: signed(World().signer), UNSURE, "NO_CERTIFICATE_CHAIN_FOUND"),
     "SHA-1": (lambda: _rsa("sha1"), UNSURE, "CRYPTO_CONSTRAINTS_FAILURE_NO_POE"),

@@ -117,6 +117,14 @@ def _archived() -> bytes:
     return etree.tostring(root)
 
 
+def _stray_property() -> bytes:
+    """Something to read among the properties that nothing signs, where none is foreseen."""
+    root = etree.fromstring(_enveloped())
+    properties = root.find(f".//{XADES}QualifyingProperties")
+    etree.SubElement(etree.SubElement(properties, f"{XADES}UnsignedProperties"), "prix").text = "1"
+    return etree.tostring(root)
+
+
 def _expired(**options: object) -> bytes:
     return xades(WORLD.issuer.issue("Éphémère", start=NOW - 20 * DAY, days=10), **options)  # type: ignore[arg-type]
 
@@ -153,6 +161,7 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "SHA-1": (_sha1, UNSURE, "CRYPTO_CONSTRAINTS_FAILURE_NO_POE"),
     "unknown authority": (lambda: xades(World().signer), UNSURE, "NO_CERTIFICATE_CHAIN_FOUND"),
     "expired": (_expired, UNSURE, "OUT_OF_BOUNDS_NO_POE"),
+    "a property that is none": (_stray_property, UNSURE, "FORMAT_FAILURE"),
     "archived": (_archived, UNSURE, "GENERIC"),
 }  # fmt: skip
 
