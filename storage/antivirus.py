@@ -1,11 +1,12 @@
 """The antivirus: a file is scanned while it streams elsewhere, with an honest word for what could not be."""
 
+import contextlib
 import re
 import tempfile
 from collections.abc import Iterable
 from typing import IO
 
-from storage.errors import AntivirusUnavailable
+from storage.errors import AntivirusUnavailable, workspace
 from storage.members import scan_members
 from storage.panel import TOO_LARGE, Opinions, Panel, State, Verdict
 from storage.unpack import TAR_MAGIC_END, Zip64Watch, magic
@@ -48,19 +49,19 @@ class ScanSession:
 
     def _begin(self) -> None:
         if magic(self._head):
-            self._aside = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
+            with workspace():
+                self._aside = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
             self._keep(self._head)
 
     def _keep(self, block: bytes) -> None:
         if self._aside is None:
             return
-        try:
-            if self._size > ARCHIVE_BYTES:
-                raise OSError
-            self._aside.write(block)
-        except OSError:  # no room: never called clean, for nobody looked inside
+        if self._size > ARCHIVE_BYTES:  # never called clean, for nobody looked inside
             self._aside.close()
             self._aside, self._lost = None, True
+            return
+        with workspace():
+            self._aside.write(block)
 
     def finish(self) -> Verdict:
         """The verdict. Raises ScanFailed, AntivirusUnavailable."""
@@ -85,7 +86,8 @@ class ScanSession:
         if self._opinions is not None:
             self._opinions.close()
         if self._aside is not None:
-            self._aside.close()
+            with contextlib.suppress(OSError):  # what it had not written yet
+                self._aside.close()
 
 
 def panel() -> Panel | None:

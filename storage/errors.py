@@ -1,5 +1,7 @@
 """One tree of errors for this room."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -55,3 +57,12 @@ class AntivirusUnavailable(StorageError):
     """The antivirus did not answer: try again later, never call the file clean."""
 
     code = "storage.antivirus-unavailable"
+
+
+@contextlib.contextmanager
+def workspace() -> Iterator[None]:
+    """Where files are laid aside to be scanned: full, nothing is said of the file. Raises ScanFailed."""
+    try:
+        yield
+    except OSError as full:
+        raise ScanFailed("l'espace de travail est plein ou ne répond plus") from full

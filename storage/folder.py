@@ -23,7 +23,7 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextlib.contextmanager
@@ -149,13 +149,16 @@ class FolderStore:
         except FileNotFoundError:
             return None
 
+    @_disk()
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
-        """Join the parts into the object; does nothing when that was done before, by anybody."""
+        """Join the parts into the object; does nothing when that was done before, by anybody.
+
+        An object that is there already is read again: of the same length, it may be of other bytes.
+        """
         path, folder = self._path(key), self._uploads / check_key(upload_id)
-        total = sum(part.size for part in parts)
 
         def whole() -> bool:
-            return path.is_file() and path.stat().st_size == total
+            return path.is_file() and self._holds(path, parts)
 
         if not whole():
             try:
@@ -169,6 +172,20 @@ class FolderStore:
                 if not whole():  # else another process completed it meanwhile
                     raise
         shutil.rmtree(folder, ignore_errors=True)
+
+    @staticmethod
+    def _holds(path: Path, parts: Sequence[Part]) -> bool:
+        """Whether an object is made of these parts, by its length then by the digest of each."""
+        if path.stat().st_size != sum(part.size for part in parts):
+            return False
+        with path.open("rb") as file:
+            try:
+                for part in parts:
+                    for _ in verified(file, size=part.size, sha256=part.sha256):
+                        pass
+            except (PartCorrupt, PartTruncated):
+                return False
+        return True
 
     @staticmethod
     def _move(source: Path, path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from storage import unpack
-from storage.errors import ScanFailed
+from storage.errors import ScanFailed, workspace
 from storage.panel import GRAVITY, Opinions, Panel, State, Verdict
 
 WALL_SECONDS = 2 * 3600.0
@@ -20,7 +20,8 @@ def scan_members(archive: IO[bytes], panel: Panel, *, everything: bool) -> Verdi
 
     `everything`: all of them, else only those of ZIP64 archives, at any depth. Raises ScanFailed.
     """
-    archive.flush()
+    with workspace():
+        archive.flush()
     archive.seek(0)
     child = subprocess.Popen(
         [sys.executable, "-I", "-S", str(Path(unpack.__file__)), "all" if everything else "zip64"],
@@ -47,18 +48,26 @@ def _read(out: IO[bytes] | None, panel: Panel) -> Verdict | None:
         said = _frame(out)
         if said is None:
             found = ["dépliage interrompu par ses limites"]
+        elif said.get("full"):
+            raise ScanFailed("l'espace de travail est plein ou ne répond plus")
         elif said.get("end"):
             found = said["problems"]
         else:
             verdict = _member(out, panel)
             if worst is None or GRAVITY[verdict.state] > GRAVITY[worst.state]:
-                worst = Verdict(verdict.state, f"{verdict.name} dans « {said['name']} »", verdict.engine)
+                name = f"{verdict.name} dans « {_shown(str(said['name']))} »"
+                worst = Verdict(verdict.state, name, verdict.engine)
             if verdict.state is State.INFECTED:
                 return worst
             continue
         if found and (worst is None or worst.state is State.CLEAN):
             return Verdict(State.UNSCANNABLE, f"archive : {', '.join(found)}", worst.engine if worst else "")
         return Verdict(State.CLEAN, "", worst.engine) if worst and worst.state is State.CLEAN else worst
+
+
+def _shown(name: str) -> str:
+    """A member's name as it can be kept and read: an archive may call it by any bytes."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in name)
 
 
 def _exactly(out: IO[bytes] | None, size: int) -> bytes:

@@ -82,6 +82,15 @@ class Panel:
         ]
 
 
+# What ClamAV names without having found anything: it could not look, or it saw macros, which may be harmless.
+_NOT_A_THREAT = (
+    "Heuristics.Limits.",
+    "Heuristics.Encrypted.",
+    "Heuristics.OLE2.ContainsMacros",
+    "Heuristics.Broken.",
+)
+
+
 def _named(engines: Iterable[str]) -> str:
     return " + ".join(sorted(engines))
 
@@ -120,7 +129,7 @@ class Opinions:
 
     def _read(self, answer: str) -> Verdict:
         found = re.fullmatch(r"stream: (.*) FOUND", answer)
-        if found and not found[1].startswith(("Heuristics.Limits.", "Heuristics.Encrypted.")):
+        if found and not found[1].startswith(_NOT_A_THREAT):
             return Verdict(State.INFECTED, found[1])
         if found:
             return Verdict(State.UNSCANNABLE, found[1])

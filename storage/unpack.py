@@ -8,7 +8,8 @@ frame says what could not be unpacked.
     unpack.py zip64   what ClamAV passes over in silence: what ZIP64 archives hold, at any depth
     unpack.py all     every member
 
-A member that is itself an archive is not emitted: its own members are.
+A member that is itself an archive is not emitted: its own members are. What neither of us unpacks (ZIP64
+behind other bytes, in a container that is none of ours, a member of 2 GiB) is said.
 """
 
 import bz2
@@ -24,10 +25,11 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, BinaryIO, ClassVar
 
 BLOCK = 1024**2
+TWO_GIB = 2**31 - 3  # bytes: above, ClamAV passes over a member in silence
 MAX_DEPTH = 20  # archives in archives
 MAX_ENTRIES = 100_000
 MAX_TOTAL = 64 * 1024**3  # bytes unpacked in all
@@ -35,8 +37,8 @@ MAX_RATIO = 250  # unpacked over packed, above the floor
 RATIO_FLOOR = 512 * 1024**2
 MAX_MEMORY = 1024**3
 MAX_CPU = 3600  # seconds
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)  # ours, not the archive's
 _LOCAL = b"PK\x03\x04"
-_ZIP64_END = b"PK\x06\x06"
 TAR_MAGIC_END = 262  # bytes from the start
 # What the standard library raises for damaged bytes and for methods that it does not know.
 _UNREADABLE = (
@@ -54,31 +56,46 @@ _UNREADABLE = (
 
 
 class Zip64Watch:
-    """Fed with a stream, says whether it is a ZIP that has ZIP64 structures; constant memory."""
+    """Fed with a stream, says whether it holds ZIP64 structures, wherever they begin; constant memory.
+
+    A ZIP is one by its end: what stands before it (a program, one byte) keeps no reader from opening it.
+    """
 
     def __init__(self) -> None:
-        self._head = b""
         self._tail = b""
         self.found = False
 
     def feed(self, block: bytes) -> None:
-        if len(self._head) < 4:
-            self._head += block[: 4 - len(self._head)]
-        if self.found or (len(self._head) >= 4 and self._head != _LOCAL):
+        if self.found:
             return
         data = self._tail + block
-        if _ZIP64_END in data:
-            self.found = True
-        start = 0
-        while (position := data.find(_LOCAL, start)) != -1 and not self.found:
-            header = data[position : position + 30]
-            if len(header) < 30:
-                break
-            # Sizes of 0xFFFFFFFF in a local header send the reader to a ZIP64 extra field.
-            if header[18:22] == b"\xff\xff\xff\xff" or header[22:26] == b"\xff\xff\xff\xff":
-                self.found = True
-            start = position + 4
+        self.found = any(_has(data, mark, is_one) for mark, is_one in _ZIP64_MARKS)
         self._tail = data[-64:]
+
+
+def _has(data: bytes, mark: bytes, is_one: Callable[[bytes], bool]) -> bool:
+    start = 0
+    while (position := data.find(mark, start)) != -1:
+        if is_one(data[position : position + 30]):
+            return True
+        start = position + 4
+    return False
+
+
+def _absent(sizes: bytes) -> bool:
+    """Sizes of 0xFFFFFFFF send the reader to a ZIP64 extra field."""
+    return b"\xff\xff\xff\xff" in (sizes[:4], sizes[4:8])
+
+
+# Local headers, entries of the directory, the end of a ZIP64 directory and its own length (APPNOTE 4.3).
+_ZIP64_MARKS: tuple[tuple[bytes, Callable[[bytes], bool]], ...] = (
+    (_LOCAL, lambda header: _absent(header[18:26])),
+    (b"PK\x01\x02", lambda header: _absent(header[20:28])),
+    (
+        b"PK\x06\x06",
+        lambda header: len(header) >= 12 and 44 <= int.from_bytes(header[4:12], "little") < 2**20,
+    ),
+)
 
 
 class Stop(Exception):
@@ -170,7 +187,8 @@ class Unpacker:
                 break
         nested = bool(magic(head))
         if not nested and not emit:
-            return  # the antivirus sees it by itself
+            self.watched(name, itertools.chain([head] if head else [], data))
+            return
         every = itertools.chain([head] if head else [], data)
         if nested:
             with tempfile.TemporaryFile() as spill:
@@ -187,13 +205,27 @@ class Unpacker:
         finally:
             self.out.write((0).to_bytes(4, "big"))
 
+    def watched(self, name: str, data: Iterator[bytes]) -> None:
+        """What the antivirus sees by itself, but for what it passes over in silence."""
+        watch, size = Zip64Watch(), 0
+        for block in data:
+            self.count(len(block))
+            watch.feed(block)
+            size += len(block)
+        if watch.found:
+            self.problems.append(f"archive ZIP64 dans « {name[-80:]} », que l'antivirus ne déplie pas")
+        if size >= TWO_GIB:
+            self.problems.append(f"« {name[-80:]} » a plus de 2 Gio, que l'antivirus n'analyse pas")
+
 
 def _not_ours(fault: BaseException) -> None:
     """A full disk, a reader that is gone or a limit of Python is not the archive's fault."""
     if isinstance(fault, BrokenPipeError | RecursionError):
         raise fault
-    if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-        raise Stop("trop volumineuse pour l'espace de travail") from fault
+    if isinstance(fault, OSError) and fault.errno == errno.EFBIG:
+        raise Stop("trop volumineuse pour être dépliée") from fault
+    if isinstance(fault, OSError) and fault.errno in _NO_ROOM:
+        raise fault
 
 
 def blocks(file: IO[bytes]) -> Iterator[bytes]:
@@ -239,6 +271,10 @@ def main(which: str) -> None:
         unpacker.walk(raw, 1, emit=which == "all")
     except (Stop, MemoryError, RecursionError) as limit:
         unpacker.problems.append(str(limit) or "trop de mémoire pour être dépliée")
+    except OSError as full:
+        if full.errno not in _NO_ROOM:
+            raise
+        unpacker.frame({"full": True})
     unpacker.frame({"end": True, "problems": sorted(set(unpacker.problems))[:5]})
     out.flush()
 

@@ -16,14 +16,13 @@ KEY = "sealed/presence"  # where sealed objects are: in their own bucket when th
 def leave() -> None:
     """Left the first time, then by `storage setup` alone: an operator says that an empty store is the one."""
     object_store().put(KEY, b"dematmp\n")
-    if not StoreMark.objects.exists():
-        StoreMark.objects.create(left_at=timezone.now())
 
 
 def check() -> None:
     """Raises StoreUnavailable when the mark is not where it was left."""
     if not StoreMark.objects.exists():
-        leave()
+        leave()  # before its row: a crash between the two only leaves it again
+        StoreMark.objects.create(left_at=timezone.now())
     elif not object_store().exists(KEY):
         raise StoreUnavailable(
             "Le stockage qui répond n'est pas celui des dépôts : disque non monté, ou autre compartiment."

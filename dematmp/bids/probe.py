@@ -8,7 +8,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -46,11 +46,26 @@ class Availability:
     succeeded: int
     slowest: float  # seconds, of those that succeeded
     outages: Sequence[tuple[datetime, datetime]]
-    unmeasured: timedelta
+    silences: Sequence[tuple[datetime, datetime]]
+    watched: bool = True  # without a test consultation nobody measures, and silence means nothing
+
+    @property
+    def suspect(self) -> Sequence[tuple[datetime, datetime]]:
+        """When canaries were due and none was sent: the platform may have been stopped."""
+        return self.silences if self.watched else ()
+
+    @property
+    def unmeasured(self) -> timedelta:
+        return sum((end - start for start, end in self.silences), timedelta())
 
     @property
     def down(self) -> timedelta:
-        return sum((end - start for start, end in self.outages), timedelta())
+        """Time lost, measured or that nobody can prove was not: each instant once."""
+        lost, last = timedelta(), self.since
+        for start, end in sorted([*self.outages, *self.suspect]):
+            lost += max(timedelta(), end - max(start, last))
+            last = max(last, end)
+        return lost
 
 
 def is_watched(*, now: datetime) -> bool:
@@ -131,17 +146,22 @@ def measured(consultation: Consultation, *, now: datetime) -> Availability | Non
     if deadline is None or consultation.published_at is None or now < deadline - WATCHED:
         return None
     since, until = max(deadline - WATCHED, consultation.published_at), min(deadline, now)
-    return availability(list(Probe.objects.filter(at__gte=since, at__lte=until).order_by("at")), since, until)
+    rows = Probe.objects.filter(at__gte=since, at__lte=until).order_by("at")
+    found = availability(list(rows), since, until)
+    return replace(found, watched=Consultation.objects.filter(trial=True).exists())
 
 
 def availability(probes: Sequence[Probe], since: datetime, until: datetime) -> Availability:
-    """An outage goes from its first failure to the next success; a silence is told apart, it is not one."""
+    """An outage goes from its first failure to the next success; a silence is told apart.
+
+    Nothing was measured: the web may have answered, or nothing at all did. Nobody proves that it worked.
+    """
     outages: list[tuple[datetime, datetime]] = []
     begun: datetime | None = None
-    unmeasured, last = timedelta(), since
+    silences, last = [], since
     for each in probes:
         if each.at - last > _SILENCE:
-            unmeasured += each.at - last
+            silences.append((last, each.at))
         last = each.at
         if not each.succeeded and begun is None:
             begun = each.at
@@ -151,9 +171,9 @@ def availability(probes: Sequence[Probe], since: datetime, until: datetime) -> A
     if begun is not None:
         outages.append((begun, min(until, last + EVERY)))
     if until - last > _SILENCE:
-        unmeasured += until - last
+        silences.append((last, until))
     good = [each.seconds for each in probes if each.succeeded]
-    return Availability(since, until, len(probes), len(good), max(good, default=0.0), outages, unmeasured)
+    return Availability(since, until, len(probes), len(good), max(good, default=0.0), outages, silences)
 
 
 def proposed_deadline(deadline: datetime, found: Availability) -> datetime | None:
@@ -161,7 +181,7 @@ def proposed_deadline(deadline: datetime, found: Availability) -> datetime | Non
 
     Never 00:00, which no deadline may be: then a quarter of an hour later.
     """
-    if not found.outages:
+    if not found.outages and not found.suspect:
         return None
     longer = deadline + max(timedelta(hours=2), 2 * found.down)
     longer += (datetime.min.replace(tzinfo=longer.tzinfo) - longer) % _QUARTER
@@ -176,13 +196,17 @@ def tell_outages(*, now: datetime) -> None:
     soon = Consultation.objects.closing(now=now, within=WATCHED).filter(trial=False)
     for consultation in soon.select_related("buyer").order_by("pk"):
         said = measured(consultation, now=now)
-        for start, end in said.outages if said else ():
+        if said is None:
+            continue
+        for start, end in said.outages:
             if end - start >= EVERY:
-                _tell_outage(consultation, start, now=now)
+                _tell_outage(consultation, start, "a été interrompue", now=now)
+        for start, _ in said.suspect:
+            _tell_outage(consultation, start, "n'a rien mesuré, et était peut-être arrêtée,", now=now)
 
 
 @transaction.atomic
-def _tell_outage(consultation: Consultation, start: datetime, *, now: datetime) -> None:
+def _tell_outage(consultation: Consultation, start: datetime, what: str, *, now: datetime) -> None:
     _, fresh = OutageNotice.objects.get_or_create(
         consultation=consultation, started_at=start, defaults={"told_at": now}
     )
@@ -190,7 +214,7 @@ def _tell_outage(consultation: Consultation, start: datetime, *, now: datetime) 
         call(
             consultation,
             people_of(consultation.buyer, "agent"),
-            f"La plateforme a été interrompue à partir du {instant(start)}, avant votre date limite. Vous "
+            f"La plateforme {what} à partir du {instant(start)}, avant votre date limite. Vous "
             "pouvez la reporter en un clic depuis cette page, qui dit ce qui a été mesuré.",
             now=now,
         )

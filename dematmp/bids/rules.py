@@ -49,6 +49,7 @@ def decision_path(
     deadline: datetime,
     copy_in_time: bool = False,
     incident: bool = False,
+    unproven: bool = False,
     bytes_lost: bool = False,
     fingerprint_in_time: bool = False,
     article: str = "R2151-5",
@@ -56,9 +57,10 @@ def decision_path(
     """The branches that are open for a bid, the first one first.
 
     `copy_in_time`: a backup copy of this company arrived before the deadline. `incident`: the platform
-    measured itself down between the beginning of the attempt and the deadline. `bytes_lost`: it had received
-    the deposit in time, and lost bytes of it. `fingerprint_in_time`: the
-    digests of these very bytes were received before it. `article`: of its kind (`late_article`).
+    measured itself down between the beginning of the attempt and the deadline. `unproven`: meanwhile it
+    measured nothing. `bytes_lost`: it had received the deposit in time, and lost bytes of it.
+    `fingerprint_in_time`: the digests of these very bytes were received before it. `article`: of its kind
+    (`late_article`).
     """
     if not is_late(received, deadline):
         words = "Reçu dans les délais : le dernier reçu est ouvert avec les autres."
@@ -78,6 +80,15 @@ def decision_path(
             )
             source = f"{article} ; CE, 23 septembre 2021, n° 449250 (RATP)"
             paths.append(Branch("bytes-lost", words, source))
+        if unproven and not incident:
+            words = (
+                "La plateforme n'a rien mesuré pendant une partie de l'envoi : elle était peut-être arrêtée. "
+                "Qui ne prouve pas son bon fonctionnement ne peut opposer le retard à une entreprise "
+                "diligente : demandez-lui son dossier de preuve, et décidez par une décision motivée et avec "
+                "un conseil juridique."
+            )
+            source = f"{article} ; CE, 23 septembre 2021, n° 449250 (RATP)"
+            paths.append(Branch("unproven", words, source))
         if incident:
             words = (
                 "La plateforme a connu une interruption entre le début de l'envoi et la date limite : "

@@ -39,6 +39,7 @@ def branches(bid: Bid, *, now: datetime) -> list[Branch]:
             for copy in copies
         ),
         incident=said is not None and any(end >= started for _, end in said.outages),
+        unproven=said is not None and any(end >= started for _, end in said.suspect),
         bytes_lost=_was_lost(bid),
         fingerprint_in_time=known is not None and known.received_at <= bid.deadline,
         article=bid.late_article,

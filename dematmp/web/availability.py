@@ -27,8 +27,11 @@ def minutes(length: timedelta) -> int:
 
 def reason(found: Availability) -> str:
     """The motive of an extension, in the words that the public will read."""
-    times = [(timezone.localtime(start), timezone.localtime(end)) for start, end in found.outages[:3]]
+    rows = found.outages or found.suspect
+    times = [(timezone.localtime(start), timezone.localtime(end)) for start, end in rows[:3]]
     spans = ", ".join(f"de {start:%H:%M} à {end:%H:%M}" for start, end in times)
+    if not found.outages:
+        return f"Indisponibilité possible de la plateforme : rien n'a pu être mesuré {spans}."
     return f"Indisponibilité de la plateforme, mesurée {spans}."
 
 

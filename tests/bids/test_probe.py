@@ -59,7 +59,11 @@ def test_the_proposal_gives_back_the_time_lost() -> None:
     assert proposed_deadline(deadline, short) == T + timedelta(hours=2, minutes=15)
     long = availability([row(0, good=False), row(119, good=False)], T, T + timedelta(hours=2))
     assert proposed_deadline(T + timedelta(hours=2), long) == T + timedelta(hours=6)
-    assert proposed_deadline(deadline, availability([row(0)], T, deadline)) is None
+    assert proposed_deadline(deadline, availability([row(n) for n in range(8)], T, deadline)) is None
+    # Nothing measured for twenty minutes of forty: proposed all the same, and no minute is counted twice.
+    silent = availability([row(n) for n in [*range(10), *range(30, 40)]], T, T + 40 * MINUTE)
+    assert (silent.outages, silent.down) == ([], 21 * MINUTE)
+    assert proposed_deadline(T + 40 * MINUTE, silent) == T + timedelta(hours=2, minutes=45)
     # 22:00 in Paris and two hours more would be midnight, which no deadline may be.
     evening = T.replace(hour=21)
     assert proposed_deadline(evening, short) == evening + timedelta(hours=2, minutes=15)
@@ -195,3 +199,29 @@ def test_the_attestation_of_a_platform_that_never_failed_says_so(world: World) -
 def drawn(pdf: bytes) -> str:
     """The words of a PDF, on one line."""
     return " ".join("".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages).split())
+
+
+def test_a_silence_of_the_platform_is_told_and_proposed(world: World) -> None:
+    """The worse the failure, the less it measures: who cannot prove that it worked is told so, once."""
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    now = timezone.now()
+    Consultation.objects.filter(pk=consultation.pk).update(published_at=now - timedelta(days=1))
+    consultation.refresh_from_db()
+    for ago in (58, 59, 60, 1, 2):
+        Probe.objects.create(at=now - ago * MINUTE, succeeded=True, seconds=0.4)
+    said = measured(consultation, now=now)
+    assert said is not None
+    assert not said.suspect, "nobody measures without a test consultation"
+    assert said.unmeasured > timedelta(minutes=50)
+    trial.ensure(now=now)
+    tell_outages(now=now)
+    tell_outages(now=now)
+    (told,) = Mail.objects.filter(body__contains="n'a rien mesuré, et était peut-être arrêtée")
+    assert told.to == world.agent.email
+    browser = Client()
+    browser.force_login(world.agent)
+    page = browser.get(reverse("buyer-consultation", args=[consultation.uuid])).content.decode()
+    assert "la plateforme était peut-être arrêtée" in page
+    url = reverse("buyer-deadline", args=[consultation.uuid]) + "?proposer=1"
+    form = browser.get(url).context["form"]
+    assert form.initial["reason"].startswith("Indisponibilité possible de la plateforme")

@@ -1,5 +1,6 @@
 """One contract for the folder and for S3 (real Ceph): bytes come back whole, or not at all."""
 
+import errno
 import hashlib
 import io
 import os
@@ -156,3 +157,32 @@ def test_a_writer_killed_in_the_middle_leaves_no_half_object(tmp_path: Path) -> 
     writer.wait()
     writer.stdout.close()
     assert not FolderStore(tmp_path).exists("a/b")
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES])
+def test_a_disk_that_fails_while_an_object_is_joined_is_a_store_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    store, data = FolderStore(tmp_path), b"x" * 100
+    upload, digest = store.begin("sealed/a"), hashlib.sha256(data).hexdigest()
+    part = Part(1, len(data), digest)
+    store.put_part("sealed/a", upload, 1, io.BytesIO(data), size=100, part_bytes=100, sha256=digest)
+
+    def broken(*_: object) -> None:
+        raise OSError(fault, "panne")
+
+    with monkeypatch.context() as patched, pytest.raises(StoreUnavailable):
+        patched.setattr(Path, "replace", broken)
+        store.complete("sealed/a", upload, [part])
+    store.complete("sealed/a", upload, [part])
+    assert store.read("sealed/a") == data
+
+
+def test_an_object_of_the_same_length_is_not_taken_for_it(tmp_path: Path) -> None:
+    store, data = FolderStore(tmp_path), b"x" * 100
+    store.put("sealed/a", b"y" * 100)
+    upload, digest = store.begin("sealed/a"), hashlib.sha256(data).hexdigest()
+    store.put_part("sealed/a", upload, 1, io.BytesIO(data), size=100, part_bytes=100, sha256=digest)
+    store.complete("sealed/a", upload, [Part(1, 100, digest)])
+    assert store.read("sealed/a") == data
+    store.complete("sealed/a", upload, [Part(1, 100, digest)])  # twice is once
