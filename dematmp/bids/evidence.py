@@ -34,9 +34,15 @@ _PDF_OBJECTS = 300  # rows of the PDF; the JSON has them all
 
 
 def note_refusal(attempt: Attempt, *, code: str, message: str, now: datetime) -> None:
-    """Keep what this attempt was refused. Never raises for its own sake: it is called from a refusal."""
-    if AttemptRefusal.objects.filter(attempt=attempt).count() < MAX_REFUSALS:
-        AttemptRefusal.objects.create(attempt=attempt, at=now, code=code[:60], message=message[:300])
+    """Keep what this attempt was refused. Never raises for its own sake: it is called from a refusal.
+
+    Of too many, the first ones and the last ones: those near the deadline tell the most.
+    """
+    mine = AttemptRefusal.objects.filter(attempt=attempt).order_by("pk")
+    half, over = MAX_REFUSALS // 2, mine.count() + 1 - MAX_REFUSALS
+    if over > 0:
+        mine.filter(pk__in=list(mine.values_list("pk", flat=True)[half : half + over])).delete()
+    AttemptRefusal.objects.create(attempt=attempt, at=now, code=code[:60], message=message[:300])
 
 
 def note_start_refusal(

@@ -109,8 +109,13 @@ def test_refusals_kept_are_bounded(world: World, tmp_path: Path) -> None:
     AttemptRefusal.objects.bulk_create(
         AttemptRefusal(attempt=attempt, at=timezone.now(), code="x") for _ in range(MAX_REFUSALS)
     )
-    note_refusal(attempt, code="y", message="", now=timezone.now())
-    assert not AttemptRefusal.objects.filter(code="y").exists()
+    first = AttemptRefusal.objects.order_by("pk")[0]
+    for code in ("y", "z"):
+        note_refusal(attempt, code=code, message="", now=timezone.now())
+    kept = list(AttemptRefusal.objects.order_by("pk"))
+    assert len(kept) == MAX_REFUSALS
+    assert kept[0] == first
+    assert [each.code for each in kept[-2:]] == ["y", "z"], "those near the deadline tell the most"
 
 
 def test_only_the_company_reads_its_evidence(world: World, tmp_path: Path) -> None:
