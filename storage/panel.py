@@ -87,7 +87,7 @@ _NOT_A_THREAT = (
     "Heuristics.Limits.",
     "Heuristics.Encrypted.",
     "Heuristics.OLE2.ContainsMacros",
-    "Heuristics.Broken.",
+    "Heuristics.Broken",
 )
 
 

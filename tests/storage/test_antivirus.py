@@ -22,6 +22,7 @@ from storage.antivirus import Panel, State, scan, scan_with
 from storage.checks import antivirus_honest
 from storage.clamd import load
 from storage.errors import AntivirusUnavailable, ScanFailed
+from storage.panel import TWO_GIB, Opinions
 
 
 @pytest.fixture
@@ -226,6 +227,22 @@ def test_a_stream_over_the_limit_is_not_called_clean(settings: Settings) -> None
     with Clamd(stream="1M") as small:
         settings.ANTIVIRUS_URL = small.url
         assert scan([b"x" * 1024 * 1024] * 3).state is State.UNSCANNABLE
+
+
+def test_what_the_engine_cannot_judge_is_neither_clean_nor_infected(clamd: Clamd) -> None:
+    """Above 2 GiB it looks no further; macros are not a threat by themselves."""
+    opinions = Opinions(Panel([clamd.url]))
+    opinions.feed(b"bonjour")
+    opinions.size = TWO_GIB + 1
+    assert opinions.finish().state is State.UNSCANNABLE
+    for name in (
+        "OLE2.ContainsMacros.VBA",
+        "Encrypted.Zip",
+        "Limits.Exceeded.MaxFileSize",
+        "Broken.Executable",
+    ):
+        assert opinions._read(f"stream: Heuristics.{name} FOUND").state is State.UNSCANNABLE
+    assert opinions._read("stream: Heuristics.Phishing.Email FOUND").state is State.INFECTED
 
 
 def test_without_antivirus_nothing_is_called_clean(settings: Settings) -> None:
