@@ -281,6 +281,7 @@ def _coverage(
     """(coverage, names, role) from what the references designate in the document itself."""
     covers: list[str] = []
     covered: list[etree._Element] = []
+    counter = False
     for reference in references:
         uri = str(reference.get("URI"))
         if reference.get("Type") == _MANIFEST_TYPE:
@@ -294,8 +295,8 @@ def _coverage(
             return UNCLEAR, (), "signature"
         parent = target.getparent()
         if target.tag == f"{DS}SignatureValue" and parent is not None and parent.tag == f"{DS}Signature":
-            # That other signature is judged too, in its own place.
-            return WHOLE, ("la signature précédente",), "counter-signature"
+            counter = True  # that other signature is judged too, in its own place
+            continue
         covered.append(target)
     around = [*root.itersiblings(preceding=True), *root.itersiblings()]
     if any(not isinstance(each, etree._Comment) for each in around):
@@ -303,6 +304,8 @@ def _coverage(
         return PARTIAL, tuple(covers), "signature"
     own = [each for each in signature.iterfind(f"{DS}Object") if not _qualifies(each)]
     all_own = all(each in covered or (_only(each) and each[0] in covered) for each in own)
+    if counter:
+        return WHOLE if all_own else PARTIAL, ("la signature précédente", *covers), "counter-signature"
     if root in covered and root is not signature:
         return WHOLE if all_own else PARTIAL, ("tout le document XML", *covers), "signature"
     if (root is signature or _holds_signatures_alone(root)) and all_own and (own or covers):

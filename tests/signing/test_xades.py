@@ -173,6 +173,34 @@ def test_every_case_has_its_verdict(case: str, tmp_path: Path) -> None:
     assert verdict(report) == (indication, sub), report.signatures
 
 
+def _countersigned(*, stray: bool) -> bytes:
+    """Somebody else signs the value of the first signature, from among its own properties."""
+    root = etree.fromstring(_enveloped())
+    first = root.find(f"{DS}Signature")
+    first.find(f"{DS}SignatureValue").set("Id", "valeur")
+    both = etree.fromstring(
+        xades(WORLD.issuer.issue("Maire de Test"), etree.tostring(root), reference="#valeur")
+    )
+    first, second = both.findall(f"{DS}Signature")
+    unsigned = etree.SubElement(
+        first.find(f"{DS}Object/{XADES}QualifyingProperties"), f"{XADES}UnsignedProperties"
+    )
+    rows = etree.SubElement(unsigned, f"{XADES}UnsignedSignatureProperties")
+    etree.SubElement(rows, f"{XADES}CounterSignature").append(second)
+    if stray:
+        etree.SubElement(second, f"{DS}Object").text = "1 euro"
+    return etree.tostring(both)
+
+
+@pytest.mark.parametrize("stray", [False, True])
+def test_a_counter_signature_covers_a_signature_and_hides_nothing(stray: bool, tmp_path: Path) -> None:
+    report = judge(_countersigned(stray=stray), tmp_path, WORLD.trust)
+    first, second = report.signatures
+    assert (first.indication, second.role) == (PASSED, "counter-signature")
+    assert second.covers == ("la signature précédente",)
+    assert second.indication == (UNSURE if stray else PASSED), second
+
+
 def test_an_xml_without_signature_has_no_indication(tmp_path: Path) -> None:
     assert judge(OFFER, tmp_path, WORLD.trust).indication == ""
 
