@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.sign import PdfSignatureMetadata, PdfSigner
 from pyhanko.sign.fields import MDPPerm, SigFieldSpec, SigSeedSubFilter, append_signature_field
-from pyhanko.sign.signers import SimpleSigner
+from pyhanko.sign.signers import PdfTimeStamper, SimpleSigner
 from pyhanko.sign.timestamps import TimeStamper
 from pyhanko_certvalidator import ValidationContext
 from pyhanko_certvalidator.registry import SimpleCertificateStore
@@ -23,6 +24,9 @@ from signing.authority import Authority
 from tests.signing.authority import NOW, Identity
 
 PLAIN = bytes(typst.compile(b"= Acte d'engagement\n\nNous nous engageons."))
+
+
+_BYTE_RANGE = re.compile(rb"/ByteRange\s*\[\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s*\]")
 
 
 def asn1(certificate: Any) -> asn1_x509.Certificate:
@@ -89,6 +93,27 @@ def signed(
     out = io.BytesIO()
     signer.sign_pdf(writer, output=out, bytes_reserved=bytes_reserved)
     return out.getvalue()
+
+
+def document_stamp(data: bytes, authority: Authority) -> bytes:
+    """A timestamp over the whole document so far (ISO 32000-2 §12.8.5)."""
+    stamper = PdfTimeStamper(Stamper(authority))
+    made = stamper.timestamp_pdf(
+        IncrementalPdfFileWriter(io.BytesIO(data)), "sha256", None, bytes_reserved=16384
+    )
+    return bytes(made.getvalue())  # type: ignore[attr-defined]
+
+
+def with_stamp_of(data: bytes, other: bytes) -> bytes:
+    """The last signature's own bytes, replaced by those of another document."""
+
+    def gap(pdf: bytes) -> tuple[int, int]:
+        _, length, after, _ = [int(each) for each in _BYTE_RANGE.findall(pdf)[-1]]
+        return length, after
+
+    (start, end), (left, right) = gap(data), gap(other)
+    assert end - start == right - left
+    return data[:start] + other[left:right] + data[end:]
 
 
 def updated(data: bytes, change: Callable[[IncrementalPdfFileWriter], None]) -> bytes:

@@ -12,6 +12,7 @@ from asn1crypto import crl as asn1_crl
 from pyhanko.sign.fields import MDPPerm, SigSeedSubFilter
 from pyhanko_certvalidator import ValidationContext
 
+from signing.trust import Trust
 from tests.conftest import absent
 from tests.signing import pdf_cases
 from tests.signing.authority import NOW, Issuer, World
@@ -137,8 +138,6 @@ def test_a_certificate_revoked_after_the_timestamp_still_passes(tmp_path: Path) 
     data = signed(signer, authority=world.issuer.authority(tmp_path))
     world.issuer.revoke(signer, NOW + 2 * DAY)
     late = NOW + 5 * DAY
-    from signing.trust import Trust
-
     trust = Trust(
         anchors=[asn1(world.root.identity.certificate)],
         crls=[asn1_crl.CertificateList.load(each.crl(issued=late)) for each in (world.issuer, world.root)],
@@ -146,6 +145,25 @@ def test_a_certificate_revoked_after_the_timestamp_still_passes(tmp_path: Path) 
     assert verdict(judge(data, tmp_path, trust, at=late)) == (PASSED, "")
     bare = signed(signer)
     assert verdict(judge(bare, tmp_path, trust, at=late)) == (UNSURE, "REVOKED_NO_POE")
+
+
+def test_a_document_timestamp_proves_its_own_document_alone(tmp_path: Path) -> None:
+    """Copied from another PDF of before the revocation, it proves nothing of this one."""
+    world = World()
+    signer, authority = world.issuer.issue(), world.issuer.authority(tmp_path)
+    own = pdf_cases.document_stamp(signed(signer), authority)
+    other = pdf_cases.document_stamp(
+        signed(signer, updated(pdf_cases.PLAIN, pdf_cases.small_page)), authority
+    )
+    world.issuer.revoke(signer, NOW + 2 * DAY)
+    late = NOW + 5 * DAY
+    trust = Trust(
+        anchors=[asn1(world.root.identity.certificate)],
+        crls=[asn1_crl.CertificateList.load(each.crl(issued=late)) for each in (world.issuer, world.root)],
+    )
+    assert verdict(judge(own, tmp_path, trust, at=late)) == (PASSED, "")
+    copied = pdf_cases.with_stamp_of(own, other)
+    assert verdict(judge(copied, tmp_path, trust, at=late)) == (UNSURE, "SIG_CONSTRAINTS_FAILURE")
 
 
 @pytest.mark.parametrize(("change", "accepted"), [(b"", True), (b"/MediaBox", False)])
