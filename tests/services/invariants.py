@@ -265,7 +265,7 @@ def strangers(stores: Stores) -> set[str]:
     objects, documents, files = stores.rows(
         _OBJECTS, "SELECT key FROM consultations_documentversion", "SELECT key FROM opening_openedfile"
     )
-    explained = {str(row["key"]) for row in [*documents, *files]}
+    explained = {"sealed/presence", *(str(row["key"]) for row in [*documents, *files])}
     uploads = set()
     for each in objects:
         prefix = f"{each['top']}/{each['consultation']}/{each['envelope']}"
