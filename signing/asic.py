@@ -5,6 +5,7 @@ The ZIP is hostile: limits, names and both directories are checked before a byte
 
 import base64
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -281,13 +282,34 @@ def _check_layout(file: BinaryIO, archive: zipfile.ZipFile, rows: Sequence[zipfi
         encoding = "utf-8" if row.flag_bits & 0x800 else "cp437"
         if file.read(name_length) != row.orig_filename.encode(encoding):
             raise ContainerRefused("Les deux répertoires de ce conteneur se contredisent.")
+        # A reader of streams has these alone; checksum and sizes may come after (bit 3).
+        sizes = struct.pack("<III", row.CRC, row.compress_size, row.file_size)
+        known = (sizes, bytes(12)) if row.flag_bits & 0x8 else (sizes,)
+        if header[6:10] != struct.pack("<HH", row.flag_bits, row.compress_type) or header[14:26] not in known:
+            raise ContainerRefused("Les deux répertoires de ce conteneur se contredisent.")
         if _other_name(row.extra) or _other_name(file.read(extra_length)):
             raise ContainerRefused("Une entrée de ce conteneur porte deux noms.")
+        if row.compress_type == zipfile.ZIP_DEFLATED and not _fills(file, row):
+            raise ContainerRefused("Ce conteneur cache des données après une entrée comprimée.")
         position += 30 + name_length + extra_length + row.compress_size
         if row.flag_bits & 0x8:
             position += _descriptor(file, position)
     if position != archive.start_dir:
         raise ContainerRefused("Ce conteneur cache des données entre ses entrées.")
+
+
+def _fills(file: BinaryIO, row: zipfile.ZipInfo) -> bool:
+    """Whether the compressed stream, read from here, ends where its entry does."""
+    left, inflater = row.compress_size, zlib.decompressobj(-zlib.MAX_WBITS)
+    while left:
+        block = file.read(min(left, 65536))
+        if not block:
+            return False
+        left -= len(block)
+        inflater.decompress(block)
+        if inflater.eof:
+            return not inflater.unused_data and not left
+    return inflater.eof
 
 
 def _other_name(extra: bytes) -> bool:

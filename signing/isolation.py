@@ -53,7 +53,7 @@ def validate_isolated(
             command += [option, str(each.absolute())]
     if kept is not None:
         command += ["--kept", str(kept.absolute())]
-    command += ["--name", name or path.name]
+    command.append(f"--name={name or path.name}")
     said = _run(command)
     if isinstance(said, Report):
         return said

@@ -5,7 +5,9 @@ long-term data and signatures do, whose signatories must themselves be trusted.
 """
 
 import os
+import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,7 +29,6 @@ from pyhanko.sign.diff_analysis import (
     StandardDiffPolicy,
     XrefStreamRule,
 )
-from pyhanko.sign.diff_analysis.rules.form_field_rules import is_field_visible
 from pyhanko.sign.fields import enumerate_sig_fields
 from pyhanko.sign.general import SigningError as PyhankoSigningError
 from pyhanko.sign.validation import DocumentSecurityStore, EmbeddedPdfSignature, SignatureCoverageLevel
@@ -41,6 +42,9 @@ MAX_SIGNATURES = 50
 _MAX_VALUES = 200
 _TAIL_BYTES = 64 * 1024
 _A4, _MOST_OF_PAGE, _MAX_NODES = 595.0 * 842.0, 0.15, 20_000
+_START = re.compile(rb"startxref\s+(\d{1,15})\s*\Z")
+# What makes a field act, or draw outside the appearance of its rectangle.
+_ACTING = ("/A", "/AA", "/Border", "/BS")
 _Box = tuple[float, float, float, float]
 PDF_BROKEN = (PdfError, SignatureValidationError, PyhankoSigningError, zlib.error, *BROKEN)
 _LTA = ModificationLevel.LTA_UPDATES
@@ -58,7 +62,9 @@ _POLICY = StandardDiffPolicy(
         field_rules=[
             SigFieldCreationRule(),  # type: ignore[no-untyped-call]
             SigFieldModificationRule(allow_in_place_appearance_stream_changes=False),
-        ]
+        ],
+        # Fonts and defaults of the form draw the values that were signed: they change with nothing.
+        ignored_acroform_keys=frozenset({"/Fields"}),
     ),
 )
 
@@ -78,7 +84,7 @@ def read_pades(path: Path) -> list[Found]:
             stamps = [each for each in every if each.sig_object_type == "/DocTimeStamp"]
             if not embedded:
                 return []
-            ends = _ends_cleanly(file)
+            ends = _ends_cleanly(file, every)
             embedded.sort(key=_end)
             found = [_read(each, file, every, ends=ends) for each in embedded]
             _read_store(reader, found)
@@ -94,12 +100,30 @@ def _end(embedded: EmbeddedPdfSignature) -> int:
     return int(embedded.byte_range[-1]) + int(embedded.byte_range[-2]) if len(embedded.byte_range) > 1 else 0
 
 
-def _ends_cleanly(file: BinaryIO) -> bool:
-    """Nothing but white space follows the last end-of-file mark: no bytes that no revision accounts for."""
+def _ends_cleanly(file: BinaryIO, every: Sequence[EmbeddedPdfSignature]) -> bool:
+    """Nothing follows the last revision: no bytes that nobody accounts for, even before another end mark.
+
+    A signature reaches the end, or the table of objects that the end designates is closed by that very end.
+    """
     file.seek(0, os.SEEK_END)
-    file.seek(max(0, file.tell() - _TAIL_BYTES))
-    _, mark, after = file.read().rpartition(b"%%EOF")
-    return bool(mark) and not after.strip()
+    size = file.tell()
+    file.seek(max(0, size - _TAIL_BYTES))
+    said, mark, after = file.read().rpartition(b"%%EOF")
+    if not mark or after.strip():
+        return False
+    if any(_end(each) == size for each in every):
+        return True
+    start = _START.search(said)
+    if start is None or int(start[1]) >= size:
+        return False
+    file.seek(int(start[1]))
+    before = b""
+    while block := file.read(_TAIL_BYTES):
+        _, found, rest = (before + block).partition(b"%%EOF")
+        if found:
+            return not rest.strip() and not file.read(1)
+        before = block[-4:]
+    return False
 
 
 def _read(
@@ -151,6 +175,8 @@ def _coverage(
         return PARTIAL
     allowed = embedded.docmdp_level
     changed = difference.modification_level
+    if not _only_signatures_follow(embedded, every, found):
+        return PARTIAL
     if allowed is not None and changed.value > allowed.value:
         found.warnings.append("Le premier signataire n'autorisait pas ce qui a été ajouté après lui.")
         return PARTIAL
@@ -158,7 +184,7 @@ def _coverage(
         return WHOLE
     # With this policy, filling a form means signing it.
     found.followed = changed == ModificationLevel.FORM_FILLING
-    return WHOLE if found.followed and _only_signatures_follow(embedded, every, found) else PARTIAL
+    return WHOLE if found.followed else PARTIAL
 
 
 def _only_signatures_follow(
@@ -177,13 +203,17 @@ def _only_signatures_follow(
     filled = {each.field_name for each in every if _end(each) > _end(embedded)}
     stamps = {each.field_name for each in every} - {each.field_name for each in regular}
     for name, _, reference in enumerate_sig_fields(reader):
-        drawn = is_field_visible(reference.get_object())  # type: ignore[no-untyped-call]
-        silent = name in stamps and not drawn
-        if name not in known and name not in later and not silent:
+        field = reference.get_object()
+        if name in known and name not in filled:
+            continue
+        if name not in known and not _is_plain(field):
             return False
         # A place laid out before may be a whole page: what fills it since is drawn since.
-        if drawn and (name not in known or name in filled):
-            covered += _area(reference.get_object())
+        area = _area(field)
+        silent = name in stamps and not area and "/AP" not in field
+        if name not in known and name not in later and not silent:
+            return False
+        covered += area
     if covered:
         found.warnings.append("Une signature ajoutée ensuite est dessinée sur une page : regardez-la.")
     return covered <= _MOST_OF_PAGE * _smallest_page(reader)
@@ -195,6 +225,23 @@ def _held(owner: generic.DictionaryObject, name: str) -> Any:
         return owner[name]
     except KeyError:
         return None
+
+
+def _is_plain(field: generic.DictionaryObject) -> bool:
+    """Whether a field added since is the widget of a signature and nothing that acts or draws otherwise.
+
+    A field without a rectangle is drawn nowhere; one whose rectangle is not four numbers, wherever a reader
+    likes.
+    """
+    kids = _held(field, "/Kids")
+    widgets = [each.get_object() for each in kids] if isinstance(kids, generic.ArrayObject) else [field]
+    return all(
+        isinstance(each, generic.DictionaryObject)
+        and not any(name in each for name in _ACTING)
+        and str(each.get("/Subtype", "/Widget")) == "/Widget"
+        and ("/Rect" not in each or _box(each, "/Rect") is not None)
+        for each in [field, *widgets]
+    )
 
 
 def _area(field: generic.DictionaryObject) -> float:
