@@ -80,8 +80,8 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
         digest = hashlib.sha256(record_bytes).digest()
         stamped = verify_token(token.read_bytes(), digest=digest, ca_pem=ca_pem).gen_time.isoformat()
     checked = [
-        "l'accusé dit ce que dit l'enregistrement : dépôt, heure, date limite, enveloppes, entreprise"
-        + (", heures de la tentative" if history is not None else ""),
+        "l'accusé dit ce que dit l'enregistrement : dépôt, heure, date limite, enveloppes, identifiant de "
+        "l'entreprise" + (", heures de la tentative" if history is not None else ""),
         f"l'enregistrement est à l'entrée {index} du journal signé (preuve d'inclusion, point de contrôle)",
         "ce qui a été reçu est ce que ce poste a scellé, à l'empreinte près"
         if sealed_here
@@ -89,6 +89,10 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
     ]
     if history is not None:
         checked.append("NON VÉRIFIÉ : le nombre de parties et de refus de la tentative, que rien ne signe")
+    checked.append(
+        "NON VÉRIFIÉ ICI : numéro, opérateur, noms et SIRET, référence, intitulé et objet, que le cachet du "
+        "PDF seul prouve (pdfsig, ou la page « Vérifier un accusé »)"
+    )
     trusted = [f"clé du journal : {journal_key.strip()}"]
     if stamped:
         checked.append(f"le jeton d'horodatage porte sur l'enregistrement, le {stamped}")

@@ -121,7 +121,11 @@ def _read(
         _read_properties(found, signature, references, results)
         found.coverage, found.covers, found.role = _coverage(root, signature, references, names)
         _read_unsigned(found, signature)
-        if next(root.iter(etree.Comment), None) is not None:
+        comments = list(root.iter(etree.Comment))
+        if any(_splits(each) for each in comments):
+            # « 1<!-- -->2000 »: one reader sees 12000, another one 1.
+            found.coverage = PARTIAL
+        if comments:
             found.warnings.append("La signature ne couvre pas toujours les commentaires de ce document XML.")
     except XmlRefused as refused:
         found.problem = malformed(str(refused))
@@ -331,6 +335,13 @@ def _holds_signatures_alone(root: etree._Element) -> bool:
     around = (root.text or "") + "".join(each.tail or "" for each in root)
     signatures = all(each.tag == f"{DS}Signature" or isinstance(each, etree._Comment) for each in root)
     return root.tag == f"{ASIC}XAdESSignatures" and signatures and not around.strip()
+
+
+def _splits(comment: etree._Element) -> bool:
+    """Whether a comment stands between two pieces of one text."""
+    before, parent = comment.getprevious(), comment.getparent()
+    said = before.tail if before is not None else parent.text if parent is not None else ""
+    return bool((said or "").strip() and (comment.tail or "").strip())
 
 
 def _only(element: etree._Element, tag: str = "") -> bool:

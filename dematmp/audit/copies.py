@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 
-from dematmp.audit.errors import JournalBroken
+from dematmp.audit.errors import CopyUnreadable, JournalBroken
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry, Head, Tile
 from dematmp.audit.publication import parse_path
@@ -25,12 +25,19 @@ _not_before = 0.0
 
 
 def copied_checkpoint() -> tlog.Checkpoint | None:
-    """The checkpoint of the copy, or None when there is none of our key. Raises StoreUnavailable."""
+    """The checkpoint of the copy, or None when there is none. Raises StoreUnavailable, CopyUnreadable.
+
+    One that is not of our key may be all that betrays an old backup: `journal verify` says so.
+    """
     try:
         note = object_store().read(_CHECKPOINT).decode()
         return tlog.Checkpoint.parse(verify_note(note, journal_signer().verifier_key))
-    except (ObjectMissing, SigningError, UnicodeDecodeError):
+    except ObjectMissing:
         return None
+    except (SigningError, ValueError) as broken:
+        raise CopyUnreadable(
+            f"Le point de contrôle de la copie ({_CHECKPOINT}) n'est pas lisible, ou pas de notre clé."
+        ) from broken
 
 
 def check_against_copy(size: int, read_tile: tlog.ReadTile) -> None:
@@ -63,6 +70,10 @@ def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
     except StoreUnavailable:
         _not_before = time.monotonic() + _RETRY
         log.warning("journal : la copie n'a pas pu être comparée")
+        return
+    except CopyUnreadable as broken:
+        _not_before = time.monotonic() + _RETRY
+        log.error("journal : %s", broken)
         return
     _checked = True
 
@@ -111,12 +122,27 @@ def _missing(size: int) -> Iterator[tuple[str, bytes]]:
         yield key, tlog.bundle([bytes(row.leaf) for row in rows])
 
 
+def _published(size: int) -> Iterator[str]:
+    """Keys of the tiles and bundles that a checkpoint of this size rests on."""
+    level, count = 0, size
+    while count:
+        for index in range((count - 1) // tlog.WIDTH + 1):
+            width = min(tlog.WIDTH, count - index * tlog.WIDTH)
+            yield f"journal/{tlog.tile_path(level, index, width)}"
+        level, count = level + 1, count // tlog.WIDTH
+    for index in range((size - 1) // tlog.WIDTH + 1):
+        yield f"journal/{tlog.entries_path(index, min(tlog.WIDTH, size - index * tlog.WIDTH))}"
+
+
 def compare() -> int:
     """How many tiles and bundles the copy has, each read again. Raises JournalBroken, StoreUnavailable."""
     store, seen, compared = object_store(), copied_checkpoint(), 0
     if seen is None:
         return 0
-    for key in store.list("journal/tile"):
+    held = set(store.list("journal/tile"))
+    if absent := [key for key in _published(seen.size) if key not in held]:
+        raise JournalBroken(f"La copie du journal n'a plus {absent[0]} ({len(absent)} fichier(s) absent(s)).")
+    for key in sorted(held):
         said = parse_path(key.removeprefix("journal/"))
         if said is None:
             raise JournalBroken(f"La copie du journal contient {key}, qui n'est pas du journal.")

@@ -25,3 +25,9 @@ class JournalBroken(AuditError):
     """The entries, the tiles and the checkpoint do not agree."""
 
     code = "audit.journal-broken"
+
+
+class CopyUnreadable(JournalBroken):
+    """The copy's checkpoint is not of our key, or not one: an alarm, which holds no deposit back."""
+
+    code = "audit.copy-unreadable"

@@ -63,6 +63,8 @@ async function* steps({ receipt, record: attached, pdf }, keyLine) {
   if ((pdf || receipt.timestamp?.token) && !globalThis.receiptToken) await script(root.dataset.token);
   if (pdf) {
     const { signer, authority } = await globalThis.receiptSeal(pdf, root.dataset.authorities).catch(({ message }) => refuse(message));
+    // Anybody seals a PDF with a key of their own: what is printed is then their word, not ours.
+    if (!authority) refuse(`Le cachet de ce PDF est celui de « ${signer} », d'une autorité que cette page ne connaît pas : ce qui y est imprimé n'est pas prouvé. Vérifiez l'accusé JSON, ou le PDF par la ligne de commande.`);
     yield `Le cachet du PDF porte sur tout le fichier, signé par « ${signer} », ${vouched(authority)}.`;
   }
   if (!receipt.timestamp?.token) return;
@@ -98,7 +100,8 @@ async function verify() {
     const { number, state, received, journal } = given.receipt;
     const late = state === "late" ? "reçu hors délai" : "reçu dans les délais";
     const own = root.dataset.known.split(" ").includes(journal.key) ? "" : " La clé de son journal n'est pas une de celles de cette plateforme.";
-    say("good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}`);
+    const printed = given.pdf ? "" : " Sans le PDF et son cachet, ne sont pas prouvés : le numéro, les noms, la référence, l'intitulé et l'objet.";
+    say("good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}${printed}`);
   } catch (error) {
     const unknown = error.name === "NotSupportedError" ? "Ce navigateur ne sait pas vérifier une signature Ed25519 : mettez-le à jour, ou prenez la ligne de commande." : "Cet accusé est incomplet ou mal formé.";
     say("bad", "Cet accusé n'est pas vérifié.", error instanceof Refused ? error.message : unknown);

@@ -216,8 +216,20 @@ def test_an_altered_copy_is_seen_and_an_entry_is_proved(db: None) -> None:
     said = json.loads(out.getvalue())
     index, checkpoint = tlog.verify_proof(said["proof"], said["leaf"].encode(), journal_signer().verifier_key)
     assert (index, checkpoint.size) == (7, 300)
-    key = "journal/tile/entries/001.p/44"
-    object_store().put(key, object_store().read(key)[:-1] + b"x")
+    store, key = object_store(), "journal/tile/entries/001.p/44"
+    for gone in ("journal/tile/0/000", key, "journal/tile/entries/000"):
+        kept = store.read(gone)
+        store.delete(gone)
+        with pytest.raises(CommandError, match=f"n'a plus {gone}"):
+            call_command("journal", "verify", stdout=io.StringIO())
+        store.put(gone, kept)
+    kept = store.read("journal/checkpoint")
+    for spoilt in (kept[:-9] + b"AAAAAAA=\n", b"\xff", b""):
+        store.put("journal/checkpoint", spoilt)
+        with pytest.raises(CommandError, match="point de contrôle de la copie"):
+            call_command("journal", "verify", stdout=io.StringIO())
+    store.put("journal/checkpoint", kept)
+    store.put(key, store.read(key)[:-1] + b"x")
     with pytest.raises(CommandError, match=r"001\.p/44"):
         call_command("journal", "verify", stdout=io.StringIO())
     assert Entry.objects.count() == 300

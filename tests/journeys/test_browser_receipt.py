@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page
+from pypdf import PdfReader, PdfWriter
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.audit.services import utc_text
@@ -22,6 +24,8 @@ from dematmp.mails.words import instant
 from signing.notes import Signer
 from signing.timestamps import make_request
 from tests.signing.authority import Issuer
+from tests.signing.authority import World as Authorities
+from tests.signing.pdf_cases import signed
 from tests.web.chromium import chromium_browser
 from tests.world import World, make_world
 
@@ -66,6 +70,7 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         "sur autre chose": said | {"timestamp": said["timestamp"] | {"token": _token_of(b"autre")}},
         "n'est pas un accusé": {"v": "receipt/2"},
     }
+    altered = _altered((tmp_path / "a.pdf").read_bytes())
     with chromium_browser(chromium) as browser:
         sent: list[str] = []
         page = browser.new_context(base_url=live_server.url).new_page()
@@ -82,8 +87,8 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
             )
             assert "sous l'autorité « " in page.locator("[data-steps] li").last.inner_text()
         assert [each["id"] for each in Axe().run(page).response["violations"]] == []
-        for words, altered in _altered((tmp_path / "a.pdf").read_bytes()).items():
-            (tmp_path / "altered.pdf").write_bytes(altered)
+        for words, other in altered.items():
+            (tmp_path / "altered.pdf").write_bytes(other)
             found = verdict(page, tmp_path / "altered.pdf")
             assert "n'est pas vérifié" in found
             assert words in found
@@ -104,12 +109,24 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         assert set(sent) <= {"GET"}, "the receipt never leaves the visitor's machine"
 
 
+def _sealed_by_a_stranger(pdf: bytes) -> bytes:
+    """Other words on the page, the true receipt enclosed, sealed by somebody's own key."""
+    reader, writer = PdfReader(io.BytesIO(pdf)), PdfWriter()
+    writer.add_blank_page(595, 842)
+    for name, (data,) in reader.attachments.items():
+        writer.add_attachment(name, data)
+    out = io.BytesIO()
+    writer.write(out)
+    return signed(Authorities().signer, out.getvalue())
+
+
 def _altered(pdf: bytes) -> dict[str, bytes]:
     """What the page says → a receipt whose data are true, in a PDF that is not as it was sealed."""
     at = pdf.index(b"/CreationDate")
     return {
         "le fichier a été modifié": pdf[:at] + b"/CreationDatf" + pdf[at + 13 :],
         "ajoutés à ce PDF après son cachet": pdf + b"% rien\n",
+        "d'une autorité que cette page ne connaît pas": _sealed_by_a_stranger(pdf),
         "ne porte pas de cachet": pdf.replace(b"/ByteRange", b"/ByteRangf"),
     }
 

@@ -26,6 +26,7 @@ from tests.signing.authority import NOW, Identity
 PLAIN = bytes(typst.compile(b"= Acte d'engagement\n\nNous nous engageons."))
 
 
+name = generic.pdf_name
 _BYTE_RANGE = re.compile(rb"/ByteRange\s*\[\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s*\]")
 
 
@@ -214,6 +215,74 @@ def small_page(writer: IncrementalPdfFileWriter) -> None:
     page = _page(writer)
     page["/MediaBox"] = generic.ArrayObject(map(generic.NumberObject, (0, 0, 600, 300)))
     writer.update_container(page)
+
+
+def field_of(**more: Any) -> Callable[[IncrementalPdfFileWriter], None]:
+    """A signature field that nobody signs, added with these entries over those of an invisible one."""
+
+    def add(writer: IncrementalPdfFileWriter) -> None:
+        page = _page(writer)
+        entries: dict[str, Any] = {
+            "FT": name("/Sig"),
+            "T": generic.pdf_string("Visa"),
+            "Type": name("/Annot"),
+            "Subtype": name("/Widget"),
+            "F": generic.NumberObject(4),
+            "Rect": _rect(0, 0, 0, 0),
+        }
+        given = {each: made(writer) if callable(made) else made for each, made in more.items()}
+        field = writer.add_object(
+            generic.DictionaryObject({name(f"/{each}"): value for each, value in (entries | given).items()})
+        )
+        fields = writer.root["/AcroForm"]["/Fields"]
+        fields.append(field)
+        writer.update_container(fields)
+        if "/Annots" in page:
+            page["/Annots"].append(field)
+            writer.update_container(page["/Annots"])
+        else:
+            page[name("/Annots")] = generic.ArrayObject([field])
+        writer.update_container(page)
+
+    return add
+
+
+def _rect(*numbers: int) -> generic.ArrayObject:
+    return generic.ArrayObject(map(generic.NumberObject, numbers))
+
+
+def script(_: IncrementalPdfFileWriter) -> generic.DictionaryObject:
+    """What runs when the page is shown."""
+    run = generic.DictionaryObject({name("/S"): name("/JavaScript"), name("/JS"): generic.pdf_string("x()")})
+    return generic.DictionaryObject({name("/PO"): run})
+
+
+def half_told(number: generic.IndirectObject) -> Callable[[IncrementalPdfFileWriter], generic.ArrayObject]:
+    """The rectangle of a page, one of whose numbers is elsewhere in the file."""
+    return lambda writer: generic.ArrayObject(
+        [*_rect(0, 0, 595), generic.IndirectObject(number.idnum, 0, writer)]
+    )
+
+
+def with_number(data: bytes) -> tuple[bytes, generic.IndirectObject]:
+    """A number that nothing uses yet: an update that changes nothing."""
+    kept: list[generic.IndirectObject] = []
+    made = updated(data, lambda writer: kept.append(writer.add_object(generic.NumberObject(842))))
+    return made, kept[0]
+
+
+def form(writer: IncrementalPdfFileWriter) -> None:
+    """Defaults by which a reader draws the values of a form."""
+    writer.root[name("/AcroForm")] = generic.DictionaryObject(
+        {name("/Fields"): generic.ArrayObject(), name("/DA"): generic.pdf_string("/Helv 24 Tf 0 g")}
+    )
+    writer.update_root()
+
+
+def whiten(writer: IncrementalPdfFileWriter) -> None:
+    held = writer.root["/AcroForm"]
+    held[name("/DA")] = generic.pdf_string("/Helv 24 Tf 1 g")
+    writer.update_container(held)
 
 
 def add_text_field(writer: IncrementalPdfFileWriter) -> None:

@@ -130,6 +130,33 @@ def _two_names() -> bytes:
     return _written_again("acte.txt", extra=struct.pack("<HH", 0x7075, len(said)) + said)
 
 
+def _stored_for_streams() -> bytes:
+    """The local header says that the entry is stored: a reader of streams takes other bytes."""
+    data = bytearray(_extended_xades())
+    at = data.index(b"acte.txt") - 30
+    assert data[at + 8] == zipfile.ZIP_DEFLATED
+    data[at + 8] = zipfile.ZIP_STORED
+    return bytes(data)
+
+
+def _after_deflate() -> bytes:
+    """A compressed entry longer than its own stream, which ends before."""
+    name, held = b"a.txt", b"bonjour"
+    made = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = made.compress(held) + made.flush() + b"1 euro"
+    row = (20, 0, zipfile.ZIP_DEFLATED, 0, 0x21, zlib.crc32(held), len(packed), len(held), len(name), 0)
+    local = struct.pack("<4sHHHHHIIIHH", b"PK\3\4", *row) + name + packed
+    central = struct.pack("<4sHHHHHHIIIHHHHHII", b"PK\1\2", 20, *row, 0, 0, 0, 0, 0) + name
+    signature = container("s", {"META-INF/signature.p7s": cades(WORLD.signer, held)})
+    with zipfile.ZipFile(io.BytesIO(signature)) as archive:
+        start = archive.start_dir
+    end = signature.rindex(b"PK\5\6")
+    moved = central[:42] + struct.pack("<I", start) + central[46:]
+    directory = signature[start:end] + moved
+    sizes = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 3, 3, len(directory), start + len(local), 0)
+    return signature[:start] + local + directory + sizes
+
+
 def _bomb() -> bytes:
     return _extended_xades({**FILES, "zero.bin": bytes(300 * 1024 * 1024)})
 
@@ -162,6 +189,8 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         UNSURE,
         "FORMAT_FAILURE",
     ),
+    "another method in a local header": (_stored_for_streams, UNSURE, ""),
+    "bytes after a compressed entry": (_after_deflate, UNSURE, ""),
     "a bomb": (_bomb, UNSURE, ""),
 }
 

@@ -52,6 +52,18 @@ def _covering(prepare: Callable[[Any], None], box: tuple[int, int, int, int] | N
     return signed(WORLD.issuer.issue("Maire de Test"), first, field="Signature2", box=box)
 
 
+def _half_told() -> bytes:
+    data, number = pdf_cases.with_number(_base())
+    return updated(data, pdf_cases.field_of(Rect=pdf_cases.half_told(number)))
+
+
+def _end_marked() -> bytes:
+    """Bytes after the end, closed by the same table of objects and an end mark of their own."""
+    data = _base()
+    start = data.rindex(b"startxref")
+    return data + b"PK\x03\x04 offre.txt\n" + data[start:]
+
+
 def _certified() -> bytes:
     """Certified against any change, then signed by another all the same."""
     first = signed(WORLD.signer, certify=MDPPerm.NO_CHANGES)
@@ -79,6 +91,18 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         lambda: _covering(pdf_cases.show_a_corner, (50, 560, 330, 820)), UNSURE, "FORMAT_FAILURE"),
     "covered, of a small page": (
         lambda: _covering(pdf_cases.small_page, (0, 0, 290, 250)), UNSURE, "FORMAT_FAILURE"),
+    "a script in a field that shows nothing": (
+        lambda: updated(_base(), pdf_cases.field_of(AA=pdf_cases.script)), UNSURE, "FORMAT_FAILURE"),
+    "a line for a field": (
+        lambda: updated(_base(), pdf_cases.field_of(Subtype=pdf_cases.name("/Line"))),
+        UNSURE, "FORMAT_FAILURE"),
+    "a field whose rectangle is told elsewhere": (_half_told, UNSURE, "FORMAT_FAILURE"),
+    "an empty field": (lambda: updated(_base(), pdf_cases.field_of()), UNSURE, "FORMAT_FAILURE"),
+    "a form signed": (lambda: signed(WORLD.signer, updated(pdf_cases.PLAIN, pdf_cases.form)), PASSED, ""),
+    "its defaults changed": (
+        lambda: updated(signed(WORLD.signer, updated(pdf_cases.PLAIN, pdf_cases.form)), pdf_cases.whiten),
+        UNSURE, "FORMAT_FAILURE"),
+    "another file before another end mark": (_end_marked, UNSURE, "FORMAT_FAILURE"),
     "expired": (_expired, UNSURE, "OUT_OF_BOUNDS_NO_POE"),
     "unknown authority": (lambda: signed(World().signer), UNSURE, "NO_CERTIFICATE_CHAIN_FOUND"),
     "SHA-1": (lambda: _rsa("sha1"), UNSURE, "CRYPTO_CONSTRAINTS_FAILURE_NO_POE"),

@@ -161,6 +161,9 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "SHA-1": (_sha1, UNSURE, "CRYPTO_CONSTRAINTS_FAILURE_NO_POE"),
     "unknown authority": (lambda: xades(World().signer), UNSURE, "NO_CERTIFICATE_CHAIN_FOUND"),
     "expired": (_expired, UNSURE, "OUT_OF_BOUNDS_NO_POE"),
+    "a comment in the middle of a price": (
+        lambda: _replaced(_enveloped(), b"12000", b"12<!-- -->000"), UNSURE, "FORMAT_FAILURE"
+    ),
     "a property that is none": (_stray_property, UNSURE, "FORMAT_FAILURE"),
     "archived": (_archived, UNSURE, "GENERIC"),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from dematmp.audit.errors import AuditError
 from dematmp.audit.models import Entry
 from dematmp.audit.registers import proven
 from signing import witness
+from signing.errors import SigningError
 from storage.errors import StorageError
 
 _WITNESS = ("log", "key", "state", "name", "host", "port")
@@ -40,8 +41,10 @@ class Command(BaseCommand):
                 return
             size = services.verify()
             published, compared = check_published(size), copies.compare()
-        except (AuditError, StorageError) as broken:
+        except (AuditError, StorageError, SigningError) as broken:
             raise CommandError(f"[{broken.code}] {broken}") from broken
+        except ValueError as broken:
+            raise CommandError(f"Le journal ne se relit pas : {broken}") from broken
         if action == "export":
             directory = Path(str(options["directory"]))
 
