@@ -233,22 +233,27 @@ def _is_plain(field: generic.DictionaryObject) -> bool:
     A field without a rectangle is drawn nowhere; one whose rectangle is not four numbers, wherever a reader
     likes.
     """
-    kids = _held(field, "/Kids")
-    widgets = [each.get_object() for each in kids] if isinstance(kids, generic.ArrayObject) else [field]
+    widgets = _widgets(field)
     return all(
         isinstance(each, generic.DictionaryObject)
+        and (each is field or "/Kids" not in each)
         and not any(name in each for name in _ACTING)
         and str(each.get("/Subtype", "/Widget")) == "/Widget"
         and ("/Rect" not in each or _box(each, "/Rect") is not None)
-        for each in [field, *widgets]
+        for each in widgets
     )
+
+
+def _widgets(field: generic.DictionaryObject) -> list[Any]:
+    """A field, and what it is drawn by when that is apart."""
+    kids = _held(field, "/Kids")
+    apart = kids if isinstance(kids, generic.ArrayObject) else ()
+    return [field, *(each.get_object() for each in apart)]
 
 
 def _area(field: generic.DictionaryObject) -> float:
     """Square points over which a field may draw: its appearance is fitted to its rectangle (§12.5.5)."""
-    kids = _held(field, "/Kids")
-    widgets = [each.get_object() for each in kids] if isinstance(kids, generic.ArrayObject) else [field]
-    return sum(_extent(box) for each in widgets if (box := _box(each, "/Rect")) is not None)
+    return sum(_extent(box) for each in _widgets(field) if (box := _box(each, "/Rect")) is not None)
 
 
 def _smallest_page(reader: PdfFileReader) -> float:
