@@ -14,7 +14,6 @@ from dematmp.accounts.services import issue_token
 from signing.client import load_draft
 from signing.fallback import deposit, went_by_backup
 from tests.bids.test_backup_channel import NOWHERE, SMALL, live_world, sealed, speaker  # noqa: F401
-from tests.bids.test_deposit import refused
 from tests.channel import Channel
 from tests.conftest import ROOT
 from tests.world import World
@@ -79,20 +78,3 @@ def test_what_one_server_knows_does_not_wait_for_the_other(
     names, said = brought(live_server.url, tmp_path / "a", draft, token)
     assert names == {"dossier-de-preuve.json", "dossier-de-preuve.pdf"}
     assert f"{NOWHERE} ne répond pas" in said
-
-
-def test_who_was_refused_at_once_has_the_proof_of_coming(
-    live_world: World,  # noqa: F811
-    live_server: LiveServer,
-    channel: Channel,
-    tmp_path: Path,
-) -> None:
-    world, made = live_world, live_world.publish(live_world.draft(limits={"files": 1}))
-    draft = sealed(world, live_server, channel, made, tmp_path / "a", {"a": b"a", "b": b"b"})
-    token = issue_token(world.bidder, world.company, label="preuve", now=timezone.now())
-    with refused("deposit.limit-exceeded"):
-        speaker(world, live_server.url).upload(draft)
-    names, _ = brought(live_server.url, tmp_path / "a", draft, token)
-    assert names == {"envois-refuses.json", "envois-refuses.pdf"}
-    (row,) = json.loads((tmp_path / "a" / "preuve" / "envois-refuses.json").read_text())
-    assert row["code"] == "deposit.limit-exceeded"

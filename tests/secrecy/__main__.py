@@ -170,7 +170,10 @@ def play(state: Path, address: str, behind: Sequence[Service] = ()) -> dict[str,
         # Addresses are asked where the most could be seen; the stores are searched at every stage.
         paths = [] if name in STORES_ONLY else crawl.addresses(crawl.identifiers())
         # They are the same program on every database: on services, some of the visitors are enough.
-        who = [each for each in visitors if not behind or each.name in _ON_SERVICES]
+        # All of them where the most could be seen; at the other stages those who could see something.
+        few = _ON_SERVICES if behind else (*_ON_SERVICES, "anonyme", "autre entreprise")
+        everybody = not behind and name == "une part apportée"
+        who = [each for each in visitors if everybody or each.name in few]
         seen, wrong, count = crawl.crawl(who, paths, haystack.search)
         found: dict[str, list[str]] = {}
         kept = itertools.chain(_stores(state), _services(behind)) if stores else iter(())

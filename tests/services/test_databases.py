@@ -34,11 +34,9 @@ _APART = [
 ]
 # The suite has its minutes: without DEMATMP_WHOLE_MATRIX, what locks, constrains or commits most.
 _FIRST = [
-    "acts/test_adoption.py",
     "audit/test_journal.py",
     "bids/test_deposit.py",
     "bids/test_finalise.py",
-    "bids/test_orphans.py",
     "consultations/test_changes.py",
     "opening/test_opening.py",
 ]
