@@ -102,6 +102,15 @@ def timestamp_anchors() -> bytes:
     return b"\n".join([authority_certificate(), *(Path(name).read_bytes() for name in settings.TSA_TRUST)])
 
 
+def seal_anchors() -> bytes:
+    """PEM of what vouches for a seal of this platform: its own authority first, then each certificate bought.
+
+    Never the authority that sold one: it sells others to anybody.
+    """
+    bought = (Path(name).read_bytes() for name in settings.SEAL.get("certificates", ()))
+    return b"\n".join([authority_certificate(), *bought])
+
+
 def public_certificates() -> dict[str, bytes]:
     """The PEM certificates anybody may have, by file name."""
     return {name: _read(f"pki/{name}") for name in ("ca.pem", "tsa.pem", "seal.pem")}

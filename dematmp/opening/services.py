@@ -250,7 +250,7 @@ def list_envelopes(session: OpeningSession) -> None:
         reason = why_sealed(state, envelope.kind)
         decided = getattr(envelope.attempt.bid, "late_decision", None)
         if state == LATE and decided is not None:
-            reason = f"{reason} ; écarté par l'acheteur : {decided.reason}"[:300]
+            reason = f"{reason} ; dépôt écarté par l'acheteur : {decided.reason}"[:300]
         if state == COUNTS and envelope.lot in session.left_sealed:
             reason = _left_sealed(session, envelope.lot)
         elif state == COUNTS and envelope.kind not in session.kinds:

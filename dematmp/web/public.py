@@ -12,7 +12,13 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.audit.clock import health
-from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_anchors, timestamp_authority
+from dematmp.audit.keys import (
+    authority_certificate,
+    journal_signer,
+    seal_anchors,
+    timestamp_anchors,
+    timestamp_authority,
+)
 from dematmp.audit.publication import entries_bundle, public_checkpoint, tile_hashes
 from dematmp.consultations import documents
 from dematmp.consultations.exchanges import ask, follow, followed_by, unfollow
@@ -199,6 +205,7 @@ def check_receipt(request: HttpRequest) -> HttpResponse:
         "pdf_url": static("build/receipt-pdf.js"),
         "token_url": static("build/receipt-token.js"),
         "authorities": timestamp_anchors().decode(),
+        "seals": seal_anchors().decode(),
         "zone": settings.TIME_ZONE,
     }
     return render(request, "public/check_receipt.html", context)

@@ -21,6 +21,7 @@ SERVICES: tuple[type[Service], ...] = (Postgres, Ceph, Clamd, Redis, RabbitMQ, N
 TOOLS = {
     "chromium": "chromium",
     "pdftotext": "poppler-utils",
+    "pdfinfo": "poppler-utils",
     "pdfsig": "poppler-utils",
     "qpdf": "qpdf",
     "xmlsec1": "xmlsec1",

@@ -27,6 +27,7 @@ const nameOf = ({ typesAndValues }) => {
   const common = typesAndValues.find(({ type }) => type === COMMON_NAME) ?? typesAndValues.at(-1);
   return common ? common.value.valueBlock.value : "sans nom";
 };
+const der = (certificate) => hex(new Uint8Array(certificate.toSchema().toBER(false)));
 const dated = (moment) => moment.toISOString().replace(/\.000Z$/, "Z");
 
 // { time, signer, authority } of a token over this record; `authority` is empty when none of those given vouches for
@@ -48,12 +49,12 @@ async function judge(token, record, pem) {
   if (!said.signatureVerified) refuse("La signature du jeton d'horodatage ne se vérifie pas.");
   const usages = said.signerCertificate.extensions?.find(({ extnID }) => extnID === EXTENDED_KEY_USAGE)?.parsedValue?.keyPurposes ?? [];
   if (usages.join() !== TIME_STAMPING) refuse("Le certificat de ce jeton n'est pas celui d'une autorité d'horodatage.");
-  return { time: dated(info.genTime), signer: nameOf(said.signerCertificate.subject), authority: await authorityOf(signed, asked, pem) };
+  return { time: dated(info.genTime), signer: nameOf(said.signerCertificate.subject), authority: await authorityOf(signed, asked, authorities(pem)) };
 }
 
 // Whose word it is: the backup channel, or another platform, has an authority that this page does not know.
-async function authorityOf(signed, asked, pem) {
-  const chained = await signed.verify({ ...asked, trustedCerts: authorities(pem), checkChain: true }).catch(() => ({}));
+async function authorityOf(signed, asked, trustedCerts) {
+  const chained = await signed.verify({ ...asked, trustedCerts, checkChain: true }).catch(() => ({}));
   const top = chained.signerCertificateVerified ? chained.certificatePath.at(-1) : null;
   return top ? nameOf(top.subject) : "";
 }
@@ -73,5 +74,9 @@ async function judgeSeal(pdf, pem) {
   const asked = { signer: 0, data, extendedMode: true };
   const said = await signed.verify(asked).catch(() => ({}));
   if (!said.signatureVerified || signed.encapContentInfo.eContent) refuse("Le cachet de ce PDF ne se vérifie pas : le fichier a été modifié.");
-  return { signer: nameOf(said.signerCertificate.subject), authority: await authorityOf(signed, asked, pem) };
+  const { subject, issuer } = said.signerCertificate;
+  // The platform's own authority, then seals bought from others, who sell them to anybody: each is itself or nothing.
+  const [own, ...bought] = authorities(pem);
+  const known = bought.some((each) => der(each) === der(said.signerCertificate));
+  return { signer: nameOf(subject), authority: known ? nameOf(issuer) : await authorityOf(signed, asked, [own]) };
 }

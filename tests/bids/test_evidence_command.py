@@ -34,6 +34,13 @@ def brought(server: str, folder: Path, draft: Path, token: str, *, code: int = 0
     return names, done.stderr
 
 
+def ready(world: World, server: LiveServer, channel: Channel, folder: Path) -> tuple[Path, str]:
+    """A sealed draft, and the key by which its company asks."""
+    made = world.publish(closes_in=timedelta(hours=1))
+    draft = sealed(world, server, channel, made, folder, SMALL)
+    return draft, issue_token(world.bidder, world.company, label="preuve", now=timezone.now())
+
+
 def test_the_command_line_brings_what_each_server_knows_of_an_attempt(
     live_world: World,  # noqa: F811
     live_server: LiveServer,
@@ -41,9 +48,8 @@ def test_the_command_line_brings_what_each_server_knows_of_an_attempt(
     tmp_path: Path,
 ) -> None:
     """Begun at the platform, which failed; deposited at the channel: each has its own attempt."""
-    world, made = live_world, live_world.publish(closes_in=timedelta(hours=1))
-    draft = sealed(world, live_server, channel, made, tmp_path / "a", SMALL)
-    token = issue_token(world.bidder, world.company, label="preuve", now=timezone.now())
+    world = live_world
+    draft, token = ready(world, live_server, channel, tmp_path / "a")
     nothing, said = brought(live_server.url, tmp_path / "a", draft, token)
     assert "aucune tentative" in said
     assert nothing == {"envois-refuses.json", "envois-refuses.pdf"}
@@ -67,9 +73,8 @@ def test_what_one_server_knows_does_not_wait_for_the_other(
     channel: Channel,
     tmp_path: Path,
 ) -> None:
-    world, made = live_world, live_world.publish(closes_in=timedelta(hours=1))
-    draft = sealed(world, live_server, channel, made, tmp_path / "a", SMALL)
-    token = issue_token(world.bidder, world.company, label="preuve", now=timezone.now())
+    world = live_world
+    draft, token = ready(world, live_server, channel, tmp_path / "a")
     speaker(world, live_server.url).upload(draft)
     known = json.loads((draft / "attempts.json").read_text())
     (draft / "attempts.json").write_text(json.dumps(known | {NOWHERE: "d"}))

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from cryptography.hazmat.primitives.serialization import Encoding
 from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page
 from pypdf import PdfReader, PdfWriter
+from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.audit.services import utc_text
@@ -50,7 +52,7 @@ def verdict(page: Page, path: Path) -> str:
 
 
 def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
-    live_server: LiveServer, chromium: str, bid: Bid, tmp_path: Path
+    live_server: LiveServer, chromium: str, bid: Bid, tmp_path: Path, settings: Settings
 ) -> None:
     said = json.loads(json.dumps(receipt(bid)))
     (tmp_path / "a.pdf").write_bytes(bytes(bid.receipt_pdf or b""))
@@ -70,7 +72,8 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         "sur autre chose": said | {"timestamp": said["timestamp"] | {"token": _token_of(b"autre")}},
         "n'est pas un accusé": {"v": "receipt/2"},
     }
-    altered = _altered((tmp_path / "a.pdf").read_bytes())
+    stranger = Authorities()
+    altered = _altered((tmp_path / "a.pdf").read_bytes(), stranger)
     with chromium_browser(chromium) as browser:
         sent: list[str] = []
         page = browser.new_context(base_url=live_server.url).new_page()
@@ -92,14 +95,26 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
             found = verdict(page, tmp_path / "altered.pdf")
             assert "n'est pas vérifié" in found
             assert words in found
+        # A seal bought from an authority is known by its own certificate, never by whoever sold it.
+        (tmp_path / "bought.pdf").write_bytes(altered["d'une autorité que cette page ne connaît pas"])
+        for trusted, words in (
+            (stranger.root.identity, "n'est pas vérifié"),
+            (stranger.signer, "authentique"),
+        ):
+            (tmp_path / "seal.pem").write_bytes(trusted.certificate.public_bytes(Encoding.PEM))
+            settings.SEAL = {**settings.SEAL, "certificates": [str(tmp_path / "seal.pem")]}
+            page.goto(reverse("check-receipt"))
+            assert words in verdict(page, tmp_path / "bought.pdf")
         for words, lie in lies.items():
             (tmp_path / "lie.json").write_text(json.dumps(lie))
             found = verdict(page, tmp_path / "lie.json")
             assert "n'est pas vérifié" in found
             assert words in found
         # A true token of an authority that this platform does not know: said, not refused.
-        stranger = Issuer.root().authority(tmp_path)
-        token = stranger.respond(make_request(hashlib.sha256(bytes(bid.record)).digest()), now=timezone.now())
+        elsewhere = Issuer.root().authority(tmp_path)
+        token = elsewhere.respond(
+            make_request(hashlib.sha256(bytes(bid.record)).digest()), now=timezone.now()
+        )
         foreign = said["timestamp"] | {"token": base64.b64encode(token).decode()}
         (tmp_path / "foreign.json").write_text(json.dumps(said | {"timestamp": foreign}))
         assert "authentique" in verdict(page, tmp_path / "foreign.json")
@@ -109,7 +124,7 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         assert set(sent) <= {"GET"}, "the receipt never leaves the visitor's machine"
 
 
-def _sealed_by_a_stranger(pdf: bytes) -> bytes:
+def _sealed_by_a_stranger(pdf: bytes, stranger: Authorities) -> bytes:
     """Other words on the page, the true receipt enclosed, sealed by somebody's own key."""
     reader, writer = PdfReader(io.BytesIO(pdf)), PdfWriter()
     writer.add_blank_page(595, 842)
@@ -117,16 +132,16 @@ def _sealed_by_a_stranger(pdf: bytes) -> bytes:
         writer.add_attachment(name, data)
     out = io.BytesIO()
     writer.write(out)
-    return signed(Authorities().signer, out.getvalue())
+    return signed(stranger.signer, out.getvalue())
 
 
-def _altered(pdf: bytes) -> dict[str, bytes]:
+def _altered(pdf: bytes, stranger: Authorities) -> dict[str, bytes]:
     """What the page says → a receipt whose data are true, in a PDF that is not as it was sealed."""
     at = pdf.index(b"/CreationDate")
     return {
         "le fichier a été modifié": pdf[:at] + b"/CreationDatf" + pdf[at + 13 :],
         "ajoutés à ce PDF après son cachet": pdf + b"% rien\n",
-        "d'une autorité que cette page ne connaît pas": _sealed_by_a_stranger(pdf),
+        "d'une autorité que cette page ne connaît pas": _sealed_by_a_stranger(pdf, stranger),
         "ne porte pas de cachet": pdf.replace(b"/ByteRange", b"/ByteRangf"),
     }
 

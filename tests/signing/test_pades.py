@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -156,16 +156,19 @@ def test_each_level_is_recognised(level: str, lta: bool, tmp_path: Path) -> None
     assert report.signatures[0].existence_by.startswith("horodatage")
 
 
+def _trust(world: World, issued: datetime) -> Trust:
+    """The world's authority, and the lists of revoked certificates of that time."""
+    crls = [asn1_crl.CertificateList.load(each.crl(issued=issued)) for each in (world.issuer, world.root)]
+    return Trust(anchors=[asn1(world.root.identity.certificate)], crls=crls)
+
+
 def test_a_certificate_revoked_after_the_timestamp_still_passes(tmp_path: Path) -> None:
     world = World()
     signer = world.issuer.issue(declares=True)
     data = signed(signer, authority=world.issuer.authority(tmp_path))
     world.issuer.revoke(signer, NOW + 2 * DAY)
     late = NOW + 5 * DAY
-    trust = Trust(
-        anchors=[asn1(world.root.identity.certificate)],
-        crls=[asn1_crl.CertificateList.load(each.crl(issued=late)) for each in (world.issuer, world.root)],
-    )
+    trust = _trust(world, late)
     assert verdict(judge(data, tmp_path, trust, at=late)) == (PASSED, "")
     bare = signed(signer)
     assert verdict(judge(bare, tmp_path, trust, at=late)) == (UNSURE, "REVOKED_NO_POE")
@@ -181,10 +184,7 @@ def test_a_document_timestamp_proves_its_own_document_alone(tmp_path: Path) -> N
     )
     world.issuer.revoke(signer, NOW + 2 * DAY)
     late = NOW + 5 * DAY
-    trust = Trust(
-        anchors=[asn1(world.root.identity.certificate)],
-        crls=[asn1_crl.CertificateList.load(each.crl(issued=late)) for each in (world.issuer, world.root)],
-    )
+    trust = _trust(world, late)
     assert verdict(judge(own, tmp_path, trust, at=late)) == (PASSED, "")
     copied = pdf_cases.with_stamp_of(own, other)
     assert verdict(judge(copied, tmp_path, trust, at=late)) == (UNSURE, "SIG_CONSTRAINTS_FAILURE")
