@@ -139,7 +139,8 @@ def alert(*, now: datetime) -> list[Transaction]:
         with transaction.atomic():
             if Transaction.objects.filter(pk=each.pk, alerted_at=None).update(alerted_at=now):
                 append("act-late", {"status": each.status, "transaction": each.pk}, now=now)
-                tell_late(each, now=now)
+                if each.status != statuses.RECEIVED:  # a letter whose receipt is late is our affair alone
+                    tell_late(each, now=now)
                 told.append(each)
                 log.error("%s attend le ministère depuis le %s : %s", each, each.created_at, each.problem)
     return told

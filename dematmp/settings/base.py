@@ -175,9 +175,8 @@ SECRETS_DIR = Path(env.str("DEMATMP_SECRETS_DIR", default=str(STATE_DIR / "secre
 SEAL = {
     "url": env.str("DEMATMP_SEAL", default=""),
     "secret_file": env.str("DEMATMP_SEAL_SECRET_FILE", default=""),
-    "certificates": env.list(
-        "DEMATMP_SEAL_CERTIFICATES", default=[]
-    ),  # PEM: that seal's own, and former ones
+    # PEM files: that seal's own certificate, and those of former ones.
+    "certificates": env.list("DEMATMP_SEAL_CERTIFICATES", default=[]),
 }
 # « https://temoin.ville.example KEY »: who cosigns the journal's checkpoints (python -m signing.witness).
 WITNESSES = env.list("DEMATMP_WITNESSES", default=[])
