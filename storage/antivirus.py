@@ -31,7 +31,7 @@ class ScanSession:
         self._aside: IO[bytes] | None = None
         self._lost = False
         self._size = 0
-        self._opinions = Opinions(panel) if panel else None
+        self._opinions = Opinions(panel.chosen()) if panel else None
 
     def feed(self, block: bytes) -> None:
         """Give the next bytes. Raises ScanFailed."""

@@ -45,7 +45,7 @@ def signatures_date(engine: str) -> datetime | None:
 
 def _scan(url: str, data: bytes) -> Verdict:
     """The daemon's own opinion, without what we unpack besides."""
-    opinions = Opinions(Panel([url]))
+    opinions = Opinions(Panel([url]).chosen())
     try:
         opinions.feed(data)
         return opinions.finish()

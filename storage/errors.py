@@ -53,6 +53,12 @@ class ScanFailed(StorageError):
     code = "storage.scan-failed"
 
 
+class WorkspaceFull(ScanFailed):
+    """The platform has no room to look inside: it is asked again for as long as that lasts."""
+
+    code = "storage.workspace-full"
+
+
 class AntivirusUnavailable(StorageError):
     """The antivirus did not answer: try again later, never call the file clean."""
 
@@ -61,8 +67,8 @@ class AntivirusUnavailable(StorageError):
 
 @contextlib.contextmanager
 def workspace() -> Iterator[None]:
-    """Where files are laid aside to be scanned: full, nothing is said of the file. Raises ScanFailed."""
+    """Where files are laid aside to be scanned: full, nothing is said of the file. Raises WorkspaceFull."""
     try:
         yield
     except OSError as full:
-        raise ScanFailed("l'espace de travail est plein ou ne répond plus") from full
+        raise WorkspaceFull("l'espace de travail est plein ou ne répond plus") from full

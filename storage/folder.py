@@ -23,6 +23,17 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def _make(folder: Path) -> None:
+    """A folder and those above it, each written in its own before anything is said to be kept there."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        _sync_directory(each.parent)
+
+
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -50,7 +61,7 @@ class FolderStore:
 
     @_disk()
     def _write(self, path: Path, chunks: Iterable[bytes]) -> StoredObject:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Into a folder that is there already."""
         draft = path.with_name(f".{uuid.uuid4().hex}")
         digest, size = hashlib.sha256(), 0
         try:
@@ -68,10 +79,13 @@ class FolderStore:
         return StoredObject(size, digest.hexdigest())
 
     def put(self, key: str, data: bytes) -> None:
-        self._write(self._path(key), [data])
+        self.put_stream(key, [data])
 
+    @_disk()
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> StoredObject:
-        return self._write(self._path(key), chunks)
+        path = self._path(key)
+        _make(path.parent)
+        return self._write(path, chunks)
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         path = self._path(key)
@@ -121,7 +135,7 @@ class FolderStore:
     def begin(self, key: str) -> str:
         check_key(key)
         upload_id = uuid.uuid4().hex
-        (self._uploads / upload_id).mkdir(parents=True)
+        _make(self._uploads / upload_id)
         return upload_id
 
     def put_part(
@@ -135,9 +149,12 @@ class FolderStore:
         part_bytes: int,
         sha256: str,
     ) -> None:
-        self._write(
-            self._uploads / check_key(upload_id) / str(number), verified(stream, size=size, sha256=sha256)
-        )
+        """An upload that ended, or that was given up, takes no more parts. Raises ObjectMissing."""
+        folder = self._uploads / check_key(upload_id)
+        try:
+            self._write(folder / str(number), verified(stream, size=size, sha256=sha256))
+        except FileNotFoundError as ended:
+            raise ObjectMissing("Cet envoi est terminé ou abandonné.") from ended
 
     def target(self, key: str, upload_id: str, number: int, *, size: int, sha256: str) -> Target:
         raise StoreUnavailable("Un dossier ne reçoit rien directement.")
@@ -167,6 +184,7 @@ class FolderStore:
                         pass
                     self._move(folder / "1", path)
                 else:
+                    _make(path.parent)
                     self._write(path, self._joined(folder, parts))
             except PartTruncated:
                 if not whole():  # else another process completed it meanwhile
@@ -189,7 +207,7 @@ class FolderStore:
 
     @staticmethod
     def _move(source: Path, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         try:
             source.replace(path)
         except FileNotFoundError as missing:

@@ -4,12 +4,12 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from storage import unpack
-from storage.errors import ScanFailed, workspace
+from storage.errors import ScanFailed, WorkspaceFull, workspace
 from storage.panel import GRAVITY, Opinions, Panel, State, Verdict
 
 WALL_SECONDS = 2 * 3600.0
@@ -44,16 +44,18 @@ def scan_members(archive: IO[bytes], panel: Panel, *, everything: bool) -> Verdi
 
 def _read(out: IO[bytes] | None, panel: Panel) -> Verdict | None:
     worst: Verdict | None = None
+    chosen: list[tuple[str, str]] = []
     while True:
         said = _frame(out)
         if said is None:
             found = ["dépliage interrompu par ses limites"]
         elif said.get("full"):
-            raise ScanFailed("l'espace de travail est plein ou ne répond plus")
+            raise WorkspaceFull("l'espace de travail est plein ou ne répond plus")
         elif said.get("end"):
             found = said["problems"]
         else:
-            verdict = _member(out, panel)
+            chosen = chosen or panel.chosen()  # asked once: thousands of members may follow
+            verdict = _member(out, chosen)
             if worst is None or GRAVITY[verdict.state] > GRAVITY[worst.state]:
                 name = f"{verdict.name} dans « {_shown(str(said['name']))} »"
                 worst = Verdict(verdict.state, name, verdict.engine)
@@ -90,8 +92,8 @@ def _blocks(out: IO[bytes] | None) -> Iterator[bytes]:
         yield _exactly(out, size)
 
 
-def _member(out: IO[bytes] | None, panel: Panel) -> Verdict:
-    opinions = Opinions(panel)
+def _member(out: IO[bytes] | None, chosen: Sequence[tuple[str, str]]) -> Verdict:
+    opinions = Opinions(chosen)
     try:
         for block in _blocks(out):
             opinions.feed(block)

@@ -96,11 +96,10 @@ def _named(engines: Iterable[str]) -> str:
 
 
 class Opinions:
-    """One stream given to each daemon chosen, and what they say together: the worst."""
+    """One stream given to each daemon chosen (`Panel.chosen`), and what they say together: the worst."""
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, chosen: Sequence[tuple[str, str]]) -> None:
         self.size = 0
-        chosen = panel.chosen()
         self.engine = _named(engine for _, engine in chosen)
         self._streams: list[Stream] = []
         try:

@@ -26,7 +26,7 @@ from dematmp.consultations.rules import check_not_empty, clean_name
 from dematmp.consultations.services import check_not_frozen
 from dematmp.mails.services import store as store_mail
 from storage.antivirus import State, Verdict, scan
-from storage.errors import ScanFailed
+from storage.errors import ScanFailed, WorkspaceFull
 from storage.stores import object_store
 
 _LINES = 1000  # of the register of downloads in one entry of the journal
@@ -124,6 +124,8 @@ def scan_version(version_id: int, *, now: datetime) -> None:
     before = version.verdict
     try:
         verdict = scan(object_store().open(version.key))
+    except WorkspaceFull:
+        raise  # for as long as it lasts: no fault of the file
     except ScanFailed as failed:
         if before != "pending" or now - version.uploaded_at < _PATIENCE:
             raise

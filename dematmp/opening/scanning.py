@@ -18,7 +18,7 @@ from dematmp.mails.services import store as store_mail
 from dematmp.opening import signatures
 from dematmp.opening.models import OpenedFile, OpeningSession
 from storage.antivirus import State, Verdict, current_engines, scan
-from storage.errors import ObjectMissing, ScanFailed
+from storage.errors import ObjectMissing, ScanFailed, WorkspaceFull
 from storage.stores import object_store
 
 PATIENCE = timedelta(minutes=10)  # how long an antivirus that fails on a file is asked again
@@ -72,6 +72,8 @@ def scan_again(file_id: int, *, now: datetime) -> None:
         verdict = scan(object_store().open(file.key))
     except ObjectMissing:
         return  # the store's check names it
+    except WorkspaceFull:
+        raise  # for as long as it lasts: no fault of the file
     except ScanFailed as failed:
         if file.verdict != "pending" or (file.done_at and now - file.done_at < PATIENCE):
             raise

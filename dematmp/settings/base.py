@@ -257,7 +257,7 @@ if CELERY_BROKER_URL.startswith("folder"):
 elif CELERY_BROKER_URL.startswith("redis"):
     # Redis' defaults redeliver a killed worker's task after 100 s; these bring it to the visibility timeout.
     CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "visibility_timeout": 3600,
+        "visibility_timeout": env.int("DEMATMP_BROKER_VISIBILITY", default=3600),  # seconds
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
     }

@@ -169,6 +169,16 @@ def test_a_reading_that_is_cut_is_taken_up_where_it_stopped(through: S3Store, fa
     faults.cut_after = 1  # not one byte of the object passes: it ends
     with pytest.raises(StoreUnavailable):
         b"".join(through.open(key))
+    faults.cut_after = 3 * MIB
+    reading = through.open(key)
+    read = next(reading)
+    faults.cut_after = 0
+    through.put_stream(key, [data[::-1]])  # what is begun in one object is not ended in another
+    faults.cut_after = 3 * MIB
+    with pytest.raises(StoreUnavailable):
+        for block in reading:
+            read += block
+    assert data.startswith(read)
 
 
 def test_calls_that_are_cut_are_made_again(through: S3Store, faults: Faults) -> None:

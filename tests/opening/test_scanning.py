@@ -18,11 +18,12 @@ from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
 from dematmp.consultations.models import Consultation
 from dematmp.mails.models import Mail
-from dematmp.opening import closing
+from dematmp.opening import closing, scanning
 from dematmp.opening.errors import DecisionRefused
 from dematmp.opening.models import OpenedFile, OpeningSession
 from dematmp.opening.tasks import rescan, sweep
 from deploy.services.clamd import EICAR, Clamd
+from storage.errors import WorkspaceFull
 from tests.opening.test_opening import opened
 from tests.world import World
 
@@ -106,6 +107,27 @@ def test_an_antivirus_that_dies_in_the_middle_costs_nothing(
         sweep()
         assert file("plan.bin").verdict == "clean"
         assert served(world, session, "plan.bin") == 200
+
+
+def test_a_full_workspace_is_never_the_last_word_on_a_file(
+    world: World, ended: Consultation, clamd: Clamd, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the platform has no room to look, the file waits for as long as that lasts."""
+    settings.ANTIVIRUS_URL = DEAD
+    opened(world, ended)
+    settings.ANTIVIRUS_URL = clamd.url
+    later = timezone.now() + scanning.PATIENCE * 3
+
+    def full(*_: object) -> None:
+        raise WorkspaceFull("plein")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scanning, "scan", full)
+        with pytest.raises(WorkspaceFull):
+            scanning.scan_again(file("offre.txt").pk, now=later)
+    assert file("offre.txt").verdict == "pending"
+    scanning.scan_again(file("offre.txt").pk, now=later)
+    assert file("offre.txt").verdict == "clean"
 
 
 def test_later_signatures_withdraw_a_file_and_give_one_back(

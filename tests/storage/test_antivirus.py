@@ -5,7 +5,9 @@ import gzip
 import io
 import lzma
 import os
+import re
 import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -129,6 +131,24 @@ def test_more_bytes_than_the_limit_in_all_stop_it(monkeypatch: pytest.MonkeyPatc
     assert len(out.getvalue()) < 4 * 1024**2
 
 
+def test_the_process_that_unpacks_is_bounded_by_the_system(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", bytes(8 * 1024**2))  # more than a pipe holds: it waits for its reader
+    with (tmp_path / "a.zip").open("rb") as held:
+        command = [sys.executable, "-I", "-S", str(Path(unpack.__file__)), "all"]
+        child = subprocess.Popen(command, stdin=held, stdout=subprocess.PIPE, env={})
+    assert child.stdout is not None
+    with child.stdout:
+        child.stdout.read(1)
+        limits = Path(f"/proc/{child.pid}/limits").read_text()
+        child.kill()
+    child.wait()
+    found = dict(re.findall(r"^Max (address space|cpu time|file size|core file size)\s+(\d+)", limits, re.M))
+    wanted = (unpack.MAX_MEMORY, unpack.MAX_CPU, unpack.MAX_TOTAL, 0)
+    names = ("address space", "cpu time", "file size", "core file size")
+    assert found == dict(zip(names, map(str, wanted), strict=True))
+
+
 def test_an_archive_that_takes_too_long_is_not_called_clean(
     antivirus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,7 +251,7 @@ def test_a_stream_over_the_limit_is_not_called_clean(settings: Settings) -> None
 
 def test_what_the_engine_cannot_judge_is_neither_clean_nor_infected(clamd: Clamd) -> None:
     """Above 2 GiB it looks no further; macros are not a threat by themselves."""
-    opinions = Opinions(Panel([clamd.url]))
+    opinions = Opinions(Panel([clamd.url]).chosen())
     opinions.feed(b"bonjour")
     opinions.size = TWO_GIB + 1
     assert opinions.finish().state is State.UNSCANNABLE

@@ -186,3 +186,48 @@ def test_an_object_of_the_same_length_is_not_taken_for_it(tmp_path: Path) -> Non
     store.complete("sealed/a", upload, [Part(1, 100, digest)])
     assert store.read("sealed/a") == data
     store.complete("sealed/a", upload, [Part(1, 100, digest)])  # twice is once
+
+
+def test_a_folder_s_parts_end_with_their_upload(tmp_path: Path) -> None:
+    """A part that comes late leaves nothing behind: nobody would read it, nor take it away."""
+    store, data = FolderStore(tmp_path), b"x" * 100
+    upload = store.begin("sealed/a")
+    store.complete("sealed/a", upload, send(store, "sealed/a", upload, data))
+    with pytest.raises(ObjectMissing):
+        send(store, "sealed/a", upload, data)
+    assert not list(store.uploads())
+
+
+def test_what_a_folder_keeps_is_on_disk_with_every_folder_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without this a machine that loses its power may have said "received" of what it no longer has."""
+    synced: list[tuple[str, int]] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append((str(Path(f"/proc/self/fd/{descriptor}").readlink()), os.fstat(descriptor).st_ino))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    store, key = FolderStore(tmp_path / "store"), "sealed/a/b/0.cob"
+
+    def surely_kept(path: Path) -> bool:
+        """Its bytes, its name, and the name of each folder above it."""
+        folders = {name for name, _ in synced}
+        bytes_written = path.is_dir() or path.stat().st_ino in {inode for _, inode in synced}
+        return (
+            bytes_written and {str(each) for each in path.parents if each.is_relative_to(tmp_path)} <= folders
+        )
+
+    upload = store.begin(key)
+    parts = send(store, key, upload, bytes(300), part_bytes=100)
+    for number in "123":
+        assert surely_kept(tmp_path / "store" / "uploads" / upload / number)
+    store.complete(key, upload, parts)
+    assert surely_kept(tmp_path / "store" / "objects" / key)
+    upload = store.begin("other/0.cob")
+    store.complete("other/0.cob", upload, send(store, "other/0.cob", upload, bytes(100)))
+    assert surely_kept(tmp_path / "store" / "objects" / "other" / "0.cob")
+    store.put("third/c", b"c")
+    assert surely_kept(tmp_path / "store" / "objects" / "third" / "c")
