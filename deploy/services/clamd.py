@@ -1,6 +1,7 @@
 """ClamAV's daemon with our own signature of the EICAR test file, and what its engine finds by itself."""
 
 import hashlib
+import socket
 from pathlib import Path
 
 from deploy.services.process import Service, free_ports, listening
@@ -17,6 +18,12 @@ Bytecode no
 ConcurrentDatabaseReload no
 """
 _SHIPPED = Path(__file__).resolve().parents[1] / "clamav" / "clamd.conf"
+
+
+def _answers(path: Path) -> bool:
+    """A socket has its name a moment before anybody listens to it."""
+    with socket.socket(socket.AF_UNIX) as link:
+        return link.connect_ex(str(path)) == 0
 
 
 class Clamd(Service):
@@ -64,5 +71,5 @@ class Clamd(Service):
         conf.write_text("\n".join([*shipped, *self.lines, own]))
         self.own()
         self.spawn("clamd", "-c", str(conf))
-        self.wait(path.is_socket if self.local else lambda: listening(port))
+        self.wait(lambda: _answers(path) if self.local else listening(port))
         self.url = f"unix://{path}" if self.local else f"tcp://127.0.0.1:{port}"
