@@ -200,10 +200,10 @@ def _speaker(options: argparse.Namespace) -> api.Client:
 
 
 def verify(options: argparse.Namespace) -> dict[str, object]:
-    """Verify a receipt folder offline."""
+    """Verify a receipt offline: its PDF, its JSON, or a folder."""
     key = Path(options.journal_key).read_text().strip()
-    ca_pem = Path(options.ca).read_bytes() if options.ca else None
-    said = vars(verify_receipt(options.folder, journal_key=key, ca_pem=ca_pem))
+    ca_pem, seal_pem = (path.read_bytes() if path else None for path in (options.ca, options.seal_ca))
+    said = vars(verify_receipt(options.receipt, journal_key=key, ca_pem=ca_pem, seal_pem=seal_pem))
     if options.json:
         return said
     lists = {"vérifié": said.pop("checked"), "sur la foi de": said.pop("trusted")}
@@ -245,9 +245,12 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("withdraw", withdraw, "retirer un dépôt, avant la date limite")
     one.add_argument("draft", type=Path)
     one = verb("verify", verify, "vérifier un accusé de réception sans la plateforme")
-    one.add_argument("folder", type=Path)
-    one.add_argument("--journal-key", required=True)
-    one.add_argument("--ca")
+    one.add_argument("receipt", type=Path, help="accusé PDF ou JSON, ou dossier du brouillon")
+    one.add_argument("--journal-key", required=True, metavar="CLE", help="fichier de la clé du journal")
+    one.add_argument("--ca", type=Path, metavar="PEM", help="autorités des jetons d'horodatage")
+    one.add_argument(
+        "--seal-ca", type=Path, metavar="PEM", help="autorité de la plateforme, ou certificat de son cachet"
+    )
     signature_verbs(verb)
     committee_verbs(verb)
     return parser

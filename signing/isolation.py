@@ -32,6 +32,7 @@ def validate_isolated(
     *,
     at: datetime,
     trust: Sequence[Path],
+    stampers: Sequence[Path] = (),
     detached: Sequence[Path] = (),
     beside: Sequence[Path] = (),
     name: str = "",
@@ -41,14 +42,20 @@ def validate_isolated(
     """`validate` in a bounded subprocess; what exceeds the limits is INDETERMINATE.
 
     `detached` was given as what is signed, `beside` are files of the same bid, among which it may be.
-    `trust`: PEM files of authorities, or a folder of trusted lists. `online`: ask the hosts that those lists
-    name whether certificates are revoked; the subprocess itself never has the network. `kept`: a preserved
-    report, whose revocation data and lists are used; its authorities only as far as `trust` has them.
+    `trust`: PEM files of authorities, or a folder of trusted lists; `stampers`: of time alone. `online`: ask
+    the hosts that those lists name whether certificates are revoked; the subprocess itself never has the
+    network. `kept`: a preserved report, whose revocation data and lists are used; its authorities only as far
+    as `trust` has them.
     """
     if kind_of(path) is Kind.OTHER:
         return none_found("Ce fichier ne porte pas de signature reconnue.")
     command = [sys.executable, "-m", "signing.validation", str(path.absolute()), "--at", at.isoformat()]
-    for option, files in (("--trust", trust), ("--detached", detached), ("--beside", beside)):
+    for option, files in (
+        ("--trust", trust),
+        ("--stampers", stampers),
+        ("--detached", detached),
+        ("--beside", beside),
+    ):
         for each in files:
             command += [option, str(each.absolute())]
     if kept is not None:

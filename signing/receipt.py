@@ -6,25 +6,34 @@ Record, journal proof, timestamp, and the sealed objects if one has them.
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from signing.enclosed import FILE_LIMIT, enclosed
 from signing.errors import ReceiptRefused
 from signing.header import header_hash
+from signing.isolation import validate_isolated
+from signing.report import PASSED, in_french
+from signing.signers import BROKEN
 from signing.timestamps import verify_token
 from signing.tlog import verify_proof
 
 # What a receipt says of its attempt → where the record says it.
 _HISTORY = {"uuid": "attempt", "started": "started", "first_part": "first_part", "last_part": "last_part"}
+_NAMES = {"receipt.json", "record", "proof.tlog-proof", "token.tst"}
 
 
 @dataclass(frozen=True)
 class Verified:
     """What a verified receipt proves.
 
-    `stamped` is the token's time in ISO 8601, or the empty string. `sealed_here`: what was received is what
-    this machine sealed; false when the folder is not a draft, and nothing was compared. `checked` says what
-    was verified, and what was not, in French; `trusted`, on whose word.
+    `stamped` is the token's time in ISO 8601, or the empty string; `seal` who sealed the PDF, or the empty
+    string. `sealed_here`: what was received is what this machine sealed; false when the folder is not a
+    draft, and nothing was compared. `checked` says what was verified, and what was not, in French;
+    `trusted`, on whose word.
     """
 
     deposit: str
@@ -33,18 +42,72 @@ class Verified:
     index: int
     stamped: str
     sealed_here: bool
+    seal: str = ""
     checked: tuple[str, ...] = ()
     trusted: tuple[str, ...] = ()
 
 
-def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> Verified:
-    """Verify receipt.json, record, proof.tlog-proof and token.tst of a folder, and its draft if it is one.
+def verify_receipt(
+    path: Path, *, journal_key: str, ca_pem: bytes | None, seal_pem: bytes | None = None
+) -> Verified:
+    """Verify a receipt: its PDF, its JSON, or the folder of its pieces, and its draft if it is one.
 
-    Raises ReceiptRefused, ProofRefused…
-
-    `journal_key` is the verifier key line published by the platform; without `ca_pem` the token is not
-    judged.
+    `journal_key` is the verifier key line published by the platform; without `ca_pem` (authorities of time)
+    the token is not judged, without `seal_pem` (the platform's authority, or its seal's own certificate)
+    neither is the seal of the PDF. Raises ReceiptRefused, ProofRefused, TimestampRefused.
     """
+    with tempfile.TemporaryDirectory(prefix="dematmp-receipt-") as scratch:
+        folder, pdf = _pieces(path, Path(scratch))
+        verified, receipt = _verify(folder, journal_key=journal_key, ca_pem=ca_pem)
+        if pdf is None or seal_pem is None:
+            why = "aucun PDF ici" if pdf is None else "aucun certificat de cachet donné (--seal-ca)"
+            said = (
+                f"CACHET NON JUGÉ : {why}. Numéro, opérateur, noms et SIRET, référence, intitulé et objet ne "
+                "sont prouvés que par le cachet du PDF"
+            )
+            return replace(verified, checked=(*verified.checked, said))
+        seal = _judge_seal(pdf, receipt, Path(scratch), seal_pem, ca_pem)
+    names = f"numéro {receipt['number']}, {receipt['bidder']['name']}, {receipt['consultation']['reference']}"
+    said = f"le cachet du PDF porte sur tout le fichier, par {seal} ; il prouve aussi : {names}"
+    trusted = f"certificats de cachet donnés, SHA-256 {hashlib.sha256(seal_pem).hexdigest()}"
+    return replace(
+        verified, seal=seal, checked=(*verified.checked, said), trusted=(*verified.trusted, trusted)
+    )
+
+
+def _pieces(path: Path, scratch: Path) -> tuple[Path, Path | None]:
+    """The folder of the pieces, and the PDF if there is one."""
+    if path.is_dir():
+        pdf = path / "receipt.pdf"
+        return path, pdf if pdf.is_file() else None
+    if path.stat().st_size > FILE_LIMIT:
+        raise ReceiptRefused("Ce fichier est trop gros pour être un accusé de réception.")
+    out = scratch / "pieces"
+    out.mkdir()
+    with path.open("rb") as file:
+        is_pdf = file.read(4) == b"%PDF"
+    if is_pdf:
+        found = enclosed(path)
+    else:
+        data = path.read_bytes()
+        try:
+            said = json.loads(data)
+            found = {
+                "receipt.json": data,
+                "record": base64.b64decode(said["record"]),
+                "proof.tlog-proof": said["journal"]["proof"].encode(),
+            }
+            if said["timestamp"]["token"]:
+                found["token.tst"] = base64.b64decode(said["timestamp"]["token"])
+        except BROKEN as bad:
+            raise ReceiptRefused("L'accusé de réception est incomplet ou mal formé.") from bad
+    for name in _NAMES & found.keys():
+        (out / name).write_bytes(found[name])
+    return out, path if is_pdf else None
+
+
+def _verify(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> tuple[Verified, dict[str, Any]]:
+    """What the pieces of a folder prove, but for the PDF's seal."""
     try:
         receipt = json.loads((folder / "receipt.json").read_bytes())
         record_bytes = (folder / "record").read_bytes()
@@ -53,14 +116,16 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
         nonce = bytes.fromhex(receipt["journal"]["nonce"])
         if base64.b64decode(receipt["record"]) != record_bytes:
             raise ReceiptRefused("L'accusé ne porte pas sur cet enregistrement.")
-        shown = (receipt["deposit"], receipt["received"], receipt["deadline"], receipt["state"] == "late")
-        if shown != (record["deposit"], record["received"], record["deadline"], record["late"]):
+        shown = (receipt["deposit"], receipt["received"], receipt["deadline"], receipt["state"])
+        state = "late" if record["late"] else "in-time"
+        if shown != (record["deposit"], record["received"], record["deadline"], state):
             raise ReceiptRefused("L'accusé ne dit pas ce que dit l'enregistrement.")
         if receipt["envelopes"] != record["envelopes"] or receipt["bidder"]["uuid"] != record["bidder"]:
             raise ReceiptRefused("L'accusé ne dit pas ce que dit l'enregistrement.")
         history = receipt.get("attempt")  # receipts of before have none
         if history is not None and any(history[name] != record[of] for name, of in _HISTORY.items()):
             raise ReceiptRefused("L'accusé ne dit pas de la tentative ce que dit l'enregistrement.")
+        said_index, said_time = receipt["journal"]["index"], receipt["timestamp"]["time"]
         sealed_here = (folder / "draft.json").exists()
         if sealed_here:
             _check_draft(folder, record)
@@ -71,14 +136,19 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
             "type": "deposit",
         }
         data = json.dumps(leaf, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as bad:
+    except (OSError, *BROKEN) as bad:
         raise ReceiptRefused("L'accusé de réception est incomplet ou mal formé.") from bad
     index, _ = verify_proof(proof, data, journal_key)
+    if said_index != index:
+        raise ReceiptRefused("L'accusé ne dit pas à quelle entrée du journal il est inscrit.")
     stamped = ""
     token = folder / "token.tst"
     if ca_pem is not None and token.exists():
         digest = hashlib.sha256(record_bytes).digest()
-        stamped = verify_token(token.read_bytes(), digest=digest, ca_pem=ca_pem).gen_time.isoformat()
+        moment = verify_token(token.read_bytes(), digest=digest, ca_pem=ca_pem).gen_time
+        if said_time is not None and not _is(said_time, moment):
+            raise ReceiptRefused("L'accusé ne dit pas l'heure que dit son jeton d'horodatage.")
+        stamped = moment.isoformat()
     checked = [
         "l'accusé dit ce que dit l'enregistrement : dépôt, heure, date limite, enveloppes, identifiant de "
         "l'entreprise" + (", heures de la tentative" if history is not None else ""),
@@ -88,28 +158,61 @@ def verify_receipt(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> V
         else "NON COMPARÉ : ce dossier n'est pas celui du brouillon, rien de scellé n'y est",
     ]
     if history is not None:
-        checked.append("NON VÉRIFIÉ : le nombre de parties et de refus de la tentative, que rien ne signe")
-    checked.append(
-        "NON VÉRIFIÉ ICI : numéro, opérateur, noms et SIRET, référence, intitulé et objet, que le cachet du "
-        "PDF seul prouve (pdfsig, ou la page « Vérifier un accusé »)"
-    )
+        checked.append("NON VÉRIFIÉ : le nombre de parties et de refus, que le journal n'a pas")
     trusted = [f"clé du journal : {journal_key.strip()}"]
     if stamped:
         checked.append(f"le jeton d'horodatage porte sur l'enregistrement, le {stamped}")
         trusted.append(f"autorités d'horodatage données, SHA-256 {hashlib.sha256(ca_pem or b'').hexdigest()}")
     else:
-        why = "aucun jeton dans ce dossier" if ca_pem is not None else "aucune autorité donnée (--ca)"
+        why = "aucun jeton ici" if ca_pem is not None else "aucune autorité donnée (--ca)"
         checked.append(f"HORODATAGE NON JUGÉ : {why}")
-    return Verified(
+    verified = Verified(
         str(record["deposit"]),
         str(record["received"]),
         bool(record["late"]),
         index,
         stamped,
         sealed_here,
+        "",
         tuple(checked),
         tuple(trusted),
     )
+    return verified, receipt
+
+
+def _is(said: object, moment: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(str(said)) == moment
+    except (ValueError, TypeError):
+        return False
+
+
+def _judge_seal(
+    pdf: Path, receipt: dict[str, Any], scratch: Path, seal_pem: bytes, ca_pem: bytes | None
+) -> str:
+    """Who sealed the whole PDF, which encloses this very receipt. Raises ReceiptRefused."""
+    seals, stampers = scratch / "seals.pem", scratch / "stampers.pem"
+    seals.write_bytes(seal_pem)
+    stampers.write_bytes(ca_pem or b"")
+    report = validate_isolated(
+        pdf, at=datetime.now(UTC), trust=[seals], stampers=[stampers] if ca_pem else []
+    )
+    if report.indication != PASSED or not report.signatures:
+        why = " ".join(each.reason for each in report.signatures if each.indication != PASSED)
+        raise ReceiptRefused(f"Le cachet du PDF n'est pas vérifié. {why or report.reason}".strip())
+    try:
+        held = json.loads(enclosed(pdf)["receipt.json"])
+        same = _untimed(held) == _untimed(receipt)
+    except BROKEN as bad:
+        raise ReceiptRefused("Ce PDF ne contient pas d'accusé vérifiable.") from bad
+    if not same:
+        raise ReceiptRefused("Le PDF est l'accusé d'un autre dépôt que celui de ce dossier.")
+    return ", ".join(dict.fromkeys(in_french(each.signer) for each in report.signatures))
+
+
+def _untimed(receipt: dict[str, Any]) -> dict[str, Any]:
+    """A receipt without its token, which comes after it."""
+    return {name: value for name, value in receipt.items() if name != "timestamp"}
 
 
 def _check_draft(folder: Path, record: dict[str, object]) -> None:

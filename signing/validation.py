@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m signing.validation")
     parser.add_argument("file", type=Path)
     parser.add_argument("--at", type=datetime.fromisoformat, required=True)
-    for name in ("--trust", "--detached", "--beside", "--revocation"):
+    for name in ("--trust", "--stampers", "--detached", "--beside", "--revocation"):
         parser.add_argument(name, type=Path, action="append", default=[])
     parser.add_argument("--name", default="")
     parser.add_argument("--kept", type=Path)
@@ -140,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted: list[Wanted] = []
     try:
         trust = from_paths(options.trust)
+        trust.stampers += from_paths(options.stampers).anchors
         if options.kept:  # its revocation and lists; whom to trust is never the report's to say
             trust = vouched(trust_of(read_kept(options.kept).report), trust)
         add_revocation(trust, [each.read_bytes() for each in options.revocation])

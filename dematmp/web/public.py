@@ -214,7 +214,7 @@ def check_receipt(request: HttpRequest) -> HttpResponse:
 @require_safe
 @anyone
 def journal_file(request: HttpRequest, path: str) -> HttpResponse:
-    """The C2SP tlog-tiles layout: checkpoint, key, ca.pem, tile/L/N[.p/W], tile/entries/N[.p/W]."""
+    """The C2SP tlog-tiles layout: checkpoint, key, tile/L/N[.p/W], tile/entries/N[.p/W]; PEM certificates."""
     data: bytes | None
     if path == "checkpoint":
         data = public_checkpoint()[1].encode()
@@ -222,6 +222,8 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
         data = f"{journal_signer().verifier_key}\n".encode()
     elif path == "ca.pem":
         data = authority_certificate()
+    elif path == "seals.pem":
+        data = seal_anchors()
     elif path.startswith("tile/entries/"):
         data = entries_bundle(
             path,
@@ -231,7 +233,7 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
         data = tile_hashes(path)
     if data is None:
         raise Http404
-    text = path in ("checkpoint", "key", "ca.pem")
+    text = path in ("checkpoint", "key", "ca.pem", "seals.pem")
     response = HttpResponse(
         data, content_type="text/plain; charset=utf-8" if text else "application/octet-stream"
     )

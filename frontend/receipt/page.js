@@ -49,8 +49,8 @@ async function* steps({ receipt, record: attached, pdf }, keyLine) {
   const bytes = unbase64(receipt.record);
   if (attached && !equal(bytes, attached)) refuse("L'enregistrement joint au PDF n'est pas celui de l'accusé.");
   const record = JSON.parse(new TextDecoder().decode(bytes));
-  const shown = [receipt.deposit, receipt.received, receipt.deadline, receipt.state === "late", receipt.envelopes, receipt.bidder?.uuid];
-  const written = [record.deposit, record.received, record.deadline, record.late, record.envelopes, record.bidder];
+  const shown = [receipt.deposit, receipt.received, receipt.deadline, receipt.state, receipt.envelopes, receipt.bidder?.uuid];
+  const written = [record.deposit, record.received, record.deadline, record.late ? "late" : "in-time", record.envelopes, record.bidder];
   if (!same(shown, written)) refuse("L'accusé ne dit pas ce que dit l'enregistrement.");
   const history = receipt.attempt; // receipts of before have none
   if (history && !same([history.uuid, history.started, history.first_part, history.last_part], [record.attempt, record.started, record.first_part, record.last_part])) refuse("L'accusé ne dit pas de la tentative ce que dit l'enregistrement.");
@@ -59,6 +59,7 @@ async function* steps({ receipt, record: attached, pdf }, keyLine) {
   const digest = hex(await sha256(concat(unhex(receipt.journal.nonce), bytes)));
   const leaf = JSON.stringify({ consultation: record.consultation, digest, time: record.received, type: "deposit" });
   const { index, size } = await verifyProof(receipt.journal.proof, ascii(leaf), key);
+  if (receipt.journal.index !== index) refuse("L'accusé ne dit pas à quelle entrée du journal il est inscrit.");
   yield `L'enregistrement est l'entrée n° ${index} du journal « ${key.name} », sous un point de contrôle signé de ${size} entrées.`;
   if ((pdf || receipt.timestamp?.token) && !globalThis.receiptToken) await script(root.dataset.token);
   if (pdf) {
@@ -71,6 +72,7 @@ async function* steps({ receipt, record: attached, pdf }, keyLine) {
   const { time, signer, authority } = await globalThis
     .receiptToken(unbase64(receipt.timestamp.token), bytes, root.dataset.authorities)
     .catch(({ message }) => refuse(message));
+  if (receipt.timestamp.time && Date.parse(receipt.timestamp.time) !== Date.parse(time)) refuse("L'accusé ne dit pas l'heure que dit son jeton d'horodatage.");
   yield `Le jeton d'horodatage porte sur cet enregistrement, le ${when(time)}, signé par « ${signer} », ${vouched(authority)}.`;
 }
 

@@ -14,12 +14,13 @@ from pyhanko.pdf_utils.reader import PdfFileReader
 from pypdf import PdfReader
 
 from dematmp.api import bidder as door
-from dematmp.audit.keys import authority_certificate, journal_signer, timestamp_anchors
+from dematmp.audit.keys import authority_certificate, journal_signer, seal_anchors, timestamp_anchors
 from dematmp.audit.services import canonical
 from dematmp.bids.models import Attempt, Bid, Part, SealedObject
 from dematmp.bids.tasks import sweep
 from signing.client import Client, load_draft
 from signing.errors import ReceiptRefused
+from signing.pki import make_authority
 from signing.receipt import verify_receipt
 from signing.validation import validate
 from tests.conftest import absent
@@ -125,6 +126,31 @@ def test_the_sealed_receipt_carries_all_that_verifies_it(world: World, tmp_path:
             verify_receipt(out, journal_key=journal_signer().verifier_key, ca_pem=None)
     (out / "receipt.json").write_bytes(canonical(said))
     assert (said["attempt"]["parts"], said["attempt"]["refusals"]) == (Part.objects.count(), 0)
+    key, seals = journal_signer().verifier_key, seal_anchors()
+    judged = verify_receipt(pdf, journal_key=key, ca_pem=timestamp_anchors(), seal_pem=seals)
+    assert (judged.deposit, bool(judged.stamped), bool(judged.seal)) == (verified.deposit, True, True)
+    assert any(f"numéro {said['number']}, {said['bidder']['name']}" in each for each in judged.checked)
+    (tmp_path / "accuse.json").write_bytes(canonical(said))
+    alone = verify_receipt(tmp_path / "accuse.json", journal_key=key, ca_pem=timestamp_anchors())
+    assert (alone.stamped, alone.seal) == (verified.stamped, "")
+    shutil.copy(pdf, out / "receipt.pdf")
+    assert verify_receipt(out, journal_key=key, ca_pem=None, seal_pem=seals).seal == judged.seal
+    for lie, why in (
+        (said | {"number": "2020-1"}, "autre dépôt"),
+        (said | {"journal": said["journal"] | {"index": 0}}, "entrée"),
+        (said | {"timestamp": said["timestamp"] | {"time": "2026-01-01T00:00:00Z"}}, "jeton"),
+        (said | {"state": "admitted"}, "enregistrement"),
+    ):
+        (out / "receipt.json").write_bytes(canonical(lie))
+        with pytest.raises(ReceiptRefused, match=why):
+            verify_receipt(out, journal_key=key, ca_pem=timestamp_anchors(), seal_pem=seals)
+    (out / "receipt.json").write_bytes(canonical(said))
+    make_authority(tmp_path / "other", name="Une autre autorité", now=timezone.now())
+    stranger = (tmp_path / "other" / "ca.pem").read_bytes()
+    for spoilt, trusted in ((pdf.read_bytes(), stranger), (pdf.read_bytes() + b"\n%", seals)):
+        (out / "receipt.pdf").write_bytes(spoilt)
+        with pytest.raises(ReceiptRefused, match="cachet"):
+            verify_receipt(out, journal_key=key, ca_pem=None, seal_pem=trusted)
     report = validate(pdf, at=timezone.now(), trust=[authority_certificate()])
     assert report.indication == "TOTAL_PASSED"
     assert b"adbe.pkcs7" not in pdf.read_bytes()

@@ -70,6 +70,8 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         "jeton d'horodatage ne se vérifie pas": said
         | {"timestamp": said["timestamp"] | {"token": _last_flipped(said["timestamp"]["token"])}},
         "sur autre chose": said | {"timestamp": said["timestamp"] | {"token": _token_of(b"autre")}},
+        "ne dit pas l'heure": said | {"timestamp": said["timestamp"] | {"time": "2026-01-01T00:00:00Z"}},
+        "à quelle entrée": said | {"journal": said["journal"] | {"index": 10**6}},
         "n'est pas un accusé": {"v": "receipt/2"},
     }
     stranger = Authorities()
@@ -115,7 +117,7 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         token = elsewhere.respond(
             make_request(hashlib.sha256(bytes(bid.record)).digest()), now=timezone.now()
         )
-        foreign = said["timestamp"] | {"token": base64.b64encode(token).decode()}
+        foreign = said["timestamp"] | {"token": base64.b64encode(token).decode(), "time": None}
         (tmp_path / "foreign.json").write_text(json.dumps(said | {"timestamp": foreign}))
         assert "authentique" in verdict(page, tmp_path / "foreign.json")
         assert "que cette page ne connaît pas" in page.locator("[data-steps] li").last.inner_text()
