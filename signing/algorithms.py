@@ -58,6 +58,6 @@ def describe(digest: str, key: keys.PublicKeyInfo) -> str:
         named = key.algorithm.capitalize()
     elif key.algorithm == "ec":
         named = f"ECDSA {key.bit_size} bits"
-    else:
+    elif key.algorithm in ("rsa", "rsassa_pss", "dsa"):
         named = f"{named} {key.bit_size} bits"
     return f"{digest.upper().replace('SHA3_', 'SHA3-').replace('SHA2', 'SHA-2')}, {named}"

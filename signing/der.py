@@ -26,12 +26,13 @@ def undress(data: bytes) -> bytes | None:
     Raises ValueError when there are several PEM blocks: nobody knows which one is meant.
     """
     if is_signed_data(data):
-        return data
+        return _trimmed(data)
     head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(b"-----BEGIN ") or b"\n-----BEGIN " in data[:65536]:
         if not pem.detect(data):
             return None
-        blocks = [(name, der) for name, _, der in pem.unarmor(data, multiple=True)]
+        named = data.replace(b"PKCS #7 SIGNED DATA", b"PKCS7")  # as some tools of before write it
+        blocks = [(name, der) for name, _, der in pem.unarmor(named, multiple=True)]
         signed = [der for _, der in blocks if is_signed_data(der)]
         if len(signed) > 1:
             raise ValueError("several PEM blocks")
@@ -43,6 +44,16 @@ def undress(data: bytes) -> bytes | None:
             return None
         return decoded if is_signed_data(decoded) else None
     return None
+
+
+def _trimmed(data: bytes) -> bytes:
+    """Without the ends of lines and zeros that some tools add after the one element of the file."""
+    try:
+        _, start, length = _header(data, 0)
+    except (ValueError, IndexError):
+        return data
+    whole = start + length
+    return data[:whole] if length >= 0 and not data[whole:].strip(b"\r\n\0") else data
 
 
 def check_limits(data: bytes) -> None:

@@ -7,7 +7,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from asn1crypto.core import Asn1Value
 
@@ -49,6 +49,8 @@ def _judge(found: Found, at: datetime, trust: Trust) -> tuple[SignatureReport, l
     )
     qualification = qualify(chain, trust, proof.at)
     found.warnings += qualification.warnings
+    if _is_after(found.signing_time, at):
+        found.warnings.append("La date que le signataire annonce est postérieure à la preuve de ce fichier.")
     problem = found.problem or _doubt(found, chain, qualification, trust, proof)
     if not found.baseline and found.problem is None:
         found.warnings.append(
@@ -68,6 +70,16 @@ def _judge(found: Found, at: datetime, trust: Trust) -> tuple[SignatureReport, l
         [*_evidence([chain, *proof.chains]), *qualification.evidence],
         [chain, *proof.chains, *proof.refused],
     )
+
+
+def _is_after(said: str, at: datetime) -> bool:
+    """Whether an announced time is beyond the proof that the file existed, a day of clocks left aside."""
+    try:
+        moment = datetime.fromisoformat(said)
+    except ValueError:
+        return False
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware > at + timedelta(days=1)
 
 
 def _doubt(

@@ -26,6 +26,7 @@ BROKEN = (
     RecursionError,
     AssertionError,
     NotImplementedError,
+    NameError,  # a variable that asn1crypto never set, for a key of a kind that it does not know
     UnsupportedAlgorithm,
 )
 _MAX_CERTIFICATES = 100
@@ -158,9 +159,31 @@ def check_signer(
     return None if expected.native == actual else altered()
 
 
+# What is signed or means nothing (RFC 5652 §11, RFC 5035 §3): one value, never among the unsigned attributes.
+SIGNED_ALONE = {
+    "1.2.840.113549.1.9.3": "content_type",
+    "1.2.840.113549.1.9.4": "message_digest",
+    "1.2.840.113549.1.9.5": "signing_time",
+    "1.2.840.113549.1.9.16.2.12": "signing_certificate",
+    "1.2.840.113549.1.9.16.2.47": "signing_certificate_v2",
+}
+# RFC 8419 §3: the one digest that each takes.
+_EDWARDS = {"ed25519": "sha512", "ed448": "shake256"}
+
+
 def _check_attributes(
     info: cms.SignerInfo, attributes: Attributes, content_type: str | None
 ) -> Problem | None:
+    unsigned = () if isinstance(info["unsigned_attrs"], core.Void) else info["unsigned_attrs"]
+    if SIGNED_ALONE.keys() & {each["type"].dotted for each in unsigned}:
+        return malformed("Un attribut qui doit être signé est parmi ceux qui ne le sont pas.")
+    if any(len(attributes[name]) != 1 for name in SIGNED_ALONE.values() if name in attributes):
+        return malformed("Un attribut signé a plusieurs valeurs.")
+    if "counter_signature" in attributes:
+        return malformed("Une contre-signature est parmi les attributs signés.")
+    algorithm, digest = info["signature_algorithm"]["algorithm"].native, info["digest_algorithm"]["algorithm"]
+    if digest.native != _EDWARDS.get(algorithm, digest.native):
+        return malformed("L'empreinte n'est pas celle que cet algorithme de signature exige.")
     said = attributes.get("content_type")
     if (said[0].native if said is not None and len(said) == 1 else None) != content_type:
         return malformed("Le type de contenu signé n'est pas celui annoncé.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from signing.der import is_signed_data
 
 _HEAD_BYTES = 4096
+_ARMOURS = (b"\n-----BEGIN PKCS7-----", b"\n-----BEGIN CMS-----", b"\n-----BEGIN PKCS #7 SIGNED DATA-----")
 
 
 class Kind(Enum):
@@ -36,6 +37,6 @@ def sniff(head: bytes) -> Kind:
     text = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00")
     if text.startswith(b"<"):
         return Kind.XML
-    if text.startswith((b"-----BEGIN ", b"M")):
+    if text.startswith((b"-----BEGIN ", b"M")) or any(name in head for name in _ARMOURS):
         return Kind.CMS  # PEM or base64: undressed, it may turn out to be something else
     return Kind.OTHER

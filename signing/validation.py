@@ -91,7 +91,9 @@ def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | R
     if kind is Kind.XML:
         from signing.xades import read_xades
 
-        return read_xades(path.read_bytes(), contents) or none_found("Ce fichier XML n'est pas signé.")
+        return read_xades(path.read_bytes(), contents, name=name) or none_found(
+            "Ce fichier XML n'est pas signé."
+        )
     if kind is Kind.ZIP:
         from signing.asic import ContainerRefused, read_asic
 

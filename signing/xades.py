@@ -17,11 +17,11 @@ from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.verifier import VerifyResult
 
 from signing.algorithms import KNOWN_HASHES, hash_weakness, key_weakness
-from signing.contents import Content, only_one
+from signing.contents import Content, named_like, only_one
+from signing.covering import Covered, by_id, coverage, ids_of, manifests, own_properties, splits
 from signing.found import (
     PARTIAL,
     UNCLEAR,
-    WHOLE,
     Found,
     Problem,
     Stamped,
@@ -30,16 +30,15 @@ from signing.found import (
 )
 from signing.report import INDETERMINATE
 from signing.signers import BROKEN
-from signing.xml import ASIC, DS, XADES, XADES_141, XmlRefused, parse, text_of
-from signing.xmldsig import MAX_REFERENCES, alone, transforms_of, verify
+from signing.xml import DS, XADES, XADES_141, XmlRefused, parse, text_of
+from signing.xmldsig import MAX_REFERENCES, alone, decoded, inheriting, transforms_of, verify
 
 MAX_SIGNATURES = 50
+_MAX_LEAVES = 5
 _MAX_VALUES = 200  # lists and responses carried along
 _CONTENT_LIMIT = 128 * 1024**2  # bytes of a detached content
 _NAMESPACE = DS[1:-1]
 _PROPERTIES_TYPE = "http://uri.etsi.org/01903#SignedProperties"
-_MANIFEST_TYPE = "http://www.w3.org/2000/09/xmldsig#Manifest"
-_IDS = frozenset({"Id", "ID", "id"})  # in any namespace: what signxml itself looks for
 _C14N = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
 ARCHIVED = (
     "Signature à archivage (niveau LTA) : ses horodatages d'archive ne sont pas recalculés ici, et le reste "
@@ -47,8 +46,10 @@ ARCHIVED = (
 )
 
 
-def read_xades(data: bytes, contents: Sequence[Content], *, container: bool = False) -> list[Found]:
-    """Every signature of an XML; none for one without signature. `container`: inside an ASiC."""
+def read_xades(
+    data: bytes, contents: Sequence[Content], *, name: str = "", container: bool = False
+) -> list[Found]:
+    """Every signature of an XML of this name; none for one without signature. `container`: inside an ASiC."""
     try:
         root = parse(data)
     except XmlRefused as refused:
@@ -62,25 +63,26 @@ def read_xades(data: bytes, contents: Sequence[Content], *, container: bool = Fa
     repeated = _repeated_ids(root)
     found = []
     for rank, signature in enumerate(signatures):
-        one = _read(root, rank, signature, contents, container=container)
-        if repeated and one.problem is None:
+        one = _read(root, rank, signature, contents, name=name, container=container)
+        if one.problem is None and repeated & _designated(signature):
             one.problem = malformed("Un identifiant est répété : la signature peut désigner deux éléments.")
         found.append(one)
     return found
 
 
-def _repeated_ids(root: etree._Element) -> bool:
+def _repeated_ids(root: etree._Element) -> set[str]:
     seen: set[str] = set()
+    repeated: set[str] = set()
     for element in root.iter(etree.Element):
-        for value in _ids(element):
-            if value in seen:
-                return True
-            seen.add(value)
-    return False
+        for value in ids_of(element):
+            (repeated if value in seen else seen).add(value)
+    return repeated
 
 
-def _ids(element: etree._Element) -> set[str]:
-    return {str(value) for name, value in element.attrib.items() if etree.QName(name).localname in _IDS}
+def _designated(signature: etree._Element) -> set[str]:
+    """The identifiers that a signature refers to, and those that it bears."""
+    borne = {value for element in signature.iter(etree.Element) for value in ids_of(element)}
+    return borne | {str(each.get("URI"))[1:] for each in signature.iter(f"{DS}Reference")}
 
 
 def _read(
@@ -89,6 +91,7 @@ def _read(
     signature: etree._Element,
     contents: Sequence[Content],
     *,
+    name: str,
     container: bool,
 ) -> Found:
     found = Found("XMLDSig", coverage=UNCLEAR)
@@ -96,7 +99,8 @@ def _read(
         found.format = "XAdES"
     try:
         found.others = _carried(signature)
-        found.certificate = _chosen(signature, found.others)
+        candidates = _chosen(signature, found.others)
+        found.certificate = candidates[0] if candidates else None
         if found.certificate is None:
             found.problem = Problem(
                 INDETERMINATE,
@@ -105,24 +109,36 @@ def _read(
             )
             return found
         references = list(signature.iterfind(f"{DS}SignedInfo/{DS}Reference"))
-        found.digest, found.weak = _algorithms(signature, references, found.certificate)
-        if len(references) > MAX_REFERENCES:
+        listed = [each for held in manifests(root, references) for each in held.iterfind(f"{DS}Reference")]
+        if len(references) + len(listed) > MAX_REFERENCES:
             found.problem = malformed(f"Plus de {MAX_REFERENCES} références.")
             return found
-        names = _external(references, contents, container=container)
+        names = _external([*references, *listed], contents, container=container)
         if isinstance(names, Problem):
             found.problem = names
             return found
-        certificate = pyca.load_der_x509_certificate(found.certificate.dump())
-        results = verify(root, rank, certificate, _resolver(names))
+        for certificate in candidates:
+            found.certificate = certificate
+            given = pyca.load_der_x509_certificate(certificate.dump())
+            results = verify(root, rank, given, _resolver(names), listed)
+            if not isinstance(results, Problem):
+                break
+        found.digest, found.weak = _algorithms(signature, [*references, *listed], found.certificate)
         if isinstance(results, Problem):
             found.problem = results
             return found
-        _read_properties(found, signature, references, results)
-        found.coverage, found.covers, found.role = _coverage(root, signature, references, names)
+        _read_properties(found, root, signature, references, results)
+        known = {uri: content.name for uri, content in names.items()}
+        said = coverage(root, signature, [*references, *listed], known)
+        found.coverage, found.covers, found.role = said.extent, said.names, said.role
+        found.warnings += said.warnings
+        if found.problem is None and not container:
+            found.problem = _other_file(said, signature, results, list(names.values()), contents, name)
         _read_unsigned(found, signature)
         comments = list(root.iter(etree.Comment))
-        if any(_splits(each) for each in comments):
+        if any(splits(each) for each in comments) or any(
+            map(_is_split, _canonicalised([*references, *listed], names))
+        ):
             # « 1<!-- -->2000 »: one reader sees 12000, another one 1.
             found.coverage = PARTIAL
         if comments:
@@ -142,16 +158,16 @@ def _carried(signature: etree._Element) -> list[x509.Certificate]:
     return [x509.Certificate.load(base64.b64decode(text_of(row)), strict=True) for row in rows[:100]]
 
 
-def _chosen(signature: etree._Element, carried: list[x509.Certificate]) -> x509.Certificate | None:
-    """The certificate of the digest that the properties give (verified later), or the only one."""
+def _chosen(signature: etree._Element, carried: list[x509.Certificate]) -> list[x509.Certificate]:
+    """The certificate of the digest that the properties give (verified later), or those it may be."""
     for properties in signature.iterfind(f"{DS}Object/{XADES}QualifyingProperties/{XADES}SignedProperties"):
         named = [each for each in carried if _is_named(properties, each)]
         if _digests(properties):
-            return named[0] if named else None
-    # Nothing designates it: the one that issued none of the others.
+            return named[:1]
+    # Nothing designates it: those that issued none of the others.
     issuers = {each.issuer.hashable for each in carried if each.issuer != each.subject}
     leaves = [each for each in carried if each.subject.hashable not in issuers]
-    return leaves[0] if leaves else None
+    return leaves[:_MAX_LEAVES]
 
 
 def _digests(properties: etree._Element) -> list[tuple[str, bytes]]:
@@ -189,12 +205,14 @@ def _algorithms(
     name = SignatureMethod(method.get("Algorithm") if method is not None else "").name.lower()
     known = sorted(KNOWN_HASHES | {"sha1"}, key=len, reverse=True)
     signed = next((each for each in known if each in name), name)
-    hashes = {signed}
-    for reference in references:
-        node = reference.find(f"{DS}DigestMethod")
-        hashes.add(hash_name(str(node.get("Algorithm") if node is not None else "")))
-    weak = [*map(hash_weakness, sorted(hashes)), key_weakness(certificate.public_key)]
-    return signed, ", ".join(filter(None, weak))
+    weak = [hash_weakness(signed), *_weak_digests(references), key_weakness(certificate.public_key)]
+    return signed, ", ".join(dict.fromkeys(filter(None, weak)))
+
+
+def _weak_digests(references: Sequence[etree._Element]) -> list[str]:
+    nodes = [reference.find(f"{DS}DigestMethod") for reference in references]
+    names = {hash_name(str(node.get("Algorithm") if node is not None else "")) for node in nodes}
+    return [hash_weakness(each) for each in sorted(names)]
 
 
 def _external(
@@ -245,113 +263,92 @@ class _resolver:
         return None if content is None else content.read(_CONTENT_LIMIT)
 
 
+def _canonicalised(references: Sequence[etree._Element], names: dict[str, Content]) -> list[Content]:
+    """The files signed as XML, not byte for byte."""
+    return [
+        names[uri]
+        for each in references
+        if (uri := str(each.get("URI"))) in names and any("c14n" in name for name in transforms_of(each))
+    ]
+
+
+def _is_split(content: Content) -> bool:
+    """Whether a comment stands in the middle of a text of a signed file, if it is XML."""
+    try:
+        root = parse(content.read(_CONTENT_LIMIT))
+    except (XmlRefused, ValueError, OSError):
+        return False
+    return any(splits(each) for each in root.iter(etree.Comment))
+
+
+def _other_file(
+    said: Covered,
+    signature: etree._Element,
+    results: Sequence[VerifyResult],
+    covered: Sequence[Content],
+    contents: Sequence[Content],
+    name: str,
+) -> Problem | None:
+    """A file given as what is signed, and that is not: it must be said."""
+    given = only_one(contents) or named_like(name, contents)
+    if given is None or given in covered:
+        return None
+    wanted = given.digest("sha256")
+    held = [result.signed_data for result in results]
+    for each in signature.iterfind(f"{DS}Object"):
+        try:
+            held.append(decoded((each.text or "").encode()))
+        except XmlRefused:
+            continue
+    try:
+        root = parse(given.read(_CONTENT_LIMIT))
+        own = {_digest(etree.tostring(root, method="c14n", exclusive=each)) for each in (False, True)}
+    except (XmlRefused, ValueError):
+        own = set()
+    if {wanted, *own} & {_digest(each) for each in held}:
+        return None
+    return no_content("Le fichier fourni à côté n'est pas celui que cette signature signe.")
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
 def _read_properties(
     found: Found,
+    root: etree._Element,
     signature: etree._Element,
     references: Sequence[etree._Element],
     results: Sequence[VerifyResult],
 ) -> None:
     """From the signed bytes alone: the certificate that is named and the time that is claimed."""
-    there = signature.find(f"{DS}Object/{XADES}QualifyingProperties")
-    for reference, result in zip(references, results, strict=True):
-        properties = result.signed_xml
-        if properties is None or properties.tag != f"{XADES}SignedProperties":
-            continue
-        if reference.get("Type") != _PROPERTIES_TYPE or there is None:
-            continue
-        if there.get("Target") not in (f"#{signature.get('Id')}", None, ""):
-            found.problem = malformed("Les propriétés signées sont celles d'une autre signature.")
-            return
-        if found.certificate is None or not _is_named(properties, found.certificate):
-            found.problem = Problem(
-                INDETERMINATE,
-                "NO_SIGNING_CERTIFICATE_FOUND",
-                "Le certificat joint n'est pas celui que la signature désigne.",
-            )
-            return
-        found.baseline = True
-        found.signing_time = text_of(properties.find(f"{XADES}SignedSignatureProperties/{XADES}SigningTime"))
+    there = own_properties(signature)
+    if not there:
         return
-    if there is not None:
+    signed = [
+        (by_id(root, str(reference.get("URI"))[1:]), result.signed_xml)
+        for reference, result in zip(references, results, strict=True)
+        if reference.get("Type") == _PROPERTIES_TYPE
+    ]
+    if not signed:
         found.problem = malformed("Les propriétés XAdES ne sont pas signées.")
-
-
-def _coverage(
-    root: etree._Element,
-    signature: etree._Element,
-    references: Sequence[etree._Element],
-    names: dict[str, Content],
-) -> tuple[str, tuple[str, ...], str]:
-    """(coverage, names, role) from what the references designate in the document itself."""
-    covers: list[str] = []
-    covered: list[etree._Element] = []
-    counter = False
-    for reference in references:
-        uri = str(reference.get("URI"))
-        if reference.get("Type") == _MANIFEST_TYPE:
-            return UNCLEAR, (), "signature"
-        transforms_of(reference)
-        if uri in names:
-            covers.append(names[uri].name)
-            continue
-        target = root if uri == "" else _by_id(root, uri[1:])
-        if target is None:
-            return UNCLEAR, (), "signature"
-        parent = target.getparent()
-        if target.tag == f"{DS}SignatureValue" and parent is not None and parent.tag == f"{DS}Signature":
-            counter = True  # that other signature is judged too, in its own place
-            continue
-        covered.append(target)
-    around = [*root.itersiblings(preceding=True), *root.itersiblings()]
-    if any(not isinstance(each, etree._Comment) for each in around):
-        # A style sheet asked for outside the root changes what is seen and is not signed.
-        return PARTIAL, tuple(covers), "signature"
-    own = [each for each in signature.iterfind(f"{DS}Object") if not _qualifies(each)]
-    all_own = all(each in covered or (_only(each) and each[0] in covered) for each in own)
-    if counter:
-        return WHOLE if all_own else PARTIAL, ("la signature précédente", *covers), "counter-signature"
-    if root in covered and root is not signature:
-        return WHOLE if all_own else PARTIAL, ("tout le document XML", *covers), "signature"
-    if (root is signature or _holds_signatures_alone(root)) and all_own and (own or covers):
-        return WHOLE, (*(["contenu joint à la signature"] if own else []), *covers), "signature"
-    return PARTIAL, tuple(covers), "signature"
-
-
-def _qualifies(held: etree._Element) -> bool:
-    """Whether an object holds the properties of a signature and nothing that those do not foresee."""
-    if not _only(held, f"{XADES}QualifyingProperties"):
-        return False
-    unsigned = f"{XADES}UnsignedProperties"
-    known = {f"{XADES}SignedProperties", unsigned}
-    foreseen = {f"{XADES}UnsignedSignatureProperties", f"{XADES}UnsignedDataObjectProperties"}
-    return {each.tag for each in held[0].iterchildren(etree.Element)} <= known and all(
-        {each.tag for each in row.iterchildren(etree.Element)} <= foreseen
-        for row in held[0].iterfind(unsigned)
-    )
-
-
-def _holds_signatures_alone(root: etree._Element) -> bool:
-    """ASiC's wrapper of signatures, with nothing else that a reader may see."""
-    around = (root.text or "") + "".join(each.tail or "" for each in root)
-    signatures = all(each.tag == f"{DS}Signature" or isinstance(each, etree._Comment) for each in root)
-    return root.tag == f"{ASIC}XAdESSignatures" and signatures and not around.strip()
-
-
-def _splits(comment: etree._Element) -> bool:
-    """Whether a comment stands between two pieces of one text."""
-    before, parent = comment.getprevious(), comment.getparent()
-    said = before.tail if before is not None else parent.text if parent is not None else ""
-    return bool((said or "").strip() and (comment.tail or "").strip())
-
-
-def _only(element: etree._Element, tag: str = "") -> bool:
-    """Whether it holds one element (of this tag) and nothing else."""
-    around = (element.text or "") + "".join(each.tail or "" for each in element)
-    return len(element) == 1 and not around.strip() and (not tag or element[0].tag == tag)
-
-
-def _by_id(root: etree._Element, value: str) -> etree._Element | None:
-    return next((each for each in root.iter(etree.Element) if value in _ids(each)), None)
+        return
+    (target, properties), held = signed[0], there[0].find(f"{XADES}SignedProperties")
+    if len(there) != 1 or len(signed) != 1 or target is None or target is not held or properties is None:
+        # Two sets of properties, or some that stand elsewhere: another reader would show the false ones.
+        found.problem = malformed("Les propriétés signées ne sont pas, seules, à leur place.")
+        return
+    if there[0].get("Target") not in (f"#{signature.get('Id')}", None, ""):
+        found.warnings.append("Les propriétés signées disent être celles d'une autre signature.")
+    if found.certificate is None or not _is_named(properties, found.certificate):
+        found.problem = Problem(
+            INDETERMINATE,
+            "NO_SIGNING_CERTIFICATE_FOUND",
+            "Le certificat joint n'est pas celui que la signature désigne.",
+        )
+        return
+    found.baseline = True
+    found.signing_time = text_of(properties.find(f"{XADES}SignedSignatureProperties/{XADES}SigningTime"))
 
 
 def _read_unsigned(found: Found, signature: etree._Element) -> None:
@@ -378,7 +375,7 @@ def _read_unsigned(found: Found, signature: etree._Element) -> None:
 def _canonical(element: etree._Element, method: etree._Element | None) -> bytes:
     uri = _C14N if method is None else str(method.get("Algorithm"))
     return etree.tostring(
-        alone(element),
+        inheriting(alone(element), element, uri),
         method="c14n",
         exclusive="xml-exc-c14n" in uri,
         with_comments=uri.endswith("#WithComments"),

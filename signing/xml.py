@@ -7,6 +7,7 @@ DS = "{http://www.w3.org/2000/09/xmldsig#}"
 XADES = "{http://uri.etsi.org/01903/v1.3.2#}"
 XADES_141 = "{http://uri.etsi.org/01903/v1.4.1#}"
 ASIC = "{http://uri.etsi.org/02918/v1.2.1#}"
+ASIC_BEFORE = "{http://uri.etsi.org/2918/v1.2.1#}"  # as some wrote it
 
 
 class XmlRefused(ValueError):

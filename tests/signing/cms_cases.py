@@ -79,12 +79,13 @@ def signer_info(
     stamped: datetime = NOW,
     extra: Sequence[dict[str, Any]] = (),
     unsigned: Sequence[dict[str, Any]] = (),
+    times: Sequence[cms.Time] | None = None,
 ) -> cms.SignerInfo:
     """`ess`: whose certificate is named by the signed ESSCertIDv2 (True: the signer's own)."""
     certificate = _certificate(identity)
     rows: list[dict[str, Any]] = [
         {"type": "message_digest", "values": [message_digest or hashlib.new(digest, content).digest()]},
-        {"type": "signing_time", "values": [cms.Time({"utc_time": NOW})]},
+        {"type": "signing_time", "values": times or [cms.Time({"utc_time": NOW})]},
     ]
     if content_type:
         rows.append({"type": "content_type", "values": [content_type]})

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,11 @@ def _named() -> bytes:
     return cades(WORLD.signer, OFFER, attached=True, ess=WORLD.issuer.identity)
 
 
+def _two_times() -> bytes:
+    times = [cms.Time({"utc_time": each}) for each in (NOW, NOW - DAY)]
+    return _attached(attributes=True, times=times)
+
+
 def _repeated() -> bytes:
     return _attached(extra=[{"type": "message_digest", "values": [b"x" * 32]}])
 
@@ -142,6 +148,19 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "signed attributes as a document": (_attributes_as_content, UNSURE, "SIG_CONSTRAINTS_FAILURE"),
     "another content type": (lambda: _attached(content_type="signed_data"), UNSURE, "FORMAT_FAILURE"),
     "repeated attribute": (_repeated, UNSURE, "FORMAT_FAILURE"),
+    **{
+        f"{row['type']} that nothing signs": (partial(_attached, unsigned=[row]), UNSURE, "FORMAT_FAILURE")
+        for row in (
+            {"type": "signing_time", "values": [cms.Time({"utc_time": NOW - DAY})]},
+            {"type": "message_digest", "values": [b"x" * 32]},
+            {"type": "content_type", "values": ["data"]},
+        )
+    },
+    "two times in one attribute": (_two_times, UNSURE, "FORMAT_FAILURE"),
+    "ed25519 over SHA-256": (lambda: _attached("ed25519"), UNSURE, "FORMAT_FAILURE"),
+    "an end of line after it": (lambda: _attached() + b"\r\n\0", PASSED, ""),
+    "PEM after a text": (lambda: b"Signature\n" + pem.armor("PKCS7", _attached()), PASSED, ""),
+    "PEM of an old name": (lambda: pem.armor("PKCS #7 SIGNED DATA", _attached()), PASSED, ""),
     "two contents in a file": (lambda: _attached() * 2, UNSURE, "FORMAT_FAILURE"),
     "archived": (_archived, UNSURE, "GENERIC"),
     "detached, nothing beside": (lambda: cades(WORLD.signer, OFFER), UNSURE, "SIGNED_DATA_NOT_FOUND"),

@@ -149,8 +149,8 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "an identifier repeated": (_repeated_id, UNSURE, "FORMAT_FAILURE"),
     "a style sheet outside the root": (
         lambda: b'<?xml-stylesheet href="evil.xsl"?>' + _enveloped(),
-        UNSURE,
-        "FORMAT_FAILURE",
+        FAILED,
+        "HASH_FAILURE",
     ),
     "a DTD": (lambda: _doctype(_enveloped(), b""), UNSURE, "FORMAT_FAILURE"),
     "a billion laughs": (_laughs, UNSURE, "FORMAT_FAILURE"),
