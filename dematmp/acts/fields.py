@@ -80,10 +80,11 @@ def check_number(number: str) -> None:
 
 def check_decided(written: str, *, today: date) -> date:
     """The date of a decision. Raises ActRefused: unreadable, in the future, or empty (1970)."""
-    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", written) is None:
+    said = re.fullmatch(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})", written)
+    if said is None:
         raise ActRefused("La date de la décision est absente ou n'est pas de la forme AAAA-MM-JJ.")
     try:
-        decided = date.fromisoformat(written)
+        decided = date(*map(int, said.groups()))
     except ValueError as broken:
         raise ActRefused("La date de la décision n'existe pas au calendrier.") from broken
     if decided > today:

@@ -76,7 +76,8 @@ def identify(given: Credentials, *, now: datetime) -> Agent:
 
 
 def _by_nounce(given: Credentials, accounts: Sequence[Agent], now: datetime) -> Agent:
-    """The nounce proves an authority; who acts is its first account that holds the certificate."""
+    """The nounce proves an authority; who acts is its account that holds the certificate: the one that asked
+    for it, else the first. Never another's rights for who shares a certificate."""
     found = (
         Nounce.objects.select_related("agent")
         .filter(value=given.nounce, agent__login=given.login, expires_at__gt=now)
@@ -87,7 +88,7 @@ def _by_nounce(given: Credentials, accounts: Sequence[Agent], now: datetime) -> 
     mine = [each for each in accounts if each.authority_id == found.agent.authority_id]
     if not mine:
         raise AccessRefused(f"{UNKNOWN} Ce certificat n'est pas d'un agent de cette collectivité.")
-    return mine[0]
+    return next((each for each in mine if each.pk == found.agent_id), mine[0])
 
 
 @lru_cache(maxsize=1024)

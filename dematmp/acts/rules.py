@@ -89,6 +89,36 @@ def act_number(reference: str, lot: str) -> str:
     return check_number(text)
 
 
+# Natures of authorities (IDCL@Nature). Others exist: two digits are enough to be one.
+AUTHORITY_NATURES = {
+    "11": "Conseil régional",
+    "12": "Établissement public local d'enseignement (région)",
+    "13": "Autre établissement public (région)",
+    "14": "Société d'économie mixte locale (région)",
+    "21": "Conseil départemental",
+    "22": "Établissement public de santé (département)",
+    "23": "Établissement public local d'enseignement (département)",
+    "24": "Autre établissement public (département)",
+    "25": "Société d'économie mixte locale (département)",
+    "31": "Commune",
+    "32": "Établissement public de santé (commune)",
+    "33": "Autre établissement public (commune)",
+    "34": "Société d'économie mixte locale (commune)",
+    "41": "Syndicat de communes, syndicat mixte fermé",
+    "42": "Syndicat mixte ouvert",
+    "43": "Syndicat d'agglomération nouvelle",
+    "44": "Communauté de communes",
+    "45": "Communauté urbaine",
+    "46": "Communauté d'agglomération",
+    "47": "Société d'économie mixte locale (intercommunalité)",
+    "51": "Service départemental d'incendie et de secours",
+    "52": "Entente interdépartementale",
+    "53": "Entente interrégionale",
+    "54": "Autre société d'économie mixte locale",
+    "55": "Autre",
+}
+
+
 def check_identity(*, siren: str, department: str, district: str, nature: str) -> None:
     """The buyer's ACTES identity is complete. Raises ActRefused."""
     complete = re.fullmatch(r"[0-9]{9}", siren) and department in DEPARTMENTS

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from dematmp.acts import administration
 from dematmp.acts.errors import AccessRefused, ActRefused
-from dematmp.acts.subscribers import ADMIN, GROUP, MODULES, SUPER, Agent, Authority
+from dematmp.acts.rules import AUTHORITY_NATURES
+from dematmp.acts.subscribers import ADMIN, GROUP, MODULES, ROLES, SUPER, Agent, Authority, AuthorityGroup
 from dematmp.api.s2low import answers
 from dematmp.api.s2low.connexion import authority_facts, permissions_of
 from dematmp.api.s2low.door import Call, admin_refusal, door
@@ -53,6 +54,44 @@ def users(call: Call) -> HttpResponseBase:
     )
 
 
+def _shown_to(call: Call, *roles: str) -> None:
+    if call.agent.role not in roles:
+        raise AccessRefused("Accès refusé.")
+
+
+@door(admin_refusal)
+def roles(call: Call) -> HttpResponseBase:
+    _shown_to(call, SUPER, GROUP, ADMIN)
+    return _text(ROLES)
+
+
+@door(admin_refusal)
+def modules(call: Call) -> HttpResponseBase:
+    _shown_to(call, SUPER, GROUP, ADMIN)
+    return _text([{"id": pk, "name": name, "status": "1"} for pk, name in MODULES.items()])
+
+
+@door(admin_refusal)
+def authority_types(call: Call) -> HttpResponseBase:
+    _shown_to(call, SUPER, GROUP)
+    return _text(AUTHORITY_NATURES)
+
+
+@door(admin_refusal)
+def groups(call: Call) -> HttpResponseBase:
+    _shown_to(call, SUPER)
+    rows = AuthorityGroup.objects.filter(name__icontains=call.form.get("name")).order_by("name")
+    return _text(
+        [{"id": str(each.pk), "name": each.name, "status": "1" if each.active else "0"} for each in rows]
+    )
+
+
+@door(admin_refusal)
+def unknown(call: Call) -> HttpResponseBase:
+    """What this administration does not do by the API: never the page of another one."""
+    raise ActRefused("Cette fonction n'existe pas ici.")
+
+
 def _is_value(name: str, form: Form) -> bool:
     return name == "role" or integer(form.get(name)) is not None
 
@@ -94,7 +133,7 @@ def user_detail(call: Call) -> HttpResponseBase:
 def user_edit(call: Call) -> HttpResponseBase:
     """Create or change an account; `new_id` names the one whose certificate is shared."""
     form = call.form
-    if form.get("password") != form.get("password2"):
+    if "password2" in form.fields and form.get("password") != form.get("password2"):
         raise ActRefused("Les deux mots de passe ne sont pas égaux.")
     made = _agent(call, form.get("id")) if form.get("id") else Agent()
     created = made.pk is None

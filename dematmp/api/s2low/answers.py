@@ -32,13 +32,21 @@ def plain_ko(reason: object) -> HttpResponse:
     return text(b"KO\n" + encode(str(reason)) + b"\n")
 
 
+def missing(reason: str) -> HttpResponse:
+    """No such function: a failure of the transport to clients, which they do not take for an answer."""
+    answer = ko(reason)
+    answer.status_code = 404
+    return answer
+
+
 def escaped(reason: str) -> bytes:
     """The reason as clients expect it: HTML-escaped, quotes included, within ISO-8859-1."""
     return encode(html.escape(reason, quote=True).replace("&#x27;", "&#039;"))
 
 
 def as_json(value: object, *, status: int = 200, content_type: str = "application/json") -> HttpResponse:
-    return HttpResponse(json.dumps(value, ensure_ascii=True), content_type=content_type, status=status)
+    said = json.dumps(value, ensure_ascii=True, separators=(",", ":"))  # as PHP writes it
+    return HttpResponse(said, content_type=content_type, status=status)
 
 
 def file(blocks: Iterator[bytes], *, name: str, size: int, content_type: str) -> HttpResponseBase:

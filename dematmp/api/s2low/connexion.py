@@ -40,6 +40,18 @@ def test_rgs(call: Call) -> HttpResponseBase:
     return answers.text(b"OK" if call.rgs else b"KO")
 
 
+@door()
+def home(call: Call) -> HttpResponseBase:
+    """Where clients of before look whether the module is there."""
+    return answers.text(b"OK")
+
+
+@door()
+def unknown(call: Call) -> HttpResponseBase:
+    """Another address of the module: told as text, which clients log."""
+    return answers.missing("Cette fonction n'existe pas ici.")
+
+
 @door(json_refusal)
 def info_connexion(call: Call) -> HttpResponseBase:
     return answers.as_json(
@@ -103,6 +115,8 @@ def get_nounce(request: HttpRequest) -> HttpResponseBase:
         if not login:
             raise AccessRefused("Un identifiant et un mot de passe sont nécessaires.")
         agent = agent_of(request, read_query(request))
+        if not agent.login:
+            raise AccessRefused("Ce compte n'a pas d'identifiant : un jeton ne servirait à rien.")
     except AccessRefused as refused:
         answer = answers.as_json({"status": "error", "error-message": str(refused)}, status=401)
         answer["WWW-Authenticate"] = 'Basic realm="API S2low"'

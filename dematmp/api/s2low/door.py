@@ -89,14 +89,14 @@ def basic_of(request: HttpRequest) -> tuple[str, str]:
 def credentials(request: HttpRequest, form: Form) -> identity.Credentials:
     """What a request brings to be known by."""
     certificate = certificate_of(request)
-    if form.get("nounce"):
+    login, password = basic_of(request)
+    if form.get("nounce") and not login:  # who says both is known by the password
         return identity.Credentials(
             certificate=certificate,
             login=form.get("login"),
             nounce=form.get("nounce"),
             digest=form.get("hash"),
         )
-    login, password = basic_of(request)
     return identity.Credentials(certificate=certificate, login=login, password=password)
 
 

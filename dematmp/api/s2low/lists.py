@@ -48,7 +48,7 @@ def number_of_acts(call: Call) -> HttpResponseBase:
     status = _integer(call.asked("status_id"), "status_id", statuses.CANCELLED)
     count = Transaction.objects.of_authority(call.agent).filter(status=status).count()
     return answers.as_json(
-        {"status_id": str(status), "authority_id": str(call.agent.authority_id), "nb_transactions": count}
+        {"status_id": status, "authority_id": call.agent.authority_id, "nb_transactions": count}
     )
 
 
@@ -65,6 +65,8 @@ def list_acts(call: Call) -> HttpResponseBase:
         rows = rows.filter(created_at__gte=_start(since))
     if until:
         rows = rows.filter(created_at__lt=_start(until + timedelta(days=1)))
+    if call.asked("type_acte"):
+        rows = rows.filter(nature=_nature(call.asked("type_acte")))
     if call.asked("number"):
         rows = rows.filter(number=call.asked("number"))
     found = [
@@ -88,6 +90,16 @@ def list_acts(call: Call) -> HttpResponseBase:
             "transactions": found,
         }
     )
+
+
+# Of the nature, the typology of the act itself.
+_NATURES = {"99_DE": "1", "99_AR": "2", "99_AI": "3", "99_CC": "4", "99_BF": "5", "99_AU": "6"}
+
+
+def _nature(typology: str) -> str:
+    if typology not in _NATURES:
+        raise ActRefused("type_acte n'est pas la typologie d'un acte.")
+    return _NATURES[typology]
 
 
 def _start(day: date) -> datetime:

@@ -5,6 +5,7 @@ import re
 from urllib.parse import quote
 
 from django.db import transaction
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
@@ -15,8 +16,8 @@ from dematmp.acts.imports import import_archive
 from dematmp.acts.subscribers import READ, Agent
 from dematmp.acts.transactions import Transaction, today_serial
 from dematmp.api.s2low import answers
-from dematmp.api.s2low.door import Call, door
-from dematmp.api.s2low.forms import Form
+from dematmp.api.s2low.door import Call, certificate_of, door
+from dematmp.api.s2low.forms import Form, read_query
 
 _ID = re.compile(r"[0-9]{1,15}")
 _EMAIL = re.compile(r"[^@\s<>,;]{1,64}@[^@\s<>,;]{1,180}")
@@ -111,7 +112,7 @@ def _signature(upload: Upload) -> str:
 def cancel(call: Call) -> HttpResponseBase:
     if not call.is_api:
         return answers.away()
-    if not call.form.get("id"):
+    if not call.form.get("id") or call.request.method != "POST":  # a link cancels nothing
         raise ActRefused("Aucune transaction n'a été spécifiée.")
     act = found_by(call.agent, call.form.get("id"))
     made = follow_ups.cancel(act, by=call.agent, now=timezone.now())
@@ -130,8 +131,6 @@ def reply(call: Call) -> HttpResponseBase:
     made = follow_ups.reply(
         letter, pieces, choice=form.get("type_envoie"), by=call.agent, rgs=call.rgs, now=timezone.now()
     )
-    from dematmp.api.s2low.forms import read_query
-
     if read_query(call.request).get("api") not in ("", "0"):
         return answers.text(f"OK : id généré : {made.pk}".encode("latin-1"))
     return answers.ok(made.pk, "")
@@ -205,9 +204,26 @@ def _waiting(agent: Agent, written: str) -> Transaction:
     return found
 
 
+def _back(form: Form, error: Exception | None) -> HttpResponseBase:
+    """Go back where the client said, with the outcome in its address."""
+    back = form.get("url_return")
+    if not re.match(r"https?://", back):
+        return answers.ok() if error is None else answers.ko(error)
+    message = "La transaction a été postée." if error is None else str(error)
+    # The message is read undecoded by some: percent-encoded UTF-8, as addresses are.
+    back = back.replace("%%ERROR%%", "1" if error else "0").replace("%%MESSAGE%%", quote(message))
+    return answers.away(back)
+
+
+def back_refusal(request: HttpRequest, form: Form | None, error: Exception) -> HttpResponseBase:
+    """Who was not recognised is in a browser too: it goes back, and the client learns of it."""
+    if certificate_of(request) is None:  # anybody could make this address send people anywhere
+        return answers.ko(error)
+    return _back(read_query(request), error)
+
+
 def _confirm(call: Call, wanted: list[str], *, skip: bool) -> HttpResponseBase:
-    """Confirm, then go back where the client said, with the outcome in its address."""
-    error, message = "0", "La transaction a été postée."
+    error: ActError | None = None
     try:
         if not wanted:
             raise ActRefused("Aucune transaction n'a été spécifiée.")
@@ -219,19 +235,15 @@ def _confirm(call: Call, wanted: list[str], *, skip: bool) -> HttpResponseBase:
                 if not skip:
                     raise
     except ActError as refused:
-        error, message = "1", str(refused)
-    back = call.form.get("url_return")
-    if not re.match(r"https?://", back):
-        return answers.ok() if error == "0" else answers.ko(message)
-    # The message is read undecoded by some: percent-encoded UTF-8, as addresses are.
-    return answers.away(back.replace("%%ERROR%%", error).replace("%%MESSAGE%%", quote(message)))
+        error = refused
+    return _back(call.form, error)
 
 
-@door()
+@door(back_refusal)
 def confirm(call: Call) -> HttpResponseBase:
     return _confirm(call, [each for each in [call.form.get("id")] if each], skip=False)
 
 
-@door()
+@door(back_refusal)
 def confirm_many(call: Call) -> HttpResponseBase:
     return _confirm(call, call.form.all("id"), skip=True)

@@ -1,5 +1,6 @@
 """Reading back: the state of a transaction, its files, its archive, its receipt, the prefecture's letters."""
 
+import re
 from datetime import date
 
 from django.http.response import HttpResponseBase
@@ -88,7 +89,10 @@ def _lines(act: Transaction) -> list[str]:
 
 @door(plain_refusal)
 def files_list(call: Call) -> HttpResponseBase:
-    found = found_by(call.agent, call.asked("transaction"))
+    if call.asked("unique_id") and not call.asked("transaction"):
+        found = _by_unique_id(call.agent, call.asked("unique_id"))
+    else:
+        found = found_by(call.agent, call.asked("transaction"))
     _answered(found)
     rows = found.files.exclude(media_type=ARCHIVE_TYPE).order_by("rank")
     return answers.as_json([_file(each) for each in rows])
@@ -124,7 +128,7 @@ def download(call: Call) -> HttpResponseBase:
     if found is None:
         raise ActRefused("Ce fichier n'existe pas.")
     about = found_by(call.agent, str(found.transaction_id))
-    wanted = call.asked("tampon").lower() in ("true", "1")
+    wanted = call.asked("tampon").lower() not in ("", "0", "false")
     if wanted and found.media_type == "application/pdf":
         if about.last_step(statuses.ACKNOWLEDGED) is None:
             raise ActRefused(NOT_YET)
@@ -138,13 +142,12 @@ def download(call: Call) -> HttpResponseBase:
 
 
 def _day(written: str) -> date | None:
-    if not written:
-        return None
-    day = written if "/" not in written else "-".join(reversed(written.split("/")))
+    """The day of publication to be stamped; what is no date leaves its place empty, as it does for others."""
+    parts = re.split(r"[-/]", written)
     try:
-        return date.fromisoformat(day)
-    except ValueError as broken:
-        raise ActRefused("La date d'affichage n'est pas de la forme AAAA-MM-JJ.") from broken
+        return date(*map(int, parts if "-" in written else reversed(parts)))
+    except (ValueError, TypeError):
+        return None
 
 
 def _archive(found: Transaction) -> HttpResponseBase:

@@ -1,12 +1,12 @@
 """The literal paths of S2LOW."""
 
-from django.urls import path
+from django.urls import path, re_path
 
 from dematmp.api.s2low import admin, connexion, lists, posts, reads
 
 _M = "modules/actes/"
 _J = f"{_M}api/"
-_U, _A = "admin/users/", "admin/authorities/"
+_U, _A, _G = "admin/users/", "admin/authorities/", "admin/groups/"
 
 urlpatterns = [
     path("api/test-connexion.php", connexion.test_connexion),
@@ -46,4 +46,12 @@ urlpatterns = [
     path(f"{_A}admin_authorities.php", admin.authorities),
     path(f"{_A}admin_authority_detail.php", admin.authority_detail),
     path(f"{_A}admin_authority_edit_handler.php", admin.authority_edit),
+    path(f"{_A}admin_authority_types.php", admin.authority_types),
+    path(f"{_U}admin_users_role.php", admin.roles),
+    path(f"{_G}admin_groups.php", admin.groups),
+    path("admin/modules/admin_modules.php", admin.modules),
+    path(_M, connexion.home),
+    path(f"{_M}index.php", connexion.home),
+    re_path(r"^modules/[a-z_/]+\.php$", connexion.unknown),
+    re_path(r"^admin/[a-z_/]+\.php$", admin.unknown),
 ]
