@@ -4,6 +4,7 @@ The deposits' bucket is versioned and locked (object lock, COMPLIANCE, default r
 from the pages of the site only, and abort an upload that nobody finishes after a while.
 """
 
+import contextlib
 import hashlib
 import io
 import os
@@ -195,10 +196,18 @@ def _locked(store: S3Store, retention_days: int) -> Iterator[Finding]:
     days = (until - datetime.now(UTC)).total_seconds() / 86400 if until else 0.0
     good = days > retention_days - 1
     yield Finding(f"un pli est verrouillé {retention_days} jours (lu sur l'objet : {days:.1f})", good, advice)
-    said = store.call("head_object", bucket=store.deposits, Key=key)
+    yield Finding("un pli verrouillé ne s'efface pas", good=_outlives_deletion(store, key), advice=advice)
+
+
+def _outlives_deletion(store: S3Store, key: str) -> bool:
+    """Whether this very version is still there once its deletion was asked. Raises StoreUnavailable."""
+    version = store.call("head_object", bucket=store.deposits, Key=key).get("VersionId")
+    if not version or version == "null":
+        return False
+    with contextlib.suppress(StorageError):  # what counts is what is there afterwards
+        store.call("delete_object", bucket=store.deposits, Key=key, VersionId=version)
     try:
-        store.call("delete_object", bucket=store.deposits, Key=key, VersionId=said.get("VersionId"))
-    except StorageError:
-        yield Finding("un pli verrouillé ne s'efface pas", good=True)
-    else:
-        yield Finding("un pli verrouillé ne s'efface pas", good=False, advice=advice)
+        store.call("head_object", bucket=store.deposits, Key=key, VersionId=version)
+    except ObjectMissing:
+        return False
+    return True

@@ -4,11 +4,13 @@ import io
 import re
 import zipfile
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from storage.clamd import accepts, version
 from storage.panel import TWO_GIB, Opinions, Panel, State, Verdict
 
 MAX_AGE = timedelta(days=3)  # of the signatures
+_LONG_MIB = 101  # more than the 100 MiB that clamd reads of a file by default
 _DEPTH = 24  # archives in archives, more than clamd follows
 # In two pieces, so that no antivirus takes this source for the test file itself.
 _EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}$" + "EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*").encode()
@@ -26,6 +28,12 @@ def shortcomings(url: str, *, now: datetime, largest: int = 0) -> list[str]:
         found.append("il dit saine une archive protégée par mot de passe (AlertEncrypted yes)")
     if _scan(url, _nested_zip()).state is not State.UNSCANNABLE:
         found.append("il dit sain ce qui dépasse ses limites (AlertExceedsMax yes)")
+    if _scan(url, _locked_pdf()).state is not State.UNSCANNABLE:
+        found.append("il dit sain un PDF protégé par mot de passe (AlertEncryptedDoc yes)")
+    if _scan(url, _long_zip()).state is not State.INFECTED:
+        found.append(
+            "il ne lit pas un fichier compressé jusqu'au bout (MaxFileSize 0, MaxScanSize 0)"
+        )
     if largest and not accepts(url, min(largest, TWO_GIB)):
         found.append(f"il refuse un fichier de {min(largest, TWO_GIB)} octets (StreamMaxLength 4000M)")
     dated = signatures_date(version(url))
@@ -66,6 +74,29 @@ def _locked_zip() -> bytes:
     for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         data[data.index(signature) + offset] |= 1
     return bytes(data)
+
+
+def _locked_pdf() -> bytes:
+    """A PDF whose password nobody has."""
+    keys = f"/Filter/Standard/V 1/R 2/Length 40/P -4/O<{'ab' * 32}>/U<{'cd' * 32}>"
+    return (
+        "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n"
+        f"3 0 obj<<{keys}>>endobj\ntrailer<</Root 1 0 R/Encrypt 3 0 R/ID[<{'00' * 16}><{'00' * 16}>]>>\n"
+        "startxref\n0\n%%EOF\n"
+    ).encode()
+
+
+@lru_cache(maxsize=1)
+def _long_zip() -> bytes:
+    """100 kB that unpack to more than clamd's default limits, what is found at their end."""
+    out = io.BytesIO()
+    info = zipfile.ZipInfo("a.bin", (2026, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(out, "w") as archive, archive.open(info, "w") as member:
+        for _ in range(_LONG_MIB):
+            member.write(bytes(1024**2))
+        member.write(_EICAR)
+    return out.getvalue()
 
 
 def _nested_zip() -> bytes:

@@ -173,7 +173,7 @@ def begin(request: HttpRequest, body: AttemptIn) -> Status[dict[str, object]]:
         )
         for each in body.envelopes
     ]
-    wanted, now = published(body.consultation), timezone.now()
+    wanted, now = published(body.consultation), received(request)  # as for the end: by one clock, on arrival
     try:
         attempt = attempts.begin(
             wanted,

@@ -86,7 +86,7 @@ def pull(*, now: datetime) -> int:
             consultation=consultation, defaults={"at": at, "deposits": count}
         )
     if refused:
-        raise ChannelRefused(f"{refused[0][1]} ({len(refused)} dépôt(s) à examiner)")
+        raise ChannelRefused(f"{refused[0]} ({len(refused)} dépôt(s) à examiner)")
     return fresh
 
 

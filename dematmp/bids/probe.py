@@ -55,6 +55,11 @@ class Availability:
         return self.silences if self.watched else ()
 
     @property
+    def at_the_end(self) -> bool:
+        """Whether the platform was down, or measured nothing, at the very end: nobody could begin then."""
+        return any(end >= self.until - EVERY for _, end in [*self.outages, *self.suspect])
+
+    @property
     def unmeasured(self) -> timedelta:
         return sum((end - start for start, end in self.silences), timedelta())
 
@@ -191,9 +196,10 @@ def proposed_deadline(deadline: datetime, found: Availability) -> datetime | Non
 def tell_outages(*, now: datetime) -> None:
     """A mail to the buyer's agents for each interruption of a minute or more before their deadline, once.
 
-    They extend it in one click from the page that the mail names. May run twice.
+    They extend it in one click from the page that the mail names; when it has passed meanwhile, the platform
+    back too late, they may still admit late bids. May run twice.
     """
-    soon = Consultation.objects.closing(now=now, within=WATCHED).filter(trial=False)
+    soon = Consultation.objects.closing(now=now - WATCHED, within=2 * WATCHED).filter(trial=False)
     for consultation in soon.select_related("buyer").order_by("pk"):
         said = measured(consultation, now=now)
         if said is None:
@@ -210,11 +216,18 @@ def _tell_outage(consultation: Consultation, start: datetime, what: str, *, now:
     _, fresh = OutageNotice.objects.get_or_create(
         consultation=consultation, started_at=start, defaults={"told_at": now}
     )
+    passed = consultation.deadline is not None and consultation.deadline < now
+    next_step = (
+        "Elle est passée et ne se reporte plus : les dépôts reçus hors délai peuvent être admis par une "
+        "décision motivée, depuis les registres de cette page, qui dit ce qui a été mesuré."
+        if passed
+        else "Vous pouvez la reporter en un clic depuis cette page, qui dit ce qui a été mesuré."
+    )
     if fresh:
         call(
             consultation,
             people_of(consultation.buyer, "agent"),
-            f"La plateforme {what} à partir du {instant(start)}, avant votre date limite. Vous "
-            "pouvez la reporter en un clic depuis cette page, qui dit ce qui a été mesuré.",
+            f"La plateforme {what} à partir du {instant(start)}, avant votre date limite. {next_step}",
+            title=f"la plateforme {what.rstrip(',')} avant votre date limite",
             now=now,
         )

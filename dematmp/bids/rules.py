@@ -50,6 +50,7 @@ def decision_path(
     copy_in_time: bool = False,
     incident: bool = False,
     unproven: bool = False,
+    prevented: bool = False,
     bytes_lost: bool = False,
     fingerprint_in_time: bool = False,
     article: str = "R2151-5",
@@ -58,7 +59,8 @@ def decision_path(
 
     `copy_in_time`: a backup copy of this company arrived before the deadline. `incident`: the platform
     measured itself down between the beginning of the attempt and the deadline. `unproven`: meanwhile it
-    measured nothing. `bytes_lost`: it had received the deposit in time, and lost bytes of it.
+    measured nothing. `prevented`: one or the other lasted until the deadline, and nobody could begin then.
+    `bytes_lost`: it had received the deposit in time, and lost bytes of it.
     `fingerprint_in_time`: the digests of these very bytes were received before it. `article`: of its kind
     (`late_article`).
     """
@@ -97,6 +99,13 @@ def decision_path(
             )
             source = f"{article} ; CE, 23 septembre 2021, n° 449250 (RATP)"
             paths.append(Branch("incident", words, source))
+    elif prevented:
+        words = (
+            "Son envoi a commencé après la date limite, quand la plateforme ne marchait pas : "
+            "l'entreprise n'a peut-être pas pu commencer plus tôt. Demandez-lui ce qu'elle a tenté, et "
+            "décidez de l'admettre ou de l'écarter par une décision motivée et avec un conseil juridique."
+        )
+        paths.append(Branch("prevented", words, f"{article} ; CE, 23 septembre 2021, n° 449250 (RATP)"))
     if not paths:
         words = "Il est éliminé sans être ouvert, et l'entreprise en reçoit le motif."
         paths.append(Branch("eliminated", words, article))

@@ -105,7 +105,7 @@ def watch() -> None:
     now = timezone.now()
     if is_watched(now=now):
         probe(now=now)
-        tell_outages(now=timezone.now())
+    tell_outages(now=timezone.now())  # after the deadlines too: the platform may be back too late for them
 
 
 @shared_task

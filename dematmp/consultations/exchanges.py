@@ -75,12 +75,13 @@ def call(
     *,
     now: datetime,
     page: str = "acheteur/consultations",
+    title: str = "",
 ) -> None:
-    """One mail to each: something waits for them, on that page of the site."""
+    """One mail to each: something waits for them, on that page of the site. `title`: of a long text."""
     for user in people:
         store_mail(
             to=user.email,
-            subject=f"{consultation.reference} : {text}",
+            subject=f"{consultation.reference} : {title or text}",
             body=f"{text}\n\n{settings.SITE_URL}/{page}/{consultation.uuid}/",
             now=now,
         )

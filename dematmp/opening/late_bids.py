@@ -40,6 +40,7 @@ def branches(bid: Bid, *, now: datetime) -> list[Branch]:
         ),
         incident=said is not None and any(end >= started for _, end in said.outages),
         unproven=said is not None and any(end >= started for _, end in said.suspect),
+        prevented=said is not None and said.at_the_end,
         bytes_lost=_was_lost(bid),
         fingerprint_in_time=known is not None and known.received_at <= bid.deadline,
         article=bid.late_article,
@@ -53,13 +54,19 @@ def _was_lost(bid: Bid) -> bool:
     return any(datetime.fromisoformat(each) <= bid.deadline for each in received if each)
 
 
+def _was_prevented(bid: Bid) -> bool:
+    """Whether the platform was down, or cannot prove that it was not, until this bid's deadline."""
+    said = measured(bid.consultation, now=bid.received_at)
+    return said is not None and said.at_the_end
+
+
 def why_not(bid: Bid) -> str:
     """Why no decision may be taken of this bid any more, or ever; the empty string when one may."""
     if not bid.late:
         return "Ce dépôt est arrivé dans les délais."
     if bid.withdrawn_at is not None:
         return "Ce dépôt a été retiré."
-    if bid.attempt.started_at > bid.deadline:
+    if bid.attempt.started_at > bid.deadline and not _was_prevented(bid):
         return f"Son envoi a commencé après la date limite : il est éliminé ({bid.late_article})."
     # Of the whole consultation: one finalised since the opening has no row there, and its company may know
     # the prices of the others. A release that opened nothing is taken back from this list.

@@ -57,6 +57,7 @@ def reconcile(*, digests: bool = False, idle: timedelta = IDLE) -> Iterator[Diff
     """
     known: set[str] = set()
     yield from _sealed(known, digests=digests)
+    yield from _parts()
     yield from _documents(known, digests=digests)
     for file in OpenedFile.objects.order_by("pk").iterator():
         known.add(file.key)
@@ -112,6 +113,24 @@ def _sealed(known: set[str], *, digests: bool) -> Iterator[Difference]:
             if not found and object_store().read(key) != data:
                 found = [Difference("different", key, "ce n'est pas l'en-tête reçu")]
             yield from found
+
+
+def _parts() -> Iterator[Difference]:
+    """What was said to be received of deposits that are not made yet, in their unfinished uploads."""
+    begun = SealedObject.objects.filter(completed_at=None, envelope__attempt__destroyed_at=None)
+    store = object_store()
+    for each in begun.exclude(upload_id="").select_related("envelope__attempt__consultation").order_by("pk"):
+        for part in each.parts.received().order_by("number"):
+            try:
+                held = store.held(each.key, each.upload_id, part.number)
+            except ObjectMissing:
+                yield Difference("missing", each.key, "envoi commencé, dont le stockage n'a plus rien")
+                break
+            expected = each.part_size(part.number)
+            if held != expected:
+                yield Difference(
+                    "missing", each.key, f"partie {part.number} reçue, {held or 0} octets sur {expected}"
+                )
 
 
 def _documents(known: set[str], *, digests: bool) -> Iterator[Difference]:

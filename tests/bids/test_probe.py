@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import time_machine
@@ -26,6 +27,7 @@ from dematmp.bids.tasks import watch
 from dematmp.consultations import trial
 from dematmp.consultations.models import Consultation
 from dematmp.mails.models import Mail
+from dematmp.opening.late_bids import branches, decide_late
 from tests.world import World, make_world
 
 T = datetime(2026, 12, 1, 11, 0, tzinfo=UTC)
@@ -225,3 +227,25 @@ def test_a_silence_of_the_platform_is_told_and_proposed(world: World) -> None:
     url = reverse("buyer-deadline", args=[consultation.uuid]) + "?proposer=1"
     form = browser.get(url).context["form"]
     assert form.initial["reason"].startswith("Indisponibilité possible de la plateforme")
+
+
+def test_an_outage_that_lasts_past_the_deadline_is_told_all_the_same(world: World, tmp_path: Path) -> None:
+    """The platform stops ten minutes before, and is back ten minutes after: nobody could begin in time."""
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    Consultation.objects.filter(pk=consultation.pk).update(published_at=timezone.now() - timedelta(days=1))
+    consultation.refresh_from_db()
+    trial.ensure(now=timezone.now())
+    deadline = consultation.deadline
+    assert deadline is not None
+    for ago in range(119, 10, -1):
+        Probe.objects.create(at=deadline - ago * MINUTE, succeeded=True, seconds=0.4)
+    with time_machine.travel(deadline + 10 * MINUTE):
+        watch()
+        watch()
+        (told,) = Mail.objects.filter(body__contains="ne se reporte plus")
+        assert told.to == world.agent.email
+        assert len(told.subject) < 120
+        world.deposit(consultation, tmp_path)
+        bid = Bid.objects.get(consultation=consultation)
+        assert [each.code for each in branches(bid, now=timezone.now())] == ["prevented"]
+        decide_late(bid, "admitted", "La plateforme était arrêtée.", by=world.agent, now=timezone.now())

@@ -29,6 +29,18 @@ def test_a_daemon_that_calls_clean_what_it_cannot_scan_is_found_out(settings: Se
     assert "dépasse ses limites" in said[1]
 
 
+@pytest.mark.parametrize(
+    ("left_out", "named"),
+    [(("MaxFileSize",), "MaxFileSize"), (("AlertEncrypted", "AlertEncryptedDoc"), "un PDF protégé")],
+)
+def test_a_daemon_that_calls_clean_what_it_did_not_read_is_found_out(
+    clamd: Clamd, left_out: tuple[str, ...], named: str
+) -> None:
+    with Clamd(without=left_out) as careless:
+        (said,) = shortcomings(careless.url, now=NOW)
+    assert named in said
+
+
 @pytest.mark.usefixtures("clamd")
 def test_a_daemon_that_cuts_long_files_is_found_out(settings: Settings) -> None:
     with Clamd(stream="100M") as short:
