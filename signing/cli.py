@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -22,10 +23,10 @@ from rich.progress import (
 )
 
 from signing import client as api
+from signing.choosing import check_choice, check_new, sources
 from signing.cli_committee import committee_verbs
 from signing.cli_signatures import signature_verbs
 from signing.delivery import attempts_of
-from signing.envelope import Source
 from signing.errors import SigningError
 from signing.fallback import backup_of, deposit, is_away, remember, went_by_backup
 from signing.pieces import missing
@@ -50,17 +51,6 @@ def _progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int]
         yield lambda count: bar.advance(task, count)
 
 
-def _sources(paths: Sequence[str]) -> list[Source]:
-    found: list[Source] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(each for each in path.rglob("*") if each.is_file())
-            found += [Source(each, f"{path.name}/{each.relative_to(path).as_posix()}") for each in inside]
-        else:
-            found.append(Source(path, path.name))
-    return found
-
-
 def _missing(said: Mapping[str, object], plans: Sequence[api.EnvelopePlan]) -> Iterator[str]:
     """What the consultation asks for and these envelopes do not seem to bring: advice, never a refusal."""
     kinds = {plan.kind for plan in plans}
@@ -80,8 +70,9 @@ def _missing(said: Mapping[str, object], plans: Sequence[api.EnvelopePlan]) -> I
 
 def seal(options: argparse.Namespace) -> dict[str, object]:
     """Seal files into a draft."""
+    check_new(options.draft)
     plans = [
-        api.EnvelopePlan(options.lot, kind, _sources(paths))
+        api.EnvelopePlan(options.lot, kind, sources(paths))
         for kind, paths in (("candidature", options.candidature), ("offre", options.offre))
         if paths
     ]
@@ -90,7 +81,9 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
     if empty:
         _err.print(f"Attention : {empty} fichier(s) vide(s) (0 octet) dans ce dépôt.")
     client = client_of(options)
-    for advice in _missing(client.get(f"/consultations/{options.consultation}"), plans):
+    said = client.get(f"/consultations/{options.consultation}")
+    check_choice(said, plans)
+    for advice in _missing(said, plans):
         _err.print(f"Attention : {advice}")
     with _progress("Scellement", sum(sizes), quiet=options.json) as advance:
         made = client.seal_draft(options.consultation, plans, options.draft, progress=advance)
@@ -106,6 +99,7 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
 def submit(options: argparse.Namespace) -> dict[str, object]:
     """Send a draft, resuming where the server says it stopped, then finalise."""
     client = client_of(options)
+    client.told = _err.print
     if backup_of(options.draft, timeout=client.timeout) is None:  # sealed before there was a channel
         remember(client, options.draft)
 
@@ -124,6 +118,15 @@ def submit(options: argparse.Namespace) -> dict[str, object]:
     done.speaker.collect(str(receipt["deposit"]), options.draft)
     if done.by_backup and not options.json:
         _err.print("Reçu par le canal de secours : la plateforme l'ajoutera aux autres dès son retour.")
+    if not options.json:
+        late = receipt["state"] == "late"
+        return {
+            "accusé": receipt["number"],
+            "reçu le": _local(str(receipt["received"])),
+            "délai": "HORS DÉLAI : conservé scellé, l'acheteur en décide" if late else "dans les délais",
+            "dépôt": receipt["deposit"],
+            "accusé et preuves": options.draft,
+        }
     return {
         "channel": "backup" if done.by_backup else "main",
         "state": receipt["state"],
@@ -133,10 +136,26 @@ def submit(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
+def _local(moment: str) -> str:
+    """By this machine's clock zone, then as it was signed."""
+    return f"{datetime.fromisoformat(moment).astimezone():%d/%m/%Y à %H:%M:%S} (soit {moment})"
+
+
+_STATES = {
+    "deposited": "déposé dans les délais",
+    "late": "reçu hors délai",
+    "superseded": "remplacé par un dépôt plus récent",
+    "withdrawn": "retiré",
+}
+
+
 def status(options: argparse.Namespace) -> dict[str, object]:
     """What the server holds of a draft."""
     state = api.load_draft(options.draft)
     said = _speaker(options).get(f"/deposits/{state['deposit']}")
+    if not options.json:
+        shown = _STATES.get(str(said["state"]), said["state"])
+        return {"dépôt": said["deposit"], "état": shown, "jeton": "reçu" if said["token"] else "attendu"}
     return {"deposit": said["deposit"], "state": said["state"], "token": bool(said["token"])}
 
 

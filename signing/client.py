@@ -17,7 +17,7 @@ from signing.ceremony import fingerprint, keys_for, parse_record, record_hash
 from signing.delivery import Sealed, Sender, keep_attempt, pieces
 from signing.digests import CompositeDigest, part_bytes_for
 from signing.envelope import Ids, Source, seal
-from signing.errors import CeremonyRefused, SigningError
+from signing.errors import CeremonyRefused, DraftAltered, SigningError
 
 _TRIES = 6
 _CONNECT = 10.0  # seconds
@@ -77,6 +77,7 @@ class Client:
     ) -> None:
         """`tries` of each call, six unless said; `timeout` of each, `limit` of all together, in seconds."""
         self.server, self.tries, self.timeout = server.rstrip("/"), tries or _TRIES, timeout
+        self.told: Callable[[str], None] = lambda _: None  # each time that it tries again
         self._until = time.monotonic() + limit if limit else float("inf")
         self._http = httpx.Client(
             transport=transport,
@@ -118,9 +119,11 @@ class Client:
                     raise ServerUnreachable(
                         "Le serveur ne répond pas ; relancez la même commande, elle reprendra."
                     ) from failed
+                self.told("Le serveur ne répond pas : nouvel essai.")
                 self.wait(tried)
                 continue
             if answer.status_code >= 500 and tried < tries - 1:
+                self.told(f"Le serveur est en panne (réponse {answer.status_code}) : nouvel essai.")
                 self.wait(tried)
                 continue
             if answer.is_success:
@@ -237,12 +240,12 @@ class Client:
             said = self.post(f"/attempts/{attempt['attempt']}/fingerprint", {"objects": digests(state)})
             (draft / "fingerprint.json").write_text(json.dumps(said, indent=1))
             attempt["fingerprint"] = said["received"]
-        with Sender(
-            self, str(attempt["attempt"]), direct=bool(attempt.get("direct")), timeout=self.timeout
-        ) as sender:
+        direct = bool(attempt.get("direct"))
+        with Sender(self, str(attempt["attempt"]), direct=direct, timeout=self.timeout) as sender:
             for envelope, each in drafted(state):
-                held = _held(attempt, envelope, str(each["name"]))
-                self._upload_object(sender, draft / envelope / str(each["name"]), envelope, held, progress)
+                held, path = _held(attempt, envelope, str(each["name"])), draft / envelope / str(each["name"])
+                if self._upload_object(sender, path, envelope, held, progress) != each["sha256"]:
+                    raise DraftAltered(f"« {path} » a changé depuis qu'il a été scellé : scellez de nouveau.")
             sender.finish()
         return attempt
 
@@ -253,17 +256,20 @@ class Client:
         envelope: str,
         held: Mapping[int, object],
         progress: Callable[[int], None] | None,
-    ) -> None:
+    ) -> str:
         name, part_bytes = path.name, part_bytes_for(path.stat().st_size)
+        whole = CompositeDigest(part_bytes)
         with path.open("rb") as file:
             number = 0
             while block := file.read(part_bytes):
                 number += 1
                 digest = hashlib.sha256(block).hexdigest()
+                whole.update(block)
                 if held.get(number) != digest:
                     sender.send(Sealed(envelope, name, number, digest), block)
                 if progress:
                     progress(len(block))
+        return whole.hexdigest()
 
     def finalise(self, draft: Path, attempt: str) -> dict[str, object]:
         """Make the deposit; the same receipt comes back when repeated. The receipt is kept in the draft."""
@@ -380,21 +386,4 @@ def _held(attempt: Mapping[str, object], envelope: str, name: str) -> dict[int, 
 def draft_bytes(draft: Path) -> int:
     """Bytes to send for a draft."""
     state = load_draft(draft)
-    return sum(
-        int(str(row["size"])) for each in rows_of(state["envelopes"]) for row in rows_of(each["objects"])
-    )
-
-
-def check_draft(draft: Path) -> None:
-    """Recompute the digest of every sealed object of a draft.
-
-    Raises SigningError naming the first that differs.
-    """
-    for each in rows_of(load_draft(draft)["envelopes"]):
-        for row in rows_of(each["objects"]):
-            digest = CompositeDigest(part_bytes_for(int(str(row["size"]))))
-            with (draft / str(each["envelope"]) / str(row["name"])).open("rb") as file:
-                while block := file.read(1024**2):
-                    digest.update(block)
-            if digest.hexdigest() != row["sha256"]:
-                raise SigningError(f"L'objet {row['name']} du brouillon a changé depuis le scellement.")
+    return sum(int(str(row["size"])) for _, row in drafted(state))

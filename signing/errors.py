@@ -33,6 +33,18 @@ class ObjectRefused(SigningError):
     code = "envelope.object-refused"
 
 
+class RefusedChoice(SigningError):
+    """Files that cannot be deposited as they were given."""
+
+    code = "deposit.choice-refused"
+
+
+class DraftAltered(SigningError):
+    """Sealed bytes on this machine that are no longer those that were sealed."""
+
+    code = "deposit.draft-altered"
+
+
 class NameRefused(SigningError):
     """A file's name cannot be sealed."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from signing.client import Client, ServerRefused, ServerUnreachable, load_draft
 
 Progress = Callable[[int], None]
+_TRIES, _SECONDS = 3, 45.0  # of each call, where there is a backup channel: more than any answer takes
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,13 @@ def remember(client: Client, draft: Path) -> bool:
     False where the platform has no such channel, or does not answer already. The pass only deposits, for this
     company, on that channel, for some weeks.
     """
+    tries, client.tries = client.tries, 1  # what follows tries again
     try:
         said = client.post("/channel/pass")
     except (ServerRefused, ServerUnreachable):
         return False
+    finally:
+        client.tries = tries
     _write(draft, backup={"url": said["url"], "pass": said["pass"]})
     return True
 
@@ -71,8 +75,11 @@ def deposit(
 
     The same deposit may so be received twice: both sides know it by its id, and it counts once, at the first
     of the two instants that the platform knows. Raises what `Client` raises, of the platform when there is no
-    backup channel, of that channel else.
+    backup channel, of that channel else. Who has another door waits less at the first.
     """
+    patience = client.tries, client.timeout
+    if backup_of(draft, timeout=client.timeout) is not None:
+        client.tries, client.timeout = min(client.tries, _TRIES), min(client.timeout, _SECONDS)
     try:
         return _deposit(client, draft, finalise=finalise, progress=progress, by_backup=False)
     except (ServerRefused, ServerUnreachable) as away:
@@ -81,6 +88,8 @@ def deposit(
             raise
         if turning:
             turning()
+    finally:
+        client.tries, client.timeout = patience
     done = _deposit(backup, draft, finalise=finalise, progress=progress, by_backup=True)
     if done.receipt is not None:
         _write(draft, channel="backup")

@@ -31,9 +31,7 @@ def shortcomings(url: str, *, now: datetime, largest: int = 0) -> list[str]:
     if _scan(url, _locked_pdf()).state is not State.UNSCANNABLE:
         found.append("il dit sain un PDF protégé par mot de passe (AlertEncryptedDoc yes)")
     if _scan(url, _long_zip()).state is not State.INFECTED:
-        found.append(
-            "il ne lit pas un fichier compressé jusqu'au bout (MaxFileSize 0, MaxScanSize 0)"
-        )
+        found.append("il ne lit pas un fichier compressé jusqu'au bout (MaxFileSize 0, MaxScanSize 0)")
     if largest and not accepts(url, min(largest, TWO_GIB)):
         found.append(f"il refuse un fichier de {min(largest, TWO_GIB)} octets (StreamMaxLength 4000M)")
     dated = signatures_date(version(url))

@@ -3,6 +3,9 @@ import { Refused } from "../sealing/cobblestone.js";
 
 const LONGEST = 15_000; // milliseconds between two tries
 const PATIENCE = 4; // tries before the backup channel is looked at: some ten seconds
+const ANSWER = 60_000; // milliseconds that an answer may take, but for the bytes that are sent
+const SLOWEST = 32; // bytes a millisecond: a line so slow is still waited for
+const LOOKED_AT = 20_000; // milliseconds of silence after which the backup channel is looked at
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 // The platform does not answer, and its backup channel does.
@@ -12,7 +15,7 @@ export class Api {
   // `tell(state)` is told "waiting" and "going"; `signedIn()` resolves with a fresh CSRF token. `backup` is the
   // channel to turn to, { url, pass }; `channel` says that this is it.
   constructor({ organisation, csrf, tell, signedIn, backup = null, channel = null }) {
-    Object.assign(this, { organisation, csrf, tell, signedIn, backup, channel, cancelled: false });
+    Object.assign(this, { organisation, csrf, tell, signedIn, backup, channel, cancelled: false, stop: new AbortController() });
     this.base = `${channel?.url ?? ""}/api/v1`;
   }
 
@@ -22,7 +25,19 @@ export class Api {
     return { "X-Organisation": this.organisation, "X-CSRFToken": this.csrf };
   }
 
+  cancel() {
+    this.cancelled = true;
+    this.stop.abort();
+  }
+
+  // No call waits for ever: a server that hangs is one that does not answer.
+  limit(body) {
+    const late = AbortSignal.timeout(ANSWER + (body?.size ?? 0) / SLOWEST);
+    return AbortSignal.any ? AbortSignal.any([late, this.stop.signal]) : late;
+  }
+
   async call(method, path, { json, body, headers = {} } = {}) {
+    const since = Date.now();
     for (let tried = 0; ; tried += 1) {
       if (this.cancelled) throw new Refused("deposit.cancelled", "Envoi annulé.");
       let answer;
@@ -33,9 +48,10 @@ export class Api {
           body: json === undefined ? body : JSON.stringify(json),
           credentials: this.channel ? "omit" : "same-origin",
           redirect: "error",
+          signal: this.limit(body),
         });
       } catch {
-        await this.failed(tried, "La connexion est coupée : l'envoi reprendra de lui-même.");
+        await this.failed(tried, since, "La connexion est coupée : l'envoi reprendra de lui-même.");
         continue;
       }
       if (answer.ok) {
@@ -43,7 +59,7 @@ export class Api {
         return answer.json();
       }
       if (answer.status >= 500 || answer.status === 429) {
-        await this.failed(tried, "Le serveur est momentanément indisponible : l'envoi reprendra de lui-même.");
+        await this.failed(tried, since, "Le serveur est momentanément indisponible : l'envoi reprendra de lui-même.");
         continue;
       }
       const said = await answer.json().catch(() => ({}));
@@ -57,14 +73,15 @@ export class Api {
     }
   }
 
-  async failed(tried, text) {
-    if (this.backup && tried >= PATIENCE && (await this.backupAnswers())) throw new Away();
+  async failed(tried, since, text) {
+    if (this.cancelled) return;
+    if (this.backup && (tried >= PATIENCE || Date.now() - since > LOOKED_AT) && (await this.backupAnswers())) throw new Away();
     await this.wait(tried, text);
   }
 
   // When it does not answer either, it is this machine's network: everything waits.
   async backupAnswers() {
-    const answer = await fetch(`${this.backup.url}/api/v1/time`, { credentials: "omit" }).catch(() => null);
+    const answer = await fetch(`${this.backup.url}/api/v1/time`, { credentials: "omit", signal: AbortSignal.timeout(ANSWER) }).catch(() => null);
     return answer?.ok ?? false;
   }
 

@@ -24,7 +24,7 @@ export class Transfer {
       // A new address each time: the former one may have expired while the network was away.
       const [where] = (await this.api.call("POST", `${this.path}/parts`, { json })).parts;
       if (!where) return true;
-      const answer = await fetch(where.url, { method: "PUT", headers: where.headers, body, credentials: "omit" }).catch(() => null);
+      const answer = await fetch(where.url, { method: "PUT", headers: where.headers, body, credentials: "omit", signal: this.api.limit(body) }).catch(() => null);
       if (this.api.cancelled) throw new Refused("deposit.cancelled", "Envoi annulé.");
       if (answer?.ok) {
         await this.api.call("POST", `${this.path}/parts/received`, { json });

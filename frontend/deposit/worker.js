@@ -318,7 +318,7 @@ const work = {
     say("network", { state: "going", text: "" });
   },
   async cancel({ deposit: id }) {
-    if (api) api.cancelled = true;
+    api?.cancel();
     if (id) await forget(id);
     say("cancelled");
   },
