@@ -35,7 +35,12 @@ class Played:
         options = ["--port", str(self.port), "--out", str(out)]
         command = [sys.executable, "-m", "dematmp.demo", *options]
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
         lines: list[str] = []
         try:
@@ -45,6 +50,7 @@ class Played:
                 if sum("phrase secrète" in each for each in lines) == 3:
                     break
             self.text = "".join(lines)
+            assert process.poll() is None, self.text[-4000:]
             self.page = httpx.get(f"http://127.0.0.1:{self.port}/?closes=on").text
         finally:
             process.terminate()
