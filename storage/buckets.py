@@ -88,10 +88,23 @@ def check(store: S3Store, *, site: str, retention_days: int) -> Iterator[Finding
             return
         status = store.call("get_bucket_versioning", bucket=bucket).get("Status")
         yield Finding(f"{bucket} garde les versions", status == "Enabled", "manage.py storage setup")
+        aborts = _aborts(store, bucket)
+        yield Finding(f"{bucket} efface les envois abandonnés", aborts, "manage.py storage setup")
     if store.direct:
         yield from _direct(store, site)
     yield from _encrypted(store)
     yield from _locked(store, retention_days)
+
+
+def _aborts(store: S3Store, bucket: str) -> bool:
+    """Whether the store itself ends uploads that nobody finished."""
+    try:
+        rules = store.call("get_bucket_lifecycle_configuration", bucket=bucket).get("Rules", [])
+    except (ObjectMissing, StoreUnavailable):
+        return False
+    return isinstance(rules, list) and any(
+        each.get("Status") == "Enabled" and each.get("AbortIncompleteMultipartUpload") for each in rules
+    )
 
 
 def _encrypted(store: S3Store) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from pytest_django.fixtures import Settings
 from dematmp.api import bidder as door
 from dematmp.bids.models import Attempt, Bid, Part, SealedObject
 from dematmp.consultations.models import DocumentVersion
-from dematmp.opening.reconciliation import reconcile
+from dematmp.opening.reconciliation import _lock, reconcile
 from deploy.services.ceph import Ceph
 from signing.client import ServerRefused, attempt_body, load_draft
 from storage.errors import ObjectMissing
@@ -161,6 +161,19 @@ def test_check_says_what_the_store_really_does(store: S3Store, settings: Setting
         call_command("storage", "check", stdout=said)
     assert "NON : les plis sont verrouillés" in said.getvalue()
     assert f"NON : {bare} garde les versions" in said.getvalue()
+    assert f"NON : {bare} efface les envois abandonnés" in said.getvalue()
+    # Bids in a bucket of their own, that nobody locked: what is read back and deleted says so.
+    apart = uuid.uuid4().hex[:12]
+    ceph.create_bucket(apart)
+    settings.OBJECT_STORE = parse_object_store(f"{ceph.store_url(bare)}&deposits={apart}")
+    said = io.StringIO()
+    with pytest.raises(CommandError, match="à corriger"):
+        call_command("storage", "check", stdout=said)
+    assert "NON : un pli est verrouillé 1 jours (lu sur l'objet : 0.0)" in said.getvalue()
+    assert "NON : un pli verrouillé ne s'efface pas" in said.getvalue()
+    key = f"sealed/{uuid.uuid4()}/{uuid.uuid4()}/0.cob"
+    object_store().put(key, b"x")
+    assert [each.kind for each in _lock(key)] == ["unlocked"]
     settings.OBJECT_STORE = {**settings.OBJECT_STORE, "public": "http://127.0.0.1:9"}
     said = io.StringIO()
     with pytest.raises(CommandError):
@@ -204,6 +217,10 @@ def test_fsck_names_what_is_missing_different_and_unknown(
     assert [kind for kind, _ in found].count("orphan") == 1
     assert ("different", third.key) not in found
     assert ("different", third.key) in {(each.kind, each.key) for each in reconcile(digests=True)}
+    envelope = first.envelope
+    where.put(f"{envelope.prefix}/header.json", bytes(len(bytes(envelope.header))))
+    assert ("different", f"{envelope.prefix}/header.json") in {(each.kind, each.key) for each in reconcile()}
+    where.put(f"{envelope.prefix}/header.json", bytes(envelope.header))
     with pytest.raises(CommandError, match="3 différence"):
         call_command("storage", "fsck", stdout=io.StringIO())
     assert Attempt.objects.filter(consultation=consultation).exists()

@@ -171,6 +171,20 @@ def test_an_attempt_begun_long_after_the_deadline_is_not_effaced_at_once(
         assert speaker.finalise(draft, attempt)["state"] == "late"
 
 
+def test_what_is_still_being_sent_is_not_effaced(world: World, tmp_path: Path) -> None:
+    """Begun long ago, its last part came an hour ago: its company is at it."""
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    assert consultation.deadline is not None
+    speaker, draft = world.seal(consultation, tmp_path)
+    attempt = str(speaker.upload(draft)["attempt"])
+    later = consultation.deadline + timedelta(days=31)
+    Part.objects.filter(pk=Part.objects.latest("pk").pk).update(received_at=later - timedelta(hours=1))
+    with time_machine.travel(later, tick=True):
+        tasks.expire_uploads()
+        assert Attempt.objects.get().destroyed_at is None
+        assert speaker.finalise(draft, attempt)["state"] == "late"
+
+
 def test_a_finalisation_after_the_parts_were_effaced_asks_for_them_again(
     world: World, tmp_path: Path
 ) -> None:

@@ -53,6 +53,11 @@ def test_what_a_company_may_still_finish_is_not_an_orphan(
     speaker.upload(draft)
     assert SealedObject.objects.exclude(upload_id="").count() == len(list(store.uploads())) > 0
     assert list(reconcile(idle=timedelta())) == []
+    # What it was told to be received, and is there no more, is named: of this part, then of the whole upload.
+    begun = SealedObject.objects.exclude(upload_id="").order_by("pk")
+    for each in begun:
+        store.abort(each.key, each.upload_id)
+    assert {(each.kind, each.key) for each in reconcile()} == {("missing", each.key) for each in begun}
 
 
 def test_the_draft_of_a_writer_that_died_is_named(world: World, settings: Settings, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The house polices itself (style, section 15)."""
 
+import inspect
 import json
 import re
 import subprocess
@@ -7,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.template import engines
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from dematmp import celery_app
 from tests.conftest import ROOT
 
 _TEMPLATES = ROOT / "dematmp" / "web" / "templates"
@@ -153,3 +156,21 @@ def test_benchmarks_answer_in_json_lines() -> None:
     done = subprocess.run([ROOT / "deploy" / "bench", "inconnu"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "groupe inconnu" in done.stderr
+
+
+def test_every_scheduled_task_exists_and_none_is_forgotten() -> None:
+    """A sweep that nobody runs is a promise that nobody keeps."""
+    scheduled = {str(each["task"]) for each in settings.CELERY_BEAT_SCHEDULE.values()}
+    celery_app.loader.import_default_modules()
+    assert scheduled <= set(celery_app.tasks)
+    swept = {name for name in celery_app.tasks if name.startswith("dematmp.") and _is_periodic(name)}
+    # Of another role, of a channel, and what the sweep itself asks for.
+    elsewhere = {"bids.tasks.mirror_consultations", "bids.tasks.visit_channel", "acts.tasks.collect_returns"}
+    assert swept == {each for each in scheduled if each in swept}.union(
+        f"dematmp.{each}" for each in elsewhere
+    )
+
+
+def _is_periodic(name: str) -> bool:
+    """Tasks that take nothing: only the clock asks for them."""
+    return not inspect.signature(celery_app.tasks[name].run).parameters

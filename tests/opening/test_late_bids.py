@@ -11,11 +11,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dematmp.audit.models import Entry
-from dematmp.bids.models import Bid, LateDecision
+from dematmp.bids.models import BackupCopy, Bid, LateDecision, Probe
+from dematmp.consultations import trial
 from dematmp.consultations.models import Consultation
 from dematmp.mails.models import Mail
 from dematmp.opening.errors import DecisionRefused
-from dematmp.opening.late_bids import decide_late
+from dematmp.opening.late_bids import branches, decide_late
 from dematmp.opening.models import OpenedEnvelope, OpeningSession
 from tests.opening.test_opening import opened
 from tests.world import World
@@ -149,3 +150,34 @@ def test_a_bid_finalised_after_the_opening_is_never_admitted(world: World, tmp_p
         assert (False, "opened") in states(session)
     assert not LateDecision.objects.exists()
     assert not Entry.objects.filter(kind="late-decision").exists()
+
+
+def test_only_what_happened_between_the_first_byte_and_the_deadline_opens_a_branch(
+    world: World, late: Bid
+) -> None:
+    """A copy that came too late, and an outage that was over before it began, excuse nothing."""
+    consultation, started = late.consultation, late.attempt.started_at
+    Consultation.objects.filter(pk=consultation.pk).update(published_at=started - timedelta(days=1))
+    trial.ensure(now=timezone.now())
+    minutes = [started + timedelta(minutes=each) for each in range(-59, 60)]
+    for at in minutes:
+        Probe.objects.create(at=at, succeeded=at > started - timedelta(minutes=30), seconds=0.4)
+    copy = BackupCopy.objects.create(
+        consultation=consultation,
+        company=late.bidder.name,
+        siret=late.bidder.siret or "",
+        received_at=late.deadline + SECOND,
+        recorded_by=world.agent,
+        recorded_at=late.deadline + SECOND,
+    )
+
+    def codes() -> list[str]:
+        found = Bid.objects.get(pk=late.pk)
+        return [each.code for each in branches(found, now=late.deadline + timedelta(minutes=1))]
+
+    assert codes() == ["eliminated"]
+    BackupCopy.objects.filter(pk=copy.pk).update(received_at=late.deadline)
+    assert codes() == ["backup-copy"]
+    BackupCopy.objects.filter(pk=copy.pk).delete()
+    Probe.objects.filter(at__gt=started, at__lte=started + timedelta(minutes=3)).update(succeeded=False)
+    assert codes() == ["incident"]

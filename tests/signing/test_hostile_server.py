@@ -4,16 +4,19 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
 from django.utils import timezone
 
 from dematmp.accounts.services import issue_token
-from signing.client import Client, load_draft, rows_of
+from signing.client import Client, ServerRefused, load_draft, rows_of
 from signing.committee import Committee
 from signing.errors import CeremonyRefused
+from signing.fallback import is_away
 from signing.keys import new_seed, public_key
 from tests.world import World, application
 
@@ -80,3 +83,30 @@ def test_a_rehearsal_never_takes_the_real_shares(
         with pytest.raises(CeremonyRefused):
             speaker.give_share(asked, session, world.seeds[member.pk], rehearsal=True)
     assert not [each for each in taken if b"sealed" in each]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_front_without_its_platform_is_a_platform_that_is_away(status: int) -> None:
+    """The proxy answers, and nothing behind it: the backup channel is for this too."""
+
+    class Front(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"<h1>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Front) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        told: list[str] = []
+        client = Client(f"http://127.0.0.1:{server.server_port}", "t", tries=2)
+        client.told = told.append
+        with pytest.raises(ServerRefused) as refused:
+            client.get("/time")
+        server.shutdown()
+    assert is_away(refused.value)
+    assert len(told) == 1
+    assert not is_away(ServerRefused(409, "x", "x", "", {}))

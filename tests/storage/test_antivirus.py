@@ -6,6 +6,7 @@ import io
 import lzma
 import os
 import re
+import socket
 import subprocess
 import sys
 import tarfile
@@ -216,6 +217,33 @@ def test_two_bases_must_agree_that_it_is_clean(clamd: Clamd, settings: Settings)
     settings.ANTIVIRUS_URL = f"{clamd.url}#une, {second.url}#deux"
     with pytest.raises(AntivirusUnavailable):
         scan([b"bonjour"])
+
+
+def test_the_least_busy_of_a_base_is_asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = {"tcp://a:1": 7, "tcp://b:1": 0, "tcp://c:1": 3}
+    monkeypatch.setattr("storage.panel.load", busy.__getitem__)
+    monkeypatch.setattr("storage.panel.version", lambda _: "ClamAV 1/27500/Mon Nov 24 09:30:12 2026")
+    assert {Panel(list(busy)).chosen()[0][0] for _ in range(20)} == {"tcp://b:1"}
+
+
+@pytest.mark.parametrize("answer", [b"", b"\0", b"stream: what?\0", b"OK\0"])
+def test_an_answer_that_nobody_knows_is_never_clean(answer: bytes) -> None:
+    """Another service on this port, a daemon that is being stopped."""
+
+    def serve(listening: socket.socket) -> None:
+        for each in (b"ClamAV 1.4.6/1/Mon Nov 24 09:30:12 2026\0", answer):
+            link, _ = listening.accept()
+            with link:
+                asked = link.recv(64)
+                while each is answer and not asked.endswith(bytes(4)):
+                    asked += link.recv(64)
+                link.sendall(each)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        Thread(target=serve, args=(listening,), daemon=True).start()
+        panel = Panel([f"tcp://127.0.0.1:{listening.getsockname()[1]}"])
+        with pytest.raises(ScanFailed):
+            scan_with(panel, [b"bonjour"])
 
 
 def test_the_least_busy_is_asked_and_a_dead_one_is_passed_over(clamd: Clamd, settings: Settings) -> None:
