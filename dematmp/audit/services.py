@@ -145,6 +145,9 @@ def verify() -> int:
     """Rebuild everything from the entries and compare; returns the size, raises JournalBroken."""
     head = Head.objects.filter(pk=1).first()
     if head is None or head.size == 0:
+        if Entry.objects.exists():
+            raise JournalBroken("Le journal a des entrées, et plus de point de contrôle.")
+        check_against_copy(0, stored_tile)
         return 0
     hashes: list[bytes] = []
     for entry in Entry.objects.order_by("index").iterator(chunk_size=1000):
@@ -171,7 +174,10 @@ def verify() -> int:
         raise JournalBroken("La racine signée n'est pas celle des entrées.")
     level = hashes
     for number in range(1 + max(0, (len(hashes) - 1).bit_length() // 8)):
-        for tile in Tile.objects.filter(level=number).order_by("index"):
+        tiles = list(Tile.objects.filter(level=number).order_by("index"))
+        if [each.index for each in tiles] != list(range((len(level) - 1) // tlog.WIDTH + 1)):
+            raise JournalBroken(f"Une tuile de niveau {number} manque, ou est en trop.")
+        for tile in tiles:
             first = tile.index * tlog.WIDTH
             if bytes(tile.hashes) != b"".join(level[first : first + tlog.WIDTH]):
                 raise JournalBroken(f"La tuile {number}/{tile.index} ne correspond pas aux entrées.")

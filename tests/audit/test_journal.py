@@ -58,7 +58,9 @@ def test_it_verifies_from_its_entries(written: int) -> None:
     call_command("journal", "verify")
 
 
-@pytest.mark.parametrize("change", ["record", "leaf", "removed", "tile", "head"])
+@pytest.mark.parametrize(
+    "change", ["record", "leaf", "removed", "tile", "no tile", "no upper tile", "head", "no head"]
+)
 def test_any_change_is_seen(written: int, change: str) -> None:
     entry = Entry.objects.get(index=7)
     if change == "record":
@@ -70,6 +72,10 @@ def test_any_change_is_seen(written: int, change: str) -> None:
         entry.delete()
     elif change == "tile":
         Tile.objects.filter(level=0, index=0).update(hashes=bytes(8192))
+    elif change in ("no tile", "no upper tile"):
+        Tile.objects.filter(level=int(change == "no upper tile"), index=0).delete()
+    elif change == "no head":
+        Head.objects.all().delete()
     else:
         Head.objects.update(size=299)
     with pytest.raises(JournalBroken):
