@@ -208,7 +208,9 @@ def _locked(store: S3Store, retention_days: int) -> Iterator[Finding]:
     until = store.locked_until(key)
     days = (until - datetime.now(UTC)).total_seconds() / 86400 if until else 0.0
     good = days > retention_days - 1
-    yield Finding(f"un pli est verrouillé {retention_days} jours (lu sur l'objet : {days:.1f})", good, advice)
+    what = f"un pli est verrouillé {retention_days} jours (lu sur l'objet : {days:.1f})"
+    # A lock that is too short only has to be made longer.
+    yield Finding(what, good, "manage.py storage setup" if until else advice)
     yield Finding("un pli verrouillé ne s'efface pas", good=_outlives_deletion(store, key), advice=advice)
 
 

@@ -4,6 +4,23 @@ import contextlib
 from collections.abc import Iterator
 from typing import ClassVar
 
+# What the operator does about a refusal.
+_KEYS = " Vérifiez la clé et le secret de DEMATMP_OBJECT_STORE."
+_CAUSES = {
+    **dict.fromkeys(("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"), _KEYS),
+    "NoSuchBucket": " Ce compartiment n'existe pas : manage.py storage setup le crée.",
+    "RequestTimeTooSkewed": " L'heure de cette machine n'est pas celle du stockage.",
+    **dict.fromkeys(
+        ("InvalidBucketState", "ObjectLockConfigurationNotFoundError", "409"),
+        " Un compartiment se crée avec son verrou : donnez-en un nouveau à deposits=…, puis storage setup.",
+    ),
+}
+
+
+def advice(code: str) -> str:
+    """What to do about a store's refusal, after a space; the empty string for one that says nothing more."""
+    return _CAUSES.get(code, "")
+
 
 class StorageError(Exception):
     """Root."""

@@ -23,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 
 from storage.breaker import Breaker
-from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated, StoreUnavailable
+from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated, StoreUnavailable, advice
 from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, Upload, check_key, verified
 
 _STREAM_PART_BYTES = 8 * 1024**2
@@ -108,9 +108,12 @@ class S3Store:
         except ClientError as refused:
             status = refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
             (self._breaker.failed if status >= 500 else self._breaker.succeeded)()
-            if refused.response.get("Error", {}).get("Code") in _MISSING:
+            code = str(refused.response.get("Error", {}).get("Code", ""))
+            if code in _MISSING:
                 raise ObjectMissing("Cet objet n'existe pas.") from refused
-            raise StoreUnavailable(f"Le stockage a refusé {operation}.") from refused
+            raise StoreUnavailable(
+                f"Le stockage a refusé {operation} ({bucket}, {code}).{advice(code)}"
+            ) from refused
         except BotoCoreError as failed:
             self._breaker.failed()
             raise StoreUnavailable(f"Le stockage ne répond pas ({operation}).") from failed

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import shutil
 import uuid
 from datetime import UTC, datetime
@@ -179,6 +180,17 @@ def test_check_says_what_the_store_really_does(store: S3Store, settings: Setting
     with pytest.raises(CommandError):
         call_command("storage", "check", stdout=said)
     assert "Réponse aucune" in said.getvalue()
+
+
+def test_a_store_that_refuses_says_what_to_do(db: None, ceph: Ceph, settings: Settings) -> None:
+    absent = ceph.store_url(uuid.uuid4().hex[:12])
+    for wrong, said in (
+        (absent, "storage setup"),
+        (re.sub(r":[^:@/]+@", ":faux@", absent), "la clé et le secret"),
+    ):
+        settings.OBJECT_STORE = parse_object_store(wrong)
+        with pytest.raises(CommandError, match=said):
+            call_command("storage", "fsck", stdout=io.StringIO())
 
 
 def test_setup_runs_twice_and_never_shortens_a_lock(store: S3Store, settings: Settings) -> None:
