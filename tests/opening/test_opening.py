@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import time_machine
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -143,6 +145,11 @@ def test_an_interrupted_opening_resumes_where_it_stopped(
     with pytest.raises(KeyboardInterrupt):
         opened(world, closed)
     assert OpenedEnvelope.objects.filter(state="opened").count() == 2
+    browser = Client()
+    browser.force_login(world.members[0])
+    files = OpenedFile.objects.all()
+    bar = f'<progress value="{files.exclude(done_at=None).count()}" max="{files.count()}"'
+    assert bar in browser.get(reverse("session", args=[closed.uuid])).content.decode()
     monkeypatch.setattr(unsealing, "_open_envelope", real)
     unseal_all(OpeningSession.objects.get())
     assert OpenedEnvelope.objects.filter(state="opened").count() == 4
