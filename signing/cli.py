@@ -96,6 +96,14 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
     return made
 
 
+_STATES = {
+    "deposited": "déposé dans les délais",
+    "late": "HORS DÉLAI : conservé scellé, l'acheteur en décide",
+    "superseded": "remplacé par un dépôt plus récent",
+    "withdrawn": "retiré",
+}
+
+
 def submit(options: argparse.Namespace) -> dict[str, object]:
     """Send a draft, resuming where the server says it stopped, then finalise."""
     client = client_of(options)
@@ -115,15 +123,14 @@ def submit(options: argparse.Namespace) -> dict[str, object]:
         _err.print(f"Empreinte reçue le {attempt['fingerprint']} : une preuve, qui ne vaut pas dépôt.")
     if receipt is None:
         return {"state": "uploaded", "attempt": attempt["attempt"], "deposit": attempt["deposit"]}
-    done.speaker.collect(str(receipt["deposit"]), options.draft)
+    said = done.speaker.collect(str(receipt["deposit"]), options.draft)
     if done.by_backup and not options.json:
         _err.print("Reçu par le canal de secours : la plateforme l'ajoutera aux autres dès son retour.")
     if not options.json:
-        late = receipt["state"] == "late"
         return {
             "accusé": receipt["number"],
             "reçu le": _local(str(receipt["received"])),
-            "délai": "HORS DÉLAI : conservé scellé, l'acheteur en décide" if late else "dans les délais",
+            "état": _STATES.get(str(said["state"]), said["state"]),
             "dépôt": receipt["deposit"],
             "accusé et preuves": options.draft,
         }
@@ -139,14 +146,6 @@ def submit(options: argparse.Namespace) -> dict[str, object]:
 def _local(moment: str) -> str:
     """By this machine's clock zone, then as it was signed."""
     return f"{datetime.fromisoformat(moment).astimezone():%d/%m/%Y à %H:%M:%S} (soit {moment})"
-
-
-_STATES = {
-    "deposited": "déposé dans les délais",
-    "late": "reçu hors délai",
-    "superseded": "remplacé par un dépôt plus récent",
-    "withdrawn": "retiré",
-}
 
 
 def status(options: argparse.Namespace) -> dict[str, object]:

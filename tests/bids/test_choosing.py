@@ -96,6 +96,8 @@ def test_a_draft_is_one_deposit_told_in_french(made: Consultation, shell: Shell,
     assert shell.run(*sealing, "--draft", other).returncode == 0
     sent = shell.run("submit", other)
     assert sent.returncode == 0, sent.stderr
-    assert "délai : dans les délais" in sent.stdout
+    assert "état : déposé dans les délais" in sent.stdout
     assert "état : déposé" in shell.run("status", other).stdout
+    shell.run("withdraw", other)
+    assert "état : retiré" in shell.run("submit", other).stdout
     assert Attempt.objects.filter(consultation=made).count() == 2
