@@ -21,8 +21,8 @@ from signing.contents import Content
 from signing.der import undress
 from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Problem, altered, malformed, no_content
 from signing.signers import BROKEN
-from signing.xades import hash_name, read_xades
-from signing.xml import ASIC, DS, XmlRefused, parse, text_of
+from signing.xades import read_xades
+from signing.xml import ASIC, DS, XmlRefused, hash_name, parse, text_of
 
 MAX_ENTRIES = 1000
 CONTENT_LIMIT = 256 * 1024**2  # bytes, all contents together

@@ -8,17 +8,17 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
-from urllib.parse import unquote
 
 from asn1crypto import cms, crl, ocsp, x509
 from cryptography import x509 as pyca
 from lxml import etree
-from signxml.algorithms import DigestAlgorithm, SignatureMethod
+from signxml.algorithms import SignatureMethod
 from signxml.verifier import VerifyResult
 
 from signing.algorithms import KNOWN_HASHES, hash_weakness, key_weakness
-from signing.contents import Content, named_like, only_one
-from signing.covering import Covered, by_id, coverage, ids_of, manifests, own_properties, splits
+from signing.beside import CONTENT_LIMIT, canonicalised, external, is_cut, other_file, renamed
+from signing.contents import Content
+from signing.covering import by_id, coverage, cuts, ids_of, manifests, own_properties
 from signing.found import (
     PARTIAL,
     UNCLEAR,
@@ -26,17 +26,15 @@ from signing.found import (
     Problem,
     Stamped,
     malformed,
-    no_content,
 )
 from signing.report import INDETERMINATE
 from signing.signers import BROKEN
-from signing.xml import DS, XADES, XADES_141, XmlRefused, parse, text_of
-from signing.xmldsig import MAX_REFERENCES, alone, decoded, inheriting, transforms_of, verify
+from signing.xml import DS, XADES, XADES_141, XmlRefused, hash_name, parse, text_of
+from signing.xmldsig import MAX_REFERENCES, UnknownTransform, alone, decoded, inheriting, verify
 
 MAX_SIGNATURES = 50
 _MAX_LEAVES = 5
 _MAX_VALUES = 200  # lists and responses carried along
-_CONTENT_LIMIT = 128 * 1024**2  # bytes of a detached content
 _NAMESPACE = DS[1:-1]
 _PROPERTIES_TYPE = "http://uri.etsi.org/01903#SignedProperties"
 _C14N = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
@@ -64,7 +62,7 @@ def read_xades(
     found = []
     for rank, signature in enumerate(signatures):
         one = _read(root, rank, signature, contents, name=name, container=container)
-        if one.problem is None and repeated & _designated(signature):
+        if one.problem is None and repeated & _designated(root, signature):
             one.problem = malformed("Un identifiant est répété : la signature peut désigner deux éléments.")
         found.append(one)
     return found
@@ -79,10 +77,10 @@ def _repeated_ids(root: etree._Element) -> set[str]:
     return repeated
 
 
-def _designated(signature: etree._Element) -> set[str]:
-    """The identifiers that a signature refers to, and those that it bears."""
+def _designated(root: etree._Element, signature: etree._Element) -> set[str]:
+    """The identifiers that signatures and manifests refer to, and those that this one bears."""
     borne = {value for element in signature.iter(etree.Element) for value in ids_of(element)}
-    return borne | {str(each.get("URI"))[1:] for each in signature.iter(f"{DS}Reference")}
+    return borne | {str(each.get("URI"))[1:] for each in root.iter(f"{DS}Reference")}
 
 
 def _read(
@@ -113,15 +111,17 @@ def _read(
         if len(references) + len(listed) > MAX_REFERENCES:
             found.problem = malformed(f"Plus de {MAX_REFERENCES} références.")
             return found
-        names = _external([*references, *listed], contents, container=container)
+        names = external([*references, *listed], contents, container=container)
         if isinstance(names, Problem):
             found.problem = names
             return found
+        _strict(signature)
+        results: list[VerifyResult] | Problem = []
         for certificate in candidates:
-            found.certificate = certificate
             given = pyca.load_der_x509_certificate(certificate.dump())
             results = verify(root, rank, given, _resolver(names), listed)
-            if not isinstance(results, Problem):
+            if not isinstance(results, Problem) or results.sub != "SIG_CRYPTO_FAILURE":
+                found.certificate = certificate
                 break
         found.digest, found.weak = _algorithms(signature, [*references, *listed], found.certificate)
         if isinstance(results, Problem):
@@ -131,23 +131,29 @@ def _read(
         known = {uri: content.name for uri, content in names.items()}
         said = coverage(root, signature, [*references, *listed], known)
         found.coverage, found.covers, found.role = said.extent, said.names, said.role
-        found.warnings += said.warnings
+        found.warnings += renamed(names)
         if found.problem is None and not container:
-            found.problem = _other_file(said, signature, results, list(names.values()), contents, name)
+            found.problem = other_file(said, signature, results, list(names.values()), contents, name)
         _read_unsigned(found, signature)
-        comments = list(root.iter(etree.Comment))
-        if any(splits(each) for each in comments) or any(
-            map(_is_split, _canonicalised([*references, *listed], names))
-        ):
-            # « 1<!-- -->2000 »: one reader sees 12000, another one 1.
+        if cuts(root) or any(map(is_cut, canonicalised([*references, *listed], names))):
             found.coverage = PARTIAL
-        if comments:
+        if next(root.iter(etree.Comment), None) is not None:
             found.warnings.append("La signature ne couvre pas toujours les commentaires de ce document XML.")
     except XmlRefused as refused:
         found.problem = malformed(str(refused))
+    except UnknownTransform:
+        found.problem = malformed(
+            "La signature désigne son contenu d'une façon qui n'est pas prise en charge."
+        )
     except (etree.LxmlError, binascii.Error, *BROKEN) as broken:
         found.problem = malformed(f"Signature XML illisible ({type(broken).__name__}).")
     return found
+
+
+def _strict(signature: etree._Element) -> None:
+    """Its value and its certificates are base64 that all read alike. Raises XmlRefused."""
+    for row in (signature.find(f"{DS}SignatureValue"), *signature.iter(f"{DS}X509Certificate")):
+        decoded(("" if row is None else "".join(map(str, row.itertext()))).encode())
 
 
 def _carried(signature: etree._Element) -> list[x509.Certificate]:
@@ -167,7 +173,7 @@ def _chosen(signature: etree._Element, carried: list[x509.Certificate]) -> list[
     # Nothing designates it: those that issued none of the others.
     issuers = {each.issuer.hashable for each in carried if each.issuer != each.subject}
     leaves = [each for each in carried if each.subject.hashable not in issuers]
-    return leaves[:_MAX_LEAVES]
+    return leaves if len(leaves) <= _MAX_LEAVES else []
 
 
 def _digests(properties: etree._Element) -> list[tuple[str, bytes]]:
@@ -191,13 +197,6 @@ def _is_named(properties: etree._Element, certificate: x509.Certificate) -> bool
     )
 
 
-def hash_name(uri: str) -> str:
-    """hashlib's name of an XML digest algorithm. Raises ValueError for an unknown one."""
-    if uri == "http://www.w3.org/2001/04/xmldsig-more#md5":
-        return "md5"
-    return DigestAlgorithm(uri).name.lower()
-
-
 def _algorithms(
     signature: etree._Element, references: Sequence[etree._Element], certificate: x509.Certificate
 ) -> tuple[str, str]:
@@ -215,43 +214,6 @@ def _weak_digests(references: Sequence[etree._Element]) -> list[str]:
     return [hash_weakness(each) for each in sorted(names)]
 
 
-def _external(
-    references: Sequence[etree._Element], contents: Sequence[Content], *, container: bool
-) -> dict[str, Content] | Problem:
-    """The file that each outside reference is about: by its digest, else by its name."""
-    found: dict[str, Content] = {}
-    for reference in references:
-        uri = reference.get("URI")
-        if uri is None:
-            return malformed("Une référence ne dit pas ce qu'elle signe.")
-        if uri == "" or uri.startswith("#"):
-            continue
-        name = unquote(uri)
-        if container:
-            chosen = next((each for each in contents if each.name == name), None)
-        else:
-            chosen = _by_digest(reference, contents) or _by_name(name, contents)
-        if chosen is None:
-            return no_content(f"Le document signé « {name[:200]} » n'est pas parmi les fichiers fournis.")
-        found[uri] = chosen
-    return found
-
-
-def _by_digest(reference: etree._Element, contents: Sequence[Content]) -> Content | None:
-    node = reference.find(f"{DS}DigestMethod")
-    name = hash_name(str(node.get("Algorithm") if node is not None else ""))
-    wanted = base64.b64decode(text_of(reference.find(f"{DS}DigestValue")))
-    return next((each for each in contents if each.digest(name) == wanted), None)
-
-
-def _by_name(name: str, contents: Sequence[Content]) -> Content | None:
-    base = name.rsplit("/", 1)[-1]
-    same = [each for each in contents if each.name.rsplit("/", 1)[-1] == base]
-    if len(same) == 1:
-        return same[0]
-    return only_one(contents)
-
-
 class _resolver:
     """What an outside URI designates: a file at hand, never the network."""
 
@@ -260,58 +222,7 @@ class _resolver:
 
     def __call__(self, uri: str) -> bytes | None:
         content = self._names.get(uri)
-        return None if content is None else content.read(_CONTENT_LIMIT)
-
-
-def _canonicalised(references: Sequence[etree._Element], names: dict[str, Content]) -> list[Content]:
-    """The files signed as XML, not byte for byte."""
-    return [
-        names[uri]
-        for each in references
-        if (uri := str(each.get("URI"))) in names and any("c14n" in name for name in transforms_of(each))
-    ]
-
-
-def _is_split(content: Content) -> bool:
-    """Whether a comment stands in the middle of a text of a signed file, if it is XML."""
-    try:
-        root = parse(content.read(_CONTENT_LIMIT))
-    except (XmlRefused, ValueError, OSError):
-        return False
-    return any(splits(each) for each in root.iter(etree.Comment))
-
-
-def _other_file(
-    said: Covered,
-    signature: etree._Element,
-    results: Sequence[VerifyResult],
-    covered: Sequence[Content],
-    contents: Sequence[Content],
-    name: str,
-) -> Problem | None:
-    """A file given as what is signed, and that is not: it must be said."""
-    given = only_one(contents) or named_like(name, contents)
-    if given is None or given in covered:
-        return None
-    wanted = given.digest("sha256")
-    held = [result.signed_data for result in results]
-    for each in signature.iterfind(f"{DS}Object"):
-        try:
-            held.append(decoded((each.text or "").encode()))
-        except XmlRefused:
-            continue
-    try:
-        root = parse(given.read(_CONTENT_LIMIT))
-        own = {_digest(etree.tostring(root, method="c14n", exclusive=each)) for each in (False, True)}
-    except (XmlRefused, ValueError):
-        own = set()
-    if {wanted, *own} & {_digest(each) for each in held}:
-        return None
-    return no_content("Le fichier fourni à côté n'est pas celui que cette signature signe.")
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+        return None if content is None else content.read(CONTENT_LIMIT)
 
 
 def _read_properties(
@@ -327,7 +238,7 @@ def _read_properties(
         return
     signed = [
         (by_id(root, str(reference.get("URI"))[1:]), result.signed_xml)
-        for reference, result in zip(references, results, strict=True)
+        for reference, result in zip(references, results, strict=False)  # those of manifests come after
         if reference.get("Type") == _PROPERTIES_TYPE
     ]
     if not signed:

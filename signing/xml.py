@@ -1,7 +1,9 @@
 """XML read without DTD, entity or network: limits first, then parse."""
 
 from lxml import etree
+from signxml.algorithms import DigestAlgorithm
 
+_ENCODINGS = {"US-ASCII", "ASCII", "ISO-8859-1", "ISO-8859-15", "WINDOWS-1252"}
 XML_LIMIT = 32 * 1024**2  # bytes
 DS = "{http://www.w3.org/2000/09/xmldsig#}"
 XADES = "{http://uri.etsi.org/01903/v1.3.2#}"
@@ -29,6 +31,10 @@ def parse(data: bytes) -> etree._Element:
     except (etree.XMLSyntaxError, ValueError) as bad:
         raise XmlRefused("Ce fichier n'est pas du XML bien formé.") from bad
     document = root.getroottree().docinfo
+    encoding = (document.encoding or "UTF-8").upper()
+    if encoding not in _ENCODINGS and not encoding.startswith(("UTF-8", "UTF-16")):
+        # In UTF-7 one reader sees an element where another one sees a comment.
+        raise XmlRefused("Ce fichier XML est dans un encodage que tous ne lisent pas de même.")
     if document.internalDTD is not None or document.externalDTD is not None or document.doctype:
         raise XmlRefused("Ce fichier XML contient une DTD, ce qu'un document signé ne doit pas faire.")
     if next(root.iter(etree.Entity), None) is not None:
@@ -38,3 +44,10 @@ def parse(data: bytes) -> etree._Element:
 
 def text_of(element: etree._Element | None) -> str:
     return "" if element is None or element.text is None else element.text.strip()
+
+
+def hash_name(uri: str) -> str:
+    """hashlib's name of an XML digest algorithm. Raises ValueError for an unknown one."""
+    if uri == "http://www.w3.org/2001/04/xmldsig-more#md5":
+        return "md5"
+    return DigestAlgorithm(uri).name.lower()

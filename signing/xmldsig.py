@@ -17,7 +17,7 @@ from signing.xml import DS, XmlRefused, parse, parser
 
 MAX_REFERENCES = 600
 _ENVELOPED = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
-_BASE64 = "http://www.w3.org/2000/09/xmldsig#base64"
+BASE64 = "http://www.w3.org/2000/09/xmldsig#base64"
 _XPATH = "http://www.w3.org/TR/1999/REC-xpath-19991116"
 _FILTER2 = "http://www.w3.org/2002/06/xmldsig-filter2"
 # What others write to leave all the signatures out, in XPath and in XPath Filter 2.
@@ -47,10 +47,15 @@ def transforms_of(reference: etree._Element, *, copied: bool = False) -> list[st
             if not _leaves_signatures_out(transform, name, copied=copied):
                 raise UnknownTransform(name)
             name = _XPATH
-        elif name not in {_ENVELOPED, _BASE64} | _C14N:
+        elif name not in {_ENVELOPED, BASE64} | _C14N:
             raise UnknownTransform(name)
         found.append(name)
     return found
+
+
+def leaves_out(reference: etree._Element) -> bool:
+    """Whether the transforms leave something of what is designated unsigned."""
+    return bool({_XPATH, _ENVELOPED, BASE64} & set(transforms_of(reference)))
 
 
 def _leaves_signatures_out(transform: etree._Element, name: str, *, copied: bool) -> bool:
@@ -79,6 +84,9 @@ class _Verifier(XMLVerifier):
     def _get_signature(self, root: etree._Element) -> etree._Element:
         return list(root.iter(f"{DS}Signature"))[self._rank]
 
+    def _tostring(self, xml_node: etree._Element, **options: object) -> bytes:
+        return bytes(etree.tostring(xml_node, **{"with_tail": False, **options}))  # type: ignore[call-overload]
+
     def _check_cert_validity(self, cert: x509.Certificate, cert_source: str) -> None:
         pass
 
@@ -103,16 +111,16 @@ class _Verifier(XMLVerifier):
     ) -> bytes:
         names = [] if transforms_node is None else transforms_of(_parent(transforms_node), copied=True)
         if isinstance(payload, bytes):
-            if {_XPATH, _ENVELOPED} & set(names) or (_BASE64 in names and len(names) > 1):
+            if {_XPATH, _ENVELOPED} & set(names) or (BASE64 in names and len(names) > 1):
                 # In another file there is no signature of ours to leave out: only content to hide.
                 raise UnknownTransform(_XPATH)
-            if _BASE64 in names:
+            if BASE64 in names:
                 return decoded(payload)
             if not set(names) & _C14N:
                 return payload
             payload = parse(payload)
             comments = any(name.endswith("#WithComments") for name in names)
-            self._around = _around(payload, comments=comments)
+            self._around = around(payload, comments=comments)
         else:
             _without_comments(payload)  # XMLDSig §4.4.3.3: a reference inside a document leaves them out
             self._around = (b"", b"") if payload.getparent() is not None else self._outside
@@ -120,9 +128,9 @@ class _Verifier(XMLVerifier):
         if _XPATH in names:
             for each in list(payload.iter(f"{DS}Signature")):
                 _remove(each, within=payload)
-        if _BASE64 in names:
+        if BASE64 in names:
             if len(payload):
-                raise UnknownTransform(_BASE64)  # only the text would be signed, not the elements in it
+                raise UnknownTransform(BASE64)  # only the text would be signed, not the elements in it
             decoded((payload.text or "").encode())
         out: bytes = super()._apply_transforms(
             payload,
@@ -139,18 +147,23 @@ class _Verifier(XMLVerifier):
     ) -> etree._Element | bytes:
         # Only « the whole document » holds what stands outside its root.
         whole = reference.get("URI") == ""
-        self._outside = _around(self._document, comments=False) if whole else (b"", b"")
+        self._outside = around(self._document, comments=False) if whole else (b"", b"")
         found: etree._Element | bytes = super()._resolve_reference(  # type: ignore[no-untyped-call]
             doc_root, reference, uri_resolver
         )
         return found
 
-    def listed(self, references: Sequence[etree._Element], resolve: Callable[[str], bytes | None]) -> None:
+    def listed(
+        self, references: Sequence[etree._Element], resolve: Callable[[str], bytes | None]
+    ) -> list[VerifyResult]:
         """The references of a manifest, after `verify`. Raises as it does."""
-        for rank, reference in enumerate(references):
+        signature = self._get_signature(self._document)
+        return [
             self._verify_reference(  # type: ignore[no-untyped-call]
-                reference, rank, self._document, resolve, None, self._get_signature(self._document), b""
+                reference, rank, self._document, resolve, None, signature, b""
             )
+            for rank, reference in enumerate(references)
+        ]
 
 
 def decoded(data: bytes) -> bytes:
@@ -163,7 +176,7 @@ def decoded(data: bytes) -> bytes:
         ) from lax
 
 
-def _around(root: etree._Element, *, comments: bool) -> tuple[bytes, bytes]:
+def around(root: etree._Element, *, comments: bool) -> tuple[bytes, bytes]:
     """What stands around the root, canonicalised (C14N §2.3): instructions, and comments if asked."""
 
     def said(node: etree._Element) -> bytes:
@@ -240,7 +253,7 @@ def verify(
 ) -> "list[VerifyResult] | Problem":
     """One result for each reference of the signature, or why it does not hold.
 
-    `listed`: the references of the manifests that it signs, verified too.
+    `listed`: the references of the manifests that it signs, verified too, whose results come after.
     """
     config = SignatureConfiguration(
         require_x509=True,
@@ -255,7 +268,7 @@ def verify(
         results = verifier.verify(
             root, x509_cert=certificate, parser=parser(), uri_resolver=resolve, expect_config=config
         )
-        verifier.listed(listed, resolve)
+        more = verifier.listed(listed, resolve)
     except InvalidDigest:
         return altered()
     except InvalidSignature:
@@ -266,4 +279,4 @@ def verify(
         return malformed(str(refused))
     except (SignXMLException, InvalidInput, etree.LxmlError, *BROKEN) as bad:
         return malformed(f"Signature XML illisible ({type(bad).__name__}).")
-    return results if isinstance(results, list) else [results]
+    return [*(results if isinstance(results, list) else [results]), *more]

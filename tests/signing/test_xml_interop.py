@@ -90,6 +90,8 @@ def _xpath(space: str, inner: str) -> str:
 _LISTED = reference("offre.bin")
 _MANIFEST = f'<ds:Object><ds:Manifest Id="liste">{_LISTED}</ds:Manifest></ds:Object>'
 _ENCLOSED = '<ds:Object Id="joint">MTIw\nMDA=</ds:Object>'
+_BARE = '<contenu xmlns="" Id="c">1</contenu>'
+_CONTENT = '<contenu Id="c">1</contenu>'
 _PROPERTY = (
     '<ds:Object><ds:SignatureProperties><ds:SignatureProperty Id="dit" Target="#sig"><a xmlns="urn:a">b</a>'
     "</ds:SignatureProperty></ds:SignatureProperties></ds:Object>"
@@ -127,9 +129,17 @@ TRUE: dict[str, tuple[str, dict[str, bytes]]] = {
         signature(reference("offre.xml", transform(EXC))),
         {"offre.xml": INSTRUCTION.encode() + b"\n<a>c</a>"},
     ),
-    "one signed content and its signature": (
-        f'<dossier><contenu Id="c">1</contenu>{signature(reference("#c"))}</dossier>', {}
+    "an identifier and its element": (
+        offer(signature(reference("#r", ENVELOPED + transform(EXC))), ' Id="r"'), {}
     ),
+    "an object and its content": (
+        signature(reference("#c", transform(EXC)), f"<ds:Object>{_CONTENT}</ds:Object>"), {}
+    ),
+    "an object, and the same file beside": (
+        signature(reference("#c", transform(EXC)), f"<ds:Object>{_CONTENT}</ds:Object>"),
+        {"offre.xml": b'<contenu Id="c">1</contenu>'},
+    ),
+    "a text after the signature": (offer(whole(transform(EXC)) + "suite"), {}),
 }  # fmt: skip
 
 
@@ -183,6 +193,28 @@ def _same(data: bytes) -> bytes:
     return data
 
 
+def _manifest_elsewhere(data: bytes) -> bytes:
+    """In the key's information, which the transform leaves out: it says that an unsigned object is signed."""
+    evil = b'<ds:Object Id="evil">1 euro</ds:Object>'
+    canonical = evil.replace(b"<ds:Object ", f'<ds:Object xmlns:ds="{DS}" '.encode())
+    digest = base64.b64encode(hashlib.sha256(canonical).digest()).decode()
+    listed = reference("#evil", transform(EXC)).replace("<ds:DigestValue>", f"<ds:DigestValue>{digest}")
+    held = f'<x xmlns="urn:x"><ds:Manifest>{listed}</ds:Manifest></x></ds:KeyInfo>'.encode()
+    return data.replace(b"</ds:KeyInfo>", held).replace(b"</ds:Signature>", evil + b"</ds:Signature>")
+
+
+def _utf_7(data: bytes) -> bytes:
+    """« <!-- » and « --> » for who reads this encoding, elements of the offer for who does not."""
+    body = data.partition(b"?>")[2].lstrip()
+    hidden = b"<offre>+ADwAIQAtAC0-<prix>1</prix>+AC0ALQA+-"
+    return b'<?xml version="1.0" encoding="UTF-7"?>' + body.replace(b"+", b"+-").replace(b"<offre>", hidden)
+
+
+def _hidden(data: bytes) -> bytes:
+    moved = data.replace(f"<ds:Object>{_CONTENT}</ds:Object>".encode(), b"<ds:Object/>")
+    return moved.replace(b"</ds:KeyInfo>", f'<x xmlns="urn:x">{_BARE}</x></ds:KeyInfo>'.encode())
+
+
 _FAKE = (
     b"<xades:SignedProperties><xades:SignedSignatureProperties><xades:SigningTime>2218-01-01T00:00:00Z"
     b"</xades:SigningTime></xades:SignedSignatureProperties></xades:SignedProperties>"
@@ -227,14 +259,16 @@ ATTACKS: dict[str, tuple[str, Callable[[bytes], bytes], dict[str, bytes], str]] 
     "the manifest without its file": ("a manifest that does not say so", _same, {}, UNSURE),
     "another file given": ("base64 inside", _same, {"offre.txt": b"1"}, UNSURE),
     "a reading attribute": ("inherited language", _replaced(b'xml:lang="fr"', b'xml:lang="en"'), {}, FAILED),
-    "an attribute around the content": (
-        "one signed content and its signature", _replaced(b"<dossier>", b'<dossier prix="1">'), {}, UNSURE
+    "a manifest that nothing signs": ("an identifier and its element", _manifest_elsewhere, {}, UNSURE),
+    "two comments in a price": ("comments", _replaced(b"12000", b"1<!--a--><!--b-->2000"), {}, UNSURE),
+    "a comment before a price": ("comments", _replaced(b"12000", b"<!--a-->12000"), {}, UNSURE),
+    "a comment that one encoding hides": ("comments", _utf_7, {}, UNSURE),
+    "the content where nobody looks": ("an object and its content", _hidden, {}, UNSURE),
+    "an attribute around a content": (
+        "an object and its content", _replaced(b'<ds:Object><c', b'<ds:Object MimeType="a"><c'), {}, UNSURE
     ),
-    "a second content": (
-        "one signed content and its signature",
-        _replaced(b"<dossier>", b"<dossier><contenu>2</contenu>"),
-        {},
-        UNSURE,
+    "a style sheet in the file given": (
+        "an object and its content", _same, {"offre.xml": f"{INSTRUCTION}{_CONTENT}".encode()}, UNSURE
     ),
 }  # fmt: skip
 
@@ -263,3 +297,41 @@ def test_base64_that_readers_decode_differently_is_refused(lax: bytes) -> None:
     with pytest.raises(XmlRefused):
         decoded(lax)
     assert decoded(b" QUJD\r\n REVG ") == b"ABCDEF"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        signature(reference("", transform(_XPATH_1, _XPATH.format(DS)) + BASE64)).join(
+            ("<offre>MTIwMDA=", "</offre>")
+        ),
+        f'<dossier><contenu Id="c">1</contenu>{signature(reference("#c"))}</dossier>',
+        signature(
+            reference("#a") + reference("#b"),
+            '<ds:Object><prix><x Id="a">12000</x></prix><penalite><x Id="b">5</x></penalite></ds:Object>',
+        ),
+        signature("").replace("</ds:Signature>", "<ds:Object/></ds:Signature>"),
+    ],
+    ids=["the text of the document alone", "a part beside its signature", "parts under names", "nothing"],
+)
+def test_what_is_signed_in_part_is_not_called_whole(template: str, tmp_path: Path) -> None:
+    """True to the last byte, and a reader would see what nobody signed: names, attributes, what is around."""
+    data = _signed(template, {}, tmp_path)
+    assert _verified(data, tmp_path)
+    report = judge(data, tmp_path, WORLD.trust)
+    assert report.indication == UNSURE, report.signatures
+
+
+def test_a_part_of_another_file_is_not_judged_as_the_whole_of_it(tmp_path: Path) -> None:
+    data = _signed(signature(reference("offre.xml")), {"offre.xml": b"<a/>"}, tmp_path)
+    found = judge(
+        data.replace(b"offre.xml", b"offre.xml#x"), tmp_path, WORLD.trust, detached={"offre.xml": b"<a/>"}
+    )
+    assert "pas pris en charge" in found.signatures[0].reason
+
+
+def test_a_file_signed_under_another_name_is_said(tmp_path: Path) -> None:
+    data = _signed(signature(reference("prix-lot1.txt")), {"prix-lot1.txt": b"1"}, tmp_path)
+    report = judge(data, tmp_path, WORLD.trust, detached={"prix-lot2.txt": b"1", "prix-lot1.txt": b"2"})
+    assert report.indication == PASSED
+    assert any("s'appelait « prix-lot1.txt »" in each for each in report.signatures[0].warnings)
