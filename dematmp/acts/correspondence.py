@@ -13,14 +13,16 @@ from dematmp.accounts.models import Organisation
 from dematmp.acts import messages as m
 from dematmp.acts import names, statuses
 from dematmp.acts.classification import parsed
-from dematmp.acts.errors import ActRefused, MessageRefused
+from dematmp.acts.errors import ActError, ActRefused, GatewayUnavailable, MessageRefused
 from dematmp.acts.fields import Piece
 from dematmp.acts.models import Act, OperatorAccount, PrefectureLetter, Transmission
 from dematmp.acts.operators import Operator
 from dematmp.acts.package import blocks_of, members
 from dematmp.acts.reading import read
 from dematmp.acts.remote import Letter, Remote, client_context
-from dematmp.acts.telling import tell_letter, tell_reply
+from dematmp.acts.rules import LETTERS
+from dematmp.acts.sound import check_early
+from dematmp.acts.telling import tell_failed, tell_letter, tell_reply
 from dematmp.acts.transactions import Transaction
 from dematmp.acts.xmlio import MESSAGE_BYTES
 from dematmp.audit.keys import wrap
@@ -35,6 +37,8 @@ FOLLOWED = timedelta(days=180)
 # An answer that is only posted may still be refused by the checks, and another one sent.
 _LEFT = (statuses.SENT, statuses.ACKNOWLEDGED)
 EVERY = timedelta(hours=1)
+LATELY = timedelta(days=7)  # a reply that failed is known by then
+UNCERTAIN = timedelta(minutes=30)  # after which what nobody knows the end of may be made again
 
 
 def to_read(now: datetime) -> "QuerySet[Act]":
@@ -56,16 +60,47 @@ def read_letters(act_id: int, operator: Operator, *, now: datetime) -> None:
         return
     # This very service costs nothing to read: those read the longest ago come first.
     Transmission.objects.filter(pk=sent.pk).update(due_at=now + EVERY if operator.is_remote else now)
+    _not_gone(act, operator, now)
     for each in operator.letters(sent.remote_id):
         known = act.letters.filter(Q(remote_id=each.transaction) | Q(reply_id=each.transaction))
         if not known.exists():
             _keep(act, each, operator, now)
     if not operator.is_remote:
         _answered_elsewhere(act, now)
-    # Of this very service, a cancellation may have been asked by the authority's own software.
-    waits = sent.cancelled_at is None and (sent.cancellation_id is not None or not operator.is_remote)
-    if waits and operator.status(sent.remote_id).code == statuses.CANCELLED:
+    # A cancellation may have been asked by other software, or by a call whose answer was lost.
+    if sent.cancelled_at is None and operator.status(sent.remote_id).code == statuses.CANCELLED:
         _cancelled(sent, now)
+
+
+def _not_gone(act: Act, operator: Operator, now: datetime) -> None:
+    """Replies and cancellations that were taken, then failed: said, and may be made again."""
+    for letter in act.letters.filter(reply_id__isnull=False, replied_at__gte=now - LATELY):
+        found = operator.status(letter.reply_id or 0)
+        if found.code == statuses.ERROR:
+            reason = found.detail.decode("latin-1").strip()
+            _undone(act, letter, reason, now=now)
+    sent = act.transmission
+    if sent.cancellation_id is not None and sent.cancelled_at is None:
+        found = operator.status(sent.cancellation_id)
+        if found.code == statuses.ERROR:
+            reason = found.detail.decode("latin-1").strip()
+            said = f"La demande d'annulation n'a pas abouti : {reason}"
+            with transaction.atomic():
+                rows = Transmission.objects.filter(pk=sent.pk, cancellation_id=sent.cancellation_id)
+                if rows.update(cancellation_id=None, cancellation_asked_at=None, problem=said[:300]):
+                    record = {"act": str(act.uuid), "identifier": act.identifier, "reason": reason[:300]}
+                    append("act-cancel-failed", record, consultation=act.consultation_uuid, now=now)
+                    tell_failed(act, "La demande d'annulation n'a pas abouti.", reason, now=now)
+            sent.refresh_from_db()
+
+
+def _undone(act: Act, letter: PrefectureLetter, reason: str, *, now: datetime) -> None:
+    with transaction.atomic():
+        rows = PrefectureLetter.objects.filter(pk=letter.pk, reply_id=letter.reply_id)
+        if rows.update(reply_id=None, replied_at=None, choice="", problem=reason[:300]):
+            record = {"act": str(act.uuid), "letter": letter.kind, "reason": reason[:300]}
+            append("act-reply-failed", record, consultation=act.consultation_uuid, now=now)
+            tell_failed(act, "La réponse à la préfecture n'est pas partie.", reason, now=now)
 
 
 def _answered_elsewhere(act: Act, now: datetime) -> None:
@@ -88,6 +123,11 @@ def _keep(act: Act, found: Letter, operator: Operator, now: datetime) -> None:
     key = f"acts/letters/{act.uuid}/{found.transaction}.tar.gz"
     object_store().put(key, archive)
     kind = m.kind_of(message)
+    if kind not in LETTERS:  # a reply stands in the place of its letter (ours, whose answer was lost)
+        letter = act.letters.filter(kind=f"{kind[0]}-1", reply_id=None).order_by("pk").first()
+        if letter is not None:
+            _replied(letter, found.transaction, choice=kind[2], now=now)
+        return
     written = message.filed if isinstance(message, m.Referral) else message.written
     said = message.illegality if isinstance(message, m.Referral) else message.text
     with transaction.atomic():
@@ -164,9 +204,16 @@ def cancel(act: Act, operator: Operator, *, now: datetime) -> None:
     sent = Transmission.objects.get(act=act)
     if sent.remote_id is None or sent.acknowledged_at is None or sent.cancelled_at is not None:
         raise ActRefused("Seul un acte acquitté et non annulé s'annule.")
-    if sent.cancellation_id is not None:
+    mine = Transmission.objects.filter(pk=sent.pk, cancellation_id=None)
+    free = Q(cancellation_asked_at=None) | Q(cancellation_asked_at__lt=now - UNCERTAIN)
+    if not mine.filter(free).update(cancellation_asked_at=now, problem=""):
         raise ActRefused("Une demande d'annulation est déjà en cours pour cet acte.")
-    remote = operator.cancel(sent.remote_id)
+    try:
+        remote = operator.cancel(sent.remote_id)
+    except ActError as failed:
+        if not (isinstance(failed, GatewayUnavailable) and failed.reached):
+            mine.update(cancellation_asked_at=None)
+        raise
     with transaction.atomic():
         if Transmission.objects.filter(pk=sent.pk, cancellation_id=None).update(
             cancellation_id=remote, cancellation_asked_at=now
@@ -186,17 +233,30 @@ def _cancelled(sent: Transmission, now: datetime) -> None:
 def reply(
     letter: PrefectureLetter, pieces: Sequence[Piece], operator: Operator, *, choice: str, now: datetime
 ) -> None:
-    """Answer a letter once. Raises ActRefused, GatewayUnavailable, GatewayRefused."""
-    if letter.reply_id is not None:
-        raise ActRefused("Une réponse à ce courrier est déjà partie.")
-    remote = operator.reply(letter.remote_id, pieces, choice=choice)
+    """Answer a letter once, whoever else does at the same time.
+
+    Raises ActRefused, GatewayUnavailable (it may have left: the next reading of the letters tells),
+    GatewayRefused.
+    """
+    for each in pieces:
+        check_early(each.upload, now=now)
+    mine = PrefectureLetter.objects.filter(pk=letter.pk, reply_id=None)
+    free = Q(replied_at=None) | Q(replied_at__lt=now - UNCERTAIN)
+    if not mine.filter(free).update(replied_at=now, choice=choice, problem=""):
+        raise ActRefused("Une réponse à ce courrier est déjà partie, ou est en train de partir.")
+    try:
+        remote = operator.reply(letter.remote_id, pieces, choice=choice)
+    except ActError as failed:
+        if not (isinstance(failed, GatewayUnavailable) and failed.reached):
+            mine.update(replied_at=None, choice="")
+        raise
     _replied(letter, remote, choice=choice, now=now)
 
 
 def _replied(letter: PrefectureLetter, remote: int, *, choice: str, now: datetime) -> None:
     with transaction.atomic():
         if PrefectureLetter.objects.filter(pk=letter.pk, reply_id=None).update(
-            reply_id=remote, replied_at=now, choice=choice
+            reply_id=remote, replied_at=now, choice=choice, problem=""
         ):
             record = {"act": str(letter.act.uuid), "letter": letter.kind, "transaction": remote}
             append("act-reply", record, consultation=letter.act.consultation_uuid, now=now)

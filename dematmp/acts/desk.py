@@ -5,9 +5,7 @@ a transaction that the buyer's own software finds too.
 """
 
 import hashlib
-import tempfile
 from datetime import datetime
-from pathlib import Path
 
 from django.db import transaction
 
@@ -19,14 +17,13 @@ from dematmp.acts.fields import Upload
 from dematmp.acts.files import transaction_of
 from dematmp.acts.mailbox import Attachment
 from dematmp.acts.models import Act
-from dematmp.acts.pdfs import judge_isolated
 from dematmp.acts.posting import today
 from dematmp.acts.rules import LETTERS
+from dematmp.acts.sound import check_sound
 from dematmp.acts.telling import tell_assigned
 from dematmp.acts.transactions import Transaction
 from dematmp.acts.writing import write
 from dematmp.audit.services import append
-from storage.antivirus import State, scan
 
 DOCUMENT_BYTES = 20 * 1024**2
 TEXT_CHARS = 2000
@@ -117,16 +114,5 @@ def _checked(document: Upload, *, now: datetime) -> bytes:
         raise ActRefused(f"Le courrier pèse {DOCUMENT_BYTES // 1024**2} Mo au plus.")
     if fields.sniff(document.stream) != fields.PDF:
         raise ActRefused(f"Le fichier {document.name} n'est pas un PDF.")
-    data = document.stream.read()
-    with tempfile.TemporaryDirectory(prefix="dematmp-act-") as folder:
-        path = Path(folder) / "courrier"
-        path.write_bytes(data)
-        (verdict,) = judge_isolated([path], at=now, trust=[], chain=False)
-    if verdict.problem:
-        raise ActRefused(f"Le fichier {document.name} est refusé : {verdict.problem}.")
-    found = scan([data])
-    if found.state is State.INFECTED:
-        raise ActRefused(f"Un virus a été trouvé dans {document.name} ({found.name}).")
-    if found.state is State.UNSCANNABLE:
-        raise ActRefused(f"L'antivirus ne peut pas lire {document.name} ({found.name}) : ôtez sa protection.")
-    return data
+    check_sound(document, now=now)
+    return document.stream.read()

@@ -24,17 +24,24 @@ class MessageRefused(ActError):
 
 
 class GatewayUnavailable(ActError):
-    """No answer, or not one of the protocol: the transmission is tried again by itself."""
+    """No answer, or not one of the protocol: the transmission is tried again by itself.
+
+    `reached` is False when what was sent surely did not arrive.
+    """
 
     code = "act.gateway-unavailable"
     next = "La plateforme réessaie d'elle-même ; rien n'est perdu."
+
+    def __init__(self, message: str, *, reached: bool = True) -> None:
+        super().__init__(message)
+        self.reached = reached
 
 
 class GatewayRefused(ActError):
     """The operator answered KO: trying the same bytes again would not help."""
 
     code = "act.gateway-refused"
-    next = "Lisez le motif, corrigez l'acte, puis transmettez-le sous un nouveau numéro."
+    next = "Lisez le motif, corrigez, puis recommencez."
 
 
 class StatusRefused(ActError):

@@ -64,12 +64,12 @@ def per_month(acts: ActQuerySet, *, today: date, months: int = MONTHS) -> list[M
         month.cancelled += cancelled is not None
         month.transmitted_after.append((day - decided).days)
     letters = PrefectureLetter.objects.filter(act__in=acts.values("pk"), written_on__gte=oldest)
-    for kind, written, replied in letters.values_list("kind", "written_on", "replied_at").iterator():
+    for kind, written, replied, reply in letters.values_list("kind", "written_on", "replied_at", "reply_id"):
         month = found.get(written.replace(day=1))
         if month is None:
             continue
         month.letters[kind] += 1
-        if replied is not None:
+        if replied is not None and reply is not None:
             month.answered_after.append((timezone.localtime(replied).date() - written).days)
     return list(found.values())
 

@@ -45,7 +45,9 @@ class HttpMinistry:
         except StorageError as unread:
             raise MinistryUnavailable("L'archive ne se lit pas au stockage.", reached=False) from unread
         if answer.status_code != httpx.codes.OK:
-            raise MinistryUnavailable(f"Le ministère a répondu {answer.status_code}.", reached=False)
+            # 503 and the refusals of a front come before the archive is taken; another failure may be after.
+            taken = answer.status_code >= 500 and answer.status_code != httpx.codes.SERVICE_UNAVAILABLE
+            raise MinistryUnavailable(f"Le ministère a répondu {answer.status_code}.", reached=taken)
 
 
 def _context() -> ssl.SSLContext | bool:

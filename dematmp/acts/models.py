@@ -338,6 +338,7 @@ class PrefectureLetter(models.Model):
     replied_at = models.DateTimeField("répondu le", null=True, blank=True)
     reminded_at = models.DateTimeField("rappelé le", null=True, blank=True)
     choice = models.CharField("réponse", max_length=1, choices=CHOICES, blank=True, default="")
+    problem = models.CharField("échec de la réponse", max_length=300, blank=True, default="")
 
     class Meta:
         verbose_name = "courrier de la préfecture"

@@ -45,6 +45,9 @@ class Operator(Protocol):
     def message(self, transaction: int) -> bytes:
         """The ACTES message that was sent, once acknowledged."""
 
+    def receipt(self, transaction: int) -> bytes:
+        """The acknowledgement's XML, of a transaction that is beyond it."""
+
     def letters(self, act: int) -> list[Letter]:
         """What the prefecture sent about an act."""
 
@@ -99,6 +102,10 @@ class Local:
 
     def message(self, transaction: int) -> bytes:
         return bytes(self._one(transaction).message or b"")
+
+    def receipt(self, transaction: int) -> bytes:
+        step = self._one(transaction).last_step(statuses.ACKNOWLEDGED)
+        return bytes(step.flux) if step is not None and step.flux is not None else b""
 
     def letters(self, act: int) -> list[Letter]:
         rows = self._one(act).follow_ups.filter(type__in="2345", reply="").order_by("pk")

@@ -59,7 +59,7 @@ def anomaly_of_envelope(name: str, anomaly: m.EnvelopeAnomaly, flux: bytes, *, n
 
 def _reached(found: Transaction, now: datetime) -> None:
     """An answer proves the sending of which this platform does not know the end."""
-    if found.status == statuses.WAITING and found.tries:
+    if found.status == statuses.WAITING:
         moves.move(
             found.pk, statuses.SENT, message="Transmis au MI, qui y a répondu", now=now,
             only_from=frozenset({statuses.WAITING}),

@@ -14,6 +14,7 @@ from dematmp.acts.fields import Piece
 from dematmp.acts.models import Act, ActPiece, Transmission
 from dematmp.acts.operators import Operator
 from dematmp.acts.posting import posted_name, today
+from dematmp.acts.sound import check_early
 from dematmp.acts.subscribers import new_key
 from dematmp.acts.telling import tell_prepared
 from dematmp.audit.services import append
@@ -74,6 +75,8 @@ def prepare_act(
     held = Codes(parsed(operator.classification().strip()))
     held.check_codes(codes)
     types = _checked(files, held, nature=nature, codes=codes)
+    for given in files:
+        check_early(given.upload, now=now)
     rows = [_stored(rank, *each) for rank, each in enumerate(zip(files, types, strict=True), start=1)]
     main = rows[0]
     try:

@@ -42,6 +42,7 @@ _LOOKED_UP = (
     POSTED, WAITING, SENT, ACKNOWLEDGED, UNCONFIRMED, VALID, REFUSED, TO_ARCHIVE, IN_ARCHIVING, CANCELLED,
     ERROR,
 )  # fmt: skip
+_PAGE, _PAGES = 1000, 50
 _LINE = re.compile(r"([0-9])-([0-9]{1,2})-([0-9]{1,15})")
 
 
@@ -110,7 +111,11 @@ class Remote:
                     files=cast("list[tuple[str, tuple[str, IO[bytes], str]]]", files),
                     follow_redirects=follow,
                 )
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as failed:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL, ssl.SSLError) as absent:
+            raise GatewayUnavailable(
+                "L'opérateur de télétransmission ne répond pas : il est absent.", reached=False
+            ) from absent
+        except (httpx.HTTPError, OSError) as failed:
             raise GatewayUnavailable("L'opérateur de télétransmission ne répond pas.") from failed
         if answer.status_code != httpx.codes.OK or len(answer.content) > limit:
             raise GatewayUnavailable(f"L'opérateur de télétransmission a répondu {answer.status_code}.")
@@ -160,16 +165,25 @@ class Remote:
     def find(self, number: str) -> int | None:
         """The transaction of this act number, when an earlier post was taken although its answer was lost."""
         for status in _LOOKED_UP:
-            params = {"status_id": str(status), "limit": "1000", "number": number}
-            answer = self._call("GET", "api/list_actes.php", params=params)
-            try:
-                rows = answer.json()["transactions"]
-                found = [int(row["id"]) for row in rows if row["number"] == number and row["type"] == "1"]
-            except (ValueError, KeyError, TypeError) as broken:
-                raise GatewayUnavailable("La liste des transactions est illisible.") from broken
-            if found:
-                return found[-1]
+            seen: set[int] = set()
+            for page in range(_PAGES):  # a S2LOW may ignore the number, and list its oldest acts first
+                params = {"status_id": str(status), "limit": str(_PAGE), "offset": str(page * _PAGE)}
+                answer = self._call("GET", "api/list_actes.php", params={**params, "number": number})
+                try:
+                    rows = answer.json()["transactions"]
+                    found = [int(row["id"]) for row in rows if row["number"] == number and row["type"] == "1"]
+                    listed = {int(row["id"]) for row in rows}
+                except (ValueError, KeyError, TypeError) as broken:
+                    raise GatewayUnavailable("La liste des transactions est illisible.") from broken
+                if found:
+                    return found[-1]
+                if len(rows) < _PAGE or listed <= seen:  # the end, or a server that knows no offset
+                    break
+                seen |= listed
         return None
+
+    def receipt(self, transaction: int) -> bytes:
+        return self._call("GET", "actes_transac_get_ARActe.php", params={"id": str(transaction)}).content
 
     def status(self, transaction: int) -> Status:
         answer = self._call("GET", "actes_transac_get_status.php", params={"transaction": str(transaction)})

@@ -4,6 +4,7 @@ Build the act of an award, transmit it, learn what became of it. Nothing slow in
 """
 
 import hashlib
+import re
 import tempfile
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -15,19 +16,25 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from dematmp.accounts.models import User
-from dematmp.acts import rules
-from dematmp.acts.errors import ActRefused, GatewayRefused, MessageRefused
+from dematmp.acts import rules, statuses
+from dematmp.acts.errors import ActRefused, GatewayRefused, GatewayUnavailable, MessageRefused
 from dematmp.acts.fields import Piece, Posting, Upload
 from dematmp.acts.models import Act, Transmission, TransmissionStep
 from dematmp.acts.operators import Operator
 from dematmp.acts.reading import read_receipt
+from dematmp.acts.telling import tell_failed
 from dematmp.audit.services import append
 from dematmp.awards.models import Award
 from dematmp.awards.services import deliberation
 from storage.stores import object_store
 
-RETRY = timedelta(seconds=120)  # longer than the client's time limit
+RETRY = timedelta(minutes=30)  # longer than the slowest post: it is looked for meanwhile, and found
+# How an operator says that it has this number already.
+_TAKEN = re.compile(
+    r"num[ée]ro.*(?:exist|servi|utilis)|exist\w* d[ée]j|d[ée]j\w* exist", re.IGNORECASE | re.DOTALL
+)
 # Between two readings of an operator elsewhere: acknowledgements take minutes to days.
+UNCONFIRMED = "L'acte attend d'être confirmé chez l'opérateur de télétransmission."
 POLLS = (60, 300, 900, 3600)  # seconds
 
 
@@ -121,7 +128,7 @@ def transmit(act_id: int, operator: Operator, *, now: datetime) -> None:
         return
     if transmission.confirmed_at is None:
         return
-    mine = Transmission.objects.filter(pk=transmission.pk)
+    mine, before = Transmission.objects.filter(pk=transmission.pk), transmission.tried_at
     remote = None
     if not mine.filter(tried_at=None).update(tried_at=now):
         # Posted before, or being posted by another worker now: look for it, and wait before posting again.
@@ -132,12 +139,23 @@ def transmit(act_id: int, operator: Operator, *, now: datetime) -> None:
         try:
             with ExitStack() as stack:
                 remote = operator.post(_posting(transmission.act, stack))
+        except GatewayUnavailable as absent:
+            if not absent.reached:
+                mine.update(tried_at=before)  # nothing left: the next pass posts at once
+            raise
         except GatewayRefused as refused:
-            _reach(transmission, rules.ERROR, detail=str(refused), now=now)
-            return
+            # The post of before may have been taken late: then its number is the reason.
+            remote = operator.find(transmission.act.number) if before is not None else None
+            if remote is None and before is not None and _TAKEN.search(str(refused)):
+                raise GatewayUnavailable(
+                    f"L'opérateur dit avoir déjà ce numéro, et ne le liste pas : {refused}"
+                ) from refused
+            if remote is None:
+                _reach(transmission, rules.ERROR, detail=str(refused), now=now)
+                return
     with transaction.atomic():
         changed = Transmission.objects.filter(pk=transmission.pk, remote_id=None).update(
-            remote_id=remote, submitted_at=now
+            remote_id=remote, submitted_at=now, problem=""
         )
         if changed:
             TransmissionStep.objects.create(transmission=transmission, status=rules.POSTED, at=now)
@@ -154,6 +172,7 @@ def _reach(transmission: Transmission, status: int, *, detail: str = "", now: da
         if status == rules.ERROR:
             Transmission.objects.filter(pk=locked.pk).update(problem=detail[:300])
             _journal(locked, "act-refused", {"reason": detail[:300]}, now=now)
+            tell_failed(locked.act, "L'acte n'est pas parti : il est à corriger.", detail, now=now)
 
 
 def _journal(transmission: Transmission, kind: str, facts: dict[str, object], *, now: datetime) -> None:
@@ -190,8 +209,13 @@ def poll(act_id: int, operator: Operator, *, now: datetime) -> None:
         _reach(transmission, rules.ERROR, detail=status.detail.decode("latin-1").strip(), now=now)
     elif status.code == rules.ACKNOWLEDGED:
         _acknowledge(transmission, status.detail, operator.message(transmission.remote_id), now=now)
-    elif status.code in rules.STATUSES:
+    elif status.code in rules.STATUSES and status.code != statuses.CANCELLED:
         _reach(transmission, status.code, now=now)
+    elif status.code == statuses.UNCONFIRMED:
+        Transmission.objects.filter(pk=transmission.pk).update(problem=UNCONFIRMED)
+    else:  # the operator's people went further before this platform read the acknowledgement
+        data = operator.receipt(transmission.remote_id)
+        _acknowledge(transmission, data, operator.message(transmission.remote_id), now=now)
 
 
 def _acknowledge(transmission: Transmission, data: bytes, message: bytes, *, now: datetime) -> None:

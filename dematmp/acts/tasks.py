@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from celery import shared_task
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from dematmp.acts import (
@@ -39,14 +39,22 @@ def _try(verb: Callable[..., None], act_id: int) -> None:
         operator = operator_for(act, now=timezone.now()) if act else None
         if operator is not None:
             verb(act_id, operator, now=timezone.now())
+            _waiting(act_id).exclude(problem=services.UNCONFIRMED).update(problem="")
         else:  # nobody to ask: the others come first
             later = timezone.now() + correspondence.EVERY
             Transmission.objects.filter(act_id=act_id).update(due_at=later)
     except ActError as failed:
         log.warning("acte %s : %s", act_id, failed)
+        _waiting(act_id).update(problem=str(failed)[:300])
         # Read again later: the others come first.
         rows = Transmission.objects.filter(act_id=act_id, acknowledged_at__isnull=False)
         rows.update(due_at=timezone.now() + correspondence.EVERY)
+
+
+def _waiting(act_id: int) -> "QuerySet[Transmission]":
+    """The transmission of an act that left, or is to leave, and of which nothing is known yet."""
+    rows = Transmission.objects.filter(act_id=act_id, acknowledged_at=None)
+    return rows.exclude(steps__status=ERROR)
 
 
 @shared_task

@@ -69,6 +69,16 @@ def tell_prepared(act: Act, by: User, *, now: datetime) -> None:
         store(to=each.email, subject=f"À confirmer : acte {act.number}", body="\n\n".join(body), now=now)
 
 
+def tell_failed(act: Act, what: str, reason: str, *, now: datetime) -> None:
+    """The validators, and who prepared the act, learn that something of it did not go through."""
+    people = [each.email for each in people_of(act.buyer, "validator")] if act.buyer is not None else []
+    people += [act.created_by.email] if act.created_by is not None else []
+    where = f"{settings.SITE_URL}/acheteur/actes/{act.uuid}/"
+    body = "\n\n".join(each for each in (what, f"Motif : {reason}", act.subject, where) if each)
+    for to in dict.fromkeys(people):
+        store(to=to, subject=f"Acte {act.number} : en échec", body=body, now=now)
+
+
 def tell_letter(act: Act, kind: str, text: str, *, now: datetime) -> None:
     """The buyer's people learn that the prefecture wrote, in the caller's transaction."""
     label = LETTERS.get(kind, "Courrier de la préfecture")

@@ -58,7 +58,7 @@ def events(act: Act) -> list[Event]:
         found.append(Event(step.at, by, step.get_status_display(), step.detail))
     for letter in act.letters.order_by("pk"):
         found.append(Event(letter.found_at, PREFECTURE, letter.label, letter.text))
-        if letter.replied_at is not None:
+        if letter.reply_id is not None and letter.replied_at is not None:
             found.append(Event(letter.replied_at, BUYER, f"Réponse : {letter.get_choice_display()}"))
     if act.procedure_sent_at is not None:
         found.append(Event(act.procedure_sent_at, BUYER, "Dossier de la procédure communiqué"))
@@ -85,7 +85,8 @@ def situation(act: Act, *, now: datetime) -> Situation:
         return Situation(BUYER, act.created_at, what, send_until(act))
     if sent.acknowledged_at is None:
         since = steps[-1].at if steps else act.created_at
-        return Situation(OPERATOR, since, "La préfecture doit en accuser réception.", send_until(act))
+        what = sent.problem or "La préfecture doit en accuser réception."
+        return Situation(OPERATOR, since, what, send_until(act))
     letters = sorted(act.letters.all(), key=lambda letter: letter.pk)
     for letter in letters:
         if letter.is_awaiting:
@@ -96,6 +97,10 @@ def situation(act: Act, *, now: datetime) -> Situation:
         return Situation(PREFECTURE, filed[-1], "Le tribunal administratif est saisi.")
     until = control_until(act)
     since = max([letter.replied_at for letter in letters if letter.replied_at], default=sent.acknowledged_at)
+    if until is not None and now > _end_of(until) and any(letter.kind in rules.AWAITED for letter in letters):
+        # What a request moves is for a jurist: nobody is told that nothing may come any more.
+        what = "Repère de deux mois dépassé ; un courrier de la préfecture a pu déplacer ce délai."
+        return Situation(PREFECTURE, since, what, until)
     if until is not None and now > _end_of(until):
         return Situation(NOBODY, _end_of(until), "Les deux mois du contrôle de légalité sont passés.", until)
     return Situation(PREFECTURE, since, "Contrôle de légalité.", until)
