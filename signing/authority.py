@@ -20,6 +20,7 @@ from signing.errors import TimestampRefused
 REQUEST_LIMIT = 64 * 1024  # bytes
 # Our policy: "time of this platform's clock, accuracy one second, not qualified", under the UUID arc (ITU-T
 # X.667).
+_AHEAD = timedelta(seconds=1)  # the accuracy that tokens say
 POLICY = "2.25.311484236197342896154721935827364518"
 HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha256": hashes.SHA256(),
@@ -64,7 +65,12 @@ class Authority:
     def _next(self, now: datetime) -> datetime:
         """A time never before nor equal to the last one given by any process sharing the state file."""
         with FileLock(f"{self._state}.lock"):
-            last = self.last_given() or datetime.min.replace(tzinfo=UTC)
+            last = self.last_given()
+            if last is None and self._state.exists():
+                raise TimestampRefused("The clock's state is unreadable")
+            last = last or datetime.min.replace(tzinfo=UTC)
+            if last - now.astimezone(UTC) > _AHEAD:
+                raise TimestampRefused("The clock is behind the last time that was given")
             moment = max(now.astimezone(UTC), last + timedelta(microseconds=1))
             draft = self._state.with_name(f".{self._state.name}.{os.getpid()}")
             with draft.open("w") as file:
@@ -88,9 +94,13 @@ class Authority:
             return _rejection("The imprint has a wrong length", "bad_data_format")
         if request["req_policy"].native not in (None, POLICY):
             return _rejection("Unknown policy", "unaccepted_policy")
+        try:
+            moment = self._next(now)
+        except TimestampRefused as refused:  # a time that is not the present is never signed
+            return _rejection(str(refused), "time_not_available")
         return bytes(
             tsp.TimeStampResp(
-                {"status": {"status": "granted"}, "time_stamp_token": self._token(request, self._next(now))}
+                {"status": {"status": "granted"}, "time_stamp_token": self._token(request, moment)}
             ).dump()
         )
 

@@ -141,6 +141,6 @@ def seal_pdf(
     if ask is not None:
         try:
             return sign_pdf(pdf, credential, reason=reason, field=field, attachments=attachments, ask=ask)
-        except TimestampRefused:
-            pass  # no authority answers: a seal without its time is better than none
+        except (TimestampRefused, SignatureRefused):
+            pass  # no good answer: a seal without its time is better than none
     return sign_pdf(pdf, credential, reason=reason, field=field, attachments=attachments)

@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyhanko.sign.ades.qualified_asn1  # noqa: F401  (tells asn1crypto of QcStatements before any is read)
 from asn1crypto import x509
 from lxml import etree
 from pyhanko_certvalidator.path import ValidationPath

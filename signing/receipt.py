@@ -8,7 +8,7 @@ import hashlib
 import json
 import tempfile
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from signing.tlog import verify_proof
 
 # What a receipt says of its attempt → where the record says it.
 _HISTORY = {"uuid": "attempt", "started": "started", "first_part": "first_part", "last_part": "last_part"}
+_CLOCKS = timedelta(seconds=60)  # by which an authority's clock and the platform's may differ
 _NAMES = {"receipt.json", "record", "proof.tlog-proof", "token.tst"}
 
 
@@ -122,10 +123,14 @@ def _verify(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> tuple[Ve
             raise ReceiptRefused("L'accusé ne dit pas ce que dit l'enregistrement.")
         if receipt["envelopes"] != record["envelopes"] or receipt["bidder"]["uuid"] != record["bidder"]:
             raise ReceiptRefused("L'accusé ne dit pas ce que dit l'enregistrement.")
+        if receipt["consultation"]["uuid"] != record["consultation"]:
+            raise ReceiptRefused("L'accusé ne dit pas de quelle consultation est l'enregistrement.")
         history = receipt.get("attempt")  # receipts of before have none
         if history is not None and any(history[name] != record[of] for name, of in _HISTORY.items()):
             raise ReceiptRefused("L'accusé ne dit pas de la tentative ce que dit l'enregistrement.")
         said_index, said_time = receipt["journal"]["index"], receipt["timestamp"]["time"]
+        encoded = receipt["timestamp"]["token"]
+        said_token = None if encoded is None else base64.b64decode(encoded)
         sealed_here = (folder / "draft.json").exists()
         if sealed_here:
             _check_draft(folder, record)
@@ -138,16 +143,22 @@ def _verify(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> tuple[Ve
         data = json.dumps(leaf, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     except (OSError, *BROKEN) as bad:
         raise ReceiptRefused("L'accusé de réception est incomplet ou mal formé.") from bad
+    token = folder / "token.tst"
+    if said_time is not None and not token.exists():
+        raise ReceiptRefused("L'accusé dit une heure d'horodatage, et n'en porte pas le jeton.")
+    if said_token is not None and (not token.exists() or token.read_bytes() != said_token):
+        raise ReceiptRefused("Le jeton de l'accusé n'est pas celui du dossier.")
     index, _ = verify_proof(proof, data, journal_key)
     if said_index != index:
         raise ReceiptRefused("L'accusé ne dit pas à quelle entrée du journal il est inscrit.")
     stamped = ""
-    token = folder / "token.tst"
     if ca_pem is not None and token.exists():
         digest = hashlib.sha256(record_bytes).digest()
         moment = verify_token(token.read_bytes(), digest=digest, ca_pem=ca_pem).gen_time
         if said_time is not None and not _is(said_time, moment):
             raise ReceiptRefused("L'accusé ne dit pas l'heure que dit son jeton d'horodatage.")
+        if moment < datetime.fromisoformat(record["received"]) - _CLOCKS:
+            raise ReceiptRefused("Le jeton d'horodatage est antérieur à la réception qu'il atteste.")
         stamped = moment.isoformat()
     checked = [
         "l'accusé dit ce que dit l'enregistrement : dépôt, heure, date limite, enveloppes, identifiant de "
@@ -162,6 +173,7 @@ def _verify(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> tuple[Ve
     trusted = [f"clé du journal : {journal_key.strip()}"]
     if stamped:
         checked.append(f"le jeton d'horodatage porte sur l'enregistrement, le {stamped}")
+        checked.append("NON VÉRIFIÉ : qu'il est qualifié, et le nom de son autorité, que l'accusé seul dit")
         trusted.append(f"autorités d'horodatage données, SHA-256 {hashlib.sha256(ca_pem or b'').hexdigest()}")
     else:
         why = "aucun jeton ici" if ca_pem is not None else "aucune autorité donnée (--ca)"

@@ -254,22 +254,36 @@ def _post(authority: str, request: bytes, timeout: float) -> bytes:
     headers = {"Content-Type": "application/timestamp-query"}
     with httpx.stream("POST", authority, content=request, headers=headers, timeout=timeout) as answer:
         answer.raise_for_status()
-        data = b""
+        data, until = b"", time.monotonic() + timeout  # of all, not of each byte
         for block in answer.iter_bytes():
             data += block
+            if time.monotonic() > until:
+                raise TimestampRefused("Réponse trop lente.")
             if len(data) > TOKEN_LIMIT:
                 raise TimestampRefused("Réponse trop longue.")
     return data
 
 
 def first_response(
-    request: bytes, authorities: Sequence["Authority | str"], *, now: datetime, timeout: float = 3.0
+    request: bytes,
+    authorities: Sequence["Authority | str"],
+    *,
+    ca_pem: bytes,
+    now: datetime,
+    timeout: float = 3.0,
 ) -> bytes:
-    """What the first authority that answers says to a DER request, in order. Raises TimestampRefused."""
+    """What the first authority says to a DER request whose token is verified, in order.
+
+    Raises TimestampRefused.
+    """
+    asked = tsp.TimeStampReq.load(request)
+    imprint, nonce = asked["message_imprint"]["hashed_message"].native, asked["nonce"].native
     reasons = []
     for authority in _resting.last(authorities):
         try:
-            return _ask(authority, request, now, timeout)
+            response = _ask(authority, request, now, timeout)
+            verify_token(response, digest=imprint, ca_pem=ca_pem, nonce=nonce, at=now)
+            return response
         except (TimestampRefused, httpx.HTTPError, OSError, ValueError) as refused:
             reasons.append(str(refused))
     raise TimestampRefused("Aucune autorité d'horodatage ne répond. " + " ; ".join(reasons))

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import time
 from datetime import datetime
 
 import httpx
@@ -72,16 +73,26 @@ def _ask(kept: PublicCheckpoint, url: str) -> str:
         proof = tlog.consistency_proof(old, kept.size, stored_tile) if 0 < old < kept.size else []
         lines = "".join(f"{base64.b64encode(each).decode()}\n" for each in proof)
         body = f"old {old}\n{lines}\n{kept.note}"
-        answer = httpx.post(f"{url}/add-checkpoint", content=body.encode(), timeout=_SECONDS)
-        if answer.status_code != 409:
+        status, answer = _posted(f"{url}/add-checkpoint", body.encode())
+        if status != 409:
             break
-        old = int(answer.text)
+        old = int(answer)
         if not 0 <= old <= kept.size:
             raise ProofRefused(f"il dit avoir vu {old} entrées : c'est plus qu'il n'y en a")
-    answer.raise_for_status()
-    if len(answer.content) > _ANSWER_BYTES:
-        raise ProofRefused("réponse trop longue")
-    return answer.text
+    if status != httpx.codes.OK:
+        raise ProofRefused(f"il a répondu {status}")
+    return answer
+
+
+def _posted(url: str, body: bytes) -> tuple[int, str]:
+    """The status and the text of an answer, within limits of bytes and of seconds in all."""
+    data, until = b"", time.monotonic() + _SECONDS
+    with httpx.stream("POST", url, content=body, timeout=_SECONDS) as answer:
+        for block in answer.iter_bytes():
+            data += block
+            if len(data) > _ANSWER_BYTES or time.monotonic() > until:
+                raise ProofRefused("réponse trop longue, ou trop lente")
+        return answer.status_code, data.decode()
 
 
 def check_published(size: int) -> int:

@@ -19,8 +19,7 @@ from storage.stores import object_store
 
 log = logging.getLogger(__name__)
 _CHECKPOINT = "journal/checkpoint"
-_RETRY = 60.0  # seconds before a store that did not answer is asked again
-_checked = False
+_RETRY = 60.0  # seconds between two looks at the copy
 _not_before = 0.0
 
 
@@ -58,12 +57,12 @@ def check_against_copy(size: int, read_tile: tlog.ReadTile) -> None:
 
 
 def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
-    """The same, once in each process: a restore restarts them.
+    """The same, once a minute in each process: a database may be restored under one that runs.
 
     A store that does not answer never blocks a deposit: it is asked again a minute later.
     """
-    global _checked, _not_before
-    if _checked or time.monotonic() < _not_before:
+    global _not_before
+    if time.monotonic() < _not_before:
         return
     try:
         check_against_copy(size, read_tile)
@@ -75,7 +74,7 @@ def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
         _not_before = time.monotonic() + _RETRY
         log.error("journal : %s", broken)
         return
-    _checked = True
+    _not_before = time.monotonic() + _RETRY
 
 
 def stored_tile(level: int, index: int) -> bytes:

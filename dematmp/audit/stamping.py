@@ -22,8 +22,8 @@ def obtain_token(data: bytes, *, now: datetime) -> tuple[Stamp, str] | None:
 
 
 def answer(request: bytes, *, now: datetime) -> bytes:
-    """The DER response of the first authority that answers to a DER request. Raises TimestampRefused."""
-    return first_response(request, _authorities(), now=now)
+    """The DER response of the first authority whose token is good. Raises TimestampRefused."""
+    return first_response(request, _authorities(), ca_pem=timestamp_anchors(), now=now)
 
 
 def _authorities() -> list[Authority | str]:

@@ -45,7 +45,7 @@ def report(file: OpenedFile, found: Kind) -> dict[str, object] | None:
     if file.size > FILE_LIMIT:
         return unreadable("Fichier trop volumineux pour être analysé.").as_dict()
     bid = file.opened.envelope.attempt.bid
-    at: datetime = bid.token_at or bid.received_at
+    at: datetime = bid.received_at  # the journal's signed checkpoint proves it before any late token does
     with tempfile.TemporaryDirectory(prefix="dematmp-signature-") as folder:
         path = _bring(file, Path(folder))
         beside = [_bring(each, Path(folder)) for each in _beside(file)] if stands_beside(found) else []

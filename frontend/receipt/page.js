@@ -52,6 +52,7 @@ async function* steps({ receipt, record: attached, pdf }, keyLine) {
   const shown = [receipt.deposit, receipt.received, receipt.deadline, receipt.state, receipt.envelopes, receipt.bidder?.uuid];
   const written = [record.deposit, record.received, record.deadline, record.late ? "late" : "in-time", record.envelopes, record.bidder];
   if (!same(shown, written)) refuse("L'accusé ne dit pas ce que dit l'enregistrement.");
+  if (receipt.consultation?.uuid !== record.consultation) refuse("L'accusé ne dit pas de quelle consultation est l'enregistrement.");
   const history = receipt.attempt; // receipts of before have none
   if (history && !same([history.uuid, history.started, history.first_part, history.last_part], [record.attempt, record.started, record.first_part, record.last_part])) refuse("L'accusé ne dit pas de la tentative ce que dit l'enregistrement.");
   yield "L'accusé dit ce que dit l'enregistrement horodaté : dépôt, heure, date limite, fichiers et empreintes.";
@@ -68,11 +69,15 @@ async function* steps({ receipt, record: attached, pdf }, keyLine) {
     if (!authority) refuse(`Le cachet de ce PDF est celui de « ${signer} », d'une autorité que cette page ne connaît pas : ce qui y est imprimé n'est pas prouvé. Vérifiez l'accusé JSON, ou le PDF par la ligne de commande.`);
     yield `Le cachet du PDF porte sur tout le fichier, signé par « ${signer} », ${vouched(authority)}.`;
   }
-  if (!receipt.timestamp?.token) return;
+  if (!receipt.timestamp?.token) {
+    if (receipt.timestamp?.time) refuse("L'accusé dit une heure d'horodatage, et n'en porte pas le jeton.");
+    return;
+  }
   const { time, signer, authority } = await globalThis
     .receiptToken(unbase64(receipt.timestamp.token), bytes, root.dataset.authorities)
     .catch(({ message }) => refuse(message));
   if (receipt.timestamp.time && Date.parse(receipt.timestamp.time) !== Date.parse(time)) refuse("L'accusé ne dit pas l'heure que dit son jeton d'horodatage.");
+  if (Date.parse(time) < Date.parse(record.received) - 60_000) refuse("Le jeton d'horodatage est antérieur à la réception qu'il atteste.");
   yield `Le jeton d'horodatage porte sur cet enregistrement, le ${when(time)}, signé par « ${signer} », ${vouched(authority)}.`;
 }
 

@@ -42,7 +42,7 @@ def alone() -> Iterator[None]:
     def clear() -> None:
         for key in list(store.list("journal")):
             store.delete(key)
-        copies._checked, copies._not_before = False, 0.0
+        copies._not_before = 0.0
 
     clear()
     yield

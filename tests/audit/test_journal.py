@@ -25,10 +25,10 @@ from tests.world import make_world
 def alone() -> Iterator[None]:
     """The copy of another test is not ours."""
     object_store().delete("journal/checkpoint")
-    copies._checked, copies._not_before = False, 0.0
+    copies._not_before = 0.0
     yield
     object_store().delete("journal/checkpoint")
-    copies._checked, copies._not_before = False, 0.0
+    copies._not_before = 0.0
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_the_copy_holds_what_a_stranger_needs(written: int) -> None:
 
 def test_a_database_restored_from_an_old_backup_signs_nothing(written: int) -> None:
     copies.copy()
-    copies._checked = False  # a restore restarts the processes
+    copies._not_before = 0.0
     Head.objects.update(size=10)
     with pytest.raises(JournalBroken, match="restaurée"), transaction.atomic():
         append("award", {}, now=timezone.now())
@@ -115,7 +115,7 @@ def test_a_database_restored_from_an_old_backup_signs_nothing(written: int) -> N
 
 def test_a_database_whose_past_was_rewritten_signs_nothing(written: int) -> None:
     copies.copy()
-    copies._checked = False
+    copies._not_before = 0.0
     Tile.objects.filter(level=1, index=0).update(hashes=bytes(32))
     with pytest.raises(JournalBroken, match="ne sont pas celles"), transaction.atomic():
         append("award", {}, now=timezone.now())
@@ -129,7 +129,7 @@ def test_a_column_that_contradicts_its_leaf_is_seen(written: int) -> None:
 
 def test_a_store_that_does_not_answer_blocks_no_entry(written: int, settings: Settings) -> None:
     settings.OBJECT_STORE = parse_object_store("s3://k:s@127.0.0.1:9/b?tls=0")
-    copies._checked = False
+    copies._not_before = 0.0
     started = time.monotonic()
     for _ in range(3):
         with transaction.atomic():

@@ -4,17 +4,20 @@ import hashlib
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from signing import pki, timestamps
 from signing.authority import Authority
 from signing.errors import TimestampRefused
-from signing.timestamps import make_request, request_token, verify_token
+from signing.timestamps import first_response, make_request, request_token, verify_token
 from tests.fronts import answering
 from tests.signing.authority import serving
 
@@ -77,12 +80,63 @@ def test_a_token_about_something_else_is_refused(
 
 def test_times_never_go_back(authority: Authority, pem: Path) -> None:
     ca = (pem / "ca.pem").read_bytes()
-    moments = [NOW, NOW - timedelta(seconds=5), NOW]
+    moments = [NOW, NOW - timedelta(seconds=0.5), NOW]
     tokens = [
         verify_token(authority.respond(make_request(DIGEST, 1), now=each), digest=DIGEST, ca_pem=ca).gen_time
         for each in moments
     ]
     assert tokens == sorted(tokens)
+
+
+@pytest.mark.parametrize("wrong", ["the clock went back", "the state is spoilt"])
+def test_a_time_that_is_not_the_present_is_never_signed(authority: Authority, pem: Path, wrong: str) -> None:
+    ca = (pem / "ca.pem").read_bytes()
+    authority.respond(make_request(DIGEST, 1), now=NOW + timedelta(hours=1))
+    if wrong == "the state is spoilt":
+        authority._state.write_text("{")
+    answer = authority.respond(make_request(DIGEST, 1), now=NOW)
+    assert b"\x03\x03\x01\x00\x02" in answer  # timeNotAvailable, bit 14
+    with pytest.raises(TimestampRefused, match="refusé"):
+        verify_token(answer, digest=DIGEST, ca_pem=ca)
+
+
+@pytest.mark.parametrize("bad", ["a page", "a refusal", "a false time", "a trickle"])
+def test_a_seal_takes_the_first_good_token_and_waits_for_nobody(pem: Path, tmp_path: Path, bad: str) -> None:
+    """The first authority answers, and nothing good: the next one is asked, within seconds."""
+    ca = (pem / "ca.pem").read_bytes()
+    good = Authority((pem / "tsa.pem").read_bytes(), (pem / "tsa.key").read_bytes(), tmp_path / "good")
+    other = Authority((pem / "tsa.pem").read_bytes(), (pem / "tsa.key").read_bytes(), tmp_path / "other")
+    request = make_request(DIGEST, 5)
+
+    class Bad(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said = {
+                "a page": b"<html>entretien</html>",
+                "a refusal": other.respond(b"?", now=NOW),
+                "a false time": other.respond(request, now=NOW + timedelta(days=3)),
+            }.get(bad, bytes(1000))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            for at in range(len(said)):
+                if bad == "a trickle":
+                    time.sleep(0.2)
+                try:
+                    self.wfile.write(said[at : at + 1])
+                except OSError:
+                    return
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Bad) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        began = time.monotonic()
+        asked = [f"http://127.0.0.1:{server.server_port}", good]
+        answer = first_response(request, asked, ca_pem=ca, now=NOW, timeout=1.0)
+        server.shutdown()
+    assert verify_token(answer, digest=DIGEST, ca_pem=ca).gen_time == NOW
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("data", [b"", b"0", b"\x30\x80" * 50, bytes(2_000_000)])

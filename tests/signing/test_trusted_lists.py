@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from asn1crypto import core
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
-from pyhanko.sign.ades.qualified_asn1 import QcStatements
 
 from signing.errors import TrustRefused
+from signing.isolation import validate_isolated
 from signing.lists import read_state
 from signing.lists_update import from_folder, update
 from signing.trust import Trust, from_paths
@@ -25,8 +26,20 @@ PASSED, UNSURE = "TOTAL_PASSED", "INDETERMINATE"
 DAY = timedelta(days=1)
 
 
+class _QcStatement(core.Sequence):  # type: ignore[misc]
+    _fields = [("statement_id", core.ObjectIdentifier), ("info", core.Any, {"optional": True})]
+
+
+class _QcStatements(core.SequenceOf):  # type: ignore[misc]
+    _child_spec = _QcStatement
+
+
+_QCS = {"qc_compliance": "0.4.0.1862.1.1", "qc_sscd": "0.4.0.1862.1.4", "qc_type": "0.4.0.1862.1.6"}
+
+
 def _statements(*names: str) -> tuple[x509.ExtensionType, bool]:
-    der = QcStatements([{"statement_id": name} for name in names]).dump()
+    # By hand: the module that names them is for the product to load.
+    der = _QcStatements([{"statement_id": _QCS[name]} for name in names]).dump()
     return x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.3"), der), False
 
 
@@ -70,6 +83,11 @@ def test_the_list_says_who_is_qualified(
     assert said in signature.certificate
     assert signature.trusted_list.startswith("FR n° 1")
     assert "list" in {piece.kind for piece in report.evidence}
+    # The same by the door that the platform and the command line use: a process that loads what it needs.
+    path = tmp_path / "offre.p7m"
+    path.write_bytes(cades(_signer(*statements), OFFER, attached=True))
+    (alone,) = validate_isolated(path, at=NOW, trust=[tmp_path / "store"]).signatures
+    assert (alone.qualified, alone.qscd, alone.certificate) == (qualified, qscd, signature.certificate)
 
 
 @pytest.mark.parametrize(("at", "expected"), [(NOW - 20 * DAY, PASSED), (NOW, UNSURE)])
