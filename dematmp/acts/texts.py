@@ -33,13 +33,18 @@ class Excerpt:
 
 
 def keep_text(act: Act, *, now: datetime) -> None:
-    """Read the text of an act's PDFs, once. Raises StoreUnavailable."""
+    """Read the text of an act's PDFs, once; what it says of itself comes after, found without accents.
+
+    Raises StoreUnavailable.
+    """
     found, left, until = [], CHARS, time.monotonic() + _SECONDS
     for piece in pieces_of(act):
         if left > 0 and piece.size <= PIECE_BYTES and time.monotonic() < until:
             found.append(_text_in(piece.key, left))
             left -= len(found[-1]) + 1
-    text = unicodedata.normalize("NFKC", "\n".join(found))[:CHARS]  # ligatures are two letters
+    itself = f"\n{act.number} {act.subject} {act.sender}"
+    text = "\n".join(found)[: CHARS - len(itself)] + itself
+    text = unicodedata.normalize("NFKC", text)[:CHARS]  # ligatures are two letters
     ActText.objects.get_or_create(act=act, defaults={"text": text, "folded": fold(text), "read_at": now})
 
 

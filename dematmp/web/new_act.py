@@ -26,8 +26,9 @@ from dematmp.web.act_forms import upload_of
 from dematmp.web.errors import explain, problem
 from dematmp.web.pages import page_of
 
-ANNEXES = 9
 _CONTRACT = "4"
+_ANNEXES = 9
+_CONTRACT_ANNEXES = 15  # R2131-5 names ten files by itself
 
 
 class ActForm(forms.Form):
@@ -49,8 +50,9 @@ class ActForm(forms.Form):
         super().__init__(*args, **kwargs)
         named = [(_dotted(levels), f"{_dotted(levels)} {label}") for levels, label in codes.leaves()]
         self.fields["matter"].choices = named  # type: ignore[attr-defined]
+        self.annexes = _CONTRACT_ANNEXES if nature == _CONTRACT else _ANNEXES
         known = [("", "À choisir"), *((each.code, each.label) for each in codes.typologies(nature))]
-        for rank in range(1 + ANNEXES):
+        for rank in range(1 + self.annexes):
             label = "Document de l'acte" if rank == 0 else f"Annexe {rank}"
             self.fields[f"file{rank}"] = forms.FileField(
                 label=label,
@@ -64,7 +66,7 @@ class ActForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         said = super().clean() or self.cleaned_data
-        for rank in range(1, 1 + ANNEXES):
+        for rank in range(1, 1 + self.annexes):
             if said.get(f"file{rank}") and not said.get(f"typology{rank}"):
                 self.add_error(f"typology{rank}", "Dites ce qu'est ce document.")
         return said
@@ -72,7 +74,7 @@ class ActForm(forms.Form):
     def pieces(self) -> list[Piece]:
         """The files that were given, with their typologies."""
         said = self.cleaned_data
-        given = [rank for rank in range(1 + ANNEXES) if said.get(f"file{rank}")]
+        given = [rank for rank in range(1 + self.annexes) if said.get(f"file{rank}")]
         return [Piece(upload_of(said[f"file{rank}"]), said[f"typology{rank}"]) for rank in given]
 
 
