@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import uuid
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -119,6 +120,15 @@ def test_the_sealed_receipt_carries_all_that_verifies_it(world: World, tmp_path:
     said = json.loads((out / "receipt.json").read_bytes())
     assert canonical(said) == (out / "receipt.json").read_bytes()
     assert any("nombre de parties" in each for each in verified.checked)
+    assert said["timestamp"]["qualified"] is False  # the platform's own authority never is
+    made = said["consultation"] | {"uuid": str(uuid.uuid4())}
+    (out / "receipt.json").write_bytes(canonical(said | {"consultation": made}))
+    with pytest.raises(ReceiptRefused, match="consultation"):
+        verify_receipt(out, journal_key=journal_signer().verifier_key, ca_pem=None)
+    bare = tmp_path / "sans-jeton.json"
+    bare.write_bytes(canonical(said | {"timestamp": said["timestamp"] | {"token": None}}))
+    with pytest.raises(ReceiptRefused, match="jeton"):
+        verify_receipt(bare, journal_key=journal_signer().verifier_key, ca_pem=None)
     for name in ("uuid", "started", "first_part", "last_part"):
         lie = said | {"attempt": said["attempt"] | {name: "2026-01-01T00:00:00.000000+00:00"}}
         (out / "receipt.json").write_bytes(canonical(lie))

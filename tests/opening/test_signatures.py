@@ -103,6 +103,23 @@ def test_signatures_inside_and_beside_files_are_judged_at_the_opening(
         assert stranger.get(url).status_code == 404
 
 
+def test_a_certificate_that_expired_since_the_deposit_counts_as_it_did(
+    world: World, settings: Settings, tmp_path: Path
+) -> None:
+    root = Issuer.root()
+    signer = root.issue(start=NOW - timedelta(days=5), days=10)
+    (tmp_path / "root.pem").write_bytes(root.identity.pem)
+    settings.SIGNATURE_TRUST = [str(tmp_path / "root.pem")]
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path, files={"offre.p7m": cades(signer, b"offre", attached=True)})
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(days=20), tick=True):
+        opened(world, consultation)
+    found = OpenedFile.objects.get(opened__envelope__kind="offre").signature
+    assert found is not None
+    assert found["indication"] == "TOTAL_PASSED", found
+
+
 @pytest.mark.parametrize(
     ("name", "beside", "said"),
     [
