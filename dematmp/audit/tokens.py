@@ -1,7 +1,7 @@
 """Tokens over the facts whose hour a judge may ask for: ceremonies, openings, minutes, contracts, acts.
 
-Deposits have theirs on their own rows. No fact waits for its token: it is asked for after the commit, and
-again each minute until an authority answers.
+Deposits have theirs on their own rows, and here too for the registers. No fact waits for its token: it is
+asked for after the commit, and again each minute until an authority answers.
 """
 
 import base64
@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from dematmp.audit.models import Entry, EntryToken
 from dematmp.audit.services import append, utc_text
 from dematmp.audit.stamping import obtain_token
+from signing.timestamps import Stamp
 
 STAMPED = frozenset(
     {
@@ -47,22 +48,28 @@ def stamp_entries(clock: Callable[[], datetime]) -> int:
     return count
 
 
+def keep_token(index: int, stamped: tuple[Stamp, str]) -> bool:
+    """Keep the token over an entry's record, in the caller's transaction; False when it had one."""
+    stamp, authority = stamped
+    _, created = EntryToken.objects.get_or_create(
+        entry=Entry.objects.get(index=index),
+        defaults={
+            "request": stamp.request,
+            "response": stamp.response,
+            "authority": authority,
+            "at": stamp.token.gen_time,
+        },
+    )
+    return created
+
+
 def _stamp(entry: Entry, *, now: datetime) -> bool:
     stamped = obtain_token(bytes(entry.record), now=now)
     if stamped is None:
         return False
     stamp, authority = stamped
     with transaction.atomic():
-        _, created = EntryToken.objects.get_or_create(
-            entry=entry,
-            defaults={
-                "request": stamp.request,
-                "response": stamp.response,
-                "authority": authority,
-                "at": stamp.token.gen_time,
-            },
-        )
-        if created:
+        if keep_token(entry.index, stamped):
             record = {
                 "of": entry.index,
                 "authority": authority,

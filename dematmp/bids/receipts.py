@@ -19,6 +19,7 @@ from dematmp.audit.keys import journal_signer
 from dematmp.audit.sealing import seal
 from dematmp.audit.services import append, canonical, utc_text
 from dematmp.audit.stamping import obtain_token
+from dematmp.audit.tokens import keep_token
 from dematmp.bids.models import Bid, Part
 from dematmp.bids.preflight import sentence
 from signing.pdf import Attachment
@@ -102,6 +103,8 @@ def stamp(bid: Bid, *, now: datetime) -> bool:
             token=token.response, token_authority=authority, token_at=token.token.gen_time
         )
         if changed:
+            if not bid.channel_key:  # the registers show it beside its line
+                keep_token(bid.journal_index, stamped)
             record_token(stamped, of=bid.uuid, consultation=bid.consultation.uuid, now=now)
     return True
 

@@ -23,6 +23,7 @@ from dematmp.audit.models import Entry, EntryToken
 from dematmp.audit.registers import REGISTERS
 from dematmp.audit.services import canonical
 from dematmp.audit.tokens import stamp_entries
+from dematmp.bids.tasks import sweep as stamp_bids
 from dematmp.consultations import documents, exchanges
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.tasks import journal_withdrawals
@@ -229,10 +230,11 @@ def test_a_ceremony_and_an_opening_have_their_tokens(
 
 
 def _check_tokens(world: World, made: Consultation, tmp_path: Path) -> None:
+    stamp_bids()
     assert stamp_entries(timezone.now) >= 3
     assert stamp_entries(timezone.now) == 0
     kinds = set(EntryToken.objects.values_list("entry__kind", flat=True))
-    assert {"ceremony", "session-key"} <= kinds
+    assert {"ceremony", "session-key", "deposit"} <= kinds
     member = page(world.members[0])
     shown = member.get(reverse("buyer-journal", args=[made.uuid])).content.decode()
     assert "Horodaté à" in shown
