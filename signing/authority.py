@@ -94,6 +94,8 @@ class Authority:
             return _rejection("The imprint has a wrong length", "bad_data_format")
         if request["req_policy"].native not in (None, POLICY):
             return _rejection("Unknown policy", "unaccepted_policy")
+        if not isinstance(request["extensions"], core.Void) and len(request["extensions"]):
+            return _rejection("No extension is known here", "unaccepted_extensions")  # RFC 3161 §2.4.1
         try:
             moment = self._next(now)
         except TimestampRefused as refused:  # a time that is not the present is never signed

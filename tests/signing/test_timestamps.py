@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from asn1crypto import tsp
 
 from signing import pki, timestamps
 from signing.authority import Authority
@@ -98,6 +99,15 @@ def test_a_time_that_is_not_the_present_is_never_signed(authority: Authority, pe
     assert b"\x03\x03\x01\x00\x02" in answer  # timeNotAvailable, bit 14
     with pytest.raises(TimestampRefused, match="refusé"):
         verify_token(answer, digest=DIGEST, ca_pem=ca)
+
+
+def test_an_extension_that_nobody_knows_is_refused(authority: Authority, pem: Path) -> None:
+    asked = tsp.TimeStampReq.load(make_request(DIGEST, 1))
+    extension = {"extn_id": "1.2.3.4", "critical": False, "extn_value": b"\x05\x00"}
+    fields = {name: asked[name] for name in ("version", "message_imprint", "nonce", "cert_req")}
+    answer = authority.respond(tsp.TimeStampReq({**fields, "extensions": [extension]}).dump(), now=NOW)
+    with pytest.raises(TimestampRefused, match="refusé"):
+        verify_token(answer, digest=DIGEST, ca_pem=(pem / "ca.pem").read_bytes())
 
 
 @pytest.mark.parametrize("bad", ["a page", "a refusal", "a false time", "a trickle"])
