@@ -108,6 +108,8 @@ def _read(
             return found
         references = list(signature.iterfind(f"{DS}SignedInfo/{DS}Reference"))
         listed = [each for held in manifests(root, references) for each in held.iterfind(f"{DS}Reference")]
+        if manifests(root, listed):
+            raise UnknownTransform("manifest")  # a list of lists: what it comes to is not followed
         if len(references) + len(listed) > MAX_REFERENCES:
             found.problem = malformed(f"Plus de {MAX_REFERENCES} références.")
             return found

@@ -266,7 +266,7 @@ def fingerprint(request: HttpRequest, attempt: uuid.UUID, body: FingerprintIn) -
         by=bearer(request).user,
         now=now,
     )
-    said = {"received": utc_text(made.received_at), "record": b64(made.record), "index": made.journal_index}
+    said = {"received": utc_text(made.received_at), "record": b64(made.record)}
     return Status(201, {**said, "nonce": bytes(made.nonce).hex()})
 
 

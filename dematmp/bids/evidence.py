@@ -128,7 +128,7 @@ def start_refusals_pdf(bidder: Organisation, *, now: datetime) -> bytes:
                 "reference": each["reference"],
                 "code": each["code"],
                 "message": each["message"],
-                "index": each["entry"]["index"] if isinstance(each["entry"], dict) else "",
+                "rank": _rank(each["entry"]),
             }
             for each in said[:_PDF_OBJECTS]
         ],
@@ -212,14 +212,23 @@ def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
 
 
 def _entry(entry: Entry) -> dict[str, object]:
+    """Its rank and its proof come with the public checkpoint that covers it, within a minute: read at once,
+    the rank alone would count what others wrote just before."""
+    proof = prove(entry.index)
     return {
-        "index": entry.index,
+        "index": entry.index if proof else None,
         "type": entry.kind,
         "time": utc_text(entry.at),
         "record": base64.b64encode(bytes(entry.record)).decode(),
         "nonce": bytes(entry.nonce).hex(),
-        "proof": prove(entry.index),
+        "proof": proof,
     }
+
+
+def _rank(entry: object) -> str:
+    """« n° 12 », or when it will be known."""
+    index = entry.get("index") if isinstance(entry, dict) else None
+    return "dans une minute" if index is None else f"n° {index}"
 
 
 def _fingerprint(attempt: Attempt) -> dict[str, object] | None:
@@ -299,7 +308,7 @@ def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
         "refusals": [{**each, "at": local(each["at"])} for each in refusals[-_PDF_REFUSALS:]],
         "refusals_count": len(refusals),
         "entries": [
-            {"index": each["index"], "type": each["type"], "time": local(each["time"])}
+            {"rank": _rank(each), "type": each["type"], "time": local(each["time"])}
             for each in rows(journal["entries"])
         ],
         "objects": [

@@ -15,6 +15,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.accounts.models import Organisation
+from dematmp.audit.publication import public_checkpoint
 from dematmp.audit.services import canonical
 from dematmp.awards.contracts import is_concluded
 from dematmp.awards.models import Award
@@ -67,6 +68,7 @@ def deposit_list(request: MemberRequest) -> HttpResponse:
         "companies": companies,
         "page": page,
         "refused": refused[:_REFUSED_SHOWN],
+        "published": public_checkpoint()[0],
         "refused_companies": list({each.bidder.pk: each.bidder for each in refused}.values()),
         "contracts": [(each, is_concluded(each)) for each in contracts.order_by("-pk")],
     }

@@ -47,7 +47,8 @@ def begun(world: World, folder: Path) -> tuple[Attempt, str]:
 def test_an_attempt_that_deposited_nothing_is_told_part_by_part(world: World, tmp_path: Path) -> None:
     attempt, _ = begun(world, tmp_path)
     (young,) = json.loads(json.dumps(evidence(attempt, now=timezone.now())))["journal"]["entries"]
-    assert young["proof"] is None, "the latest checkpoint would tell who asks how much was written"
+    said = "the latest checkpoint, or the rank, would tell who asks how much was written"
+    assert (young["proof"], young["index"]) == (None, None), said
     publish(now=timezone.now())
     said = json.loads(json.dumps(evidence(attempt, now=timezone.now())))
     assert said["receipt"] is None
