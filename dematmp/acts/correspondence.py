@@ -19,7 +19,7 @@ from dematmp.acts.models import Act, OperatorAccount, PrefectureLetter, Transmis
 from dematmp.acts.operators import Operator
 from dematmp.acts.package import blocks_of, members
 from dematmp.acts.reading import read
-from dematmp.acts.remote import Letter, Remote, client_context
+from dematmp.acts.remote import Letter, Remote, Status, client_context
 from dematmp.acts.rules import LETTERS
 from dematmp.acts.sound import check_early
 from dematmp.acts.telling import tell_failed, tell_letter, tell_reply
@@ -29,7 +29,7 @@ from dematmp.audit.keys import wrap
 from dematmp.audit.services import append
 from dematmp.consultations.models import SERVED
 from storage.antivirus import scan
-from storage.errors import AntivirusUnavailable, ScanFailed
+from storage.errors import AntivirusUnavailable, ScanFailed, StorageError
 from storage.stores import object_store
 
 # The prefect has two months from the receipt (L2131-6), that a request or an observation may extend.
@@ -77,13 +77,12 @@ def _not_gone(act: Act, operator: Operator, now: datetime) -> None:
     for letter in act.letters.filter(reply_id__isnull=False, replied_at__gte=now - LATELY):
         found = operator.status(letter.reply_id or 0)
         if found.code == statuses.ERROR:
-            reason = found.detail.decode("latin-1").strip()
-            _undone(act, letter, reason, now=now)
+            _undone(act, letter, _reason(found), now=now)
     sent = act.transmission
     if sent.cancellation_id is not None and sent.cancelled_at is None:
         found = operator.status(sent.cancellation_id)
         if found.code == statuses.ERROR:
-            reason = found.detail.decode("latin-1").strip()
+            reason = _reason(found)
             said = f"La demande d'annulation n'a pas abouti : {reason}"
             with transaction.atomic():
                 rows = Transmission.objects.filter(pk=sent.pk, cancellation_id=sent.cancellation_id)
@@ -92,6 +91,10 @@ def _not_gone(act: Act, operator: Operator, now: datetime) -> None:
                     append("act-cancel-failed", record, consultation=act.consultation_uuid, now=now)
                     tell_failed(act, "La demande d'annulation n'a pas abouti.", reason, now=now)
             sent.refresh_from_db()
+
+
+def _reason(found: Status) -> str:
+    return found.detail.decode("latin-1").strip()
 
 
 def _undone(act: Act, letter: PrefectureLetter, reason: str, *, now: datetime) -> None:
@@ -120,14 +123,14 @@ def _answered_elsewhere(act: Act, now: datetime) -> None:
 def _keep(act: Act, found: Letter, operator: Operator, now: datetime) -> None:
     archive = operator.archive(found.transaction)
     message = _letter_in(archive, act.identifier)
-    key = f"acts/letters/{act.uuid}/{found.transaction}.tar.gz"
-    object_store().put(key, archive)
     kind = m.kind_of(message)
     if kind not in LETTERS:  # a reply stands in the place of its letter (ours, whose answer was lost)
         letter = act.letters.filter(kind=f"{kind[0]}-1", reply_id=None).order_by("pk").first()
         if letter is not None:
             _replied(letter, found.transaction, choice=kind[2], now=now)
         return
+    key = f"acts/letters/{act.uuid}/{found.transaction}.tar.gz"
+    object_store().put(key, archive)
     written = message.filed if isinstance(message, m.Referral) else message.written
     said = message.illegality if isinstance(message, m.Referral) else message.text
     with transaction.atomic():
@@ -210,7 +213,7 @@ def cancel(act: Act, operator: Operator, *, now: datetime) -> None:
         raise ActRefused("Une demande d'annulation est déjà en cours pour cet acte.")
     try:
         remote = operator.cancel(sent.remote_id)
-    except ActError as failed:
+    except (ActError, StorageError) as failed:
         if not (isinstance(failed, GatewayUnavailable) and failed.reached):
             mine.update(cancellation_asked_at=None)
         raise
@@ -246,7 +249,7 @@ def reply(
         raise ActRefused("Une réponse à ce courrier est déjà partie, ou est en train de partir.")
     try:
         remote = operator.reply(letter.remote_id, pieces, choice=choice)
-    except ActError as failed:
+    except (ActError, StorageError) as failed:
         if not (isinstance(failed, GatewayUnavailable) and failed.reached):
             mine.update(replied_at=None, choice="")
         raise

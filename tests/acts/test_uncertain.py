@@ -20,6 +20,7 @@ from dematmp.acts.tasks import sweep, sweep_service
 from dematmp.awards.models import Award
 from dematmp.mails.models import Mail
 from deploy.ministry import Ministry
+from storage.errors import ObjectMissing, StoreUnavailable
 from storage.stores import object_store
 from tests.acts.test_acts import awarded, prepared  # noqa: F401
 from tests.acts.test_desk import act, written  # noqa: F401
@@ -168,8 +169,9 @@ def test_of_two_replies_at_once_one_leaves(world: World, asked: PrefectureLetter
 
 
 def test_a_reply_that_is_refused_may_be_made_again(world: World, asked: PrefectureLetter) -> None:
-    there = Elsewhere(GatewayRefused("non"), GatewayUnavailable("absent", reached=False), 9)
-    for failed in (GatewayRefused, GatewayUnavailable):
+    absent = GatewayUnavailable("absent", reached=False)
+    there = Elsewhere(GatewayRefused("non"), absent, StoreUnavailable("plein"), 9)
+    for failed in (GatewayRefused, GatewayUnavailable, StoreUnavailable):
         with pytest.raises(failed):
             correspondence.reply(asked, pieces(), there, choice="4", now=timezone.now())
     correspondence.reply(asked, pieces(), there, choice="4", now=timezone.now())
@@ -201,6 +203,8 @@ def test_a_reply_whose_answer_was_lost_is_found_and_is_no_letter_of_the_prefectu
     correspondence.read_letters(asked.act_id, there, now=timezone.now())
     asked.refresh_from_db()
     assert (asked.reply_id, asked.choice, asked.act.letters.count()) == (taken, "4", 1)
+    with pytest.raises(ObjectMissing):
+        next(iter(object_store().open(f"acts/letters/{asked.act.uuid}/{taken}.tar.gz")))
     assert Mail.objects.filter(subject__contains="Courrier de la préfecture").count() == mails
 
 
@@ -229,9 +233,10 @@ def test_a_reply_or_a_cancellation_that_fails_later_is_told_and_may_be_made_agai
 
 
 def test_a_cancellation_whose_answer_was_lost_is_learnt(world: World, asked: PrefectureLetter) -> None:
-    there = Elsewhere(GatewayUnavailable("perdu"))
-    with pytest.raises(GatewayUnavailable):
-        correspondence.cancel(asked.act, there, now=timezone.now())
+    there = Elsewhere(StoreUnavailable("plein"), GatewayUnavailable("perdu"))
+    for failed in (StoreUnavailable, GatewayUnavailable):  # the first gives the claim back
+        with pytest.raises(failed):
+            correspondence.cancel(asked.act, there, now=timezone.now())
     there.now = Status(statuses.CANCELLED, b"")
     correspondence.read_letters(asked.act_id, there, now=timezone.now())
     assert Transmission.objects.get(act=asked.act_id).cancelled_at is not None
