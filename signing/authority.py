@@ -18,9 +18,9 @@ from filelock import FileLock
 from signing.errors import TimestampRefused
 
 REQUEST_LIMIT = 64 * 1024  # bytes
+_AHEAD = timedelta(seconds=1)  # the accuracy that tokens say
 # Our policy: "time of this platform's clock, accuracy one second, not qualified", under the UUID arc (ITU-T
 # X.667).
-_AHEAD = timedelta(seconds=1)  # the accuracy that tokens say
 POLICY = "2.25.311484236197342896154721935827364518"
 HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha256": hashes.SHA256(),
