@@ -140,8 +140,9 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def clock_of_now() -> None:
-    """Another test may have travelled in time, and the embedded authority never goes back."""
+    """Another test may have travelled in time, or had a longer journal in a database that is gone."""
     (configured.SECRETS_DIR / "pki" / "tsa.state").unlink(missing_ok=True)
+    (configured.SECRETS_DIR / "journal.seen").unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import base64
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime
 
 import httpx
@@ -21,6 +22,7 @@ from signing.notes import verify_note
 log = logging.getLogger(__name__)
 _SECONDS = 5.0  # for one witness
 _ANSWER_BYTES = 4096
+_MOST = 100  # tokens of one pass
 
 
 def publish(*, now: datetime) -> PublicCheckpoint | None:
@@ -40,11 +42,29 @@ def complete(kept: PublicCheckpoint, *, now: datetime) -> None:
     for witness in settings.WITNESSES:
         url, _, key = witness.partition(" ")
         _cosigned(kept, url.rstrip("/"), key.strip(), now=now)
-    if kept.token is None and (stamped := obtain_token(split(kept.note)[0].encode(), now=now)) is not None:
-        token, authority = stamped
-        PublicCheckpoint.objects.filter(pk=kept.pk, token=None).update(
-            token=token.response, token_authority=authority, token_at=token.token.gen_time
-        )
+    if kept.token is None:
+        _stamp(kept, now=now)
+
+
+def catch_up(clock: Callable[[], datetime]) -> int:
+    """Tokens for the minutes when no authority answered, the latest first; how many came."""
+    count = 0
+    for kept in PublicCheckpoint.objects.filter(token=None).order_by("-size")[:_MOST]:
+        if not _stamp(kept, now=clock()):
+            break
+        count += 1
+    return count
+
+
+def _stamp(kept: PublicCheckpoint, *, now: datetime) -> bool:
+    stamped = obtain_token(split(kept.note)[0].encode(), now=now)
+    if stamped is None:
+        return False
+    token, authority = stamped
+    PublicCheckpoint.objects.filter(pk=kept.pk, token=None).update(
+        token=token.response, token_authority=authority, token_at=token.token.gen_time
+    )
+    return True
 
 
 def _cosigned(kept: PublicCheckpoint, url: str, key: str, *, now: datetime) -> None:

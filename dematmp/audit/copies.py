@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 
+from dematmp.audit import mark
 from dematmp.audit.errors import CopyUnreadable, JournalBroken
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry, Head, Tile
@@ -39,21 +40,25 @@ def copied_checkpoint() -> tlog.Checkpoint | None:
         ) from broken
 
 
-def check_against_copy(size: int, read_tile: tlog.ReadTile) -> None:
-    """Refuse a journal of `size` entries that is not the continuation of the copy. Raises JournalBroken."""
-    seen = copied_checkpoint()
+def check_continued(size: int, seen: tlog.Checkpoint | None, read_tile: tlog.ReadTile, *, where: str) -> None:
+    """Refuse `size` entries that are not the continuation of what was seen. Raises JournalBroken."""
     if seen is None:
         return
     if size < seen.size:
         raise JournalBroken(
-            f"La base a {size} entrées, la copie du journal en atteste {seen.size} : la base a été "
-            "restaurée d'une sauvegarde ancienne. Rien n'est signé tant que les entrées manquantes ne sont "
-            "pas retrouvées."
+            f"La base a {size} entrées, {where} {seen.size} : la base a été restaurée d'une sauvegarde "
+            "ancienne. Rien n'est signé tant que les entrées manquantes ne sont pas retrouvées."
         )
     if tlog.root_at(seen.size, read_tile) != seen.root:
         raise JournalBroken(
-            f"Les {seen.size} premières entrées de la base ne sont pas celles que la copie atteste."
+            f"Les {seen.size} premières entrées de la base ne sont pas celles qui étaient signées ({where} "
+            f"{seen.size})."
         )
+
+
+def check_against_copy(size: int, read_tile: tlog.ReadTile) -> None:
+    """Refuse a journal of `size` entries that is not the continuation of the copy. Raises JournalBroken."""
+    check_continued(size, copied_checkpoint(), read_tile, where="la copie du journal en atteste")
 
 
 def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
@@ -64,6 +69,7 @@ def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
     global _not_before
     if time.monotonic() < _not_before:
         return
+    check_continued(size, mark.last(), read_tile, where="cette machine en a vu")
     try:
         check_against_copy(size, read_tile)
     except StoreUnavailable:

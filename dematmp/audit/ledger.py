@@ -3,9 +3,10 @@
 The same on PostgreSQL and SQLite. Through the ORM, building these queries took half of an append.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from django.db import connection, models
+from django.db import connection, models, transaction
 
 from dematmp.audit.models import Entry, Head, Tile
 
@@ -20,6 +21,25 @@ def _values(row: models.Model, names: Sequence[str]) -> list[object]:
     """What the database driver takes for these fields."""
     fields = {field.name: field for field in row._meta.concrete_fields}
     return [fields[name].get_db_prep_save(getattr(row, name), connection) for name in names]
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """Read one state of the database, whatever others commit meanwhile, and hold nobody back."""
+    if connection.in_atomic_block:  # the caller's
+        yield
+    elif connection.vendor == "postgresql":
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN DEFERRED")  # Django's own would be IMMEDIATE, and stop every deposit
+        try:
+            yield
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("ROLLBACK")
 
 
 def locked_head() -> int:

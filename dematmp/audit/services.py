@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 from django.db import connection, transaction
 
-from dematmp.audit import ledger
-from dematmp.audit.copies import check_against_copy, refuse_rollback, stored_tile
+from dematmp.audit import ledger, mark
+from dematmp.audit.copies import check_continued, copied_checkpoint, refuse_rollback, stored_tile
 from dematmp.audit.errors import JournalBroken, NotInTransaction
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry, Head, Tile
@@ -79,6 +79,7 @@ def append(
     if kind in COUNT_REVEALING:
         drafts += [_draft("padding", b"", consultation, None, now) for _ in range(secrets.randbelow(3))]
     size = ledger.locked_head()
+    mark.refuse_less(size)
     refuse_rollback(size, stored_tile)
     # The head is locked: from here to the commit no other process appends.
     for offset, draft in enumerate(drafts):
@@ -91,6 +92,7 @@ def append(
     grown = tlog.append(size, read_tile, [tlog.leaf_hash(bytes(draft.leaf)) for draft in drafts])
     note = signer.sign(tlog.Checkpoint(signer.name, grown.size, grown.root).text())
     ledger.write(drafts, grown.tiles, size=grown.size, note=note)
+    transaction.on_commit(lambda: mark.remember(note))
     return Appended(drafts[0], tlog.format_proof(drafts[0].index, grown.proof, note), note)
 
 
@@ -143,11 +145,12 @@ def prove(index: int) -> str | None:
 
 def verify() -> int:
     """Rebuild everything from the entries and compare; returns the size, raises JournalBroken."""
+    seen, copied = mark.last(), copied_checkpoint()  # before the first entry is read: they only grow
     head = Head.objects.filter(pk=1).first()
     if head is None or head.size == 0:
         if Entry.objects.exists():
             raise JournalBroken("Le journal a des entrées, et plus de point de contrôle.")
-        check_against_copy(0, stored_tile)
+        _check_continued(0, seen, copied)
         return 0
     hashes: list[bytes] = []
     for entry in Entry.objects.order_by("index").iterator(chunk_size=1000):
@@ -183,8 +186,13 @@ def verify() -> int:
                 raise JournalBroken(f"La tuile {number}/{tile.index} ne correspond pas aux entrées.")
         whole = len(level) // tlog.WIDTH * tlog.WIDTH
         level = [tlog.root_of(level[i : i + tlog.WIDTH]) for i in range(0, whole, tlog.WIDTH)]
-    check_against_copy(stated.size, stored_tile)
+    _check_continued(stated.size, seen, copied)
     return stated.size
+
+
+def _check_continued(size: int, seen: tlog.Checkpoint | None, copied: tlog.Checkpoint | None) -> None:
+    check_continued(size, seen, stored_tile, where="cette machine en a vu")
+    check_continued(size, copied, stored_tile, where="la copie du journal en atteste")
 
 
 def export(write: Callable[[str, bytes], None], *, size: int | None = None) -> None:

@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
-from dematmp.audit.checkpoints import complete, publish
+from dematmp.audit.checkpoints import catch_up, complete, publish
 from dematmp.audit.clock import alarm
 from dematmp.audit.copies import copy
 from dematmp.audit.corrections import ahead
@@ -34,3 +34,4 @@ def copy_journal() -> None:
     except (AuditError, StorageError) as failed:
         log.error("journal : %s", failed)
     stamp_entries(timezone.now)  # last: a slow authority delays no copy
+    catch_up(timezone.now)

@@ -6,3 +6,9 @@ from django.apps import AppConfig
 class BidsConfig(AppConfig):
     name = "dematmp.bids"
     verbose_name = "offres"
+
+    def ready(self) -> None:
+        from dematmp.audit.verifying import also
+        from dematmp.bids.verification import check_bids
+
+        also(check_bids)

@@ -24,6 +24,7 @@ from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import create_keys, journal_signer, timestamp_anchors
 from dematmp.audit.models import Entry, Head, PublicCheckpoint, Tile
 from dematmp.audit.services import append
+from dematmp.audit.tasks import copy_journal
 from dematmp.demo.runtime import free_port
 from signing import tlog
 from signing.cosigning import Cosigner, split, verify_cosignature
@@ -234,3 +235,17 @@ def test_an_altered_copy_is_seen_and_an_entry_is_proved(db: None) -> None:
         call_command("journal", "verify", stdout=io.StringIO())
     assert Entry.objects.count() == 300
     assert Tile.objects.exists()
+
+
+def test_a_checkpoint_of_a_minute_without_authority_has_its_token_later(db: None, settings: Settings) -> None:
+    settings.TSA_URLS = ["http://127.0.0.1:9/"]
+    for _ in range(3):
+        write(2)
+        copy_journal()
+    assert PublicCheckpoint.objects.filter(token=None).count() == 3
+    settings.TSA_URLS = ["embedded"]
+    copy_journal()
+    assert not PublicCheckpoint.objects.filter(token=None).exists()
+    for kept in PublicCheckpoint.objects.all():
+        digest = hashlib.sha256(split(kept.note)[0].encode()).digest()
+        verify_token(bytes(kept.token or b""), digest=digest, ca_pem=timestamp_anchors())

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from django.conf import settings as configured
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
@@ -16,6 +17,7 @@ from dematmp.audit.errors import JournalBroken, NotInTransaction
 from dematmp.audit.keys import create_keys
 from dematmp.audit.models import Entry, Head, Tile
 from dematmp.audit.services import append, verify
+from dematmp.audit.verifying import verify_all
 from signing import tlog
 from storage.stores import object_store, parse_object_store
 from tests.world import make_world
@@ -173,3 +175,54 @@ def test_the_programs_of_the_pages_are_told_once_and_each_time_they_change(
     monkeypatch.setattr(tasks, "sha256_of", lambda name: "0" * 64)
     tasks.journal_client_code()
     assert Entry.objects.filter(kind="client-code").count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_restored_to_a_few_seconds_ago_signs_nothing() -> None:
+    """No copy was made of the last entries; this machine saw them committed."""
+    create_keys(now=timezone.now())
+    for number in range(5):
+        with transaction.atomic():
+            append("award", {"n": number}, now=timezone.now())
+        if number == 2:
+            before = Head.objects.get()
+            tiles = [(tile.pk, bytes(tile.hashes)) for tile in Tile.objects.all()]
+    with pytest.raises(RuntimeError), transaction.atomic():
+        append("award", {"never": "committed"}, now=timezone.now())
+        raise RuntimeError
+    assert verify() == 5
+    Entry.objects.filter(index__gte=3).delete()
+    before.save()
+    for pk, hashes in tiles:
+        Tile.objects.filter(pk=pk).update(hashes=hashes)
+    with pytest.raises(JournalBroken, match="cette machine en a vu 5"), transaction.atomic():
+        append("award", {"n": "other"}, now=timezone.now())
+    with pytest.raises(CommandError, match="cette machine en a vu 5"):
+        call_command("journal", "verify")
+    assert Entry.objects.count() == 3
+    (configured.SECRETS_DIR / "journal.seen").write_text("half of a checkp")
+    with transaction.atomic():
+        append("award", {"n": "a power cut left half of the mark"}, now=timezone.now())
+    assert verify() == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_verifies_while_others_append() -> None:
+    make_world()
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            with transaction.atomic():
+                append("award", {}, now=timezone.now())
+        connection.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        seen = [verify_all().size for _ in range(20)]
+    finally:
+        stop.set()
+        writer.join()
+    assert seen == sorted(seen)
+    assert seen[-1] > seen[0]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from dematmp.audit import copies, services
-from dematmp.audit.checkpoints import check_published
+from dematmp.audit import services
 from dematmp.audit.errors import AuditError
 from dematmp.audit.models import Entry
 from dematmp.audit.registers import proven
+from dematmp.audit.verifying import verify_all
 from signing import witness
 from signing.errors import SigningError
 from storage.errors import StorageError
@@ -19,9 +19,9 @@ _WITNESS = ("log", "key", "state", "name", "host", "port")
 
 class Command(BaseCommand):
     help = (
-        "journal verify : tout reconstruire depuis les entrées, comparer la copie et chaque point de "
-        "contrôle publié. journal prove N : l'entrée N et sa preuve. journal export DIR : fichiers C2SP "
-        "tlog-tiles. journal witness : cosigner le journal d'une autre plateforme."
+        "journal verify : tout reconstruire depuis les entrées, comparer la copie, chaque point de "
+        "contrôle publié et chaque dépôt. journal prove N : l'entrée N et sa preuve. journal export DIR : "
+        "fichiers C2SP tlog-tiles. journal witness : cosigner le journal d'une autre plateforme."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,8 +39,7 @@ class Command(BaseCommand):
             if action == "prove":
                 self._prove(int(str(options["entry"])))
                 return
-            size = services.verify()
-            published, compared = check_published(size), copies.compare()
+            verified = verify_all()
         except (AuditError, StorageError, SigningError) as broken:
             raise CommandError(f"[{broken.code}] {broken}") from broken
         except ValueError as broken:
@@ -55,8 +54,9 @@ class Command(BaseCommand):
 
             services.export(write)
         self.stdout.write(
-            f"Journal vérifié : {size} entrées, {published} points de contrôle publiés, "
-            f"{compared} fichiers de la copie."
+            f"Journal vérifié : {verified.size} entrées, {verified.published} points de contrôle publiés, "
+            + ", ".join([f"{verified.compared} fichiers de la copie", *verified.said])
+            + "."
         )
 
     def _prove(self, index: int) -> None:
