@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from asn1crypto import x509
+from asn1crypto import crl, ocsp, x509
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
@@ -19,7 +19,8 @@ from pyhanko.sign.fields import SigFieldSpec, SigSeedSubFilter
 from pyhanko.sign.general import SigningError as PyhankoSigningError
 from pyhanko.sign.signers import Signer
 from pyhanko.sign.timestamps import TimeStamper
-from pyhanko.sign.validation.errors import SignatureValidationError
+from pyhanko.sign.validation.dss import DocumentSecurityStore
+from pyhanko.sign.validation.errors import NoDSSFoundError, SignatureValidationError
 from pyhanko_certvalidator import ValidationContext
 from pyhanko_certvalidator.errors import PathError, ValidationError
 
@@ -97,9 +98,32 @@ def _sign_pdf(
         PdfSigner(metadata, signer=signer, timestamper=stamper, new_field_spec=SigFieldSpec(field)).sign_pdf(
             IncrementalPdfFileWriter(io.BytesIO(data)), output=out
         )
+        kept = context is None or _keeps_revocation(out, signer)
     except _REFUSED as refused:
         raise SignatureRefused(f"Ce PDF n'a pas pu être signé : {refused}") from refused
+    if not kept:
+        raise SignatureRefused(
+            "Aucune donnée de révocation n'a été obtenue pour ce certificat, qui ne dit pas où la demander : "
+            "le niveau LT ne peut pas être atteint. Signez sans --long-term (niveau B-T)."
+        )
     return out.getvalue()
+
+
+def _keeps_revocation(signed: io.BytesIO, signer: Signer) -> bool:
+    """Whether a list or an answer about the signatory's certificate is in the file (EN 319 142-1 §6.3)."""
+    certificate = signer.signing_cert
+    if certificate is None:
+        return False
+    try:
+        store = DocumentSecurityStore.read_dss(PdfFileReader(signed))
+    except NoDSSFoundError:
+        return False
+    lists = (crl.CertificateList.load(each.get_object().data) for each in store.crls)
+    if any(each.issuer == certificate.issuer for each in lists):
+        return True
+    answers = (ocsp.OCSPResponse.load(each.get_object().data) for each in store.ocsps)
+    said = (single for each in answers for single in each.response_data["responses"])
+    return any(each["cert_id"]["serial_number"].native == certificate.serial_number for each in said)
 
 
 def _sign_beside(path: Path, signer: Signer, stamper: TimeStamper | None) -> bytes:

@@ -99,6 +99,17 @@ def test_a_pdf_keeps_its_revocation_data(company: Company) -> None:
     assert company.judged("offre-signe.pdf") == ("TOTAL_PASSED", "PAdES", "B-LT")
 
 
+def test_a_certificate_that_nobody_answers_for_is_never_said_to_be_long_term(company: Company) -> None:
+    p12 = company.p12(company.issuer.issue())  # names neither a list nor a responder
+    secret = ("--p12", p12, "--secret-file", company.folder / "secret")
+    done = run(
+        "sign", company.folder / "offre.pdf", *secret, "--tsa", f"{company.base}/tsa",
+        "--long-term", company.folder / "root.pem",
+    )  # fmt: skip
+    assert (done.returncode, "sans --long-term" in done.stderr) == (1, True), done.stderr
+    assert not (company.folder / "offre-signe.pdf").exists()
+
+
 def test_a_second_signatory_signs_after_the_first(company: Company) -> None:
     _sign(company, "offre.pdf")
     shutil.copy(company.folder / "offre-signe.pdf", company.folder / "deux.pdf")
