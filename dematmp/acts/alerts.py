@@ -5,10 +5,12 @@ from datetime import date, datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F, Q
 
 from dematmp.accounts.models import User
-from dematmp.acts.models import Act, PrefectureLetter
-from dematmp.acts.rules import AWAITED, CONTROL_MONTHS, months_from
+from dematmp.acts.models import Act, ActIncident, PrefectureLetter, Transmission
+from dematmp.acts.rules import AWAITED, CONTROL_MONTHS, ERROR, months_from
+from dematmp.acts.telling import tell_waiting
 from dematmp.acts.timeline import control_until
 from dematmp.mails.services import store
 
@@ -34,6 +36,29 @@ def silent(today: date) -> Iterable[PrefectureLetter]:
         act__transmission__cancelled_at=None,
     )
     return rows.select_related("act__buyer", "act__authority").order_by("pk")
+
+
+def stuck(now: datetime) -> Iterable[Transmission]:
+    """Acts whose operator has not taken or told them for hours, of which nobody was told yet."""
+    rows = Transmission.objects.filter(
+        Q(stuck_told_at=None) | Q(stuck_told_at__lt=F("stuck_since")),
+        stuck_since__lte=now - timedelta(hours=settings.ACTES["alert_hours"]),
+        acknowledged_at=None,
+        act__replaced_at=None,
+    )
+    return rows.exclude(steps__status=ERROR).select_related("act__buyer", "act__created_by").order_by("pk")
+
+
+def tell_stuck(sent: Transmission, *, now: datetime) -> None:
+    """To those who confirm the buyer's acts, and who prepared this one; once each time it stops."""
+    since = sent.stuck_since
+    with transaction.atomic():
+        rows = Transmission.objects.filter(pk=sent.pk, stuck_since=since, stuck_told_at=sent.stuck_told_at)
+        if since is None or not rows.update(stuck_told_at=now):
+            return
+        what = "L'opérateur de télétransmission ne fait plus avancer l'acte"
+        ActIncident.objects.create(act=sent.act, at=now, what=what, detail=sent.problem)
+        tell_waiting(sent.act, sent.problem, since=since, now=now)
 
 
 def tell_mark(act: Act, *, now: datetime) -> None:

@@ -15,7 +15,7 @@ from dematmp.acts import names, statuses
 from dematmp.acts.classification import parsed
 from dematmp.acts.errors import ActError, ActRefused, GatewayUnavailable, MessageRefused
 from dematmp.acts.fields import Piece
-from dematmp.acts.models import Act, OperatorAccount, PrefectureLetter, Transmission
+from dematmp.acts.models import Act, ActIncident, OperatorAccount, PrefectureLetter, Transmission
 from dematmp.acts.operators import Operator
 from dematmp.acts.package import blocks_of, members
 from dematmp.acts.reading import read
@@ -89,7 +89,7 @@ def _not_gone(act: Act, operator: Operator, now: datetime) -> None:
                 if rows.update(cancellation_id=None, cancellation_asked_at=None, problem=said[:300]):
                     record = {"act": str(act.uuid), "identifier": act.identifier, "reason": reason[:300]}
                     append("act-cancel-failed", record, consultation=act.consultation_uuid, now=now)
-                    tell_failed(act, "La demande d'annulation n'a pas abouti.", reason, now=now)
+                    _incident(act, "La demande d'annulation n'a pas abouti", reason, now=now)
             sent.refresh_from_db()
 
 
@@ -103,7 +103,12 @@ def _undone(act: Act, letter: PrefectureLetter, reason: str, *, now: datetime) -
         if rows.update(reply_id=None, replied_at=None, choice="", problem=reason[:300]):
             record = {"act": str(act.uuid), "letter": letter.kind, "reason": reason[:300]}
             append("act-reply-failed", record, consultation=act.consultation_uuid, now=now)
-            tell_failed(act, "La réponse à la préfecture n'est pas partie.", reason, now=now)
+            _incident(act, "La réponse à la préfecture n'est pas partie", reason, now=now)
+
+
+def _incident(act: Act, what: str, reason: str, *, now: datetime) -> None:
+    ActIncident.objects.create(act=act, at=now, what=what, detail=reason[:300])
+    tell_failed(act, f"{what}.", reason, now=now)
 
 
 def _answered_elsewhere(act: Act, now: datetime) -> None:

@@ -35,6 +35,7 @@ from dematmp.awards.models import Award
 
 __all__ = [
     "Act",
+    "ActIncident",
     "ActPiece",
     "ActText",
     "Agent",
@@ -264,6 +265,9 @@ class Transmission(models.Model):
     acknowledgement = models.BinaryField("acquittement (XML)", null=True, blank=True)
     received_on = models.DateField("reçu en préfecture le", null=True, blank=True)
     problem = models.CharField("incident", max_length=300, blank=True, default="")
+    # Since when nothing more is known of it, and when its people were told.
+    stuck_since = models.DateTimeField("en attente depuis", null=True, blank=True)
+    stuck_told_at = models.DateTimeField("attente annoncée le", null=True, blank=True)
     polls = models.PositiveIntegerField("lectures de l'état", default=0)
     due_at = models.DateTimeField("prochaine lecture", null=True, blank=True)
     cancellation_id = models.PositiveBigIntegerField("annulation chez l'opérateur", null=True, blank=True)
@@ -317,6 +321,22 @@ class TransmissionStep(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_status_display()} {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class ActIncident(models.Model):
+    """What did not go through, and which the rows forget when it is made again."""
+
+    act = models.ForeignKey(Act, models.CASCADE, related_name="incidents")
+    at = models.DateTimeField("constaté le")
+    what = models.CharField("incident", max_length=100)
+    detail = models.CharField("motif", max_length=300, blank=True, default="")
+
+    class Meta:
+        verbose_name = "incident d'un acte"
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.at:%Y-%m-%d %H:%M:%S}"
 
 
 class PrefectureLetter(models.Model):

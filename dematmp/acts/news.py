@@ -13,7 +13,14 @@ from django.db import transaction
 from django.db.models import Q
 
 from dematmp.accounts.models import User
-from dematmp.acts.models import Act, ActQuerySet, PrefectureLetter, Subscription, TransmissionStep
+from dematmp.acts.models import (
+    Act,
+    ActIncident,
+    ActQuerySet,
+    PrefectureLetter,
+    Subscription,
+    TransmissionStep,
+)
 from dematmp.acts.rules import CONTRACT, CONTRACT_DAYS
 from dematmp.acts.subscribers import new_key
 from dematmp.acts.timeline import Event, control_until, events, send_until
@@ -80,6 +87,7 @@ def _moved(rows: ActQuerySet, since: datetime) -> ActQuerySet:
     """Those to which something happened since."""
     steps = TransmissionStep.objects.filter(at__gt=since).values("transmission__act")
     letters = PrefectureLetter.objects.filter(Q(found_at__gt=since) | Q(replied_at__gt=since)).values("act")
+    incidents = ActIncident.objects.filter(at__gt=since).values("act")
     return rows.filter(
         Q(created_at__gt=since)
         | Q(adopted_at__gt=since)
@@ -88,6 +96,7 @@ def _moved(rows: ActQuerySet, since: datetime) -> ActQuerySet:
         | Q(transmission__cancelled_at__gt=since)
         | Q(pk__in=steps)
         | Q(pk__in=letters)
+        | Q(pk__in=incidents)
     )
 
 

@@ -212,7 +212,9 @@ def poll(act_id: int, operator: Operator, *, now: datetime) -> None:
     elif status.code in rules.STATUSES and status.code != statuses.CANCELLED:
         _reach(transmission, status.code, now=now)
     elif status.code == statuses.UNCONFIRMED:
-        Transmission.objects.filter(pk=transmission.pk).update(problem=UNCONFIRMED)
+        mine = Transmission.objects.filter(pk=transmission.pk)
+        mine.update(problem=UNCONFIRMED)
+        mine.filter(stuck_since=None).update(stuck_since=now)
     else:  # the operator's people went further before this platform read the acknowledgement
         data = operator.receipt(transmission.remote_id)
         _acknowledge(transmission, data, operator.message(transmission.remote_id), now=now)

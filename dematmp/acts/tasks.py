@@ -39,13 +39,15 @@ def _try(verb: Callable[..., None], act_id: int) -> None:
         operator = operator_for(act, now=timezone.now()) if act else None
         if operator is not None:
             verb(act_id, operator, now=timezone.now())
-            _waiting(act_id).exclude(problem=services.UNCONFIRMED).update(problem="")
+            going = _waiting(act_id).exclude(problem=services.UNCONFIRMED)
+            going.update(problem="", stuck_since=None)
         else:  # nobody to ask: the others come first
             later = timezone.now() + correspondence.EVERY
             Transmission.objects.filter(act_id=act_id).update(due_at=later)
     except ActError as failed:
         log.warning("acte %s : %s", act_id, failed)
         _waiting(act_id).update(problem=str(failed)[:300])
+        _waiting(act_id).filter(stuck_since=None).update(stuck_since=timezone.now())
         # Read again later: the others come first.
         rows = Transmission.objects.filter(act_id=act_id, acknowledged_at__isnull=False)
         rows.update(due_at=timezone.now() + correspondence.EVERY)
@@ -96,6 +98,7 @@ def tell_alerts() -> None:
     today = timezone.localdate()
     each_row(alerts.ending(today), lambda act: alerts.tell_mark(act, now=timezone.now()))
     each_row(alerts.silent(today), lambda letter: alerts.tell_silence(letter, now=timezone.now()))
+    each_row(alerts.stuck(timezone.now()), lambda sent: alerts.tell_stuck(sent, now=timezone.now()))
 
 
 @shared_task

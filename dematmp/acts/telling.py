@@ -1,5 +1,6 @@
 """People are told by mail of the states that matter: who posted, the authority, who was named."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.conf import settings
@@ -71,12 +72,27 @@ def tell_prepared(act: Act, by: User, *, now: datetime) -> None:
 
 def tell_failed(act: Act, what: str, reason: str, *, now: datetime) -> None:
     """The validators, and who prepared the act, learn that something of it did not go through."""
+    _tell_buyer(act, "en échec", (what, f"Motif : {reason}"), now=now)
+
+
+def tell_waiting(act: Act, reason: str, *, since: datetime, now: datetime) -> None:
+    """The same people learn that the operator has not made it go on for hours."""
+    lines = (
+        f"L'acte {act.number} attend chez l'opérateur de télétransmission depuis le {instant(since)}.",
+        f"Ce qu'il en est : {reason}" if reason else "",
+        "Rien n'est perdu : l'envoi est repris tout seul. Si un délai court, prévenez l'opérateur, "
+        "transmettez aussi par un autre moyen et gardez-en la preuve.",
+    )
+    _tell_buyer(act, "il attend l'opérateur", lines, now=now)
+
+
+def _tell_buyer(act: Act, state: str, lines: Iterable[str], *, now: datetime) -> None:
     people = [each.email for each in people_of(act.buyer, "validator")] if act.buyer is not None else []
     people += [act.created_by.email] if act.created_by is not None else []
     where = f"{settings.SITE_URL}/acheteur/actes/{act.uuid}/"
-    body = "\n\n".join(each for each in (what, f"Motif : {reason}", act.subject, where) if each)
+    body = "\n\n".join(each for each in (*lines, act.subject, where) if each)
     for to in dict.fromkeys(people):
-        store(to=to, subject=f"Acte {act.number} : en échec", body=body, now=now)
+        store(to=to, subject=f"Acte {act.number} : {state}", body=body, now=now)
 
 
 def tell_letter(act: Act, kind: str, text: str, *, now: datetime) -> None:

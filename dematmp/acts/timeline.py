@@ -60,6 +60,8 @@ def events(act: Act) -> list[Event]:
         found.append(Event(letter.found_at, PREFECTURE, letter.label, letter.text))
         if letter.reply_id is not None and letter.replied_at is not None:
             found.append(Event(letter.replied_at, BUYER, f"Réponse : {letter.get_choice_display()}"))
+    for each in act.incidents.order_by("pk"):
+        found.append(Event(each.at, OPERATOR, each.what, each.detail))
     if act.procedure_sent_at is not None:
         found.append(Event(act.procedure_sent_at, BUYER, "Dossier de la procédure communiqué"))
     if sent.cancellation_asked_at is not None:

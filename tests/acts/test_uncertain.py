@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.urls import reverse
 from django.utils import timezone
 
@@ -16,7 +17,7 @@ from dematmp.acts.operators import operator_for
 from dematmp.acts.preparing import number_again
 from dematmp.acts.remote import Letter, Status
 from dematmp.acts.services import RETRY, poll, transmit
-from dematmp.acts.tasks import sweep, sweep_service
+from dematmp.acts.tasks import sweep, sweep_service, tell_alerts
 from dematmp.awards.models import Award
 from dematmp.mails.models import Mail
 from deploy.ministry import Ministry
@@ -230,6 +231,36 @@ def test_a_reply_or_a_cancellation_that_fails_later_is_told_and_may_be_made_agai
     shown = page(world.validator).get(reverse("buyer-act", args=[asked.act.uuid])).content.decode()
     assert shown.count("abouti : Refus") == 1
     assert "Demander l'annulation" in shown
+    told = {(each.what, each.detail) for each in timeline.events(Act.objects.get(pk=asked.act_id))}
+    failed = {("La réponse à la préfecture n'est pas partie", "Fichier illisible")}
+    assert told >= failed | {("La demande d'annulation n'a pas abouti", "Refus")}
+
+
+def test_an_operator_away_for_hours_is_told_once_to_the_buyer(
+    world: World,
+    awarded: Award,  # noqa: F811
+    ministry: Ministry,
+) -> None:
+    made, now = prepared(world, awarded), timezone.now()
+    correspondence.set_operator(world.buyer, url="http://127.0.0.1:9", now=now)
+    waits = Mail.objects.filter(to=world.validator.email, subject__contains="attend l'opérateur")
+    sweep()
+    tell_alerts()
+    assert Transmission.objects.get(act=made).stuck_since is not None
+    assert not waits.exists()
+    for hours in (5, 6):
+        with time_machine.travel(now + timedelta(hours=hours), tick=False):
+            sweep()
+            tell_alerts()
+        assert waits.count() == 1
+    assert "transmettez aussi par un autre moyen" in waits.get().body
+    assert next(iter(timeline.events(made))).what.endswith("ne fait plus avancer l'acte")
+    there = Elsewhere(7)
+    transmit(made.pk, there, now=now + timedelta(hours=7))
+    there.now = Status(statuses.UNCONFIRMED, b"")
+    poll(made.pk, there, now=now + timedelta(hours=8))
+    assert Transmission.objects.get(act=made).problem.startswith("L'acte attend d'être confirmé")
+    correspondence.forget_operator(world.buyer, now=now)
 
 
 def test_a_cancellation_whose_answer_was_lost_is_learnt(world: World, asked: PrefectureLetter) -> None:
