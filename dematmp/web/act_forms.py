@@ -15,6 +15,7 @@ from dematmp.acts.rules import LETTERS, NATURES
 from dematmp.web.forms import FilesField, FilesInput
 
 _ALL, _CONTROL, _AWAITED, _MINE = "", "controle", "reponse", "mes-actes"
+_REFERRAL = "5-1"  # a déféré
 # kind of the letter → what may be answered (S2LOW's `type_envoie`)
 ANSWERS = {
     "2-1": (("2", "Répondre au courrier"),),
@@ -108,6 +109,17 @@ class LetterForm(forms.Form):
         help_text="À remplir, sauf pour un courrier simple : la collectivité le lit avant d'ouvrir le PDF.",
     )
     document = forms.FileField(label="Courrier (PDF)", max_length=255, help_text="20 Mo au plus.")
+    sure = forms.BooleanField(
+        label="Pour un déféré seulement : je confirme que le tribunal administratif est saisi.",
+        required=False,
+        help_text="Un courrier envoyé ne se reprend pas.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        said = super().clean() or self.cleaned_data
+        if said.get("kind") == _REFERRAL and not said.get("sure"):
+            self.add_error("sure", "Confirmez que le tribunal est saisi, ou choisissez un autre courrier.")
+        return said
 
 
 class AnswerForm(forms.Form):

@@ -1,8 +1,10 @@
 """An act prepared in one page: nature, matter, files, and the typology of each, confirmed by a person."""
 
+import tempfile
 import uuid
+from contextlib import ExitStack
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from django import forms
 from django.contrib import messages
@@ -16,15 +18,18 @@ from dematmp.accounts.models import Organisation
 from dematmp.acts import pieces
 from dematmp.acts.classification import Codes, parsed
 from dematmp.acts.errors import ActError
-from dematmp.acts.fields import Piece
+from dematmp.acts.fields import Piece, Upload
 from dematmp.acts.models import Act
 from dematmp.acts.operators import Operator, operator_of
 from dematmp.acts.preparing import may_be_replaced, number_again, prepare_act
 from dematmp.acts.rules import NATURES, NUMBER_CHARS, SUBJECT_CHARS
+from dematmp.awards.contracts import is_concluded
+from dematmp.awards.models import Award, ContractVersion
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.act_forms import upload_of
 from dematmp.web.errors import explain, problem
 from dematmp.web.pages import page_of
+from storage.stores import object_store
 
 _CONTRACT = "4"
 _ANNEXES = 9
@@ -46,20 +51,24 @@ class ActForm(forms.Form):
     )
     matter = forms.ChoiceField(label="Matière")
 
-    def __init__(self, *args: Any, codes: Codes, nature: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, codes: Codes, nature: str, contract: ContractVersion | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.contract = contract  # signed here: it is the document of the act
         named = [(_dotted(levels), f"{_dotted(levels)} {label}") for levels, label in codes.leaves()]
         self.fields["matter"].choices = named  # type: ignore[attr-defined]
         self.annexes = _CONTRACT_ANNEXES if nature == _CONTRACT else _ANNEXES
         known = [("", "À choisir"), *((each.code, each.label) for each in codes.typologies(nature))]
         for rank in range(1 + self.annexes):
             label = "Document de l'acte" if rank == 0 else f"Annexe {rank}"
-            self.fields[f"file{rank}"] = forms.FileField(
-                label=label,
-                max_length=255,
-                required=rank == 0,
-                widget=forms.ClearableFileInput({"data-proposes": f"id_typology{rank}"}),
-            )
+            if rank or contract is None:
+                self.fields[f"file{rank}"] = forms.FileField(
+                    label=label,
+                    max_length=255,
+                    required=rank == 0,
+                    widget=forms.ClearableFileInput({"data-proposes": f"id_typology{rank}"}),
+                )
             self.fields[f"typology{rank}"] = forms.ChoiceField(
                 label=f"Ce qu'est le document ({label.lower()})", choices=known, required=rank == 0
             )
@@ -71,11 +80,22 @@ class ActForm(forms.Form):
                 self.add_error(f"typology{rank}", "Dites ce qu'est ce document.")
         return said
 
-    def pieces(self) -> list[Piece]:
-        """The files that were given, with their typologies."""
+    def pieces(self, stack: ExitStack) -> list[Piece]:
+        """The files that were given, with their typologies; the contract is closed with the stack."""
         said = self.cleaned_data
         given = [rank for rank in range(1 + self.annexes) if said.get(f"file{rank}")]
-        return [Piece(upload_of(said[f"file{rank}"]), said[f"typology{rank}"]) for rank in given]
+        found = [Piece(upload_of(said[f"file{rank}"]), said[f"typology{rank}"]) for rank in given]
+        if self.contract is not None:
+            found.insert(0, Piece(_laid(self.contract, stack), said["typology0"]))
+        return found
+
+
+def _laid(contract: ContractVersion, stack: ExitStack) -> Upload:
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  (the stack closes it)
+    for block in object_store().open(contract.key):
+        file.write(block)
+    file.seek(0)
+    return Upload(contract.name, contract.size, cast(BinaryIO, file))
 
 
 def _dotted(levels: tuple[int, ...]) -> str:
@@ -147,6 +167,30 @@ def _former(request: MemberRequest, buyer: Organisation, nature: int) -> Act | N
     return found
 
 
+def _contract(request: MemberRequest, buyer: Organisation, nature: int) -> ContractVersion | None:
+    """The contract of this buyer that both parties signed here, when the address names its award."""
+    asked = request.GET.get("contrat", "")
+    if not asked or str(nature) != _CONTRACT:
+        return None
+    rows = Award.objects.filter(lot__consultation__buyer=buyer, pk=int(asked) if asked.isdecimal() else 0)
+    award = rows.select_related("lot__consultation", "company").first()
+    if award is None or not is_concluded(award):
+        raise Http404
+    return award.contract.order_by("-number").first()
+
+
+def _of_contract(contract: ContractVersion, codes: Codes) -> dict[str, str]:
+    award = contract.award
+    default = codes.default_typology(_CONTRACT)
+    proposed = pieces.propose("acte d'engagement", default=default).typology
+    subject = f"Marché du lot {award.lot.number} ({award.company}) : {award.lot.consultation.title}"
+    return {
+        "subject": subject[:SUBJECT_CHARS],
+        "decided_on": timezone.localdate(contract.at).isoformat(),
+        "typology0": proposed if codes.permits(_CONTRACT, proposed) else default,
+    }
+
+
 @require_http_methods(["GET", "POST"])
 @holds("agent", "validator")
 def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpResponse:
@@ -158,7 +202,7 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
     if operator is None:
         return _unready(request, "Aucun service de télétransmission n'est réglé pour cet acheteur.")
     codes = _codes(operator)
-    former = _former(request, found, nature)
+    former, contract = _former(request, found, nature), _contract(request, found, nature)
     initial = {"number": _number(found, now), "matter": "1.1.2" if str(nature) == _CONTRACT else ""}
     if former is not None:
         initial = {
@@ -167,29 +211,33 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
             "subject": former.subject,
             "decided_on": former.decided_on.isoformat(),
         }
+    if contract is not None:
+        initial |= _of_contract(contract, codes)
     form = ActForm(
         request.POST or None,
         request.FILES or None,
         codes=codes,
         nature=str(nature),
+        contract=contract,
         initial=initial,
     )
     if request.method == "POST" and form.is_valid():
         said = form.cleaned_data
         try:
-            act = prepare_act(
-                found,
-                form.pieces(),
-                nature=str(nature),
-                codes=tuple(int(each) for each in said["matter"].split(".")),
-                number=said["number"],
-                subject=said["subject"],
-                decided_on=said["decided_on"],
-                operator=operator,
-                by=request.user,
-                now=now,
-                replaces=former,
-            )
+            with ExitStack() as stack:
+                act = prepare_act(
+                    found,
+                    form.pieces(stack),
+                    nature=str(nature),
+                    codes=tuple(int(each) for each in said["matter"].split(".")),
+                    number=said["number"],
+                    subject=said["subject"],
+                    decided_on=said["decided_on"],
+                    operator=operator,
+                    by=request.user,
+                    now=now,
+                    replaces=former,
+                )
         except ActError as refused:
             explain(form, refused)
         else:
@@ -199,6 +247,7 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
         "form": form,
         "buyer": found,
         "former": former,
+        "contract": contract,
         "nature": codes.nature_label(str(nature)) or NATURES[str(nature)][1],
         "number": str(nature),
         "required": sorted(pieces.REQUIRED.values()) if str(nature) == _CONTRACT else [],

@@ -80,7 +80,7 @@ def of_another_territory() -> User:
 
 def written(world: World, act: Act, kind: str = "3-1", text: str = TEXT) -> None:
     address = reverse("prefecture-letter", kwargs={"act": act.uuid})
-    form = {"kind": kind, "text": text, "document": courrier()}
+    form = {"kind": kind, "text": text, "document": courrier(), "sure": kind == "5-1"}
     answer = page(world.controller).post(address, form)
     assert answer.status_code == 302, answer.content.decode()
     sweep()  # reads the letter, as the worker does
@@ -183,6 +183,7 @@ def test_the_same_letter_sent_twice_is_one(world: World, act: Act) -> None:
         ({"kind": "3-1", "text": "x", "document": courrier("a.pdf", b"")}, "vide"),
         ({"kind": "3-1", "text": "x" * 2001, "document": courrier()}, "2000"),
         ({"kind": "3-1", "text": "x"}, "obligatoire"),
+        ({"kind": "5-1", "text": "x", "document": courrier()}, "Confirmez que le tribunal est saisi"),
     ],
 )
 def test_a_letter_that_cannot_go_is_told_and_loses_nothing(

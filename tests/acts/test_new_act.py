@@ -1,5 +1,6 @@
 """Any document prepared as an act in one page, its typologies proposed and confirmed."""
 
+import hashlib
 import html
 from datetime import timedelta
 from typing import Any
@@ -12,9 +13,12 @@ from django.utils import timezone
 from dematmp.acts.models import Act, Transaction
 from dematmp.acts.news import subscribe
 from dematmp.acts.tasks import sweep
+from dematmp.awards.models import Award
 from dematmp.mails.models import Mail
 from deploy.ministry import Ministry
 from tests.acts.service import acknowledged
+from tests.awards.test_contracts import AUTHORITIES, deposited, lot  # noqa: F401
+from tests.signing.pdf_cases import signed
 from tests.world import World, page, pdf
 
 PDF = pdf()
@@ -216,3 +220,28 @@ def test_a_contract_is_to_be_sent_within_fifteen_days_of_its_signature(
     after = client.get(reverse("acts-calendar", args=[feed])).content.decode()
     assert "Contrat à transmettre" not in after
     assert "Deux mois" in after
+
+
+def test_a_contract_signed_here_is_not_uploaded_again(
+    world: World,
+    lot: Award,  # noqa: F811
+    ministry: Ministry,
+) -> None:
+    given = f"{address(world)}?contrat={lot.pk}"
+    client = page(world.validator)
+    assert client.get(given).status_code == 404  # nobody signed yet
+    first = signed(AUTHORITIES.signer, field="Entreprise")
+    both = signed(AUTHORITIES.issuer.issue("Maire"), first, field="Acheteur")
+    for data, side in ((first, "company"), (both, "buyer")):
+        assert deposited(world.validator, lot, data, side)[0] == 302
+    Award.objects.filter(pk=lot.pk).update(amount=300_000)
+    assert f"?contrat={lot.pk}" in client.get(reverse("contract", args=[lot.pk])).content.decode()
+    shown = client.get(given).content.decode()
+    assert hashlib.sha256(both).hexdigest() in shown
+    assert 'name="file0"' not in shown
+    assert client.get(f"{address(world)}?contrat=x").status_code == 404
+    assert client.get(f"{address(world)}?contrat={10**30}").status_code == 404
+    assert client.post(given, form(matter=matter(world), file0=None)).status_code == 302
+    act = Act.objects.get(award=None)
+    assert (act.document_sha256, act.typology) == (hashlib.sha256(both).hexdigest(), "11_AE")
+    assert [each.name for each in act.pieces.all()] == ["CCAP.pdf"]
