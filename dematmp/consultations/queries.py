@@ -11,6 +11,8 @@ from dematmp.accounts.models import Organisation, User
 if TYPE_CHECKING:
     from dematmp.consultations.models import Consultation  # noqa: F401
 
+_ABANDONED = timedelta(days=365)  # a draft
+
 
 class ConsultationQuerySet(models.QuerySet["Consultation"]):
     def public(self) -> Self:
@@ -39,9 +41,13 @@ class ConsultationQuerySet(models.QuerySet["Consultation"]):
         return self.receiving(now=now).filter(binding_deadline__lte=now + within)
 
     def withheld(self, *, now: datetime) -> Self:
-        """Those whose journal entries are not shown to the public yet: being prepared, or receiving bids."""
-        still = models.Q(published_at=None) | models.Q(binding_deadline__gte=now)
-        preparing = models.Q(twin_of__isnull=False, twin_of__published_at=None)
+        """Those whose journal entries are not shown to the public yet: being prepared, or receiving bids.
+
+        A draft that nobody published within a year received nothing, and holds its neighbours back no more.
+        """
+        since = now - _ABANDONED
+        still = models.Q(published_at=None, created_at__gte=since) | models.Q(binding_deadline__gte=now)
+        preparing = models.Q(twin_of__published_at=None, twin_of__created_at__gte=since)
         real = models.Q(twin_of=None) & still
         return self.real().with_deadline().filter(real | preparing)
 

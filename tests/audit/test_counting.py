@@ -7,6 +7,7 @@ from threading import Thread
 
 import pytest
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -15,6 +16,7 @@ from dematmp.audit.checkpoints import complete, publish
 from dematmp.audit.keys import create_keys, journal_signer
 from dematmp.audit.models import Entry, PublicCheckpoint
 from dematmp.audit.services import append
+from dematmp.consultations.models import Consultation
 from dematmp.consultations.tasks import pad_journal
 from signing.cosigning import Cosigner
 from storage.folder import FolderStore
@@ -57,6 +59,16 @@ def test_the_journal_grows_by_itself_while_bids_are_received(world: World) -> No
     for _ in range(300):
         pad_journal()
     assert Entry.objects.filter(kind="padding").count() > before
+
+
+def test_a_draft_that_nobody_published_holds_its_neighbours_back_for_a_year(world: World) -> None:
+    draft = world.draft()
+    world.keys(draft)  # a rehearsal, on its twin
+    now = timezone.now()
+    of = Consultation.every.filter(Q(pk=draft.pk) | Q(twin_of=draft))
+    assert of.count() >= 2
+    assert of.withheld(now=now).count() == of.count()
+    assert not of.withheld(now=now + timedelta(days=366)).exists()
 
 
 def test_the_copy_is_written_before_what_attests_it(monkeypatch: pytest.MonkeyPatch) -> None:
