@@ -6,6 +6,7 @@ long-term data and signatures do, whose signatories must themselves be trusted.
 
 import os
 import re
+import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,10 +37,12 @@ from pyhanko.sign.validation.errors import NoDSSFoundError, SignatureValidationE
 
 from signing.cades import read_unsigned
 from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Stamped, Unreadable, malformed
+from signing.pdf_revisions import is_hybrid_plain, stands_alone
 from signing.signers import BROKEN, certificates_of, read_signer, signed_attributes
 
 MAX_SIGNATURES = 50
 _MAX_VALUES = 200
+_CHAIN = 2200
 _TAIL_BYTES = 64 * 1024
 _A4, _MOST_OF_PAGE, _MAX_NODES = 595.0 * 842.0, 0.15, 20_000
 _START = re.compile(rb"startxref\s+(\d{1,15})\s*\Z")
@@ -161,8 +164,8 @@ def _read(
 def _coverage(
     embedded: EmbeddedPdfSignature, file: BinaryIO, every: list[EmbeddedPdfSignature], found: Found
 ) -> str:
-    # A file with two cross-reference systems is not the same for all readers.
-    if embedded.reader.xrefs.hybrid_xrefs_present or not _is_exact(embedded, file):
+    reader, signed = embedded.reader, embedded.signed_revision
+    if not is_hybrid_plain(reader, signed) or not _is_exact(embedded, file):
         return UNCLEAR
     level = embedded.evaluate_signature_coverage()
     embedded.coverage = level  # type: ignore[assignment]  # which the analysis below reads
@@ -170,7 +173,9 @@ def _coverage(
         return WHOLE
     if level != SignatureCoverageLevel.ENTIRE_REVISION:
         return UNCLEAR
-    difference = embedded.evaluate_modifications(_POLICY)
+    if not stands_alone(reader, file, end=_end(embedded), signed_revision=signed):
+        return PARTIAL
+    difference = _compared(embedded)
     if not isinstance(difference, DiffResult):
         return PARTIAL
     allowed = embedded.docmdp_level
@@ -185,6 +190,16 @@ def _coverage(
     # With this policy, filling a form means signing it.
     found.followed = changed == ModificationLevel.FORM_FILLING
     return WHOLE if found.followed else PARTIAL
+
+
+def _compared(embedded: EmbeddedPdfSignature) -> object:
+    """What the difference analysis finds, which follows long chains (a table of contents) by recursion."""
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(_CHAIN)
+    try:
+        return embedded.evaluate_modifications(_POLICY)
+    finally:
+        sys.setrecursionlimit(usual)
 
 
 def _only_signatures_follow(
