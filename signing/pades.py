@@ -9,11 +9,13 @@ import re
 import sys
 import zlib
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from asn1crypto import cms, core, crl, ocsp, x509
 from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.crypt import AuthStatus
 from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.diff_analysis import (
@@ -30,46 +32,55 @@ from pyhanko.sign.diff_analysis import (
     StandardDiffPolicy,
     XrefStreamRule,
 )
-from pyhanko.sign.fields import enumerate_sig_fields
+from pyhanko.sign.fields import SigSeedSubFilter, enumerate_sig_fields
 from pyhanko.sign.general import SigningError as PyhankoSigningError
 from pyhanko.sign.validation import DocumentSecurityStore, EmbeddedPdfSignature, SignatureCoverageLevel
 from pyhanko.sign.validation.errors import NoDSSFoundError, SignatureValidationError
 
 from signing.cades import read_unsigned
 from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Stamped, Unreadable, malformed
-from signing.pdf_revisions import is_hybrid_plain, stands_alone
+from signing.pdf_revisions import draws_no_text, is_hybrid_plain, stands_alone
 from signing.signers import BROKEN, certificates_of, read_signer, signed_attributes
 
 MAX_SIGNATURES = 50
 _MAX_VALUES = 200
+_KINDS = {each.value for each in SigSeedSubFilter}
 _CHAIN = 2200
 _TAIL_BYTES = 64 * 1024
 _A4, _MOST_OF_PAGE, _MAX_NODES = 595.0 * 842.0, 0.15, 20_000
 _START = re.compile(rb"startxref\s+(\d{1,15})\s*\Z")
-# What makes a field act, or draw outside the appearance of its rectangle.
-_ACTING = ("/A", "/AA", "/Border", "/BS")
+_ACTING = ("/A", "/AA")  # what makes a field act
 _Box = tuple[float, float, float, float]
 PDF_BROKEN = (PdfError, SignatureValidationError, PyhankoSigningError, zlib.error, *BROKEN)
 _LTA = ModificationLevel.LTA_UPDATES
-# pyHanko's own policy lets the fields of a form be filled in: this one lets nothing but signatures in.
-_POLICY = StandardDiffPolicy(
-    global_rules=[
-        CatalogModificationRule(),  # type: ignore[no-untyped-call]
-        DocInfoRule().as_qualified(_LTA),
-        XrefStreamRule().as_qualified(_LTA),
-        ObjectStreamRule().as_qualified(_LTA),
-        DSSCompareRule().as_qualified(_LTA),
-        MetadataUpdateRule().as_qualified(_LTA),  # type: ignore[no-untyped-call]
-    ],
-    form_rule=FormUpdatingRule(
-        field_rules=[
-            SigFieldCreationRule(),  # type: ignore[no-untyped-call]
-            SigFieldModificationRule(allow_in_place_appearance_stream_changes=False),
+
+
+def _only_signing(*keys: str) -> StandardDiffPolicy:
+    """pyHanko's own policy lets the fields of a form be filled in: this one lets nothing but signatures in.
+
+    `keys` of the form may change too.
+    """
+    return StandardDiffPolicy(
+        global_rules=[
+            CatalogModificationRule(),  # type: ignore[no-untyped-call]
+            DocInfoRule().as_qualified(_LTA),
+            XrefStreamRule().as_qualified(_LTA),
+            ObjectStreamRule().as_qualified(_LTA),
+            DSSCompareRule().as_qualified(_LTA),
+            MetadataUpdateRule().as_qualified(_LTA),  # type: ignore[no-untyped-call]
         ],
-        # Fonts and defaults of the form draw the values that were signed: they change with nothing.
-        ignored_acroform_keys=frozenset({"/Fields"}),
-    ),
-)
+        form_rule=FormUpdatingRule(
+            field_rules=[
+                SigFieldCreationRule(),  # type: ignore[no-untyped-call]
+                SigFieldModificationRule(allow_in_place_appearance_stream_changes=False),
+            ],
+            ignored_acroform_keys=frozenset({"/Fields", "/SigFlags", *keys}),
+        ),
+    )
+
+
+# Fonts and defaults of the form draw the values that were signed: they change with nothing.
+_POLICY = _only_signing()
 
 
 def read_pades(path: Path) -> list[Found]:
@@ -77,16 +88,13 @@ def read_pades(path: Path) -> list[Found]:
     with path.open("rb") as file:
         try:
             reader = PdfFileReader(file)
-            if reader.encrypted:
+            if reader.encrypted and reader.decrypt("").status == AuthStatus.FAILED:
                 raise Unreadable("PDF protégé par un mot de passe.")
-            # Once: pyHanko reads all of them again each time.
-            every = list(reader.embedded_signatures)
-            if len(every) > MAX_SIGNATURES:
-                raise Unreadable(f"Plus de {MAX_SIGNATURES} signatures.")
-            embedded = [each for each in every if each.sig_object_type == "/Sig"]
-            stamps = [each for each in every if each.sig_object_type == "/DocTimeStamp"]
+            every, unread = _signatures(reader)
+            embedded = [each for each in every if not _is_stamp(each)]
+            stamps = [each for each in every if _is_stamp(each)]
             if not embedded:
-                return []
+                return unread
             ends = _ends_cleanly(file, every)
             embedded.sort(key=_end)
             found = [_read(each, file, every, ends=ends) for each in embedded]
@@ -94,9 +102,37 @@ def read_pades(path: Path) -> list[Found]:
             _read_document_stamps(stamps, file, found, embedded)
             for each in found:
                 each.warnings += _moving_parts(reader)
-            return found
+            return found + unread
         except PDF_BROKEN as broken:
             raise Unreadable(f"PDF illisible : {type(broken).__name__}.") from broken
+
+
+def _signatures(reader: PdfFileReader) -> tuple[list[EmbeddedPdfSignature], list[Found]]:
+    """Every signature that can be read, in signing order; and that the others cannot. Raises Unreadable.
+
+    One that is left out would let a document pass for signed by the others alone (EN 319 102-1 §5.2.2).
+    """
+    fields = list(enumerate_sig_fields(reader, filled_status=True))
+    if len(fields) > MAX_SIGNATURES:
+        raise Unreadable(f"Plus de {MAX_SIGNATURES} signatures.")
+    every, unread = list[EmbeddedPdfSignature](), list[Found]()
+    for name, value, field in fields:
+        try:
+            kind = str(value.get_object()["/SubFilter"])
+            if kind not in _KINDS:
+                raise NotImplementedError(kind)
+            every.append(EmbeddedPdfSignature(reader, field, name))
+        except PDF_BROKEN as broken:
+            said = "d'un type non pris en charge" if isinstance(broken, NotImplementedError) else "illisible"
+            problem = malformed(f"Le champ « {name[:100]} » porte une signature {said}.")
+            unread.append(Found("PDF", problem=problem, coverage=UNCLEAR))
+    every.sort(key=lambda each: each.signed_revision)
+    return every, unread
+
+
+def _is_stamp(embedded: EmbeddedPdfSignature) -> bool:
+    """A document timestamp, which some writers call a signature (ISO 32000-2 §12.8.5)."""
+    return str(embedded.sig_object["/SubFilter"]) == SigSeedSubFilter.ETSI_RFC3161.value
 
 
 def _end(embedded: EmbeddedPdfSignature) -> int:
@@ -171,7 +207,7 @@ def _coverage(
     embedded.coverage = level  # type: ignore[assignment]  # which the analysis below reads
     if level == SignatureCoverageLevel.ENTIRE_FILE:
         return WHOLE
-    if level != SignatureCoverageLevel.ENTIRE_REVISION:
+    if level != SignatureCoverageLevel.ENTIRE_REVISION or reader.encrypted:
         return UNCLEAR
     if not stands_alone(reader, file, end=_end(embedded), signed_revision=signed):
         return PARTIAL
@@ -180,16 +216,17 @@ def _coverage(
         return PARTIAL
     allowed = embedded.docmdp_level
     changed = difference.modification_level
-    if not _only_signatures_follow(embedded, every, found):
+    followers = _followers(embedded, every, found)
+    if followers is None:
         return PARTIAL
     if allowed is not None and changed.value > allowed.value:
         found.warnings.append("Le premier signataire n'autorisait pas ce qui a été ajouté après lui.")
         return PARTIAL
     if changed <= _LTA:
         return WHOLE
-    # With this policy, filling a form means signing it.
-    found.followed = changed == ModificationLevel.FORM_FILLING
-    return WHOLE if found.followed else PARTIAL
+    # With this policy, filling a form means signing it, or a timestamp that shows nothing.
+    found.followed = bool(followers)
+    return WHOLE if changed == ModificationLevel.FORM_FILLING else PARTIAL
 
 
 def _compared(embedded: EmbeddedPdfSignature) -> object:
@@ -197,15 +234,26 @@ def _compared(embedded: EmbeddedPdfSignature) -> object:
     usual = sys.getrecursionlimit()
     sys.setrecursionlimit(_CHAIN)
     try:
-        return embedded.evaluate_modifications(_POLICY)
+        return embedded.evaluate_modifications(_policy(embedded))
     finally:
         sys.setrecursionlimit(usual)
 
 
-def _only_signatures_follow(
+def _policy(embedded: EmbeddedPdfSignature) -> StandardDiffPolicy:
+    """Fonts and defaults of the form may come with the next signature where they draw nothing else."""
+    before = embedded.reader.get_historical_root(embedded.signed_revision)
+    form = _held(before, "/AcroForm")
+    had = form.keys() if isinstance(form, generic.DictionaryObject) else ()
+    new = [key for key in ("/DR", "/DA", "/Q") if key not in had]
+    return _only_signing(*new) if new and draws_no_text(embedded.reader, most=_MAX_NODES) else _POLICY
+
+
+def _followers(
     embedded: EmbeddedPdfSignature, every: list[EmbeddedPdfSignature], found: Found
-) -> bool:
-    """Whether each field added since is a signature that is judged too, or a timestamp that shows nothing.
+) -> set[str] | None:
+    """The fields signed since, when each one added is a signature judged too, or a timestamp without drawing.
+
+    None otherwise.
 
     A field that nobody signed may draw over the page: the next signatory would cover it, not approve it. And
     a signature's own drawing is a stamp, not a page over the page.
@@ -213,7 +261,7 @@ def _only_signatures_follow(
     covered, reader = 0.0, embedded.reader
     before = reader.get_historical_resolver(embedded.signed_revision)
     known = {name for name, _, _ in enumerate_sig_fields(before)}
-    regular = [each for each in every if each.sig_object_type == "/Sig"]
+    regular = [each for each in every if not _is_stamp(each)]
     later = {each.field_name for each in regular if _end(each) > _end(embedded)}
     filled = {each.field_name for each in every if _end(each) > _end(embedded)}
     stamps = {each.field_name for each in every} - {each.field_name for each in regular}
@@ -222,16 +270,17 @@ def _only_signatures_follow(
         if name in known and name not in filled:
             continue
         if name not in known and not _is_plain(field):
-            return False
+            return None
         # A place laid out before may be a whole page: what fills it since is drawn since.
         area = _area(field)
-        silent = name in stamps and not area and "/AP" not in field
-        if name not in known and name not in later and not silent:
-            return False
+        if name in stamps and area:
+            return None
+        if name not in known and name not in later and name not in stamps:
+            return None
         covered += area
     if covered:
         found.warnings.append("Une signature ajoutée ensuite est dessinée sur une page : regardez-la.")
-    return covered <= _MOST_OF_PAGE * _smallest_page(reader)
+    return later if covered <= _MOST_OF_PAGE * _smallest_page(reader) else None
 
 
 def _held(owner: generic.DictionaryObject, name: str) -> Any:
@@ -253,10 +302,22 @@ def _is_plain(field: generic.DictionaryObject) -> bool:
         isinstance(each, generic.DictionaryObject)
         and (each is field or "/Kids" not in each)
         and not any(name in each for name in _ACTING)
+        and not _is_bordered(each)
         and str(each.get("/Subtype", "/Widget")) == "/Widget"
         and ("/Rect" not in each or _box(each, "/Rect") is not None)
         for each in widgets
     )
+
+
+def _is_bordered(field: generic.DictionaryObject) -> bool:
+    """Whether a border is drawn (§12.5.4); one of no width is not."""
+    border, style = _held(field, "/Border"), _held(field, "/BS")
+    widths = []
+    if border is not None:
+        widths.append(border[2] if isinstance(border, generic.ArrayObject) and len(border) >= 3 else 1)
+    if style is not None:
+        widths.append(_held(style, "/W") if isinstance(style, generic.DictionaryObject) else 1)
+    return any(not isinstance(each, int | float | Decimal) or each != 0 for each in widths)
 
 
 def _widgets(field: generic.DictionaryObject) -> list[Any]:

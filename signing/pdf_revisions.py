@@ -21,23 +21,26 @@ _MAX_NUMBER = 8_388_607  # of an object (ISO 32000-2 annex C): beyond it, reader
 
 
 def is_hybrid_plain(reader: PdfFileReader, signed_revision: int) -> bool:
-    """Whether the second system of tables (§7.5.8.4) only adds, in signed revisions, what the first has not.
+    """Whether the second system of tables (§7.5.8.4) says what the first says, and only adds to it.
 
-    Such are the files of office suites; otherwise two readers may see two documents.
+    Such are the files of office suites; otherwise two readers may see two documents. Added since, it is not
+    plain.
     """
     xrefs = reader.xrefs
+    known: dict[int, object] = {}
     for revision in range(xrefs.total_revisions):
         section = xrefs.get_xref_data(revision)
+        known |= _places(section)
         if section.hybrid is None:
             continue
-        added = section.hybrid.xref_data
-        numbers = {*added.standard_xrefs, *added.xrefs_in_objstm}
-        if revision > signed_revision or numbers & {*section.standard_xrefs, *section.xrefs_in_objstm}:
-            return False
-        before = (xrefs.get_xref_data(each) for each in range(revision))
-        if any(numbers & {*each.standard_xrefs, *each.xrefs_in_objstm} for each in before):
+        added = _places(section.hybrid.xref_data)
+        if revision > signed_revision or any(known.get(each, at) != at for each, at in added.items()):
             return False
     return True
+
+
+def _places(section: XRefSectionData) -> dict[int, object]:
+    return {**section.standard_xrefs, **section.xrefs_in_objstm}
 
 
 def stands_alone(reader: PdfFileReader, file: BinaryIO, *, end: int, signed_revision: int) -> bool:
@@ -136,3 +139,38 @@ def _reads_the_same(reader: PdfFileReader, signed: bytes, signed_revision: int) 
             if isinstance(mine, generic.StreamObject) and mine.encoded_data != seen.encoded_data:
                 return False
     return True
+
+
+def draws_no_text(reader: PdfFileReader, *, most: int) -> bool:
+    """Whether no field but signatures, and no annotation with a text of its own, takes the form's fonts.
+
+    False beyond `most` nodes of the document.
+    """
+    root = reader.root
+    nodes: list[object] = [_held(root, "/Pages")]
+    form = _held(root, "/AcroForm")
+    nodes += _children(form, "/Fields") if isinstance(form, generic.DictionaryObject) else []
+    for _ in range(most):
+        if not nodes:
+            return True
+        node = nodes.pop()
+        if not isinstance(node, generic.DictionaryObject):
+            return False
+        kind = str(_held(node, "/FT") or "/Sig")
+        if kind != "/Sig" or ("/DA" in node and str(_held(node, "/Subtype")) != "/Widget"):
+            return False
+        nodes += _children(node, "/Kids") + _children(node, "/Annots")
+    return False
+
+
+def _children(owner: generic.DictionaryObject, name: str) -> list[object]:
+    held = _held(owner, name)
+    return [each.get_object() for each in held] if isinstance(held, generic.ArrayObject) else []
+
+
+def _held(owner: generic.DictionaryObject, name: str) -> object:
+    """An entry, behind its reference if it is one; None when there is none."""
+    try:
+        return owner[name]
+    except KeyError:
+        return None

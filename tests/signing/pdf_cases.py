@@ -72,9 +72,13 @@ def signed(
     digest: str = "sha256",
     subfilter: SigSeedSubFilter = SigSeedSubFilter.PADES,
     bytes_reserved: int | None = None,
+    passphrase: str | None = None,
 ) -> bytes:
     """B-B; B-T with an authority; B-LT with a context; B-LTA with `lta`. `box` makes it visible."""
-    writer = IncrementalPdfFileWriter(io.BytesIO(data))
+    # Files of office suites have two tables of objects, which the strict reader of the writer refuses.
+    writer = IncrementalPdfFileWriter(io.BytesIO(data), strict=b"/XRefStm" not in data)
+    if passphrase is not None:
+        writer.encrypt(passphrase)
     metadata = PdfSignatureMetadata(
         field_name=field,
         md_algorithm=digest,

@@ -64,6 +64,13 @@ def _end_marked() -> bytes:
     return data + b"PK\x03\x04 offre.txt\n" + data[start:]
 
 
+def _of_another_kind() -> bytes:
+    """A false signature that no validator knows, then one that covers it."""
+    first = _base().replace(b"/ETSI.CAdES.detached", b"/ETSI.XYZ99.detached")
+    assert first != _base()
+    return signed(WORLD.issuer.issue("Maire de Test"), first, field="Signature2")
+
+
 def _certified() -> bytes:
     """Certified against any change, then signed by another all the same."""
     first = signed(WORLD.signer, certify=MDPPerm.NO_CHANGES)
@@ -103,6 +110,7 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         lambda: updated(signed(WORLD.signer, updated(pdf_cases.PLAIN, pdf_cases.form)), pdf_cases.whiten),
         UNSURE, "FORMAT_FAILURE"),
     "another file before another end mark": (_end_marked, UNSURE, "FORMAT_FAILURE"),
+    "another of an unknown kind": (_of_another_kind, UNSURE, "FORMAT_FAILURE"),
     "expired": (_expired, UNSURE, "OUT_OF_BOUNDS_NO_POE"),
     "unknown authority": (lambda: signed(World().signer), UNSURE, "NO_CERTIFICATE_CHAIN_FOUND"),
     "SHA-1": (lambda: _rsa("sha1"), UNSURE, "CRYPTO_CONSTRAINTS_FAILURE_NO_POE"),
@@ -123,7 +131,7 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         UNSURE, "FORMAT_FAILURE"),
     "wrapped": (lambda: pdf_cases.wrapped(_base()), UNSURE, "FORMAT_FAILURE"),
     "bytes in the padding": (lambda: pdf_cases.hidden_in_padding(_base()), UNSURE, "FORMAT_FAILURE"),
-    "contents emptied": (lambda: pdf_cases.without_contents(_base()), UNSURE, ""),
+    "contents emptied": (lambda: pdf_cases.without_contents(_base()), UNSURE, "FORMAT_FAILURE"),
     "gap widened": (lambda: pdf_cases.gap_widened(_base()), FAILED, "HASH_FAILURE"),
     "bytes after the end": (lambda: _base() + b"\n% suite\n", UNSURE, "FORMAT_FAILURE"),
     "bytes before the start": (lambda: b"MZ\n" + _base(), UNSURE, ""),
@@ -210,3 +218,14 @@ def test_qpdf_finds_nothing_wrong_in_what_passes(tmp_path: Path) -> None:
         ["qpdf", "--check", tmp_path / "a.pdf"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_document_that_anybody_opens_is_judged_though_its_owner_locked_it(tmp_path: Path) -> None:
+    if shutil.which("qpdf") is None:
+        absent("qpdf : il manque qpdf (paquet Debian : qpdf)")
+    for passphrase, judged in (("", PASSED), ("secret", UNSURE)):
+        (tmp_path / "a.pdf").write_bytes(pdf_cases.PLAIN)
+        locked = ["--encrypt", passphrase, "owner", "256", "--"]
+        subprocess.run(["qpdf", *locked, tmp_path / "a.pdf", tmp_path / "b.pdf"], check=True)
+        data = signed(WORLD.signer, (tmp_path / "b.pdf").read_bytes(), passphrase=passphrase)
+        assert verdict(judge(data, tmp_path, WORLD.trust))[0] == judged

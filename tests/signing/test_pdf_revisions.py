@@ -125,3 +125,33 @@ def test_ordinary_updates_still_pass(tmp_path: Path) -> None:
     )
     titled = updated(SIGNED, {6: b"<</Title(x)>>"}, listed={6})
     assert verdict(judge(titled, tmp_path, WORLD.trust))[0] == "TOTAL_PASSED"
+
+
+def office(*, moves: bool) -> bytes:
+    """A second table of objects, as office suites write (ISO 32000-2 §7.5.8.4); it may show another page."""
+    data = document()
+    former = int(re.findall(rb"startxref\s+(\d+)", data)[-1])
+    other = len(data)
+    data += b"4 0 obj\n%s\nendobj\n" % stream(OTHER) if moves else b""
+    at = len(data)
+    rows = {4: other if moves else data.index(b"4 0 obj"), 7: at}
+    places = b"".join(b"\1" + where.to_bytes(4, "big") + b"\0\0" for where in rows.values())
+    index = b" ".join(b"%d 1" % number for number in rows)
+    said = b"/Root 1 0 R/Info 6 0 R/ID[<00112233445566778899aabbccddeeff><00112233445566778899aabbccddeeff>]"
+    head = b"<</Type/XRef/W[1 4 2]/Index[%s]/Size 8%s/Length %d>>" % (index, said, len(places))
+    data += b"7 0 obj\n%s\nstream\n%s\nendstream\nendobj\n" % (head, places)
+    start = len(data)
+    data += b"xref\n0 0\ntrailer\n<</Size 8%s/Prev %d/XRefStm %d>>\n" % (said, former, at)
+    return data + b"startxref\n%d\n%%%%EOF\n" % start
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_two_tables_of_objects_pass_when_they_say_the_same(moves: bool, tmp_path: Path) -> None:
+    first = signed(WORLD.signer, office(moves=moves))
+    both = signed(WORLD.issuer.issue("Maire"), first, field="S2")
+    for data in (first, both):
+        assert verdict(judge(data, tmp_path, WORLD.trust))[0] == (
+            "INDETERMINATE" if moves else "TOTAL_PASSED"
+        )
+    hidden = updated(first, HIDDEN, listed={6})
+    assert verdict(judge(hidden, tmp_path, WORLD.trust))[0] == "INDETERMINATE"
