@@ -5,7 +5,7 @@ from pyhanko_certvalidator.policy_decl import DisallowWeakAlgorithmsPolicy
 
 WEAK_HASHES = frozenset({"md2", "md4", "md5", "sha1", "ripemd160"})
 KNOWN_HASHES = frozenset(
-    {"sha224", "sha256", "sha384", "sha512", "sha3_224", "sha3_256", "sha3_384", "sha3_512"}
+    {"sha224", "sha256", "sha384", "sha512", "sha512_256"} | {"sha3_224", "sha3_256", "sha3_384", "sha3_512"}
 )
 _RSA_BITS, _CURVE_BITS = 2048, 224
 CHAIN_POLICY = DisallowWeakAlgorithmsPolicy(  # type: ignore[no-untyped-call]

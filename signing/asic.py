@@ -4,6 +4,7 @@ The ZIP is hostile: limits, names and both directories are checked before a byte
 """
 
 import base64
+import os
 import re
 import struct
 import zipfile
@@ -36,6 +37,9 @@ _SIGNATURE_CMS = re.compile(r"META-INF/[^/]*signature[^/]*\.p7s", re.IGNORECASE)
 _MANIFEST = re.compile(r"META-INF/[^/]*ASiCManifest[^/]*\.xml", re.IGNORECASE)
 _ARCHIVE = re.compile(r"META-INF/[^/]*(ASiCArchiveManifest|timestamp|evidencerecord)[^/]*", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(rb"\s*[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}\s{0,4}", re.ASCII)  # and nothing else
+# Extra fields of a ZIP (APPNOTE 4.5.2): times (NTFS, Unix), owners, what Java begins a JAR with.
+_EXTRAS, _EXTRA_BYTES = {0x000A, 0x5455, 0x5855, 0x7855, 0x7875, 0xCAFE}, 36
+_END_BYTES, _ROW_BYTES = 22, 46
 _META = "META-INF/manifest.xml"  # of the entries and their types (ODF 1.2 part 3), never signed
 _ENTRIES = "{urn:oasis:names:tc:opendocument:xmlns:manifest:1.0}"
 
@@ -196,7 +200,7 @@ def _compare(root: etree._Element, contents: Sequence[Content]) -> tuple[list[st
     by_name = {each.name: each for each in contents}
     covers: list[str] = []
     for reference in root.iterfind(f"{ASIC}DataObjectReference"):
-        name = unquote(str(reference.get("URI")))
+        name = unquote(str(reference.get("URI"))).removeprefix("./")
         method = reference.find(f"{DS}DigestMethod")
         content = by_name.get(name)
         if content is None:
@@ -262,8 +266,29 @@ def _check_names(rows: Sequence[zipfile.ZipInfo]) -> None:
         raise ContainerRefused("Les contenus de ce conteneur dépassent la limite permise.")
 
 
+def _check_end(file: BinaryIO, archive: zipfile.ZipFile, rows: Sequence[zipfile.ZipInfo]) -> None:
+    """One end, which designates the one directory that is there (APPNOTE 4.3.16): readers would choose."""
+    size = file.seek(0, os.SEEK_END)
+    end = size - _END_BYTES - len(archive.comment)
+    file.seek(max(0, end))
+    record = file.read(_END_BYTES)
+    fields = struct.unpack("<4sHHHHIIH", record) if len(record) == _END_BYTES else ()
+    directory = sum(_ROW_BYTES + len(_name(row)) + len(row.extra) for row in rows)
+    said = (b"PK\x05\x06", 0, 0, len(rows), len(rows), directory, archive.start_dir, len(archive.comment))
+    if fields != said or archive.start_dir + directory != end:
+        raise ContainerRefused("Les deux répertoires de ce conteneur se contredisent.")
+
+
+def _name(row: zipfile.ZipInfo) -> bytes:
+    """The name as its bytes are in the file."""
+    return row.orig_filename.encode("utf-8" if row.flag_bits & 0x800 else "cp437")
+
+
 def _check_layout(file: BinaryIO, archive: zipfile.ZipFile, rows: Sequence[zipfile.ZipInfo]) -> None:
     """Entries follow each other from the first byte to the directory: no room for what is not listed."""
+    if any(row.comment for row in rows):
+        raise ContainerRefused("Une entrée de ce conteneur porte un commentaire, que rien ne signe.")
+    _check_end(file, archive, rows)
     if (
         archive.comment
         and archive.comment.decode(errors="replace").removeprefix("mimetype=") not in _MIMETYPES
@@ -279,16 +304,15 @@ def _check_layout(file: BinaryIO, archive: zipfile.ZipFile, rows: Sequence[zipfi
             raise ContainerRefused("Les deux répertoires de ce conteneur se contredisent.")
         name_length = int.from_bytes(header[26:28], "little")
         extra_length = int.from_bytes(header[28:30], "little")
-        encoding = "utf-8" if row.flag_bits & 0x800 else "cp437"
-        if file.read(name_length) != row.orig_filename.encode(encoding):
+        if file.read(name_length) != _name(row):
             raise ContainerRefused("Les deux répertoires de ce conteneur se contredisent.")
         # A reader of streams has these alone; checksum and sizes may come after (bit 3).
         sizes = struct.pack("<III", row.CRC, row.compress_size, row.file_size)
         known = (sizes, bytes(12)) if row.flag_bits & 0x8 else (sizes,)
         if header[6:10] != struct.pack("<HH", row.flag_bits, row.compress_type) or header[14:26] not in known:
             raise ContainerRefused("Les deux répertoires de ce conteneur se contredisent.")
-        if _other_name(row.extra) or _other_name(file.read(extra_length)):
-            raise ContainerRefused("Une entrée de ce conteneur porte deux noms.")
+        if _says_more(row.extra) or _says_more(file.read(extra_length)):
+            raise ContainerRefused("Une entrée de ce conteneur porte un autre nom, ou d'autres données.")
         if row.compress_type == zipfile.ZIP_DEFLATED and not _fills(file, row):
             raise ContainerRefused("Ce conteneur cache des données après une entrée comprimée.")
         position += 30 + name_length + extra_length + row.compress_size
@@ -312,11 +336,11 @@ def _fills(file: BinaryIO, row: zipfile.ZipInfo) -> bool:
     return inflater.eof
 
 
-def _other_name(extra: bytes) -> bool:
-    """Whether extra fields hold a Unicode path (APPNOTE 4.6.9): some readers show it instead of the name."""
-    while len(extra) >= 4:
+def _says_more(extra: bytes) -> bool:
+    """Whether extra fields hold anything but times and owners: a second name (APPNOTE 4.6.9), other data."""
+    while extra:
         kind, size = int.from_bytes(extra[:2], "little"), int.from_bytes(extra[2:4], "little")
-        if kind == 0x7075:
+        if kind not in _EXTRAS or len(extra) < 4 + size or size > _EXTRA_BYTES:
             return True
         extra = extra[4 + size :]
     return False

@@ -12,6 +12,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from pyhanko_certvalidator.errors import AlgorithmNotSupported, PSSParameterMismatch
 from pyhanko_certvalidator.sig_validate import DEFAULT_SIGNATURE_VALIDATOR
 
+from signing.algorithms import hash_weakness, key_weakness, signed_hash
+
 _NO = (
     ValueError,
     TypeError,
@@ -62,7 +64,13 @@ def _verifies(
     body: crl.TbsCertList | ocsp.ResponseData,
     signer: x509.Certificate,
 ) -> bool:
-    """Whether this certificate signed it; its key may be of another kind than the signature's."""
+    """Whether this certificate signed it, by algorithms that still prove something.
+
+    Its key may be of another kind than the signature's.
+    """
+    digest = signed_hash(whole["signature_algorithm"], "")
+    if (digest and hash_weakness(digest)) or key_weakness(signer.public_key):
+        return False
     try:
         DEFAULT_SIGNATURE_VALIDATOR.validate_signature(
             whole["signature"].native, body.dump(), signer.public_key, whole["signature_algorithm"]

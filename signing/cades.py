@@ -6,7 +6,8 @@ from asn1crypto import cms, core, crl, ocsp, x509
 
 from signing.contents import Content, named_like, only_one
 from signing.der import TooComplex, check_limits
-from signing.found import UNCLEAR, Found, Stamped, altered, malformed, no_content
+from signing.found import UNCLEAR, Found, Problem, Stamped, altered, malformed, no_content
+from signing.report import INDETERMINATE
 from signing.signers import BROKEN, certificates_of, digest_of, read_signer, signed_attributes
 
 MAX_SIGNERS = 50
@@ -15,6 +16,7 @@ _MAX_STAMPS = 20
 _ARCHIVES = {"0.4.0.1733.2.4", "1.2.840.113549.1.9.16.2.48", "1.2.840.113549.1.9.16.2.27"}
 _CERTIFICATE_VALUES, _REVOCATION_VALUES = "1.2.840.113549.1.9.16.2.23", "1.2.840.113549.1.9.16.2.24"
 _STAMP, _COUNTER = "1.2.840.113549.1.9.16.2.14", "1.2.840.113549.1.9.6"
+_CONTENT_STAMP = "1.2.840.113549.1.9.16.2.20"
 ARCHIVED = (
     "Signature à archivage (niveau LTA) : ses horodatages d'archive ne sont pas recalculés ici, et le reste "
     "ne suffit pas à conclure."
@@ -28,6 +30,7 @@ def read_cades(data: bytes, name: str, contents: Sequence[Content]) -> list[Foun
         signed = _signed_data(data)
         carried = certificates_of(signed)
         infos = list(signed["signer_infos"])
+        kind = str(signed["encap_content_info"]["content_type"].native)
         attached = _attached(signed)
         lists, responses = _revocation(signed)
     except TooComplex:
@@ -38,10 +41,10 @@ def read_cades(data: bytes, name: str, contents: Sequence[Content]) -> list[Foun
         return [_unread(f"Plus de {MAX_SIGNERS} signataires.")]
     found: list[Found] = []
     for info in infos:
-        one = _read_one(info, carried, attached, name, contents)
+        one = _read_one(info, carried, attached, name, contents, kind=kind)
         one.crls, one.ocsps = [*one.crls, *lists], [*one.ocsps, *responses]
         found.append(one)
-        found += _countersigners(info, carried)
+        found += _countersigners(info, carried, left=MAX_SIGNERS)
     return found
 
 
@@ -70,16 +73,18 @@ def _read_one(
     attached: bytes | None,
     name: str,
     contents: Sequence[Content],
+    *,
+    kind: str,
 ) -> Found:
     if attached is not None:
-        found = _read(info, carried, digest_of(attached))
+        found = _read(info, carried, digest_of(attached), kind=kind)
         found.covers = ("contenu joint à la signature",)
         if contents and found.problem is None:
             _compare(found, attached, name, contents)
         return found
     chosen = _choose(info, name, contents)
     if chosen is None:
-        found = _read(info, carried, lambda _: b"")
+        found = _read(info, carried, lambda _: b"", kind=kind)
         # The signature itself may be false, which is said first.
         if found.problem is None or found.problem.sub in ("HASH_FAILURE",):
             found.problem = no_content(
@@ -87,7 +92,7 @@ def _read_one(
             )
         found.coverage = UNCLEAR
         return found
-    found = _read(info, carried, chosen.digest)
+    found = _read(info, carried, chosen.digest, kind=kind)
     found.covers = (chosen.name,)
     return found
 
@@ -105,15 +110,35 @@ def _compare(found: Found, attached: bytes, name: str, contents: Sequence[Conten
         found.problem = altered("Le document joint à la signature n'est pas le fichier fourni à côté.")
 
 
-def _read(info: cms.SignerInfo, carried: list[x509.Certificate], digest: Callable[[str], bytes]) -> Found:
-    found = read_signer(info, carried, digest, format_name="CAdES", content_type="data")
+def _read(
+    info: cms.SignerInfo, carried: list[x509.Certificate], digest: Callable[[str], bytes], *, kind: str
+) -> Found:
+    # The type that is signed must be that of the content (RFC 5652 §11.1), whichever it is.
+    found = read_signer(info, carried, digest, format_name="CAdES", content_type=kind)
     if not found.baseline:
         found.format = "CMS"
     try:
+        found.problem = found.problem or _check_content_stamps(info, digest)
         read_unsigned(info, found)
     except BROKEN as broken:
         found.warnings.append(f"Des attributs non signés sont illisibles ({type(broken).__name__}).")
     return found
+
+
+def _check_content_stamps(info: cms.SignerInfo, digest: Callable[[str], bytes]) -> Problem | None:
+    """A timestamp of the content, among what is signed, must be of this content (EN 319 122-1 §5.2.8)."""
+    attributes = signed_attributes(info) or {}
+    # asn1crypto knows it by its number, or by its name once pyHanko told it.
+    for value in attributes.get(_CONTENT_STAMP, attributes.get("content_time_stamp", ())):
+        token = cms.ContentInfo.load(value.dump())["content"]["encap_content_info"]["content"].parsed
+        imprint = token["message_imprint"]
+        if digest(imprint["hash_algorithm"]["algorithm"].native) != imprint["hashed_message"].native:
+            return Problem(
+                INDETERMINATE,
+                "SIG_CONSTRAINTS_FAILURE",
+                "L'horodatage du contenu que porte cette signature est celui d'un autre contenu.",
+            )
+    return None
 
 
 def _choose(info: cms.SignerInfo, name: str, contents: Sequence[Content]) -> Content | None:
@@ -210,8 +235,8 @@ def _revocation(signed: cms.SignedData) -> tuple[list[crl.CertificateList], list
     return lists, responses
 
 
-def _countersigners(info: cms.SignerInfo, carried: list[x509.Certificate]) -> list[Found]:
-    """RFC 5652 §11.4: signatures of the signature."""
+def _countersigners(info: cms.SignerInfo, carried: list[x509.Certificate], *, left: int) -> list[Found]:
+    """RFC 5652 §11.4: signatures of the signature, and of those, `left` at most."""
     found: list[Found] = []
     try:
         if isinstance(info["unsigned_attrs"], core.Void):
@@ -221,8 +246,11 @@ def _countersigners(info: cms.SignerInfo, carried: list[x509.Certificate]) -> li
             for attribute in info["unsigned_attrs"]
             if attribute["type"].dotted == _COUNTER
             for value in attribute["values"]
-        ][:MAX_SIGNERS]
+        ]
         for counter in values:
+            if len(found) >= left:
+                found.append(_unread(f"Plus de {MAX_SIGNERS} contre-signatures."))
+                break
             one = read_signer(
                 counter,
                 carried,
@@ -235,6 +263,7 @@ def _countersigners(info: cms.SignerInfo, carried: list[x509.Certificate]) -> li
                 one.format = "CMS"
             read_unsigned(counter, one)
             found.append(one)
+            found += _countersigners(counter, carried, left=left - len(found))
     except BROKEN as broken:
         found.append(_unread(f"Contre-signature illisible ({type(broken).__name__})."))
     return found

@@ -30,6 +30,7 @@ from signing.crls import standing
 from signing.found import Problem
 from signing.freshness import freshest, told_at
 from signing.report import FAILED, INDETERMINATE
+from signing.told import Told, last_told
 
 # Extended usages with which one may sign a document, where the extension is there at all.
 _DOCUMENT_USAGES = {
@@ -116,11 +117,16 @@ def check_chain(
     bare = attempt(_NONE)
     if bare.problem is None:
         # Only what an authority of this path signed may date, replace or contradict another answer.
-        crls, ocsps = of_lists(crls, bare.path), of_responses(ocsps, bare.path)
+        above = bare.path[:-1]
+        crls, ocsps = of_lists(crls, above), of_responses(ocsps, above)
+    told = _told(bare, crls, ocsps)
+    for rank, said in enumerate(told):
+        if said is not None and said.revoked is not None and said.revoked <= at:
+            return _known_revoked(said.revoked, is_signer=rank == len(told) - 1)
     lists, answers = freshest(crls, ocsps)
     lists = [each for each in lists if each["tbs_cert_list"]["this_update"].native <= end]
     if not lists and not answers:
-        return _without_revocation(bare, lists, at)
+        return _without_revocation(bare, lists, at, told=told)
     used = [*lists, *answers]
     chain = attempt(_EACH, lists, answers)
     if chain.problem is None:
@@ -129,11 +135,25 @@ def check_chain(
         # The signer's own status first: what is not known of an authority must not hide a revocation.
         chain = attempt(_SIGNER, lists, answers)
         if chain.problem is None:
-            chain = _settled(_without_revocation(chain, lists, at, above_only=True), used)
+            told = _told(chain, crls, ocsps)  # the path may be another one
+            chain = _settled(_without_revocation(chain, lists, at, above_only=True, told=told), used)
             return _dated(chain, lists, answers, at)
     if chain.problem is not None and chain.problem.sub == "TRY_LATER":
-        return _dated(_without_revocation(bare, lists, at), lists, answers, at)
+        return _dated(_without_revocation(bare, lists, at, told=told), lists, answers, at)
     return chain
+
+
+def _told(
+    bare: Chain, crls: Sequence[crl.CertificateList], ocsps: Sequence[ocsp.OCSPResponse]
+) -> list[Told | None]:
+    """What was said last of each certificate of a path, from the anchor's down to the signer's."""
+    pairs = zip(bare.path, bare.path[1:], strict=False)
+    return [last_told(below, above, crls, ocsps) for above, below in pairs]
+
+
+def _known_revoked(when: datetime, *, is_signer: bool) -> Chain:
+    sub = "REVOKED_NO_POE" if is_signer else "REVOKED_CA_NO_POE"
+    return Chain(_revoked(sub, when), revocation=f"révoqué depuis le {when:%d/%m/%Y %H:%M}")
 
 
 def _dated(
@@ -162,7 +182,12 @@ def _settled(chain: Chain, used: Sequence[crl.CertificateList | ocsp.OCSPRespons
 
 
 def _without_revocation(
-    chain: Chain, lists: Sequence[crl.CertificateList], at: datetime, *, above_only: bool = False
+    chain: Chain,
+    lists: Sequence[crl.CertificateList],
+    at: datetime,
+    *,
+    told: Sequence[Told | None],
+    above_only: bool = False,
 ) -> Chain:
     """Certificates that declare where their revocation is told must be known not to be revoked."""
     if chain.problem is not None:
@@ -170,14 +195,17 @@ def _without_revocation(
     pairs = [(below, above) for above, below in zip(chain.path, chain.path[1:], strict=False)]
     said = standing(*pairs[0], lists, at) if pairs and not (above_only and len(pairs) == 1) else None
     if said is not None and said.revoked is not None:
-        sub = "REVOKED_NO_POE" if len(pairs) == 1 else "REVOKED_CA_NO_POE"
-        return Chain(
-            _revoked(sub, said.revoked), revocation=f"révoqué depuis le {said.revoked:%d/%m/%Y %H:%M}"
-        )
+        return _known_revoked(said.revoked, is_signer=len(pairs) == 1)
     unknown = [pair for pair in (pairs[:-1] if above_only else pairs) if _declares(pair[0])]
     if said is not None:
         unknown = [pair for pair in unknown if pair is not pairs[0]]
         chain.used = [said.used]
+        chain.revocation = _described(chain.used)
+    # Revoked since: it was not at that time, and who said so needs not be fresh.
+    since = {id(pair): each for pair, each in zip(pairs, told, strict=True) if each and each.revoked}
+    unknown = [pair for pair in unknown if id(pair) not in since]
+    if since:
+        chain.used = [*chain.used, *(each.by for each in since.values())]
         chain.revocation = _described(chain.used)
     if unknown:
         chain.wanted = unknown

@@ -75,8 +75,7 @@ def signer_certificate(
 ) -> x509.Certificate | None:
     """The certificate that `sid` and the signed ESSCertID designate, or None. Raises ValueError."""
     named = [each for each in carried if _is_named(info["sid"], each)]
-    identifier = _ess(attributes)
-    if identifier is not None:
+    for identifier in _ess(attributes):  # both, where both are there (EN 319 122-1 §5.2.2)
         named = [each for each in named if _is_ess(identifier, each)]
     return named[0] if named else None
 
@@ -91,12 +90,13 @@ def _is_named(sid: cms.SignerIdentifier, certificate: x509.Certificate) -> bool:
     return bool(sid.chosen.native == certificate.key_identifier)
 
 
-def _ess(attributes: Attributes | None) -> "core.Sequence | None":
+def _ess(attributes: Attributes | None) -> "list[core.Sequence]":
+    found = []
     for name in ("signing_certificate_v2", "signing_certificate"):
         if attributes and name in attributes:
             (value,) = attributes[name]
-            return value["certs"][0]
-    return None
+            found.append(value["certs"][0])
+    return found
 
 
 def _is_ess(identifier: core.Sequence, certificate: x509.Certificate) -> bool:
@@ -113,7 +113,7 @@ def _is_ess(identifier: core.Sequence, certificate: x509.Certificate) -> bool:
 
 
 def has_ess(attributes: Attributes | None) -> bool:
-    return _ess(attributes) is not None
+    return bool(_ess(attributes))
 
 
 def check_signer(
@@ -243,4 +243,9 @@ def instant(value: object) -> str:
 
 
 def digest_of(data: bytes) -> Callable[[str], bytes]:
-    return lambda name: hashlib.new(name, data, usedforsecurity=False).digest()
+    def digest(name: str) -> bytes:
+        if name == "shake256":  # RFC 8702: 64 bytes
+            return hashlib.shake_256(data).digest(64)
+        return hashlib.new(name, data, usedforsecurity=False).digest()
+
+    return digest

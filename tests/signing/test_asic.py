@@ -157,6 +157,27 @@ def _after_deflate() -> bytes:
     return signature[:start] + local + directory + sizes
 
 
+def _two_ends() -> bytes:
+    """A 64-bit end that designates the directory that is signed, and a 32-bit one another: readers choose."""
+    good = _simple_xades()
+    end = good.rindex(b"PK\5\6")
+    start = struct.unpack("<I", good[end + 16 : end + 20])[0]
+    at = end - start  # of the first end, after the directory
+    with zipfile.ZipFile(io.BytesIO(good)) as archive:
+        count = len(archive.infolist())
+    first = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, at, start)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, end, 1)
+    return good[:end] + first + locator + struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0, 0, 0, start, 0)
+
+
+def _commented() -> bytes:
+    out = io.BytesIO(_simple_xades())
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.getinfo("acte.txt").comment = b"1 euro"
+        archive.writestr("META-INF/", b"")
+    return out.getvalue()
+
+
 def _bomb() -> bytes:
     return _extended_xades({**FILES, "zero.bin": bytes(300 * 1024 * 1024)})
 
@@ -191,6 +212,14 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     ),
     "another method in a local header": (_stored_for_streams, UNSURE, ""),
     "bytes after a compressed entry": (_after_deflate, UNSURE, ""),
+    "two ends": (_two_ends, UNSURE, ""),
+    "the comment of an entry": (_commented, UNSURE, ""),
+    "bytes after the end": (lambda: _simple_xades() + b"%PDF-1.4 1 euro", UNSURE, ""),
+    "an extra field of data": (
+        lambda: _written_again("acte.txt", extra=struct.pack("<HH", 0x9999, 6) + b"1 euro"),
+        UNSURE,
+        "",
+    ),
     "a bomb": (_bomb, UNSURE, ""),
 }
 

@@ -1,8 +1,10 @@
 """CAdES of companies: attached, detached, several signers, timestamped; and what is refused."""
 
 import base64
+import hashlib
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,13 +12,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from asn1crypto import cms, pem
+from asn1crypto import cms, pem, tsp
 from asn1crypto.crl import CertificateList
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from signing.authority import Authority
 from tests.conftest import absent
 from tests.signing.authority import NOW, Issuer, World
-from tests.signing.cms_cases import cades, make_cms, signer_info
+from tests.signing.cms_cases import cades, make_cms, signer_info, stamp
 from tests.signing.judged import judge, verdict
 
 WORLD = World()
@@ -49,6 +52,37 @@ def _countersigned(over: bytes | None = None) -> bytes:
         [cms.CMSAttribute({"type": "counter_signature", "values": [counter]})]
     )
     return make_cms([first], [WORLD.signer, buyer], content=OFFER)
+
+
+def _countersigned_twice(over: bytes | None = None) -> bytes:
+    """The signature of a counter-signature, which may be of something else."""
+    first = signer_info(WORLD.signer, OFFER)
+    buyer, third = WORLD.issuer.issue("Maire de Test"), WORLD.issuer.issue("Préfet de Test")
+    counter = signer_info(buyer, first["signature"].native, content_type=None)
+    last = signer_info(third, over or counter["signature"].native, content_type=None)
+    for below, above in ((counter, last), (first, counter)):
+        below["unsigned_attrs"] = cms.CMSAttributes(
+            [cms.CMSAttribute({"type": "counter_signature", "values": [above]})]
+        )
+    return make_cms([first], [WORLD.signer, buyer, third], content=OFFER)
+
+
+def _content_stamped(of: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        token = stamp(WORLD.issuer.authority(Path(folder)), of)
+    return _attached(extra=[{"type": "1.2.840.113549.1.9.16.2.20", "values": [token]}])
+
+
+def _two_named() -> bytes:
+    """Its own certificate named by one attribute, somebody else's by the other."""
+    other = WORLD.issuer.issue("Autre")
+    digest = hashlib.sha1(other.certificate.public_bytes(Encoding.DER)).digest()
+    named = {
+        "type": "signing_certificate",
+        "values": [tsp.SigningCertificate({"certs": [{"cert_hash": digest}]})],
+    }
+    info = signer_info(WORLD.signer, OFFER, extra=[named])
+    return make_cms([info], [WORLD.signer, other], content=OFFER)
 
 
 def _archived() -> bytes:
@@ -129,6 +163,15 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "two signers, one of another content": (lambda: _two(OTHER), FAILED, "HASH_FAILURE"),
     "counter-signed": (_countersigned, PASSED, ""),
     "counter-signature of another signature": (lambda: _countersigned(b"x"), FAILED, "HASH_FAILURE"),
+    "counter-signed twice": (_countersigned_twice, PASSED, ""),
+    "counter-signature of another counter-signature": (
+        lambda: _countersigned_twice(b"x"),
+        FAILED,
+        "HASH_FAILURE",
+    ),
+    "timestamp of its content": (lambda: _content_stamped(OFFER), PASSED, ""),
+    "timestamp of another content": (lambda: _content_stamped(OTHER), UNSURE, "SIG_CONSTRAINTS_FAILURE"),
+    "two certificates named": (_two_named, UNSURE, "NO_SIGNING_CERTIFICATE_FOUND"),
     "base64": (lambda: base64.encodebytes(_attached()), PASSED, ""),
     "PEM": (lambda: pem.armor("PKCS7", _attached()), PASSED, ""),
     "two PEM blocks": (lambda: pem.armor("CMS", _attached()) * 2, UNSURE, ""),

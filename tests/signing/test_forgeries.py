@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from asn1crypto import cms, core, ocsp
+from asn1crypto import algos, cms, core, ocsp
 from asn1crypto.crl import CertificateList
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as pyca_ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -25,6 +26,7 @@ from pyhanko.stamp import TextStampStyle
 
 from signing.authentic import of_responses
 from signing.authority import Authority
+from signing.cades import as_response
 from signing.errors import TimestampRefused
 from signing.lists_update import from_folder, update
 from signing.preserving import Kept, statement
@@ -113,6 +115,64 @@ def test_a_forged_answer_of_tomorrow_does_not_hide_that_a_certificate_is_revoked
     }[forgery]
     made = make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=_stapled(*old, *more))
     assert subs(judge(made, tmp_path, trust)) == ["REVOKED_NO_POE"]
+
+
+def _revocation(world: World, signer: Identity, said: str) -> list[ocsp.OCSPResponse | CertificateList]:
+    """What an authority really signed, and which a reader in a hurry does not hear."""
+    authority, now = world.issuer.identity.certificate, NOW - DAY
+    long_ago = NOW - 30 * DAY
+    if said.startswith("signer"):
+        world.issuer.revoke(signer, now if "response" in said else long_ago)
+        if said == "signer, by a list gone stale":
+            return [CertificateList.load(world.issuer.crl(issued=long_ago))]
+        return [_response(world.issuer, signer.certificate)]
+    world.root.revoked[authority.serial_number] = now if "response" in said else long_ago
+    good = _response(world.issuer, signer.certificate)
+    if said == "authority, by a list gone stale":
+        return [CertificateList.load(world.root.crl(issued=long_ago)), good]
+    return [_response(world.root, authority), good]
+
+
+def _response(issuer: Issuer, certificate: x509.Certificate, issued: datetime = NOW) -> ocsp.OCSPResponse:
+    return ocsp.OCSPResponse.load(issuer.ocsp(certificate.serial_number, certificate, issued=issued))
+
+
+@pytest.mark.parametrize("declares", [False, True])
+@pytest.mark.parametrize(
+    ("said", "sub"),
+    [
+        ("signer, by a response", "REVOKED_NO_POE"),
+        ("signer, by a list gone stale", "REVOKED_NO_POE"),
+        ("authority, by a response", "REVOKED_CA_NO_POE"),
+        ("authority, by a list gone stale", "REVOKED_CA_NO_POE"),
+    ],
+)
+def test_a_revocation_that_was_signed_is_heard(tmp_path: Path, said: str, sub: str, declares: bool) -> None:
+    world = World()
+    signer = world.issuer.issue(declares=declares)
+    carried = _stapled(*_revocation(world, signer, said))
+    made = make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=carried)
+    assert subs(judge(made, tmp_path, world.trust)) == [sub]
+
+
+@pytest.mark.parametrize("weak", [False, True])
+def test_a_response_that_tells_a_later_revocation_is_one_and_a_weak_one_is_none(
+    tmp_path: Path, weak: bool
+) -> None:
+    world = World()
+    signer = world.issuer.issue(declares=True)
+    world.issuer.revoke(signer, NOW + 2 * DAY)
+    later = _response(world.issuer, signer.certificate, NOW + 3 * DAY)
+    if weak:
+        basic = later["response_bytes"]["response"].parsed
+        basic["signature_algorithm"] = algos.SignedDigestAlgorithm({"algorithm": "sha1_ecdsa"})
+        key = world.issuer.identity.key
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        basic["signature"] = key.sign(basic["tbs_response_data"].dump(), ec.ECDSA(hashes.SHA1()))
+        later = as_response(ocsp.BasicOCSPResponse.load(basic.dump(force=True)))
+    carried = _stapled(later, CertificateList.load(world.root.crl()))
+    made = make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=carried)
+    assert subs(judge(made, tmp_path, world.trust)) == ["TRY_LATER" if weak else ""]
 
 
 @pytest.mark.parametrize("stapled", ["nothing", "old-response", "old-list", "old-response-forged-list"])

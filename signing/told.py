@@ -1,0 +1,90 @@
+"""What an authority said last of a certificate below it, by a list or by a response, fresh or not.
+
+A revocation that it signed is heard before one asks whether the answer is still fresh (EN 319 102-1 §5.2.6),
+unless it said later that the certificate is good: a suspension ends.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from asn1crypto import crl, ocsp, x509
+
+from signing.authentic import of_lists, of_responses
+
+# Anything else in a list may restrict what it speaks of: it then proves no certificate good.
+_KNOWN = {"crl_number", "authority_key_identifier"}
+_HASHES = {"sha1", "sha224", "sha256", "sha384", "sha512"}
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Told:
+    """When it was said, by what, and since when the certificate is revoked; None for one that is good."""
+
+    at: datetime
+    by: crl.CertificateList | ocsp.OCSPResponse
+    revoked: datetime | None = None
+
+
+def last_told(
+    below: x509.Certificate,
+    above: x509.Certificate,
+    lists: Sequence[crl.CertificateList],
+    responses: Sequence[ocsp.OCSPResponse],
+) -> Told | None:
+    """The latest that `above`, or a responder of its own, signed about `below`; None when it said nothing."""
+    found: list[Told] = []
+    for each in of_lists(lists, [above]):
+        try:
+            found += _of_list(each, below)
+        except _UNREADABLE:
+            continue
+    for response in of_responses(responses, [above]):
+        try:
+            found += _of_response(response, below, above)
+        except _UNREADABLE:
+            continue
+    return max(found, key=lambda each: (each.at, each.revoked is not None), default=None)
+
+
+def _of_list(each: crl.CertificateList, below: x509.Certificate) -> Iterator[Told]:
+    body = each["tbs_cert_list"]
+    at: datetime = body["this_update"].native
+    rows = body["revoked_certificates"]
+    for row in rows if rows.native is not None else ():
+        if row["user_certificate"].native == below.serial_number and _is_of_issuer(row):
+            when: datetime = row["revocation_date"].native
+            yield Told(at, each, None if _is_removed(row) else when)
+            return
+    extensions = {row["extn_id"].native for row in body["crl_extensions"]}
+    if not extensions - _KNOWN and at <= below.not_valid_after:
+        yield Told(at, each)
+
+
+def _is_of_issuer(row: crl.RevokedCertificate) -> bool:
+    """Not an entry about another authority's certificate (RFC 5280 §5.3.3)."""
+    return row.certificate_issuer_value is None
+
+
+def _is_removed(row: crl.RevokedCertificate) -> bool:
+    return row.crl_reason_value is not None and row.crl_reason_value.native == "remove_from_crl"
+
+
+def _of_response(
+    response: ocsp.OCSPResponse, below: x509.Certificate, above: x509.Certificate
+) -> Iterator[Told]:
+    for single in response.response_data["responses"]:
+        identifier, status = single["cert_id"], single["cert_status"]
+        name = identifier["hash_algorithm"]["algorithm"].native
+        if identifier["serial_number"].native != below.serial_number or name not in _HASHES:
+            continue
+        key = hashlib.new(name, bytes(above.public_key["public_key"]), usedforsecurity=False).digest()
+        if identifier["issuer_key_hash"].native != key:
+            continue
+        at: datetime = single["this_update"].native
+        if status.name == "revoked":
+            yield Told(at, response, status.chosen["revocation_time"].native)
+        elif status.name == "good":
+            yield Told(at, response)
