@@ -7,8 +7,9 @@ import asyncio
 import concurrent.futures
 import hashlib
 import secrets
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,7 +17,7 @@ import httpx
 from asn1crypto import cms, core, tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -24,9 +25,26 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pyhanko_certvalidator import CertificateValidator, ValidationContext
 from pyhanko_certvalidator.errors import PathError, ValidationError
 
-from signing.authority import HASHES, Authority, Response
+from signing.algorithms import key_weakness
+from signing.authority import HASHES, POLICY, Authority, Response
 from signing.errors import ClockDisagrees, TimestampRefused
 
+# What a hostile token, or the certificate of one, makes the parsers raise.
+_INVALID = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 TOKEN_LIMIT = 1024 * 1024  # bytes of a response
 SKEW = timedelta(seconds=60)
 EMBEDDED = "embedded"
@@ -85,7 +103,7 @@ def verify_token(
     """
     try:
         return _verified(data, digest, ca_pem, nonce, at, until)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, InvalidSignature) as bad:
+    except _INVALID as bad:
         raise TimestampRefused(f"Jeton d'horodatage invalide : {bad or type(bad).__name__}.") from bad
 
 
@@ -185,6 +203,8 @@ def _check_chain(
         trust_roots=anchors, moment=moment, allow_fetching=False, revocation_mode="soft-fail"
     )
     leaf = asn1_x509.Certificate.load(certificate.public_bytes(Encoding.DER))
+    if weakness := key_weakness(leaf.public_key):
+        raise TimestampRefused(f"Le certificat de cette autorité d'horodatage est trop faible ({weakness}).")
     validator = CertificateValidator(leaf, intermediate_certs=carried, validation_context=context)
     validation = validator.async_validate_usage(  # type: ignore[no-untyped-call]
         {"digital_signature"}, {"time_stamping"}
@@ -241,13 +261,23 @@ _resting = _Resting()
 def _ask(authority: "Authority | str", request: bytes, now: datetime, timeout: float) -> bytes:
     if isinstance(authority, Authority):
         return authority.respond(request, now=now)
-    try:
-        data = _post(authority, request, timeout)
-    except (httpx.HTTPError, OSError):
-        _resting.heard(authority, good=False)
-        raise
-    _resting.heard(authority, good=True)
-    return data
+    return _post(authority, request, timeout)
+
+
+def _started(
+    authority: "Authority | str", request: bytes, now: datetime, timeout: float
+) -> "concurrent.futures.Future[bytes]":
+    """The question, asked in a thread that nobody waits for: an authority may trickle its answer for ever."""
+    future: concurrent.futures.Future[bytes] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(_ask(authority, request, now, timeout))
+        except BaseException as failed:  # noqa: BLE001  (raised again by whoever reads the future)
+            future.set_exception(failed)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def _post(authority: str, request: bytes, timeout: float) -> bytes:
@@ -271,22 +301,16 @@ def first_response(
     ca_pem: bytes,
     now: datetime,
     timeout: float = 3.0,
+    policies: Collection[str] = (),
 ) -> bytes:
     """What the first authority says to a DER request whose token is verified, in order.
 
     Raises TimestampRefused.
     """
     asked = tsp.TimeStampReq.load(request)
-    imprint, nonce = asked["message_imprint"]["hashed_message"].native, asked["nonce"].native
-    reasons = []
-    for authority in _resting.last(authorities):
-        try:
-            response = _ask(authority, request, now, timeout)
-            verify_token(response, digest=imprint, ca_pem=ca_pem, nonce=nonce, at=now)
-            return response
-        except (TimestampRefused, httpx.HTTPError, OSError, ValueError) as refused:
-            reasons.append(str(refused))
-    raise TimestampRefused("Aucune autorité d'horodatage ne répond. " + " ; ".join(reasons))
+    digest, nonce = asked["message_imprint"]["hashed_message"].native, asked["nonce"].native
+    check = _Check(digest, ca_pem, nonce, now, frozenset(policies))
+    return _first(request, authorities, check, timeout=timeout, hedge=1.0).response
 
 
 def request_token(
@@ -297,41 +321,71 @@ def request_token(
     now: datetime,
     timeout: float = 3.0,
     hedge: float = 1.0,
+    policies: Collection[str] = (),
 ) -> Stamp:
-    """The first verified token.
+    """The first verified token, of one of these policies where some are given.
 
-    Authorities in order, `timeout` seconds each, the next one asked after `hedge` seconds.
+    Authorities in order, `timeout` seconds each whatever they do, the next one asked after `hedge` seconds.
 
     Raises TimestampRefused when nobody gave a valid one, ClockDisagrees when one of them gave another time.
     """
     nonce = secrets.randbits(63) | 1
-    request = make_request(digest, nonce)
+    check = _Check(digest, ca_pem, nonce, now, frozenset(policies))
+    return _first(make_request(digest, nonce), authorities, check, timeout=timeout, hedge=hedge)
+
+
+@dataclass(frozen=True)
+class _Check:
+    """What a token must be of."""
+
+    digest: bytes
+    ca_pem: bytes
+    nonce: int | None
+    now: datetime
+    policies: frozenset[str]
+
+    def verified(self, response: bytes) -> Token:
+        token = verify_token(response, digest=self.digest, ca_pem=self.ca_pem, nonce=self.nonce, at=self.now)
+        if self.policies and token.policy not in {*self.policies, POLICY}:
+            raise TimestampRefused(f"La politique d'horodatage {token.policy} n'est pas de celles attendues.")
+        return token
+
+
+def _first(
+    request: bytes, authorities: Sequence["Authority | str"], check: _Check, *, timeout: float, hedge: float
+) -> Stamp:
     reasons: list[str] = []
     disagrees = False
-    pool = concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(authorities)))
-    waiting: dict[concurrent.futures.Future[bytes], Authority | str] = {}
+    waiting: dict[concurrent.futures.Future[bytes], tuple[Authority | str, float]] = {}
     queue = _resting.last(authorities)
-    try:
-        while queue or waiting:
-            if queue:
-                authority = queue.pop(0)
-                waiting[pool.submit(_ask, authority, request, now, timeout)] = authority
-            done, _ = concurrent.futures.wait(
-                waiting, timeout=hedge if queue else None, return_when=concurrent.futures.FIRST_COMPLETED
-            )
-            for future in done:
-                authority = waiting.pop(future)
-                name = EMBEDDED if isinstance(authority, Authority) else authority
-                try:
-                    response = future.result()
-                    token = verify_token(response, digest=digest, ca_pem=ca_pem, nonce=nonce, at=now)
-                except (TimestampRefused, httpx.HTTPError, OSError, ValueError) as refused:
-                    reasons.append(f"{name} : {refused}")
-                    # An authority of this very machine contradicts nothing.
-                    disagrees |= isinstance(refused, ClockDisagrees) and name != EMBEDDED
-                    continue
-                return Stamp(request, response, token, name)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    while queue or waiting:
+        if queue:
+            authority = queue.pop(0)
+            future = _started(authority, request, check.now, timeout)
+            waiting[future] = authority, time.monotonic() + timeout
+        first_end = min(end for _, end in waiting.values()) - time.monotonic()
+        done, _ = concurrent.futures.wait(
+            waiting,
+            timeout=max(0.0, min(hedge, first_end) if queue else first_end),
+            return_when=concurrent.futures.FIRST_COMPLETED,
+        )
+        for future in done:
+            authority, _ = waiting.pop(future)
+            name = EMBEDDED if isinstance(authority, Authority) else authority
+            try:
+                response = future.result()
+                token = check.verified(response)
+            except (TimestampRefused, httpx.HTTPError, OSError, ValueError) as refused:
+                reasons.append(f"{name} : {refused}")
+                _resting.heard(name, good=False)
+                # An authority of this very machine contradicts nothing.
+                disagrees |= isinstance(refused, ClockDisagrees) and name != EMBEDDED
+                continue
+            _resting.heard(name, good=True)
+            return Stamp(request, response, token, name)
+        for future in [each for each, (_, end) in waiting.items() if end <= time.monotonic()]:
+            authority, _ = waiting.pop(future)
+            reasons.append(f"{authority} : réponse trop lente")
+            _resting.heard(str(authority), good=False)
     refusal = ClockDisagrees if disagrees else TimestampRefused
     raise refusal("Aucune autorité d'horodatage n'a donné de jeton valable. " + " ; ".join(reasons))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dematmp.audit import mark
 from dematmp.audit.errors import CopyUnreadable, JournalBroken
 from dematmp.audit.keys import journal_signer
-from dematmp.audit.models import Entry, Head, Tile
+from dematmp.audit.models import Entry, Head, PublicCheckpoint, Tile
 from dematmp.audit.publication import parse_path
 from signing import tlog
 from signing.errors import SigningError
@@ -29,10 +29,15 @@ def copied_checkpoint() -> tlog.Checkpoint | None:
 
     One that is not of our key may be all that betrays an old backup: `journal verify` says so.
     """
+    store = object_store()
     try:
-        note = object_store().read(_CHECKPOINT).decode()
+        note = store.read(_CHECKPOINT).decode()
         return tlog.Checkpoint.parse(verify_note(note, journal_signer().verifier_key))
     except ObjectMissing:
+        if PublicCheckpoint.objects.exists() and next(iter(store.list("journal/tile")), None):
+            raise CopyUnreadable(
+                f"La copie du journal n'a plus son point de contrôle ({_CHECKPOINT}), et en a les tuiles."
+            ) from None
         return None
     except (SigningError, ValueError) as broken:
         raise CopyUnreadable(
@@ -91,40 +96,60 @@ def stored_tile(level: int, index: int) -> bytes:
     return bytes(tile.hashes)
 
 
-def copy() -> int:
-    """Copy what is new; the size copied. May run twice or be killed anywhere. Raises JournalBroken."""
+def copy(*, again: bool = False) -> int:
+    """Copy what is new; the size copied. May run twice or be killed anywhere. Raises JournalBroken.
+
+    `again`: whatever the store has not any more is put back too.
+    """
     head = Head.objects.filter(pk=1).first()
     if head is None or head.size == 0:
         return 0
     check_against_copy(head.size, stored_tile)
     store = object_store()
-    for key, data in _missing(head.size):
-        store.put(key, data)
+    held = set(store.list("journal/tile")) if again else None
+    # The oldest first: what is there rests on what is there, and the next run stops at it.
+    for key in reversed(_missing(head.size, held)):
+        store.put(key, _content(key))
     # Every tile of this checkpoint is there: a crash from here leaves the former checkpoint, still true.
     store.put(_CHECKPOINT, head.note.encode())
     return head.size
 
 
-def _missing(size: int) -> Iterator[tuple[str, bytes]]:
-    """Tiles and bundles that the store has not, from the newest back to the first one that it has."""
-    store = object_store()
-    level, count = 0, size
+def _missing(size: int, held: set[str] | None) -> list[str]:
+    """Keys of tiles and bundles that the store has not, the newest first, up to the first one that it has.
+
+    Those that are not `held`, all of them, where that is given.
+    """
+    if held is not None:
+        return [key for key in _published(size) if key not in held][::-1]
+    store, found, level, count = object_store(), list[str](), 0, size
     while count:
         for index in range((count - 1) // tlog.WIDTH, -1, -1):
             width = min(tlog.WIDTH, count - index * tlog.WIDTH)
             key = f"journal/{tlog.tile_path(level, index, width)}"
             if store.exists(key):
                 break
-            tile = Tile.objects.get(level=level, index=index)
-            yield key, bytes(tile.hashes)[: width * 32]
+            found.append(key)
         level, count = level + 1, count // tlog.WIDTH
     for index in range((size - 1) // tlog.WIDTH, -1, -1):
-        first, width = index * tlog.WIDTH, min(tlog.WIDTH, size - index * tlog.WIDTH)
-        key = f"journal/{tlog.entries_path(index, width)}"
+        key = f"journal/{tlog.entries_path(index, min(tlog.WIDTH, size - index * tlog.WIDTH))}"
         if store.exists(key):
             break
-        rows = Entry.objects.filter(index__gte=first, index__lt=first + width).order_by("index")
-        yield key, tlog.bundle([bytes(row.leaf) for row in rows])
+        found.append(key)
+    return found
+
+
+def _content(key: str) -> bytes:
+    """What a file of the copy holds, from the database. Raises JournalBroken."""
+    said = parse_path(key.removeprefix("journal/"))
+    if said is None:
+        raise JournalBroken(f"La copie du journal contient {key}, qui n'est pas du journal.")
+    level, index, width = said
+    if level != "entries":
+        return stored_tile(int(level), index)[: width * 32]
+    first = index * tlog.WIDTH
+    rows = Entry.objects.filter(index__gte=first, index__lt=first + width).order_by("index")
+    return tlog.bundle([bytes(row.leaf) for row in rows])
 
 
 def _published(size: int) -> Iterator[str]:
@@ -148,17 +173,7 @@ def compare() -> int:
     if absent := [key for key in _published(seen.size) if key not in held]:
         raise JournalBroken(f"La copie du journal n'a plus {absent[0]} ({len(absent)} fichier(s) absent(s)).")
     for key in sorted(held):
-        said = parse_path(key.removeprefix("journal/"))
-        if said is None:
-            raise JournalBroken(f"La copie du journal contient {key}, qui n'est pas du journal.")
-        level, index, width = said
-        if level == "entries":
-            first = index * tlog.WIDTH
-            rows = Entry.objects.filter(index__gte=first, index__lt=first + width).order_by("index")
-            expected = tlog.bundle([bytes(row.leaf) for row in rows])
-        else:
-            expected = stored_tile(int(level), index)[: width * 32]
-        if store.read(key) != expected:
+        if store.read(key) != _content(key):
             raise JournalBroken(f"{key} de la copie ne correspond pas aux entrées.")
         compared += 1
     return compared

@@ -1,8 +1,9 @@
 """What of the journal anybody may fetch, and when (C2SP tlog-tiles).
 
 The public sees the checkpoint of the last minute, and no tile beyond it: each growth of the latest one would
-be a deposit. A bundle of entries waits until none of its consultations is being prepared or still receives
-bids: the kinds and times of its leaves would let the public count bids.
+be a deposit. A bundle of entries waits until none of its consultations is being prepared, and until no
+consultation that still receives bids began before its end: the kinds and times of its leaves, and which of
+the bundles are served, would let the public count bids.
 """
 
 import re
@@ -46,10 +47,17 @@ def tile_hashes(path: str) -> bytes | None:
     return hashes[:wanted] if len(hashes) >= wanted else None
 
 
-def entries_bundle(path: str, *, withheld: Callable[[Collection[uuid.UUID]], bool]) -> bytes | None:
+def entries_bundle(
+    path: str,
+    *,
+    withheld: Callable[[Collection[uuid.UUID]], bool],
+    receiving: Callable[[], Collection[uuid.UUID]],
+) -> bytes | None:
     """The leaves of one bundle.
 
-    None when there is none so wide, or while one of its consultations is being prepared or receives bids.
+    None when there is none so wide, while one of its consultations is `withheld`, or while one that is
+    `receiving` has an entry before the end of the bundle: where its entries are must not be told by what is
+    served between them.
     """
     asked = parse_path(path)
     if asked is None or asked[0] != "entries":
@@ -59,5 +67,7 @@ def entries_bundle(path: str, *, withheld: Callable[[Collection[uuid.UUID]], boo
         return None
     rows = list(Entry.objects.filter(index__gte=first, index__lt=first + asked[2]).order_by("index"))
     if withheld({row.consultation for row in rows if row.consultation}):
+        return None
+    if Entry.objects.filter(index__lt=first + asked[2], consultation__in=receiving()).exists():
         return None
     return bundle([bytes(row.leaf) for row in rows])

@@ -23,7 +23,9 @@ def obtain_token(data: bytes, *, now: datetime) -> tuple[Stamp, str] | None:
 
 def answer(request: bytes, *, now: datetime) -> bytes:
     """The DER response of the first authority whose token is good. Raises TimestampRefused."""
-    return first_response(request, _authorities(), ca_pem=timestamp_anchors(), now=now)
+    return first_response(
+        request, _authorities(), ca_pem=timestamp_anchors(), now=now, policies=settings.TSA_POLICIES
+    )
 
 
 def _authorities() -> list[Authority | str]:
@@ -33,5 +35,7 @@ def _authorities() -> list[Authority | str]:
 def ask_token(data: bytes, *, now: datetime) -> tuple[Stamp, str]:
     """The same. Raises TimestampRefused, ClockDisagrees when an authority gives another time than ours."""
     digest = hashlib.sha256(data).digest()
-    stamped = request_token(digest, _authorities(), ca_pem=timestamp_anchors(), now=now)
+    stamped = request_token(
+        digest, _authorities(), ca_pem=timestamp_anchors(), now=now, policies=settings.TSA_POLICIES
+    )
     return stamped, EMBEDDED if stamped.authority == "embedded" else stamped.authority

@@ -169,6 +169,7 @@ RESCAN_DAYS = env.int("DEMATMP_RESCAN_DAYS", default=7)
 TSA_URLS = env.list("DEMATMP_TSA_URLS", default=["embedded"])
 # PEM files of the authorities behind the addresses above; the embedded one needs none.
 TSA_TRUST = env.list("DEMATMP_TSA_TRUST", default=[])
+TSA_POLICIES = env.list("DEMATMP_TSA_POLICIES", default=[])
 # The platform's own keys: journal, timestamp authority, seal, key-encryption key. Mode 0700.
 SECRETS_DIR = Path(env.str("DEMATMP_SECRETS_DIR", default=str(STATE_DIR / "secrets")))
 # What seals receipts and minutes: the platform's own key unless said, pkcs12:///path or pkcs11:///module?label=…

@@ -228,6 +228,9 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
         data = entries_bundle(
             path,
             withheld=lambda of: Consultation.every.withheld(now=timezone.now()).filter(uuid__in=of).exists(),
+            receiving=lambda: list(
+                Consultation.objects.real().receiving(now=timezone.now()).values_list("uuid", flat=True)
+            ),
         )
     else:
         data = tile_hashes(path)

@@ -1,20 +1,27 @@
 """What the public, or a hostile witness, could read in the journal or write to it."""
 
+import io
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
+import time_machine
+from django.core.management import call_command
 from django.db import transaction
 from django.db.models import Q
+from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from dematmp.audit import copies
 from dematmp.audit.checkpoints import complete, publish
+from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import create_keys, journal_signer
-from dematmp.audit.models import Entry, PublicCheckpoint
+from dematmp.audit.models import Entry, Head, PublicCheckpoint
 from dematmp.audit.services import append
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.tasks import pad_journal
@@ -61,6 +68,27 @@ def test_the_journal_grows_by_itself_while_bids_are_received(world: World) -> No
     assert Entry.objects.filter(kind="padding").count() > before
 
 
+def test_what_is_served_between_the_entries_of_a_consultation_does_not_tell_where_they_are(
+    world: World, tmp_path: Path
+) -> None:
+    """Until its deadline nothing after its first entry is served; then everything is."""
+    consultation = world.publish(closes_in=timedelta(days=2))
+    first = Entry.objects.filter(consultation=consultation.uuid).earliest("index").index
+    with transaction.atomic():
+        for _ in range(300 - Head.objects.get().size):
+            append("award", {}, now=timezone.now())
+    world.deposit(consultation, tmp_path)
+    publish(now=timezone.now())
+    size = Head.objects.get().published_size
+    whole = "/journal/tile/entries/000"
+    paths = [f"{whole}.p/{width}" for width in (first, first + 1, 255)]
+    paths += [whole, f"/journal/tile/entries/001.p/{size - 256}"]
+    asked = [Client().get(path).status_code for path in paths if not path.endswith("/0")]
+    assert set(asked[-4:]) == {404}
+    with time_machine.travel(timezone.now() + timedelta(days=3)):
+        assert {Client().get(path).status_code for path in paths[1:]} == {200}
+
+
 def test_a_draft_that_nobody_published_holds_its_neighbours_back_for_a_year(world: World) -> None:
     draft = world.draft()
     world.keys(draft)  # a rehearsal, on its twin
@@ -87,6 +115,31 @@ def test_the_copy_is_written_before_what_attests_it(monkeypatch: pytest.MonkeyPa
     copies.copy()
     assert len(written) > 3
     assert written.index("journal/checkpoint") == len(written) - 1
+
+
+def test_a_copy_killed_between_two_files_is_completed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with transaction.atomic():
+        for number in range(600):
+            append("award", {"n": number}, now=timezone.now())
+    real = FolderStore.put
+
+    def killed(store: FolderStore, key: str, data: bytes) -> None:
+        real(store, key, data)
+        left.pop()
+
+    for most in range(1, 7):
+        left = list(range(most))
+        with monkeypatch.context() as patched, suppress(IndexError):
+            patched.setattr(FolderStore, "put", killed)
+            copies.copy()
+    assert copies.copy() == 600
+    assert copies.compare() == 7
+    object_store().delete("journal/tile/0/001")  # by hand, or of a copy made before
+    copies.copy()
+    with pytest.raises(JournalBroken, match="n'a plus"):
+        copies.compare()
+    call_command("journal", "copy", stdout=io.StringIO())
+    assert copies.compare() == 7
 
 
 def test_a_line_that_a_witness_did_not_sign_is_not_published(settings: Settings) -> None:

@@ -20,7 +20,7 @@ from signing.authority import Authority
 from signing.errors import TimestampRefused
 from signing.timestamps import first_response, make_request, request_token, verify_token
 from tests.fronts import answering
-from tests.signing.authority import serving
+from tests.signing.authority import World, serving
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DIGEST = hashlib.sha256(b"un enregistrement").digest()
@@ -244,6 +244,62 @@ def refusing(asked: list[str]) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
         server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_certificate_of_another_kind_stamps_nothing_and_stops_nobody(
+    authority: Authority, pem: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next authority is asked all the same; and a policy that nobody expects is refused."""
+    root = World()
+    bare = root.issuer.issue("Sans usage")
+    chain = bare.pem + root.issuer.identity.pem
+    unfit = Authority(chain, bare.key_pem, tmp_path / "sans-usage")
+    ca_pem = (pem / "ca.pem").read_bytes() + root.root.identity.pem
+    data = unfit.respond(make_request(DIGEST, 5), now=NOW)
+    with pytest.raises(TimestampRefused, match="invalide"):
+        verify_token(data, digest=DIGEST, nonce=5, ca_pem=ca_pem, at=NOW)
+    with answering(lambda request: unfit.respond(request, now=NOW)) as bad:
+        assert request_token(DIGEST, [bad, authority], ca_pem=ca_pem, now=NOW).authority == "embedded"
+    request_token(DIGEST, [authority], ca_pem=ca_pem, now=NOW, policies=["1.2.3"])  # ours is known
+    monkeypatch.setattr(timestamps, "POLICY", "1.2.4")
+    with pytest.raises(TimestampRefused, match="politique"):
+        request_token(DIGEST, [authority], ca_pem=ca_pem, now=NOW, policies=["1.2.3"])
+
+
+def test_an_authority_that_trickles_its_headers_has_its_seconds_and_no_more(
+    authority: Authority, pem: Path
+) -> None:
+    ca_pem = (pem / "ca.pem").read_bytes()
+    with trickling() as slow:
+        started = time.monotonic()
+        with pytest.raises(TimestampRefused, match="trop lente"):
+            request_token(DIGEST, [slow], ca_pem=ca_pem, now=NOW, timeout=0.6)
+        assert time.monotonic() - started < 3
+        asked = make_request(DIGEST, 7)
+        assert first_response(asked, [slow, authority], ca_pem=ca_pem, now=NOW, timeout=0.6)
+        assert time.monotonic() - started < 6
+
+
+@contextmanager
+def trickling() -> Iterator[str]:
+    """A server whose headers never end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def run() -> None:
+            link, _ = server.accept()
+            threading.Thread(target=run, daemon=True).start()
+            with link:
+                link.recv(65536)
+                link.sendall(b"HTTP/1.1 200 OK\r\n")
+                for number in range(60):
+                    try:
+                        link.sendall(b"X-Header-%d: x\r\n" % number)
+                    except OSError:
+                        return
+                    time.sleep(0.2)
+
+        threading.Thread(target=run, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 def test_an_authority_that_hangs_is_overtaken_by_the_next_and_its_late_answer_changes_nothing(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from dematmp.audit import services
+from dematmp.audit import copies, services
 from dematmp.audit.errors import AuditError
 from dematmp.audit.models import Entry
 from dematmp.audit.registers import proven
@@ -20,7 +20,8 @@ _WITNESS = ("log", "key", "state", "name", "host", "port")
 class Command(BaseCommand):
     help = (
         "journal verify : tout reconstruire depuis les entrées, comparer la copie, chaque point de "
-        "contrôle publié et chaque dépôt. journal prove N : l'entrée N et sa preuve. journal export DIR : "
+        "contrôle publié et chaque dépôt. journal prove N : l'entrée N et sa preuve. journal copy : "
+        "remettre ce qui manque à la copie. journal export DIR : "
         "fichiers C2SP tlog-tiles. journal witness : cosigner le journal d'une autre plateforme."
     )
 
@@ -29,12 +30,16 @@ class Command(BaseCommand):
         verbs.add_parser("verify", help="tout reconstruire et comparer")
         verbs.add_parser("prove", help="une entrée et sa preuve (JSON)").add_argument("entry", type=int)
         witness.add_arguments(verbs.add_parser("witness", help="témoin du journal d'une autre plateforme"))
+        verbs.add_parser("copy", help="remettre dans le stockage tout ce qui manque à la copie")
         verbs.add_parser("export", help="fichiers statiques").add_argument("directory", type=Path)
 
     def handle(self, *args: object, action: str, **options: object) -> None:
         try:
             if action == "witness":
                 witness.run(**{name: options[name] for name in _WITNESS})  # type: ignore[arg-type]
+                return
+            if action == "copy":
+                self.stdout.write(f"Copie du journal complète : {copies.copy(again=True)} entrées.")
                 return
             if action == "prove":
                 self._prove(int(str(options["entry"])))
