@@ -67,6 +67,7 @@ def add_version(
             raise ContractRefused("Ce contrat est déjà signé par les deux parties.")
         _follows(path, former)
         report = _signed(path, former, now=now)
+        _check_signers(award, report, _count(former) if former else 0, signed_by)
         verdict = scan(_blocks(path))
         if verdict.state is State.INFECTED:
             raise ContractRefused(f"Un virus a été trouvé dans ce fichier ({verdict.name}).")
@@ -170,6 +171,16 @@ def _signed(path: Path, former: ContractVersion | None, *, now: datetime) -> Rep
                 "une signature doit seule s'y ajouter."
             )
     return report
+
+
+def _check_signers(award: Award, report: Report, known: int, signed_by: str) -> None:
+    """Two parties sign with two certificates: one alone would conclude the contract for both."""
+    each = [(one.issuer, one.serial) for one in report.signatures]
+    before, added = set(each[:known]), set(each[known:])
+    if signed_by == BOTH and len(added) < len((COMPANY, BUYER)):
+        raise ContractRefused("Cette version ne porte pas les signatures de deux certificats différents.")
+    if signed_by != BOTH and parties(award) - {signed_by} and added <= before:
+        raise ContractRefused("Cette signature est du même certificat que celle de l'autre partie.")
 
 
 def _count(version: ContractVersion) -> int:

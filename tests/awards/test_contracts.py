@@ -129,6 +129,17 @@ def test_what_is_not_the_former_version_and_a_signature_is_refused(
     assert words.get(change, "") in said
 
 
+def test_one_certificate_never_signs_for_both(world: World, lot: Award) -> None:
+    first = signed(AUTHORITIES.signer, field="Acheteur")
+    status, said = deposited(world.validator, lot, first, "both")
+    assert (status, "deux certificats différents" in said) == (400, True)
+    assert deposited(world.validator, lot, first, "company")[0] == 302
+    again = signed(AUTHORITIES.signer, first, field="Encore")
+    status, said = deposited(world.validator, lot, again, "buyer")
+    assert (status, "même certificat" in said) == (400, True)
+    assert not is_concluded(lot)
+
+
 def test_only_both_parties_and_each_for_itself(world: World, lot: Award) -> None:
     first = signed(AUTHORITIES.signer, field="Acheteur")
     address = reverse("contract", args=[lot.pk])
@@ -139,7 +150,7 @@ def test_only_both_parties_and_each_for_itself(world: World, lot: Award) -> None
         assert page(user).get(address).status_code == 404
         assert page(user).get(reverse("contract-file", args=[lot.pk, 1])).status_code == 404
     newcomer = person("adjointe", world.company, "bidder")
-    later = signed(AUTHORITIES.signer, first, field="B")
+    later = signed(AUTHORITIES.issuer.issue("Gérante"), first, field="B")
     assert deposited(newcomer, lot, later, "both")[0] == 302  # what a company says of the buyer is not heard
     assert parties(lot) == {"buyer", "company"}
     assert lot.contract.get(number=2).signed_by == "company"
