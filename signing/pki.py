@@ -63,7 +63,7 @@ def _usage(*names: str) -> x509.KeyUsage:
 
 
 def new_authority(
-    common: str, organisation: str, *, now: datetime, days: int = 3650, path_length: int = 0
+    common: str, organisation: str, *, now: datetime, days: int = 7300, path_length: int = 0
 ) -> Credential:
     """A self-signed P-256 certificate authority; `path_length` authorities may stand below it."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -145,7 +145,7 @@ def make_authority(directory: Path, *, name: str, now: datetime) -> None:
         return
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority = new_authority(f"{name} - autorité", name, now=now)
-    tsa = issue(authority, f"Horodatage (non qualifié) - {name}", name, now=now, days=1825, timestamping=True)
+    tsa = issue(authority, f"Horodatage (non qualifié) - {name}", name, now=now, days=5475, timestamping=True)
     seal = issue(authority, f"{name} - cachet", name, now=now, days=1825)
     _write(directory / "ca.pem", authority.certificate)
     _write(directory / "tsa.pem", tsa.certificate)

@@ -6,6 +6,7 @@ Record, journal proof, timestamp, and the sealed objects if one has them.
 import base64
 import hashlib
 import json
+import re
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,11 +19,19 @@ from signing.header import header_hash
 from signing.isolation import validate_isolated
 from signing.report import PASSED, in_french
 from signing.signers import BROKEN
+from signing.strict import load_object
 from signing.timestamps import verify_token
 from signing.tlog import verify_proof
 
 # What a receipt says of its attempt → where the record says it.
 _HISTORY = {"uuid": "attempt", "started": "started", "first_part": "first_part", "last_part": "last_part"}
+VERSION = "receipt/1"
+_KEYS = {"v", "number", "deposit", "operator", "buyer", "consultation", "bidder", "received", "deadline"}
+_KEYS |= {"state", "attempt", "envelopes", "record", "journal", "timestamp"}
+# By the backup channel or not, the UTC day, the beginning of the deposit, its entry if that was taken.
+_NUMBER = "(?i:ARS?-[0-9]{{8}}-{deposit}(-[0-9]+)?)"
+_NAMED = "opérateur, noms et SIRET, référence, intitulé et objet"
+MENTIONS = f"l'enregistrement prouve aussi : {_NAMED}"
 _CLOCKS = timedelta(seconds=60)  # by which an authority's clock and the platform's may differ
 _NAMES = {"receipt.json", "record", "proof.tlog-proof", "token.tst"}
 
@@ -62,10 +71,9 @@ def verify_receipt(
         verified, receipt = _verify(folder, journal_key=journal_key, ca_pem=ca_pem)
         if pdf is None or seal_pem is None:
             why = "aucun PDF ici" if pdf is None else "aucun certificat de cachet donné (--seal-ca)"
-            said = (
-                f"CACHET NON JUGÉ : {why}. Numéro, opérateur, noms et SIRET, référence, intitulé et objet ne "
-                "sont prouvés que par le cachet du PDF"
-            )
+            said = f"CACHET NON JUGÉ : {why}"
+            if MENTIONS not in verified.checked:
+                said += f". {_NAMED.capitalize()} ne sont prouvés que par le cachet du PDF"
             return replace(verified, checked=(*verified.checked, said))
         seal = _judge_seal(pdf, receipt, Path(scratch), seal_pem, ca_pem)
     names = f"numéro {receipt['number']}, {receipt['bidder']['name']}, {receipt['consultation']['reference']}"
@@ -110,27 +118,41 @@ def _pieces(path: Path, scratch: Path) -> tuple[Path, Path | None]:
 def _verify(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> tuple[Verified, dict[str, Any]]:
     """What the pieces of a folder prove, but for the PDF's seal."""
     try:
-        receipt = json.loads((folder / "receipt.json").read_bytes())
+        receipt: dict[str, Any] = load_object(
+            (folder / "receipt.json").read_bytes(),
+            limit=FILE_LIMIT,
+            keys=frozenset(_KEYS),
+            optional=frozenset({"attempt"}),
+            refuse=ReceiptRefused,
+        )
+        if receipt["v"] != VERSION:
+            raise ReceiptRefused("Ce n'est pas un accusé de réception d'une version connue.")
         record_bytes = (folder / "record").read_bytes()
         proof = (folder / "proof.tlog-proof").read_text()
         record = json.loads(record_bytes)
         nonce = bytes.fromhex(receipt["journal"]["nonce"])
-        if base64.b64decode(receipt["record"]) != record_bytes:
+        if base64.b64decode(receipt["record"], validate=True) != record_bytes:
             raise ReceiptRefused("L'accusé ne porte pas sur cet enregistrement.")
+        if not re.fullmatch(
+            _NUMBER.format(deposit=record["deposit"].replace("-", "")[:10]), receipt["number"]
+        ):
+            raise ReceiptRefused("Le numéro de l'accusé n'est pas celui de ce dépôt.")
         shown = (receipt["deposit"], receipt["received"], receipt["deadline"], receipt["state"])
         state = "late" if record["late"] else "in-time"
         if shown != (record["deposit"], record["received"], record["deadline"], state):
             raise ReceiptRefused("L'accusé ne dit pas ce que dit l'enregistrement.")
-        if receipt["envelopes"] != record["envelopes"] or receipt["bidder"]["uuid"] != record["bidder"]:
+        same = _canonical(receipt["envelopes"]) == _canonical(record["envelopes"])
+        if not same or receipt["bidder"]["uuid"] != record["bidder"]:
             raise ReceiptRefused("L'accusé ne dit pas ce que dit l'enregistrement.")
         if receipt["consultation"]["uuid"] != record["consultation"]:
             raise ReceiptRefused("L'accusé ne dit pas de quelle consultation est l'enregistrement.")
+        named = _check_mentions(receipt, record)
         history = receipt.get("attempt")  # receipts of before have none
         if history is not None and any(history[name] != record[of] for name, of in _HISTORY.items()):
             raise ReceiptRefused("L'accusé ne dit pas de la tentative ce que dit l'enregistrement.")
         said_index, said_time = receipt["journal"]["index"], receipt["timestamp"]["time"]
         encoded = receipt["timestamp"]["token"]
-        said_token = None if encoded is None else base64.b64decode(encoded)
+        said_token = None if encoded is None else base64.b64decode(encoded, validate=True)
         sealed_here = (folder / "draft.json").exists()
         if sealed_here:
             _check_draft(folder, record)
@@ -163,6 +185,7 @@ def _verify(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> tuple[Ve
     checked = [
         "l'accusé dit ce que dit l'enregistrement : dépôt, heure, date limite, enveloppes, identifiant de "
         "l'entreprise" + (", heures de la tentative" if history is not None else ""),
+        MENTIONS if named else f"NON PROUVÉS par l'enregistrement : {_NAMED}",
         f"l'enregistrement est à l'entrée {index} du journal signé (preuve d'inclusion, point de contrôle)",
         "ce qui a été reçu est ce que ce poste a scellé, à l'empreinte près"
         if sealed_here
@@ -190,6 +213,24 @@ def _verify(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> tuple[Ve
         tuple(trusted),
     )
     return verified, receipt
+
+
+def _check_mentions(receipt: dict[str, Any], record: dict[str, Any]) -> bool:
+    """Whether the record has the names that the receipt says; records of before have none."""
+    written = record.get("mentions")
+    if written is None:
+        return False
+    without = {
+        name: {each: value for each, value in receipt[name].items() if each != "uuid"}
+        for name in ("buyer", "consultation", "bidder")
+    }
+    if _canonical({"operator": receipt["operator"], **without}) != _canonical(written):
+        raise ReceiptRefused("L'accusé ne dit pas les noms, l'intitulé ou l'objet que dit l'enregistrement.")
+    return True
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def _is(said: object, moment: datetime) -> bool:

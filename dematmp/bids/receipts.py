@@ -8,12 +8,14 @@ import hashlib
 import json
 import uuid
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone as django_timezone
 
+from dematmp.accounts.models import Organisation
 from dematmp.audit.documents import render
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.sealing import seal
@@ -22,8 +24,24 @@ from dematmp.audit.stamping import obtain_token
 from dematmp.audit.tokens import keep_token
 from dematmp.bids.models import Bid, Part
 from dematmp.bids.preflight import sentence
+from dematmp.consultations.models import Consultation
 from signing.pdf import Attachment
 from signing.timestamps import Stamp
+
+
+def mentions(consultation: Consultation, bidder: Organisation) -> dict[str, Any]:
+    """Who, for whom and for what: the names that a receipt says, as they are now."""
+    buyer = consultation.buyer
+    return {
+        "operator": settings.OPERATOR_NAME,
+        "buyer": {"name": buyer.name, "siret": buyer.siret},
+        "consultation": {
+            "reference": consultation.reference,
+            "title": consultation.title,
+            "object": consultation.object,
+        },
+        "bidder": {"name": bidder.name, "siret": bidder.siret},
+    }
 
 
 def receipt(bid: Bid) -> dict[str, object]:
@@ -32,19 +50,15 @@ def receipt(bid: Bid) -> dict[str, object]:
     The same at each call, but for the token that is added when an authority answers.
     """
     record = json.loads(bytes(bid.record))
+    said = record.get("mentions") or mentions(bid.consultation, bid.bidder)  # records of before have none
     return {
         "v": "receipt/1",
         "number": bid.number,
         "deposit": str(bid.uuid),
-        "operator": settings.OPERATOR_NAME,
-        "buyer": {"name": bid.consultation.buyer.name, "siret": bid.consultation.buyer.siret},
-        "consultation": {
-            "uuid": str(bid.consultation.uuid),
-            "reference": bid.consultation.reference,
-            "title": bid.consultation.title,
-            "object": bid.consultation.object,
-        },
-        "bidder": {"name": bid.bidder.name, "siret": bid.bidder.siret, "uuid": str(bid.bidder.uuid)},
+        "operator": said["operator"],
+        "buyer": said["buyer"],
+        "consultation": {"uuid": str(bid.consultation.uuid), **said["consultation"]},
+        "bidder": {**said["bidder"], "uuid": str(bid.bidder.uuid)},
         "received": utc_text(bid.received_at),
         "deadline": utc_text(bid.deadline),
         "state": "late" if bid.late else "in-time",

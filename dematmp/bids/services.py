@@ -19,6 +19,7 @@ from dematmp.bids.assembly import ObjectsLost, Unfinished, complete_objects, par
 from dematmp.bids.attempts import check_sizes
 from dematmp.bids.errors import BeingRecorded, DigestMismatch, Incomplete, TooLate
 from dematmp.bids.models import Attempt, Bid, SealedObject
+from dematmp.bids.receipts import mentions
 from dematmp.bids.rules import Candidate, is_late, states
 from dematmp.consultations.models import Consultation
 from dematmp.mails.services import store as store_mail
@@ -190,6 +191,8 @@ def _record(attempt: Attempt, sealed: list[SealedObject], *, by: User, now: date
             "received": utc_text(now),
             "deadline": utc_text(deadline),
             "late": late,
+            # As they were that day: names change, and the journal then proves what was written.
+            "mentions": mentions(consultation, attempt.bidder),
             "envelopes": [
                 {
                     "envelope": str(envelope.uuid),

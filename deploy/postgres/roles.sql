@@ -23,7 +23,10 @@ REVOKE UPDATE, DELETE, TRUNCATE ON audit_entry, audit_entrytoken, audit_preserva
 REVOKE DELETE, TRUNCATE ON audit_tile, audit_head, audit_publiccheckpoint FROM dematmp_app;
 
 -- What they grow by comes after what was there: a published checkpoint is only cosigned, and its token is set once.
-CREATE OR REPLACE FUNCTION audit_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Nobody's own operators decide what « the same » is.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+CREATE OR REPLACE FUNCTION audit_only_grows() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     kept boolean;
 BEGIN

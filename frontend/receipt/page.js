@@ -23,6 +23,24 @@ function script(url) {
   });
 }
 
+// A text in which an object has a key twice is two receipts: JSON.parse keeps the last, another reader the first.
+function hasTwice(text) {
+  const open = [];
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}]/gs)) {
+    if (token === "{") open.push(new Set());
+    else if (token === "}") open.pop();
+    else if (token.endsWith(":")) {
+      const key = JSON.parse(token.replace(/\s*:$/, ""));
+      if (open.at(-1)?.has(key)) return true;
+      open.at(-1)?.add(key);
+    }
+  }
+  return false;
+}
+
+const KEYS = "v number deposit operator buyer consultation bidder received deadline state attempt envelopes record journal timestamp".split(" ");
+const named = ({ operator, buyer, consultation, bidder }) => ({ operator, buyer: { ...buyer, uuid: undefined }, consultation: { ...consultation, uuid: undefined }, bidder: { ...bidder, uuid: undefined } });
+
 async function read(file) {
   if (file.size > LIMIT) refuse("Ce fichier est trop gros pour être un accusé de réception.");
   const bytes = new Uint8Array(await file.arrayBuffer());
@@ -35,7 +53,10 @@ async function read(file) {
     if (!json || !record) refuse("Ce PDF ne contient pas d'accusé vérifiable : prenez l'accusé JSON.");
   }
   try {
-    return { receipt: JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json)), record, pdf };
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(json);
+    const receipt = JSON.parse(text);
+    if (hasTwice(text) || Object.keys(receipt).some((key) => !KEYS.includes(key))) throw new TypeError("keys");
+    return { receipt, record, pdf };
   } catch {
     return refuse("Ce fichier n'est pas un accusé de réception de cette plateforme.");
   }
@@ -44,7 +65,8 @@ async function read(file) {
 const vouched = (authority) => (authority ? `sous l'autorité « ${authority} »` : "d'une autorité que cette page ne connaît pas : la ligne de commande la vérifie avec son certificat");
 
 // What is checked, in order; each step gives the sentence that says what it proves.
-async function* steps({ receipt, record: attached, pdf }, keyLine) {
+async function* steps(given, keyLine) {
+  const { receipt, record: attached, pdf } = given;
   if (receipt?.v !== "receipt/1") refuse("Ce fichier n'est pas un accusé de réception de cette plateforme.");
   const bytes = unbase64(receipt.record);
   if (attached && !equal(bytes, attached)) refuse("L'enregistrement joint au PDF n'est pas celui de l'accusé.");
@@ -53,9 +75,13 @@ async function* steps({ receipt, record: attached, pdf }, keyLine) {
   const written = [record.deposit, record.received, record.deadline, record.late ? "late" : "in-time", record.envelopes, record.bidder];
   if (!same(shown, written)) refuse("L'accusé ne dit pas ce que dit l'enregistrement.");
   if (receipt.consultation?.uuid !== record.consultation) refuse("L'accusé ne dit pas de quelle consultation est l'enregistrement.");
+  if (record.mentions && !same(named(receipt), named(record.mentions))) refuse("L'accusé ne dit pas les noms, l'intitulé ou l'objet que dit l'enregistrement.");
+  const numbered = new RegExp(`^ARS?-\\d{8}-${record.deposit.replaceAll("-", "").slice(0, 10)}(-\\d+)?$`, "i");
+  if (!numbered.test(receipt.number)) refuse("Le numéro de l'accusé n'est pas celui de ce dépôt.");
   const history = receipt.attempt; // receipts of before have none
   if (history && !same([history.uuid, history.started, history.first_part, history.last_part], [record.attempt, record.started, record.first_part, record.last_part])) refuse("L'accusé ne dit pas de la tentative ce que dit l'enregistrement.");
-  yield "L'accusé dit ce que dit l'enregistrement horodaté : dépôt, heure, date limite, fichiers et empreintes.";
+  yield `L'accusé dit ce que dit l'enregistrement horodaté : dépôt, heure, date limite, fichiers et empreintes${record.mentions ? ", noms et SIRET, référence, intitulé et objet" : ""}.`;
+  given.mentions = Boolean(record.mentions);
   const key = await parseKey(keyLine);
   const digest = hex(await sha256(concat(unhex(receipt.journal.nonce), bytes)));
   const leaf = JSON.stringify({ consultation: record.consultation, digest, time: record.received, type: "deposit" });
@@ -107,7 +133,7 @@ async function verify() {
     const { number, state, received, journal } = given.receipt;
     const late = state === "late" ? "reçu hors délai" : "reçu dans les délais";
     const own = root.dataset.known.split(" ").includes(journal.key) ? "" : " La clé de son journal n'est pas une de celles de cette plateforme.";
-    const printed = given.pdf ? "" : " Sans le PDF et son cachet, ne sont pas prouvés : le numéro, les noms, la référence, l'intitulé et l'objet.";
+    const printed = given.pdf || given.mentions ? "" : " Sans le PDF et son cachet, ne sont pas prouvés : le numéro, les noms, la référence, l'intitulé et l'objet.";
     say("good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}${printed}`);
   } catch (error) {
     const unknown = error.name === "NotSupportedError" ? "Ce navigateur ne sait pas vérifier une signature Ed25519 : mettez-le à jour, ou prenez la ligne de commande." : "Cet accusé est incomplet ou mal formé.";

@@ -125,6 +125,10 @@ def test_the_sealed_receipt_carries_all_that_verifies_it(world: World, tmp_path:
     (out / "receipt.json").write_bytes(canonical(said | {"consultation": made}))
     with pytest.raises(ReceiptRefused, match="consultation"):
         verify_receipt(out, journal_key=journal_signer().verifier_key, ca_pem=None)
+    twice = b'{"state":"late",' + canonical(said)[1:]
+    (tmp_path / "deux.json").write_bytes(twice)
+    with pytest.raises(ReceiptRefused, match="duplicate"):
+        verify_receipt(tmp_path / "deux.json", journal_key=journal_signer().verifier_key, ca_pem=None)
     bare = tmp_path / "sans-jeton.json"
     bare.write_bytes(canonical(said | {"timestamp": said["timestamp"] | {"token": None}}))
     with pytest.raises(ReceiptRefused, match="jeton"):
@@ -146,7 +150,12 @@ def test_the_sealed_receipt_carries_all_that_verifies_it(world: World, tmp_path:
     shutil.copy(pdf, out / "receipt.pdf")
     assert verify_receipt(out, journal_key=key, ca_pem=None, seal_pem=seals).seal == judged.seal
     for lie, why in (
-        (said | {"number": "2020-1"}, "autre dépôt"),
+        (said | {"number": said["number"] + "-7"}, "autre dépôt"),
+        (said | {"number": "AR-FAUX : authentique"}, "numéro"),
+        (said | {"buyer": said["buyer"] | {"name": "Autre commune"}}, "noms"),
+        (said | {"consultation": said["consultation"] | {"title": "Autre marché"}}, "noms"),
+        (said | {"v": "receipt/9"}, "version"),
+        (said | {"received_local": "hier"}, "champs"),
         (said | {"journal": said["journal"] | {"index": 0}}, "entrée"),
         (said | {"timestamp": said["timestamp"] | {"time": "2026-01-01T00:00:00Z"}}, "jeton"),
         (said | {"state": "admitted"}, "enregistrement"),
