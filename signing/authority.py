@@ -51,11 +51,16 @@ class Authority:
         self._key, self._state = key, state
 
     def last_given(self) -> datetime | None:
-        """The time of its latest token; None before the first."""
+        """The time of its latest token; None before the first, or unreadable (after a power cut)."""
         try:
-            return datetime.fromisoformat(json.loads(self._state.read_text())["last"])
+            last = datetime.fromisoformat(json.loads(self._state.read_text())["last"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None  # or unreadable after a power cut
+            return None
+        return last if last.tzinfo is not None else None
+
+    def is_unreadable(self) -> bool:
+        """Whether nobody knows what time it gave last: it gives none until an operator answers for it."""
+        return self._state.exists() and self.last_given() is None
 
     def forget(self) -> None:
         """Begin again from the present, once an operator answered for a clock that had been wrong."""
@@ -66,7 +71,7 @@ class Authority:
         """A time never before nor equal to the last one given by any process sharing the state file."""
         with FileLock(f"{self._state}.lock"):
             last = self.last_given()
-            if last is None and self._state.exists():
+            if self.is_unreadable():
                 raise TimestampRefused("The clock's state is unreadable")
             last = last or datetime.min.replace(tzinfo=UTC)
             if last - now.astimezone(UTC) > _AHEAD:

@@ -23,16 +23,17 @@ def ahead(*, now: datetime) -> timedelta | None:
     return last - now if last is not None and last - now >= TOLERATED else None
 
 
-def correct(reason: str, *, now: datetime) -> datetime:
+def correct(reason: str, *, now: datetime) -> datetime | None:
     """Let the authority begin again from the present; the false time, which is returned, enters the journal.
 
-    Raises NotAhead. Killed in between, the journal has the entry and the next run corrects.
+    None when it was unreadable. Raises NotAhead. Killed in between, the journal has the entry and the next
+    run corrects.
     """
     authority = timestamp_authority()
     last = authority.last_given()
-    if last is None or ahead(now=now) is None:
+    if not authority.is_unreadable() and (last is None or ahead(now=now) is None):
         raise NotAhead("L'autorité intégrée n'est pas en avance : il n'y a rien à corriger.")
     with transaction.atomic():
-        append("clock-corrected", {"last": utc_text(last), "reason": reason}, now=now)
+        append("clock-corrected", {"last": utc_text(last) if last else None, "reason": reason}, now=now)
     authority.forget()
     return last

@@ -10,7 +10,7 @@ import re
 import uuid
 from collections.abc import Callable, Collection
 
-from dematmp.audit.models import Entry, Head, Tile
+from dematmp.audit.models import Entry, Head, PublicCheckpoint, Tile
 from signing.tlog import bundle
 
 WIDTH = 256
@@ -45,6 +45,15 @@ def tile_hashes(path: str) -> bytes | None:
     hashes = bytes(tile.hashes) if tile else b""
     wanted = asked[2] * _HASH_BYTES
     return hashes[:wanted] if len(hashes) >= wanted else None
+
+
+def kept_checkpoint(path: str) -> bytes | None:
+    """A checkpoint once public: `SIZE`, with its cosignatures, or `SIZE.tsr`, its token (RFC 3161, DER)."""
+    found = re.fullmatch(r"([0-9]{1,18})(\.tsr)?", path)
+    kept = PublicCheckpoint.objects.filter(size=int(found[1])).first() if found else None
+    if found is None or kept is None:
+        return None
+    return kept.note.encode() if found[2] is None else bytes(kept.token) if kept.token else None
 
 
 def entries_bundle(

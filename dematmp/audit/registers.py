@@ -63,6 +63,7 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
         "Ouverture",
         {
             "session-key": "Séance d'ouverture commencée",
+            "platform-release": "Part de la plateforme remise à la commission",
             "share-received": "Part apportée par un membre",
             "share-refused": "Part refusée",
             "share-lent": "Part confiée",

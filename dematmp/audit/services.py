@@ -14,7 +14,7 @@ from dematmp.audit import ledger, mark
 from dematmp.audit.copies import check_continued, copied_checkpoint, refuse_rollback, stored_tile
 from dematmp.audit.errors import JournalBroken, NotInTransaction
 from dematmp.audit.keys import journal_signer
-from dematmp.audit.models import Entry, Head, Tile
+from dematmp.audit.models import Entry, Head, PublicCheckpoint, Tile
 from signing import tlog
 from signing.notes import verify_note
 
@@ -34,6 +34,8 @@ COUNT_REVEALING = frozenset(
     }
 )
 _NONCE_BYTES = 32
+# Entries that are looked for by their subject, which their record says too.
+_SELECTED = frozenset({"bytes-lost", "deposit", "late-decision", "withdrawal"})
 
 
 @dataclass(frozen=True)
@@ -156,15 +158,20 @@ def verify() -> int:
     for entry in Entry.objects.order_by("index").iterator(chunk_size=1000):
         if entry.index != len(hashes):
             raise JournalBroken(f"L'entrée {len(hashes)} du journal manque.")
-        said = json.loads(bytes(entry.leaf))
-        if said["digest"] != hashlib.sha256(bytes(entry.nonce) + bytes(entry.record)).hexdigest():
+        try:
+            said = json.loads(bytes(entry.leaf))
+            digest = said["digest"]
+        except (ValueError, KeyError, TypeError, RecursionError) as unread:
+            raise JournalBroken(f"La feuille de l'entrée {entry.index} n'est pas lisible.") from unread
+        if digest != hashlib.sha256(bytes(entry.nonce) + bytes(entry.record)).hexdigest():
             raise JournalBroken(f"L'enregistrement de l'entrée {entry.index} a été modifié.")
         columns = {
             "consultation": str(entry.consultation) if entry.consultation else None,
             "time": utc_text(entry.at),
             "type": entry.kind,
         }
-        if any(said[name] != value for name, value in columns.items()):
+        about = entry.subject is None or entry.kind not in _SELECTED or str(entry.subject) in _text(entry)
+        if not about or any(said.get(name) != value for name, value in columns.items()):
             raise JournalBroken(f"Les colonnes de l'entrée {entry.index} ne sont pas celles de sa feuille.")
         hashes.append(tlog.leaf_hash(bytes(entry.leaf)))
     signer = journal_signer()
@@ -186,8 +193,14 @@ def verify() -> int:
                 raise JournalBroken(f"La tuile {number}/{tile.index} ne correspond pas aux entrées.")
         whole = len(level) // tlog.WIDTH * tlog.WIDTH
         level = [tlog.root_of(level[i : i + tlog.WIDTH]) for i in range(0, whole, tlog.WIDTH)]
+    if Tile.objects.filter(level__gt=number).exists():
+        raise JournalBroken("Le journal a des tuiles d'un niveau qu'il n'a pas.")
     _check_continued(stated.size, seen, copied)
     return stated.size
+
+
+def _text(entry: Entry) -> str:
+    return bytes(entry.record).decode(errors="replace")
 
 
 def _check_continued(size: int, seen: tlog.Checkpoint | None, copied: tlog.Checkpoint | None) -> None:
@@ -205,6 +218,10 @@ def export(write: Callable[[str, bytes], None], *, size: int | None = None) -> N
         write(tlog.tile_path(tile.level, tile.index, len(hashes) // 32), hashes)
     for first, bundle in bundles(head.size):
         write(tlog.entries_path(first // 256, min(256, head.size - first)), bundle)
+    for kept in PublicCheckpoint.objects.order_by("size").iterator():
+        write(f"checkpoints/{kept.size}", kept.note.encode())
+        if kept.token:
+            write(f"checkpoints/{kept.size}.tsr", bytes(kept.token))
     write("key", (journal_signer().verifier_key + "\n").encode())
     write("checkpoint", head.note.encode())
 

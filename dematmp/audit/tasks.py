@@ -10,6 +10,7 @@ from dematmp.audit.clock import alarm
 from dematmp.audit.copies import copy
 from dematmp.audit.corrections import ahead
 from dematmp.audit.errors import AuditError
+from dematmp.audit.keys import timestamp_authority
 from dematmp.audit.tokens import stamp_entries
 from storage.errors import StorageError
 
@@ -26,6 +27,10 @@ def copy_journal() -> None:
     alarm()
     if (by := ahead(now=now)) is not None:
         log.error("l'autorité d'horodatage intégrée est en avance de %s : manage.py timestamps", by)
+    if timestamp_authority().is_unreadable():
+        log.error(
+            "l'autorité d'horodatage intégrée ne sait plus l'heure qu'elle a donnée : manage.py timestamps"
+        )
     kept = publish(now=now)
     if kept is not None:
         complete(kept, now=now)

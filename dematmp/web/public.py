@@ -19,7 +19,7 @@ from dematmp.audit.keys import (
     timestamp_anchors,
     timestamp_authority,
 )
-from dematmp.audit.publication import entries_bundle, public_checkpoint, tile_hashes
+from dematmp.audit.publication import entries_bundle, kept_checkpoint, public_checkpoint, tile_hashes
 from dematmp.consultations import documents
 from dematmp.consultations.exchanges import ask, follow, followed_by, unfollow
 from dematmp.consultations.models import Consultation, DocumentVersion
@@ -224,6 +224,8 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
         data = authority_certificate()
     elif path == "seals.pem":
         data = seal_anchors()
+    elif path.startswith("checkpoints/"):
+        data = kept_checkpoint(path.removeprefix("checkpoints/"))
     elif path.startswith("tile/entries/"):
         data = entries_bundle(
             path,
@@ -237,6 +239,7 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
     if data is None:
         raise Http404
     text = path in ("checkpoint", "key", "ca.pem", "seals.pem")
+    text = text or (path.startswith("checkpoints/") and not path.endswith(".tsr"))
     response = HttpResponse(
         data, content_type="text/plain; charset=utf-8" if text else "application/octet-stream"
     )

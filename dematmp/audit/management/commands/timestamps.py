@@ -25,8 +25,14 @@ class Command(BaseCommand):
                 last = correct(reason.strip(), now=timezone.now())
             except AuditError as refused:
                 raise CommandError(str(refused)) from refused
-            self.stdout.write(f"Corrigée : le dernier jeton disait {last.isoformat()}. Inscrit au journal.")
+            told = f"disait {last.isoformat()}" if last else "n'était plus lisible"
+            self.stdout.write(f"Corrigée : le dernier jeton {told}. Inscrit au journal.")
             return
+        if timestamp_authority().is_unreadable():
+            raise CommandError(
+                "L'heure du dernier jeton n'est plus lisible (pki/tsa.state) : l'autorité n'en donne plus. "
+                "Vérifiez l'horloge de la machine, puis : manage.py timestamps --correct « le motif »"
+            )
         given, by = timestamp_authority().last_given(), ahead(now=timezone.now())
         self.stdout.write(f"Dernier jeton : {given.isoformat() if given else 'aucun'}")
         if by is not None:
