@@ -29,7 +29,7 @@ _AES_256 = "aes256_cbc"
 
 @contextmanager
 def open_card(module: Path, pin: str, label: str) -> Iterator[Any]:
-    """The first token that holds something, or the one of this label. Raises ProtectorRefused."""
+    """The only token that holds something, or the one of this label. Raises ProtectorRefused."""
     try:
         import pkcs11
     except ImportError as absent:
@@ -37,10 +37,15 @@ def open_card(module: Path, pin: str, label: str) -> Iterator[Any]:
     try:
         library = pkcs11.lib(str(module))
         tokens = library.get_tokens(token_label=label) if label else library.get_tokens()
-        token = next((each for each in tokens if each.flags & pkcs11.TokenFlag.TOKEN_INITIALIZED), None)
-        if token is None:
+        held = [each for each in tokens if each.flags & pkcs11.TokenFlag.TOKEN_INITIALIZED]
+        if not held:
             raise ProtectorRefused("Aucune carte n'est présente dans le lecteur.")
-        with token.open(user_pin=pin) as session:
+        if len(held) > 1:
+            names = ", ".join(sorted(str(each.label).strip() for each in held))
+            raise ProtectorRefused(
+                f"Plusieurs cartes sont présentes ({names[:200]}) : dites laquelle (--label)."
+            )
+        with held[0].open(user_pin=pin) as session:
             yield session
     except pkcs11.exceptions.PinIncorrect as wrong:
         raise ProtectorRefused("Le code de la carte est faux (trois erreurs la bloquent).") from wrong

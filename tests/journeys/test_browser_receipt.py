@@ -73,6 +73,8 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         "ne dit pas l'heure": said | {"timestamp": said["timestamp"] | {"time": "2026-01-01T00:00:00Z"}},
         "à quelle entrée": said | {"journal": said["journal"] | {"index": 10**6}},
         "n'est pas un accusé": {"v": "receipt/2"},
+        "ne dit pas les noms": said | {"buyer": said["buyer"] | {"name": "Autre commune"}},
+        "Le numéro": said | {"number": "AR-FAUX : authentique"},
     }
     stranger = Authorities()
     altered = _altered((tmp_path / "a.pdf").read_bytes(), stranger)
@@ -112,6 +114,8 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
             found = verdict(page, tmp_path / "lie.json")
             assert "n'est pas vérifié" in found
             assert words in found
+        (tmp_path / "lie.json").write_text('{"state": "in-time", ' + json.dumps(said)[1:])
+        assert "n'est pas un accusé" in verdict(page, tmp_path / "lie.json")  # the same key twice
         # A true token of an authority that this platform does not know: said, not refused.
         elsewhere = Issuer.root().authority(tmp_path)
         token = elsewhere.respond(
