@@ -1,0 +1,14 @@
+// What may have been forgotten, asked once before anything leaves: the second press deposits.
+const listed = new Intl.ListFormat("fr", { type: "conjunction" });
+
+// What to ask of these zones, the empty string when nothing is missing.
+export function doubtOf(zones) {
+  const empty = zones.filter((zone) => !zone.files.length);
+  if (!empty.length) return "";
+  const full = new Set(zones.filter((zone) => zone.files.length).map(({ lot }) => lot));
+  const lots = [...new Set(empty.map(({ lot }) => lot))].filter((lot) => !full.has(lot));
+  const missing = empty.map((zone) => zone.section.dataset.title).join(" ; ");
+  if (!lots.length) return `Rien n'est choisi pour : ${missing}. Ajoutez les fichiers, ou déposez quand même.`;
+  const [which, untick] = lots.length > 1 ? ["les lots", "décochez ces lots"] : ["le lot", "décochez le lot"];
+  return `Vous avez coché ${which} ${listed.format(lots)}, mais rien n'est choisi pour : ${missing}. Ajoutez les fichiers, ${untick}, ou déposez quand même.`;
+}
