@@ -1,7 +1,7 @@
 """What the public and the buyer say to each other: follow, ask, answer, be told."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from django.conf import settings
@@ -17,6 +17,13 @@ from dematmp.consultations.models import Consultation, Follower, Question
 from dematmp.mails.services import store as store_mail
 
 _UNFOLLOW = "dematmp.consultations.unfollow"
+Concerned = Callable[[Consultation], Iterable[str]]
+_concerned: list[Concerned] = []
+
+
+def concerned(addresses: Concerned) -> None:
+    """A room above says who else hears of changes: an AppConfig.ready calls it. Nobody counts them."""
+    _concerned.append(addresses)
 
 
 def follow(consultation: Consultation, *, email: str, now: datetime) -> None:
@@ -88,9 +95,9 @@ def call(
 
 
 def tell_followers(consultation: Consultation, text: str, *, also: str = "", now: datetime) -> None:
-    """Store one mail for each address left, and for `also`, in the caller's transaction.
+    """Store one mail for each address left, `also`, and each concerned, in the caller's transaction.
 
-    The journal keeps what was said and to how many, and no address.
+    The journal keeps what was said and to how many of the first, and no address: it would count the bidders.
     """
     addresses = set(consultation.followers.order_by("pk").values_list("email", flat=True)) | (
         {also} if also else set()
@@ -106,6 +113,16 @@ def tell_followers(consultation: Consultation, text: str, *, also: str = "", now
             subject=f"{consultation.reference} : {consultation.title}",
             body=f"{text}\n\nConsultation {consultation.reference}, {consultation.buyer.name} : {page}\n\n"
             f"Ne plus recevoir ces messages : {page}ne-plus-suivre/{unfollow_token(consultation, address)}/",
+            now=now,
+        )
+    others = {address.lower() for each in _concerned for address in each(consultation)}
+    for address in sorted(others - {address.lower() for address in addresses}):
+        store_mail(
+            to=address,
+            subject=f"{consultation.reference} : {consultation.title}",
+            body=f"{text}\n\nConsultation {consultation.reference}, {consultation.buyer.name} : {page}\n\n"
+            "Vous recevez ce message parce que vous avez déposé une offre. L'acheteur ne sait pas qu'il vous "
+            "est adressé.",
             now=now,
         )
 
