@@ -58,11 +58,14 @@ def consultation_list(request: HttpRequest) -> HttpResponse:
     page = page_of(request, found.soonest_first())
     query = request.GET.copy()
     query.pop("page", None)
+    for name in [name for name, value in query.items() if not value]:
+        query.pop(name)
     context = {
         "form": form,
         "page": page,
         "query": query.urlencode(),
         "searched": any(chosen.values()),
+        "closes": bool(chosen.get("closes")),
         "trial": trial_consultation(),
     }
     template = "public/_list.html" if request.headers.get("HX-Request") else "public/list.html"
