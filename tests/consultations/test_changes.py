@@ -73,7 +73,7 @@ def _replace(world: World, consultation: Consultation, data: bytes) -> None:
         consultation,
         title=piece.title,
         kind=piece.kind,
-        name="RC-v2.pdf",
+        name="RC-v2.txt",
         chunks=[data],
         by=world.agent,
         now=now,
@@ -87,7 +87,7 @@ def test_a_replaced_piece_is_served_journalled_and_told(world: World, client: Cl
     exchanges.follow(consultation, email="suivi@example.fr", now=timezone.now())
     _replace(world, consultation, b"%PDF-1.7 deux")
     page = client.get(reverse("consultation", kwargs={"consultation": consultation.uuid})).content.decode()
-    assert "RC-v2.pdf" in page
+    assert "RC-v2.txt" in page
     assert Entry.objects.filter(kind="document-version").count() == 1
     assert "nouvelle version" in Mail.objects.get(to="suivi@example.fr").body
 
@@ -102,8 +102,8 @@ def test_an_infected_new_version_replaces_nothing_and_its_sender_is_told(
     assert b"%PDF-1.7 essai" in whole
     assert EICAR not in whole
     page = client.get(reverse("consultation", kwargs={"consultation": consultation.uuid})).content.decode()
-    assert "RC-v2.pdf" not in page
-    assert "RC-v2.pdf" in Mail.objects.filter(to=world.agent.email).latest("pk").body
+    assert "RC-v2.txt" not in page
+    assert "RC-v2.txt" in Mail.objects.filter(to=world.agent.email).latest("pk").body
     assert not Entry.objects.filter(kind="document-version").exists()
 
 
