@@ -3,6 +3,7 @@ import "bootstrap/js/dist/collapse";
 import "bootstrap/js/dist/dropdown";
 import htmx from "htmx.org";
 import { countdown } from "./countdown.js";
+import { typed } from "./typed.js";
 
 htmx.config.allowEval = false;
 htmx.config.includeIndicatorStyles = false;
@@ -88,7 +89,27 @@ function ready() {
   themeSwitch();
   uploads();
   proposals();
+  typed();
+  once();
   focusOn(result() ?? document.querySelector("main :is([data-errors], [data-said], .errorlist.nonfield, [aria-invalid=true])"));
+}
+
+// A form leaves once, however often its button is pressed.
+function once() {
+  for (const form of document.querySelectorAll("form[method=post]")) {
+    form.addEventListener("submit", (event) => {
+      if (event.defaultPrevented) return;
+      if (form.dataset.left) return event.preventDefault();
+      form.dataset.left = "true";
+      for (const button of form.querySelectorAll("[type=submit]")) button.setAttribute("aria-disabled", "true");
+      setTimeout(() => again(form), 15_000); // an answer that is a file leaves the page where it is
+    });
+  }
+}
+
+function again(form) {
+  delete form.dataset.left;
+  for (const button of form.querySelectorAll("[type=submit]")) button.removeAttribute("aria-disabled");
 }
 
 // What the page before did is said at that place of this one: it is read first.
@@ -157,4 +178,5 @@ function refreshes() {
 
 ready();
 refreshes();
+addEventListener("pageshow", () => document.querySelectorAll("form[data-left]").forEach(again)); // Back
 document.addEventListener("htmx:afterSettle", () => countdown());

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core import signing
@@ -16,6 +16,7 @@ from dematmp.consultations.errors import LinkRefused, NotReady, WrongStep
 from dematmp.consultations.models import Consultation, Follower, Question
 from dematmp.mails.services import store as store_mail
 
+_TWICE = timedelta(minutes=1)  # a button pressed again
 _UNFOLLOW = "dematmp.consultations.unfollow"
 Concerned = Callable[[Consultation], Iterable[str]]
 _concerned: list[Concerned] = []
@@ -33,14 +34,17 @@ def follow(consultation: Consultation, *, email: str, now: datetime) -> None:
 
 @transaction.atomic
 def ask(consultation: Consultation, *, text: str, email: str = "", now: datetime) -> Question:
-    """Ask the buyer a question, while the consultation is open."""
+    """Ask the buyer a question, while the consultation is open; the same twice within a minute is one."""
     if not consultation.is_open(now=now):
         raise WrongStep("La consultation est close : les questions ne sont plus reçues.")
     if not text.strip():
         raise NotReady(["le texte de la question"])
-    asked = Question.objects.create(
-        consultation=consultation, text=clean_text(text, lines=True), email=email, asked_at=now
-    )
+    text = clean_text(text, lines=True)
+    Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
+    same = consultation.questions.filter(text=text, email=email, asked_at__gte=now - _TWICE).first()
+    if same is not None:
+        return same
+    asked = Question.objects.create(consultation=consultation, text=text, email=email, asked_at=now)
     text = f"Une question est posée sur la consultation « {consultation.title} »."
     call(consultation, people_of(consultation.buyer, "agent"), text, now=now)
     return asked
