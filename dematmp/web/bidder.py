@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -131,7 +132,7 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
     companies = _companies(request)
     if not companies:
         messages.warning(request, "Enregistrez d'abord l'entreprise pour laquelle vous déposez.")
-        return redirect("new-company")
+        return redirect(f"{reverse('new-company')}?{urlencode({'next': request.path})}")
     record = parse_record(bytes(found.ceremony_record or b""))
     context = {
         "consultation": found,
