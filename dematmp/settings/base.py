@@ -93,6 +93,7 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "dematmp" / "web" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
+            "builtins": ["dematmp.web.templatetags.show"],  # its plurals are those of French
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",

@@ -6,9 +6,12 @@ export function doubtOf(zones) {
   const empty = zones.filter((zone) => !zone.files.length);
   if (!empty.length) return "";
   const full = new Set(zones.filter((zone) => zone.files.length).map(({ lot }) => lot));
-  const lots = [...new Set(empty.map(({ lot }) => lot))].filter((lot) => !full.has(lot));
+  const lots = [...new Set(empty.map(({ lot }) => lot))];
+  const unused = lots.filter((lot) => !full.has(lot));
   const missing = empty.map((zone) => zone.section.dataset.title).join(" ; ");
-  if (!lots.length) return `Rien n'est choisi pour : ${missing}. Ajoutez les fichiers, ou déposez quand même.`;
-  const [which, untick] = lots.length > 1 ? ["les lots", "décochez ces lots"] : ["le lot", "décochez le lot"];
-  return `Vous avez coché ${which} ${listed.format(lots)}, mais rien n'est choisi pour : ${missing}. Ajoutez les fichiers, ${untick}, ou déposez quand même.`;
+  if (!unused.length) return `Rien n'est choisi pour : ${missing}. Ajoutez les fichiers, ou déposez quand même.`;
+  const which = unused.length === lots.length ? (lots.length > 1 ? "ces lots" : "le lot") : named(unused);
+  return `Vous avez coché ${named(lots)}, mais rien n'est choisi pour : ${missing}. Ajoutez les fichiers, décochez ${which}, ou déposez quand même.`;
 }
+
+const named = (lots) => `${lots.length > 1 ? "les lots" : "le lot"} ${listed.format(lots)}`;

@@ -1,6 +1,7 @@
 """The public list is searched by words, code and buyer, as people type them."""
 
 import pytest
+from django.template import Context, Template
 from django.test import Client
 
 from dematmp.accounts.models import Organisation
@@ -39,3 +40,8 @@ def test_the_link_to_closed_consultations_keeps_the_words(world: World, client: 
     page = client.get("/", {"mots": "étang", "cpv": ""}).content.decode()
     assert 'href="/?mots=%C3%A9tang&amp;closes=on"' in page
     assert "0 consultation pour" in page
+
+
+def test_nothing_is_singular_in_french() -> None:
+    said = Template("{{ n }} pli{{ n|pluralize }} {{ n|pluralize:'reçu,reçus' }}")
+    assert [said.render(Context({"n": n})) for n in (0, 1, 2)] == ["0 pli reçu", "1 pli reçu", "2 plis reçus"]
