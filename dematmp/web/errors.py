@@ -24,6 +24,7 @@ REFUSALS = (AccountError, ActError, AwardRefused, BidError, ConsultationError, C
 FAILURES = (AuditError, StorageError)
 # The field of a form that a refusal is about.
 _FIELDS = {
+    "account.organisation-exists": "siret",
     "account.siret-refused": "siret",
     "award.refused": "company",
     "consultation.cpv-unknown": "cpv",

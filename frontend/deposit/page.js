@@ -4,6 +4,7 @@ import { cleanNames } from "../sealing/names.js";
 import { announced } from "./announced.js";
 import { doubtOf } from "./doubt.js";
 import { forget, pending } from "./drafts.js";
+import { dropped, measured } from "./gather.js";
 import { FileList } from "./list.js";
 import { summary } from "./notes.js";
 import { showPieces } from "./pieces.js";
@@ -12,7 +13,6 @@ import { bytesText, durationText, element } from "./words.js";
 
 const root = document.querySelector("[data-deposit]");
 const { consultation: uuid, worker: workerUrl, csrfCookie, limitFile, limitEnvelope, limitFiles } = root.dataset;
-const SLICE = 40; // milliseconds of work between two breaths of the page
 const worker = new Worker(workerUrl);
 const state = { zones: [], next: 1, running: false, starting: null, deposit: null, left: false, spoken: 0, drawing: 0 };
 const preflight = new Preflight({ url: root.dataset.preflight, pdf: root.dataset.preflightPdf, tell: checked });
@@ -106,39 +106,6 @@ function draw() {
     }
     showSummary();
   });
-}
-
-// A browser looks at the disk the first time that it is asked for a size: thousands would freeze the page.
-async function measured(found) {
-  const sized = [];
-  let since = performance.now();
-  for (const each of found) {
-    sized.push({ ...each, size: each.file.size });
-    if (performance.now() - since < SLICE) continue;
-    await new Promise((resolve) => setTimeout(resolve));
-    since = performance.now();
-  }
-  return sized;
-}
-
-async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files].map((file) => ({ file, path: file.name }));
-  const found = [];
-  const walk = async (entry, path) => {
-    if (entry.isFile) {
-      found.push({ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), path: path + entry.name });
-      return;
-    }
-    const reader = entry.createReader();
-    for (;;) {
-      const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-      if (!batch.length) return;
-      for (const each of batch) await walk(each, `${path}${entry.name}/`);
-    }
-  };
-  for (const entry of entries) await walk(entry, "");
-  return found;
 }
 
 function problems() {
