@@ -2,30 +2,12 @@
 import "bootstrap/js/dist/collapse";
 import "bootstrap/js/dist/dropdown";
 import htmx from "htmx.org";
+import { countdown } from "./countdown.js";
+import { typed } from "./typed.js";
 
 htmx.config.allowEval = false;
 htmx.config.includeIndicatorStyles = false;
 htmx.config.selfRequestsOnly = true;
-
-function countdown() {
-  const start = performance.now();
-  for (const element of document.querySelectorAll("[data-deadline]")) {
-    const left = Date.parse(element.dataset.deadline) - Date.parse(element.dataset.serverNow);
-    const tick = () => {
-      const seconds = Math.floor((left - (performance.now() - start)) / 1000);
-      if (seconds < 0) {
-        element.textContent = "La date limite est passée.";
-        return;
-      }
-      const days = Math.floor(seconds / 86400);
-      const clock = [Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
-      const text = clock.map((part) => String(part).padStart(2, "0")).join(":");
-      element.textContent = `Il reste ${days > 0 ? `${days} j ` : ""}${text}`;
-      setTimeout(tick, 1000);
-    };
-    tick();
-  }
-}
 
 // The server's clock, which binds, seconds included.
 function clock() {
@@ -107,7 +89,38 @@ function ready() {
   themeSwitch();
   uploads();
   proposals();
-  focusOn(document.querySelector("main :is([data-errors], [data-said], .errorlist.nonfield, [aria-invalid=true])"));
+  typed();
+  once();
+  focusOn(result() ?? document.querySelector("main :is([data-errors], [data-said], .errorlist.nonfield, [aria-invalid=true])"));
+}
+
+// A form leaves once, however often its button is pressed.
+function once() {
+  for (const form of document.querySelectorAll("form[method=post]")) {
+    form.addEventListener("submit", (event) => {
+      if (event.defaultPrevented) return;
+      if (form.dataset.left) return event.preventDefault();
+      form.dataset.left = "true";
+      for (const button of form.querySelectorAll("[type=submit]")) button.setAttribute("aria-disabled", "true");
+      setTimeout(() => again(form), 15_000); // an answer that is a file leaves the page where it is
+    });
+  }
+}
+
+function again(form) {
+  delete form.dataset.left;
+  for (const button of form.querySelectorAll("[type=submit]")) button.removeAttribute("aria-disabled");
+}
+
+// What the page before did is said at that place of this one: it is read first.
+function result() {
+  try {
+    const id = sessionStorage.getItem("result");
+    sessionStorage.removeItem("result");
+    return id && document.getElementById(id)?.querySelector("[role=status]");
+  } catch {
+    return null; // a browser that refuses to remember
+  }
 }
 
 // The typology that a file's name tells is chosen for it, until a person chooses another.
@@ -165,4 +178,5 @@ function refreshes() {
 
 ready();
 refreshes();
-document.addEventListener("htmx:afterSettle", countdown);
+addEventListener("pageshow", () => document.querySelectorAll("form[data-left]").forEach(again)); // Back
+document.addEventListener("htmx:afterSettle", () => countdown());

@@ -75,6 +75,8 @@ def check_choice(said: Mapping[str, object], plans: Sequence[Plan]) -> None:
             raise RefusedChoice(f"L'enveloppe « {plan.kind} » a {count}.")
         sizes = {each.name: each.path.stat().st_size for each in plan.files}
         for name, size in sizes.items():
+            if size == 0:
+                raise RefusedChoice(f"« {name} » est vide (0 octet) : retirez-le, ou donnez le bon fichier.")
             if size > most.get("file_bytes", size):
                 raise RefusedChoice(f"« {name} » fait {_size(size)} ; {_size(most['file_bytes'])} au plus.")
         total = sum(sizes.values())

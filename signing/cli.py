@@ -77,9 +77,6 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
         if paths
     ]
     sizes = [source.path.stat().st_size for plan in plans for source in plan.files]
-    empty = sum(1 for size in sizes if size == 0)
-    if empty:
-        _err.print(f"Attention : {empty} fichier(s) vide(s) (0 octet) dans ce dépôt.")
     client = client_of(options)
     said = client.get(f"/consultations/{options.consultation}")
     check_choice(said, plans)

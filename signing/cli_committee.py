@@ -158,7 +158,7 @@ def open_session(options: argparse.Namespace) -> dict[str, object]:
     """Release the platform's key, once the quorum is there."""
     client = client_of(options)
     session = client.start_opening(_opening_of(client, options))
-    return client.post(f"/openings/{session['session']}/open")
+    return client.post(f"/openings/{session['session']}/open", {"leave_undecided": options.leave_undecided})
 
 
 def _card_options(parser: argparse.ArgumentParser) -> None:
@@ -236,4 +236,9 @@ def committee_verbs(verb: Verb) -> None:
             one.add_argument("--code", required=True, help="code dicté par la personne qui répartit")
     one = verb("open", open_session, "ouverture : libérer la clé de la plateforme, le quorum étant réuni")
     one.add_argument("consultation")
+    one.add_argument(
+        "--leave-undecided",
+        action="store_true",
+        help="ouvrir même si un dépôt hors délai attend une décision de l'acheteur : il restera scellé",
+    )
     one.add_argument("--rehearsal", action="store_true", help="à la répétition, sur le pli d'essai")

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import models
 
 from dematmp.accounts.models import Organisation, User
+from dematmp.accounts.words import fold, words_of
 from dematmp.acts.rules import (
     ACKNOWLEDGED,
     AWAITED,
@@ -30,7 +31,6 @@ from dematmp.acts.transactions import (
     Transaction,
     Window,
 )
-from dematmp.acts.words import fold, words_of
 from dematmp.awards.models import Award
 
 __all__ = [

@@ -11,10 +11,10 @@ from pathlib import Path
 from django.db.models import F, Value
 from django.db.models.functions import Greatest, StrIndex, Substr
 
+from dematmp.accounts.words import fold, words_of
 from dematmp.acts.files import pieces_of
 from dematmp.acts.models import Act, ActText
 from dematmp.acts.pdf_text import text_of
-from dematmp.acts.words import fold, words_of
 from storage.stores import object_store
 
 CHARS = 200_000  # of an act and its annexes together

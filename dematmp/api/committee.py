@@ -54,6 +54,10 @@ class SharesIn(Schema):
     shares: list[ShareIn]
 
 
+class ReleaseIn(Schema):
+    leave_undecided: bool = False
+
+
 class SealedAgainIn(Schema):
     sha256: str
     shares: list[MemberShareIn]
@@ -249,9 +253,12 @@ def give(request: HttpRequest, session: uuid.UUID, body: SharesIn) -> dict[str, 
 @router.post(
     "/openings/{session}/open", response={202: dict}, summary="Libérer la clé de la plateforme et ouvrir"
 )
-def release(request: HttpRequest, session: uuid.UUID) -> Status[dict[str, object]]:
-    found = _session(request, session)
-    return Status(202, _session_state(services.release(found, by=bearer(request).user, now=current())))
+def release(
+    request: HttpRequest, session: uuid.UUID, body: ReleaseIn | None = None
+) -> Status[dict[str, object]]:
+    found, leave = _session(request, session), body is not None and body.leave_undecided
+    made = services.release(found, by=bearer(request).user, now=current(), leave_undecided=leave)
+    return Status(202, _session_state(made))
 
 
 @router.get("/openings/{session}/{piece}", summary="Le procès-verbal")

@@ -10,6 +10,7 @@ from ninja import Router
 
 from dematmp.api.access import bearer, doors, published
 from dematmp.audit.services import utc_text
+from dematmp.mails.words import instant
 from signing.digests import PART_BYTES
 
 router = Router(tags=["public"])
@@ -71,4 +72,14 @@ def consultation(request: HttpRequest, consultation: uuid.UUID) -> dict[str, obj
             for keys in found.envelope_keys.order_by("kind")
         },
         "ceremony": {"record": b64(found.ceremony_record), "sha256": found.ceremony_sha256},
+    }
+
+
+@router.get("/consultations/{consultation}/deadline", auth=None, summary="Sa date limite, à relire")
+def deadline(request: HttpRequest, consultation: uuid.UUID) -> dict[str, object]:
+    current = published(consultation).current_deadline
+    return {
+        "deadline": utc_text(current.at) if current else None,
+        "text": instant(current.at, current.zone) if current else "",
+        "now": utc_text(timezone.now()),
     }

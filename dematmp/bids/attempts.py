@@ -204,6 +204,9 @@ def _check_objects(header: Header, offer: EnvelopeOffer, limits: Mapping[str, in
     for name, size in offer.sizes.items():
         if size < _SMALLEST_OBJECT:
             raise EnvelopeRefused(f"L'objet {name} est trop court pour un objet scellé.")
+        if size == _SMALLEST_OBJECT and name not in ("0.cob", "t.cob"):
+            number = name.removesuffix(".cob")
+            raise EnvelopeRefused(f"Le fichier n° {number} de ce pli est vide (0 octet) : retirez-le.")
 
 
 def check_sizes(sizes: Mapping[str, int], limits: Mapping[str, int], *, files: int) -> None:

@@ -288,6 +288,15 @@ def withdraw(bid: Bid, *, by: User, now: datetime) -> None:
         )
 
 
+def depositors(consultation: Consultation) -> list[str]:
+    """The addresses of who deposited, withdrawals aside: told of what changes. Never shown nor counted."""
+    kept = Attempt.objects.filter(
+        consultation=consultation, bid__withdrawn_at=None, finalised_by__isnull=False
+    )
+    people = User.objects.filter(pk__in=kept.filter(bid__isnull=False).values("finalised_by"), is_active=True)
+    return [each.email for each in people.order_by("pk") if not each.is_robot]
+
+
 def envelope_states(consultation: Consultation) -> dict[str, str]:
     """State of each deposited envelope of a consultation (`rules.states`), by envelope uuid."""
     bids = consultation.bids.select_related("bidder", "late_decision")

@@ -22,13 +22,14 @@ from dematmp.consultations.errors import (
 )
 from dematmp.consultations.exchanges import tell_followers
 from dematmp.consultations.models import SERVED, Consultation, Document, DocumentVersion, Withdrawal
-from dematmp.consultations.rules import check_not_empty, clean_name
+from dematmp.consultations.rules import check_not_empty, check_pdf, clean_name
 from dematmp.consultations.services import check_not_frozen
 from dematmp.mails.services import store as store_mail
 from storage.antivirus import State, Verdict, scan
 from storage.errors import ScanFailed, WorkspaceFull
 from storage.stores import object_store
 
+_HEAD_BYTES = 1024
 _LINES = 1000  # of the register of downloads in one entry of the journal
 _PATIENCE = timedelta(minutes=10)  # how long an antivirus that fails on a file is asked again
 
@@ -38,6 +39,7 @@ class _Counted:
 
     def __init__(self, chunks: Iterable[bytes], limit: int) -> None:
         self.chunks, self.limit, self.size, self.digest = chunks, limit, 0, hashlib.sha256()
+        self.head = b""
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self.chunks:
@@ -45,6 +47,7 @@ class _Counted:
             if self.size > self.limit:
                 raise DocumentTooLarge(f"Ce fichier dépasse la limite de {self.limit} octets.")
             self.digest.update(chunk)
+            self.head += chunk[: max(0, _HEAD_BYTES - len(self.head))]
             yield chunk
 
 
@@ -63,7 +66,8 @@ def add_version(
 
     The antivirus then decides whether it is ever served.
 
-    Raises NameRefused, EmptyDocument, DocumentTooLarge, WrongStep; nothing is left behind.
+    Raises NameRefused, EmptyDocument, DocumentUnreadable, DocumentTooLarge, WrongStep; nothing is left
+    behind.
     """
     name = clean_name(name)
     if not title.strip() or len(title) > 200:
@@ -77,6 +81,7 @@ def add_version(
     try:
         store.put_stream(key, counted)
         check_not_empty(counted.size, name)
+        check_pdf(counted.head, name)
     except ConsultationError:
         store.delete(key)
         raise

@@ -83,6 +83,13 @@ class EmptyDocument(ConsultationError):
     next = "Vérifiez le fichier sur votre poste puis recommencez."
 
 
+class DocumentUnreadable(ConsultationError):
+    """A file that is not what its name announces."""
+
+    code = "document.unreadable"
+    next = "Ouvrez ce fichier sur votre poste : si c'est le bon, enregistrez-le de nouveau en PDF."
+
+
 class DocumentTooLarge(ConsultationError):
     """More bytes than the announced limit."""
 

@@ -1,8 +1,8 @@
 """What the public and the buyer say to each other: follow, ask, answer, be told."""
 
 import hashlib
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core import signing
@@ -16,7 +16,15 @@ from dematmp.consultations.errors import LinkRefused, NotReady, WrongStep
 from dematmp.consultations.models import Consultation, Follower, Question
 from dematmp.mails.services import store as store_mail
 
+_TWICE = timedelta(minutes=1)  # a button pressed again
 _UNFOLLOW = "dematmp.consultations.unfollow"
+Concerned = Callable[[Consultation], Iterable[str]]
+_concerned: list[Concerned] = []
+
+
+def concerned(addresses: Concerned) -> None:
+    """A room above says who else hears of changes: an AppConfig.ready calls it. Nobody counts them."""
+    _concerned.append(addresses)
 
 
 def follow(consultation: Consultation, *, email: str, now: datetime) -> None:
@@ -26,14 +34,17 @@ def follow(consultation: Consultation, *, email: str, now: datetime) -> None:
 
 @transaction.atomic
 def ask(consultation: Consultation, *, text: str, email: str = "", now: datetime) -> Question:
-    """Ask the buyer a question, while the consultation is open."""
+    """Ask the buyer a question, while the consultation is open; the same twice within a minute is one."""
     if not consultation.is_open(now=now):
         raise WrongStep("La consultation est close : les questions ne sont plus reçues.")
     if not text.strip():
         raise NotReady(["le texte de la question"])
-    asked = Question.objects.create(
-        consultation=consultation, text=clean_text(text, lines=True), email=email, asked_at=now
-    )
+    text = clean_text(text, lines=True)
+    Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
+    same = consultation.questions.filter(text=text, email=email, asked_at__gte=now - _TWICE).first()
+    if same is not None:
+        return same
+    asked = Question.objects.create(consultation=consultation, text=text, email=email, asked_at=now)
     text = f"Une question est posée sur la consultation « {consultation.title} »."
     call(consultation, people_of(consultation.buyer, "agent"), text, now=now)
     return asked
@@ -88,9 +99,9 @@ def call(
 
 
 def tell_followers(consultation: Consultation, text: str, *, also: str = "", now: datetime) -> None:
-    """Store one mail for each address left, and for `also`, in the caller's transaction.
+    """Store one mail for each address left, `also`, and each concerned, in the caller's transaction.
 
-    The journal keeps what was said and to how many, and no address.
+    The journal keeps what was said and to how many of the first, and no address: it would count the bidders.
     """
     addresses = set(consultation.followers.order_by("pk").values_list("email", flat=True)) | (
         {also} if also else set()
@@ -106,6 +117,16 @@ def tell_followers(consultation: Consultation, text: str, *, also: str = "", now
             subject=f"{consultation.reference} : {consultation.title}",
             body=f"{text}\n\nConsultation {consultation.reference}, {consultation.buyer.name} : {page}\n\n"
             f"Ne plus recevoir ces messages : {page}ne-plus-suivre/{unfollow_token(consultation, address)}/",
+            now=now,
+        )
+    others = {address.lower() for each in _concerned for address in each(consultation)}
+    for address in sorted(others - {address.lower() for address in addresses}):
+        store_mail(
+            to=address,
+            subject=f"{consultation.reference} : {consultation.title}",
+            body=f"{text}\n\nConsultation {consultation.reference}, {consultation.buyer.name} : {page}\n\n"
+            "Vous recevez ce message parce que vous avez déposé une offre. L'acheteur ne sait pas qu'il vous "
+            "est adressé.",
             now=now,
         )
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 
 from dematmp.accounts.models import Organisation, User
-from dematmp.consultations.queries import ConsultationQuerySet, RealOnly
+from dematmp.consultations.queries import ConsultationQuerySet, RealOnly, Searched
 from dematmp.consultations.rules import (
     DOCUMENT_KINDS,
     OPENING_ORDERS,
@@ -47,7 +47,7 @@ class Cpv(models.Model):
 RealManager = RealOnly.from_queryset(ConsultationQuerySet)
 
 
-class Consultation(models.Model):
+class Consultation(Searched):
     """Only what people decide is stored; whether it is open is computed from the deadline and the clock.
 
     A twin (`twin_of`) is the same consultation for its rehearsal: keys of its own, a dummy bid, opened by the

@@ -1,17 +1,42 @@
 """Which consultations: what the public, a buyer, a committee may see, and when."""
 
+import re
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.apps import apps
 from django.db import models
 
 from dematmp.accounts.models import Organisation, User
+from dematmp.accounts.words import fold, words_of
 
 if TYPE_CHECKING:
     from dematmp.consultations.models import Consultation  # noqa: F401
 
 _ABANDONED = timedelta(days=365)  # a draft
+_CPV = re.compile(r"(\d{8})(?:-\d)?")  # with or without its check digit
+
+
+def searched(text: str) -> str:
+    """Text as it is looked for: without case or accents, ligatures spelt out."""
+    return fold(text).replace("œ", "oe").replace("æ", "ae")
+
+
+class Searched(models.Model):
+    """A row that keeps the words by which the public finds it."""
+
+    folded = models.TextField("mots cherchés", editable=False, default="")
+
+    class Meta:
+        abstract = True
+
+    def save(self, **options: Any) -> None:
+        """With these words, whatever changes."""
+        said = [str(getattr(self, name)) for name in ("reference", "title", "object")]
+        self.folded = searched(" ".join(said))
+        if options.get("update_fields") is not None:
+            options["update_fields"] = {*options["update_fields"], "folded"}
+        super().save(**options)
 
 
 class ConsultationQuerySet(models.QuerySet["Consultation"]):
@@ -71,14 +96,17 @@ class ConsultationQuerySet(models.QuerySet["Consultation"]):
         ).distinct()
 
     def search(self, *, words: str = "", cpv: str = "", buyer: str = "") -> Self:
+        """Every word is in the reference, the title, the object, the buyer's name, or begins the CPV code."""
         found = self
-        for word in words.split()[:10]:
-            found = found.filter(
-                models.Q(title__icontains=word)
-                | models.Q(object__icontains=word)
-                | models.Q(reference__icontains=word)
-            )
-        if cpv:
+        buyers = dict(Organisation.objects.filter(kind="buyer").order_by("pk").values_list("pk", "name"))
+        for word in words_of(words):
+            text = searched(word)
+            named = [pk for pk, name in buyers.items() if text in searched(name)]
+            of = models.Q(folded__contains=text) | models.Q(buyer__in=named)
+            if code := _CPV.fullmatch(word):
+                of |= models.Q(cpv__startswith=code[1].rstrip("0"))
+            found = found.filter(of)
+        if cpv := cpv.strip().split("-")[0]:
             found = found.filter(cpv__startswith=cpv.rstrip("0") or cpv)
         if buyer:
             found = found.filter(buyer__uuid=buyer)

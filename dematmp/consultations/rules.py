@@ -8,7 +8,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from dematmp.consultations.errors import DeadlinePast, EmptyDocument, MidnightDeadline, NameRefused
+from dematmp.consultations.errors import (
+    DeadlinePast,
+    DocumentUnreadable,
+    EmptyDocument,
+    MidnightDeadline,
+    NameRefused,
+)
 
 # Code → French label (Code de la commande publique, second part, book I).
 PROCEDURES = {
@@ -85,6 +91,15 @@ def check_not_empty(size: int, name: str) -> None:
     """Refuse a file of 0 byte."""
     if size == 0:
         raise EmptyDocument(f"Le fichier « {name} » est vide (0 octet).")
+
+
+def check_pdf(head: bytes, name: str) -> None:
+    """Refuse a file named .pdf that does not begin as a PDF, blanks aside (ISO 32000-2, 7.5.2)."""
+    blank = b"\xef\xbb\xbf \t\r\n\x00"
+    if name.lower().endswith(".pdf") and not head.lstrip(blank).startswith(b"%PDF-"):
+        raise DocumentUnreadable(
+            f"« {name} » n'est pas un PDF lisible : les entreprises ne pourraient pas l'ouvrir."
+        )
 
 
 def stricter(asked: Mapping[str, int], platform: Mapping[str, int]) -> dict[str, int]:

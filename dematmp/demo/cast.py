@@ -17,11 +17,67 @@ def _password() -> str:
     return secrets.token_urlsafe(9)
 
 
+# Words that nobody wants to dictate; frontend/committee/phrase.js has the same.
+_RUDE = frozenset(
+    [
+        "bico",
+        "biko",
+        "bite",
+        "caca",
+        "caka",
+        "cona",
+        "cone",
+        "coni",
+        "cucu",
+        "cuku",
+        "cula",
+        "cule",
+        "culi",
+        "culo",
+        "gode",
+        "kaca",
+        "kaka",
+        "kike",
+        "kiki",
+        "kucu",
+        "kuku",
+        "lolo",
+        "lope",
+        "nazi",
+        "naze",
+        "nene",
+        "nika",
+        "nike",
+        "niko",
+        "pede",
+        "pete",
+        "pine",
+        "pipi",
+        "pisa",
+        "popo",
+        "pube",
+        "puta",
+        "pute",
+        "puto",
+        "rote",
+        "sida",
+        "suca",
+        "suce",
+        "tare",
+        "tepu",
+        "vomi",
+        "zebi",
+        "zizi",
+        "zobi",
+    ]
+)
+_SYLLABLES = ["".join(pair) for pair in product("bcdfgjklmnprstvz", "aeiou")]
+WORDS = sorted({first + second for first, second in product(_SYLLABLES, repeat=2)} - _RUDE)
+
+
 def _phrase() -> str:
-    """Ten syllables, as the committee's page proposes them."""
-    syllables = ["".join(pair) for pair in product("bcdfgjklmnprstvz", "aeiou")]
-    drawn = [secrets.choice(syllables) for _ in range(10)]
-    return "-".join(first + second for first, second in zip(drawn[::2], drawn[1::2], strict=True))
+    """Five words of two syllables, as the committee's page proposes them."""
+    return "-".join(secrets.choice(WORDS) for _ in range(5))
 
 
 @dataclass(frozen=True)

@@ -338,7 +338,8 @@ def quorum(stage: Stage, consultation: Consultation) -> str:
     else:
         raise AssertionError("l'ouverture par un seul membre aurait dû être refusée")
     stage.run("membre3", "share", uuid, *_protector(stage, "membre3"))
-    stage.run("membre3", "open", uuid)
+    # The buyer of this play decides nothing of the bid that came late: it stays sealed.
+    stage.run("membre3", "open", uuid, "--leave-undecided")
     return message
 
 

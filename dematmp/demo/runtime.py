@@ -73,6 +73,9 @@ def platform(state: Path, *, port: int, extra: dict[str, str]) -> Iterator[str]:
             "DEMATMP_SITE_URL": address,
             "DEMATMP_SITE_NAME": "Marchés publics du Val de Sorne",
             "DEMATMP_OPERATOR_NAME": "Syndicat mixte numérique du Val de Sorne",
+            "DEMATMP_CONTACT_EMAIL": "assistance@valdesorne.example.fr",
+            "DEMATMP_CONTACT_PHONE": "01 99 00 12 34",  # reserved for fiction (Arcep)
+            "DEMATMP_CONTACT_HOURS": "du lundi au vendredi, de 9 h à 18 h",
             **extra,
         }
     )

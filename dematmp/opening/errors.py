@@ -41,6 +41,13 @@ class DepositsPending(OpeningError):
     next = "Réessayez dans une minute : la plateforme termine cet enregistrement d'elle-même."
 
 
+class LateBidsUndecided(OpeningError):
+    """A late bid waits for the buyer's decision: opening would close it for good."""
+
+    code = "opening.late-undecided"
+    next = "Demandez à l'acheteur de décider ; ou confirmez qu'il restera scellé, et ouvrez."
+
+
 class QuorumMissing(OpeningError):
     """Fewer shares than the quorum."""
 

@@ -74,6 +74,28 @@ def why_not(bid: Bid) -> str:
     return _OPENED if opening is not None and opening.releases else ""
 
 
+def undecided(consultation: Consultation) -> list[Bid]:
+    """Late bids that the buyer may still admit or reject, and did not yet."""
+    rows = Bid.objects.filter(consultation=consultation, late=True, late_decision=None, withdrawn_at=None)
+    rows = rows.select_related("consultation", "bidder", "attempt")
+    return [bid for bid in rows.order_by("received_at", "pk") if not why_not(bid)]
+
+
+def undecided_text(count: int) -> str:
+    """« 1 dépôt hors délai attend une décision de l'acheteur. […] »; the empty string for none."""
+    if not count:
+        return ""
+    if count == 1:
+        return (
+            "1 dépôt hors délai attend une décision de l'acheteur. "
+            "Une fois les plis ouverts, il ne pourra plus être admis."
+        )
+    return (
+        f"{count} dépôts hors délai attendent une décision de l'acheteur. "
+        "Une fois les plis ouverts, ils ne pourront plus être admis."
+    )
+
+
 def decide_late(bid: Bid, decision: str, reason: str, *, by: User, now: datetime) -> LateDecision:
     """Record the decision, journalled and mailed to the company; another one replaces it until the opening.
 

@@ -23,10 +23,12 @@ from dematmp.opening.errors import (
     AlreadyReleased,
     BeforeDeadline,
     DepositsPending,
+    LateBidsUndecided,
     OpeningError,
     QuorumMissing,
     ShareRefused,
 )
+from dematmp.opening.late_bids import undecided, undecided_text
 from dematmp.opening.models import KeyHolder, OpenedEnvelope, OpeningSession, SessionShare
 from dematmp.opening.rules import sealed_because
 from signing.errors import ClockDisagrees, TimestampRefused
@@ -130,13 +132,16 @@ def present(session: OpeningSession) -> list[int]:
     return sorted(index for index, count in counts.items() if count == len(names))
 
 
-def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSession:
+def release(
+    session: OpeningSession, *, by: User, now: datetime, leave_undecided: bool = False
+) -> OpeningSession:
     """Release the platform's half.
 
-    Deadline passed here and for a timestamp authority, quorum there, journal first.
+    Deadline passed here and for a timestamp authority, quorum there, journal first. `leave_undecided` says
+    that a late bid of which the buyer did not decide may stay sealed for good.
 
-    Raises BeforeDeadline, QuorumMissing, DepositsPending, ChannelUnreachable. Then the worker unseals; a lost
-    task is found by the sweep.
+    Raises BeforeDeadline, QuorumMissing, DepositsPending, LateBidsUndecided, ChannelUnreachable. Then the
+    worker unseals; a lost task is found by the sweep.
     """
     consultation = session.consultation
     _check_deadline(consultation, by=by, now=now)
@@ -147,6 +152,8 @@ def release(session: OpeningSession, *, by: User, now: datetime) -> OpeningSessi
         raise DepositsPending(
             "Un dépôt reçu dans les délais est en cours d'enregistrement : il s'ouvrira avec les autres."
         )
+    if not leave_undecided and (waiting := undecided(consultation)):
+        raise LateBidsUndecided(undecided_text(len(waiting)), late=len(waiting))
     deadline = consultation.deadline
     try:
         stamped = ask_token(bytes(session.public_key), now=now)

@@ -22,6 +22,12 @@ ALLOWED_HOSTS = env.list("DEMATMP_ALLOWED_HOSTS", default=[])
 SITE_NAME = env.str("DEMATMP_SITE_NAME", default="dematmp")
 SITE_URL = env.str("DEMATMP_SITE_URL", default="http://127.0.0.1:8000").rstrip("/")
 OPERATOR_NAME = env.str("DEMATMP_OPERATOR_NAME", default=SITE_NAME)
+# Whom to call when something does not work: shown in the footer, the help, the deposit page and the errors.
+CONTACT = {
+    "email": env.str("DEMATMP_CONTACT_EMAIL", default=""),
+    "phone": env.str("DEMATMP_CONTACT_PHONE", default=""),
+    "hours": env.str("DEMATMP_CONTACT_HOURS", default=""),
+}
 CSRF_TRUSTED_ORIGINS = env.list("DEMATMP_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
@@ -87,6 +93,7 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "dematmp" / "web" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
+            "builtins": ["dematmp.web.templatetags.show"],  # its plurals are those of French
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",

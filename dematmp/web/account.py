@@ -3,6 +3,7 @@
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -53,7 +54,9 @@ def new_company(request: MemberRequest) -> HttpResponse:
         except AccountError as refused:
             explain(form, refused)
         else:
-            return redirect("space")
+            wanted = request.GET.get("next", "")
+            local = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
+            return redirect(wanted if local else "space")
     return render(request, "account/new_company.html", {"form": form}, status=400 if form.errors else 200)
 
 

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -113,6 +114,10 @@ def deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
         "state": bid_state(attempt.bid) if hasattr(attempt, "bid") else "",
         "opened": attempt.consultation.opening_at is not None,
         "missing": _missing_kinds(attempt),
+        "lots_said": _lots_said(attempt),
+        "none_left": not Bid.objects.filter(
+            consultation=attempt.consultation, bidder=attempt.bidder, withdrawn_at=None
+        ).exists(),
     }
     template = "bidder/_state.html" if request.headers.get("HX-Request") else "bidder/deposit.html"
     return render(request, template, context)
@@ -127,7 +132,7 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
     companies = _companies(request)
     if not companies:
         messages.warning(request, "Enregistrez d'abord l'entreprise pour laquelle vous déposez.")
-        return redirect("new-company")
+        return redirect(f"{reverse('new-company')}?{urlencode({'next': request.path})}")
     record = parse_record(bytes(found.ceremony_record or b""))
     context = {
         "consultation": found,
@@ -172,6 +177,18 @@ def _missing_kinds(attempt: Attempt) -> list[str]:
         for kind in attempt.consultation.kinds
         if (lot, kind) not in held
     ]
+
+
+def _lots_said(attempt: Attempt) -> str:
+    """« le lot 1 seulement », « les lots 1 et 3 » or « tous les lots » of several; else the empty string."""
+    every = list(attempt.consultation.lots.order_by("number").values_list("number", flat=True))
+    if len(every) < 2:
+        return ""
+    here = set(attempt.envelopes.order_by("pk").values_list("lot", flat=True))
+    mine = [lot for lot in every if lot in here]
+    if len(mine) == 1:
+        return f"le lot {mine[0]} seulement"
+    return "tous les lots" if mine == every else f"les lots {', '.join(mine[:-1])} et {mine[-1]}"
 
 
 def _bid(request: MemberRequest, deposit: uuid.UUID) -> Bid:

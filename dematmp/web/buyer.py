@@ -21,11 +21,11 @@ from dematmp.bids.probe import measured, proposed_deadline
 from dematmp.bids.services import bid_state
 from dematmp.consultations import exchanges, services
 from dematmp.consultations.documents import add_version
-from dematmp.consultations.errors import ConsultationError
+from dematmp.consultations.errors import ConsultationError, WrongStep
 from dematmp.consultations.models import Consultation, Document, Question
 from dematmp.opening import renewals
 from dematmp.opening.errors import OpeningError
-from dematmp.opening.late_bids import branches, why_not
+from dematmp.opening.late_bids import branches, undecided, undecided_text, why_not
 from dematmp.opening.renewals import former_holders
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.availability import reason
@@ -35,7 +35,7 @@ from dematmp.web.buyer_forms import (
     PieceForm,
     VersionForm,
 )
-from dematmp.web.consultation_form import ConsultationForm, draft_values
+from dematmp.web.consultation_form import ConsultationForm, draft_values, draft_version
 from dematmp.web.downloads import csv_file
 from dematmp.web.errors import explain
 from dematmp.web.pages import of_buyer, page_of
@@ -79,13 +79,27 @@ def correct(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     found = of_buyer(request.user, consultation, "agent")
     buyers = Organisation.objects.filter(pk=found.buyer.pk)
     form = ConsultationForm(request.POST or None, buyers=buyers, initial=draft_values(found))
+    shown = draft_version(found)
 
     def act(now: datetime) -> str:
+        if request.POST.get("version", shown) != shown:
+            raise WrongStep(
+                f"Cette consultation a été modifiée entre-temps : « {found.title} ».",
+                "Ouvrez-la dans un autre onglet, reportez-y ce que vous avez écrit ici, puis enregistrez-la.",
+            )
         values = {name: value for name, value in form.cleaned_data.items() if name != "buyer"}
         services.correct_consultation(found, **values)
         return "La consultation est corrigée."
 
-    return form_page(request, found, form, title="Corriger la consultation", action="Enregistrer", act=act)
+    return form_page(
+        request,
+        found,
+        form,
+        title="Corriger la consultation",
+        action="Enregistrer",
+        act=act,
+        version=request.POST.get("version", shown),
+    )
 
 
 @require_safe
@@ -97,6 +111,7 @@ def consultation(request: MemberRequest, consultation: uuid.UUID) -> HttpRespons
     ceremony = getattr(found, "ceremony", None)
     closed = found.published_at is not None and not found.is_open(now=now)
     found_availability = measured(found, now=now)
+    late = undecided(found) if closed else []
     context = {
         "consultation": found,
         "deadline": found.current_deadline,
@@ -113,6 +128,8 @@ def consultation(request: MemberRequest, consultation: uuid.UUID) -> HttpRespons
         "withdrawals": found.withdrawals.count(),
         "followers": found.followers.count(),
         "session": getattr(found, "opening_session", None),
+        "late": late,
+        "late_text": undecided_text(len(late)),
         "availability": found_availability,
         "channel": visits.health(found, now=now),
         "proposed": proposed_deadline(found.deadline, found_availability)

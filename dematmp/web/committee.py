@@ -20,6 +20,8 @@ from dematmp.consultations.queries import ConsultationQuerySet
 from dematmp.opening import rehearsals, renewals
 from dematmp.opening.closing import undecided, unscanned
 from dematmp.opening.decisions import to_decide
+from dematmp.opening.late_bids import undecided as undecided_late
+from dematmp.opening.late_bids import undecided_text
 from dematmp.opening.models import (
     Ceremony,
     KeyHolder,
@@ -232,8 +234,11 @@ def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     unconfirmed = KeyHolder.objects.filter(
         ceremony__consultation=found.ceremony.twin, user=request.user, confirmed_at=None
     )
+    late = len(undecided_late(found)) if main["passed"] else 0
     context = {
         **main,
+        "late_undecided": late,
+        "late_text": undecided_text(late),
         "renewal": renewals.pending(found),
         "site_url": settings.SITE_URL,
         "twin": _opening(request, twin) if twin else None,

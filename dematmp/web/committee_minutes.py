@@ -229,10 +229,13 @@ def observe(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     return _form_page(request, found, form, title=title, action="Inscrire mon observation", act=act)
 
 
-@require_POST
+@require_http_methods(["GET", "POST"])
 @holds("member")
 def close(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    """One page, one button: nothing is added to closed minutes."""
     found, session = _found(request, consultation)
+    if request.method == "GET":
+        return render(request, "committee/close_minutes.html", {"consultation": found})
     closing.close(session, by=request.user, now=timezone.now())
     messages.success(request, "Le procès-verbal est clos. Chaque membre peut le signer.")
     return redirect("session", consultation=found.uuid)

@@ -1,5 +1,7 @@
 """The form of a consultation that is being prepared. It tells what is malformed; the services decide."""
 
+import hashlib
+import json
 import re
 from decimal import Decimal
 from typing import Any
@@ -236,3 +238,9 @@ def draft_values(consultation: Consultation) -> dict[str, object]:
     criteria = consultation.criteria.order_by("pk")
     values["criteria"] = "\n".join(f"{each.name} : {each.weight}" for each in criteria)
     return values
+
+
+def draft_version(consultation: Consultation) -> str:
+    """What a draft says now, in some digits: another one means that somebody changed it meanwhile."""
+    said = json.dumps(draft_values(consultation), default=str, sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]

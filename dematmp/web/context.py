@@ -17,6 +17,7 @@ def site(request: HttpRequest) -> dict[str, object]:
         "site_name": settings.SITE_NAME,
         "time_zone": settings.TIME_ZONE,
         "operator_name": settings.OPERATOR_NAME,
+        "contact": settings.CONTACT,
         "server_now": timezone.now(),
         "spaces": {
             "buyer": bool(roles & {"agent", "validator"}),

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
@@ -21,6 +22,19 @@ from storage.errors import StorageError
 
 REFUSALS = (AccountError, ActError, AwardRefused, BidError, ConsultationError, ContractRefused, OpeningError)
 FAILURES = (AuditError, StorageError)
+# The field of a form that a refusal is about.
+_FIELDS = {
+    "account.organisation-exists": "siret",
+    "account.siret-refused": "siret",
+    "award.refused": "company",
+    "consultation.cpv-unknown": "cpv",
+    "consultation.deadline-midnight": "time",
+    "consultation.deadline-past": "date",
+    "document.empty": "file",
+    "document.name-refused": "file",
+    "document.too-large": "file",
+    "document.unreadable": "file",
+}
 _FIX = "Corrigez puis recommencez."
 _WAIT = "Réessayez dans une minute ; si cela dure, prévenez l'exploitant de la plateforme. Rien n'est perdu."
 
@@ -34,9 +48,10 @@ def problem(
 
 
 def explain(form: BaseForm, error: Exception) -> None:
-    """Write a refusal of the domain at the head of the form: nothing typed is lost."""
-    step = getattr(error, "next", _FIX)
-    form.add_error(None, f"{error} {step} (code : {getattr(error, 'code', 'error')})")
+    """Write a refusal of the domain beside its field, or at the head of the form: nothing typed is lost."""
+    step, code = getattr(error, "next", _FIX), getattr(error, "code", "error")
+    field = _FIELDS.get(code, "")
+    form.add_error(field if field in form.fields else None, f"{error} {step} (code : {code})")
 
 
 class DomainErrors:
@@ -77,7 +92,10 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
             "Le formulaire n'a pas été envoyé : votre session a expiré ou la page "
             "était ouverte depuis longtemps."
         ),
-        next="Revenez à la page précédente, rechargez-la, puis envoyez de nouveau.",
+        next=(
+            "Ne rechargez pas : copiez d'abord ce que vous aviez écrit (bouton Précédent), reconnectez-vous "
+            "dans un autre onglet, puis envoyez."
+        ),
     )
 
 
@@ -120,6 +138,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def server_error(request: HttpRequest) -> HttpResponse:
     """500: a fault of ours; 503 when the database does not answer, or has no room. No query here."""
     if isinstance(sys.exception(), OperationalError | InterfaceError):
-        context = {"title": "Base de données indisponible", "code": "platform.database"}
+        context = {
+            "title": "Base de données indisponible",
+            "code": "platform.database",
+            "contact": settings.CONTACT,
+        }
         return render(request, "errors/500.html", context, status=503)
-    return render(request, "errors/500.html", status=500)
+    return render(request, "errors/500.html", {"contact": settings.CONTACT}, status=500)

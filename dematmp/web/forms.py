@@ -70,7 +70,7 @@ class SearchForm(forms.Form):
 class FollowForm(forms.Form):
     """An address left, if one wishes, to be told of changes."""
 
-    email = AddressField(label="Adresse électronique", widget=forms.EmailInput({"autocomplete": "email"}))
+    email = AddressField(label="Courriel", widget=forms.EmailInput({"autocomplete": "email"}))
 
 
 class QuestionForm(forms.Form):
@@ -83,7 +83,7 @@ class QuestionForm(forms.Form):
         ),
     )
     email = AddressField(
-        label="Adresse électronique",
+        label="Courriel",
         required=False,
         help_text="Pour être prévenu de la réponse.",
         widget=forms.EmailInput({"autocomplete": "email"}),
@@ -118,9 +118,7 @@ class CompanyForm(forms.Form):
 
 
 class InvitationForm(forms.Form):
-    email = AddressField(
-        label="Adresse électronique de votre collègue", widget=forms.EmailInput({"autocomplete": "off"})
-    )
+    email = AddressField(label="Courriel de votre collègue", widget=forms.EmailInput({"autocomplete": "off"}))
     role = forms.ChoiceField(label="Rôle")
 
     def __init__(self, *args: Any, kind: str, **kwargs: Any) -> None:

@@ -58,11 +58,14 @@ def consultation_list(request: HttpRequest) -> HttpResponse:
     page = page_of(request, found.soonest_first())
     query = request.GET.copy()
     query.pop("page", None)
+    for name in [name for name, value in query.items() if not value]:
+        query.pop(name)
     context = {
         "form": form,
         "page": page,
         "query": query.urlencode(),
         "searched": any(chosen.values()),
+        "closes": bool(chosen.get("closes")),
         "trial": trial_consultation(),
     }
     template = "public/_list.html" if request.headers.get("HX-Request") else "public/list.html"
@@ -92,12 +95,17 @@ def _consultation_page(
         "limits": found.deposit_limits,
         "documents": found.documents.order_by("pk").prefetch_related("versions"),
         "answers": found.questions.exclude(answered_at=None).order_by("answered_at", "pk"),
-        "follow_form": follow_form or FollowForm(auto_id="follow_%s"),
+        "follow_form": follow_form or FollowForm(auto_id="follow_%s", initial=_address(request)),
         "question_form": question_form or QuestionForm(auto_id="question_%s"),
         "done": request.GET.get("fait", ""),
         "site_url": settings.SITE_URL,
     }
     return render(request, "public/consultation.html", context, status=400 if invalid else 200)
+
+
+def _address(request: HttpRequest) -> dict[str, str]:
+    """Who is signed in has an address already: one press is enough to be told of changes."""
+    return {"email": request.user.email} if request.user.is_authenticated else {}
 
 
 @require_safe

@@ -1,19 +1,11 @@
 // The forms of a member of the committee: each asks one thing, does it in the worker, says what happened.
 import encodeQR from "qr";
 import { createPasskey, usePasskey } from "./passkey.js";
+import { suggestion } from "./phrase.js";
 
-const CONSONANTS = "bcdfgjklmnprstvz";
-const VOWELS = "aeiou";
 const WORDS_ASKED = 3;
 
 const cookie = (name) => document.cookie.split("; ").find((each) => each.startsWith(`${name}=`))?.split("=")[1] ?? "";
-
-// Ten syllables of 80: 63 bits, easier to keep than to guess.
-function suggestion() {
-  const draws = crypto.getRandomValues(new Uint32Array(10));
-  const syllables = [...draws].map((draw) => CONSONANTS[draw % 16] + VOWELS[Math.floor(draw / 16) % 5]);
-  return [0, 2, 4, 6, 8].map((at) => syllables[at] + syllables[at + 1]).join("-");
-}
 
 function say(form, kind, title, text) {
   const box = form.querySelector("[data-answer]");
@@ -243,6 +235,9 @@ for (const form of document.querySelectorAll("[data-member]")) {
       button.hidden = true;
       return;
     }
+    try {
+      sessionStorage.setItem("result", "seance"); // where the page begins to be read (site.js)
+    } catch {}
     if (after) location.assign(after);
     else location.reload();
   });

@@ -204,9 +204,9 @@ const work = {
     const opening = await call(session, "POST", `/consultations/${consultation}/opening`, {});
     return call(session, "POST", `/openings/${opening.session}/shares`, await sharesForSession(opening, shares));
   },
-  async open({ session, consultation }) {
+  async open({ session, consultation, leave_undecided: leave }) {
     const opening = await call(session, "POST", `/consultations/${consultation}/opening`, {});
-    return call(session, "POST", `/openings/${opening.session}/open`, {});
+    return call(session, "POST", `/openings/${opening.session}/open`, { leave_undecided: leave === "on" });
   },
 };
 

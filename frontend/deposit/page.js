@@ -1,7 +1,10 @@
 // The deposit page: choose, check, seal and send, resume. The work itself is in two workers: one that checks the files
 // (preflight.js), one that seals and sends.
 import { cleanNames } from "../sealing/names.js";
+import { announced } from "./announced.js";
+import { doubtOf } from "./doubt.js";
 import { forget, pending } from "./drafts.js";
+import { dropped, measured } from "./gather.js";
 import { FileList } from "./list.js";
 import { summary } from "./notes.js";
 import { showPieces } from "./pieces.js";
@@ -10,9 +13,8 @@ import { bytesText, durationText, element } from "./words.js";
 
 const root = document.querySelector("[data-deposit]");
 const { consultation: uuid, worker: workerUrl, csrfCookie, limitFile, limitEnvelope, limitFiles } = root.dataset;
-const SLICE = 40; // milliseconds of work between two breaths of the page
 const worker = new Worker(workerUrl);
-const state = { zones: [], next: 1, running: false, deposit: null, spoken: 0, drawing: 0 };
+const state = { zones: [], next: 1, running: false, starting: null, deposit: null, left: false, spoken: 0, drawing: 0 };
 const preflight = new Preflight({ url: root.dataset.preflight, pdf: root.dataset.preflightPdf, tell: checked });
 
 const find = (selector, within = root) => within.querySelector(selector);
@@ -106,39 +108,6 @@ function draw() {
   });
 }
 
-// A browser looks at the disk the first time that it is asked for a size: thousands would freeze the page.
-async function measured(found) {
-  const sized = [];
-  let since = performance.now();
-  for (const each of found) {
-    sized.push({ ...each, size: each.file.size });
-    if (performance.now() - since < SLICE) continue;
-    await new Promise((resolve) => setTimeout(resolve));
-    since = performance.now();
-  }
-  return sized;
-}
-
-async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files].map((file) => ({ file, path: file.name }));
-  const found = [];
-  const walk = async (entry, path) => {
-    if (entry.isFile) {
-      found.push({ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), path: path + entry.name });
-      return;
-    }
-    const reader = entry.createReader();
-    for (;;) {
-      const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-      if (!batch.length) return;
-      for (const each of batch) await walk(each, `${path}${entry.name}/`);
-    }
-  };
-  for (const entry of entries) await walk(entry, "");
-  return found;
-}
-
 function problems() {
   const found = [];
   const used = state.zones.filter((zone) => zone.used);
@@ -151,6 +120,8 @@ function problems() {
     if (zone.files.some(({ size }) => size > Number(limitFile))) {
       found.push(`${where} : un fichier dépasse ${bytesText(Number(limitFile))}.`);
     }
+    const empty = zone.files.find(({ size }) => size === 0);
+    if (empty) found.push(`${where} : « ${empty.name} » est vide (0 octet). Retirez-le, puis choisissez le bon fichier.`);
   }
   return found;
 }
@@ -162,19 +133,20 @@ function showSummary() {
   const empty = used.filter((zone) => !zone.files.length).map((zone) => zone.section.dataset.title);
   const lines = [`${files.length} fichier${files.length > 1 ? "s" : ""}, ${bytesText(total)}.`];
   if (files.length && empty.length) lines.push(`Rien n'est choisi pour : ${empty.join(" ; ")}.`);
-  if (files.length) lines.push(checksText(files));
+  const wrong = problems();
+  if (files.length) lines.push(checksText(files, wrong.length > 0));
   const said = find("[data-summary]");
   if (said.textContent !== lines.join(" ")) said.textContent = lines.join(" "); // it is read aloud at each change
-  const wrong = problems();
+  if (find("[data-doubt-text]").textContent !== doubtOf(used)) find("[data-doubt]").hidden = true;
   find("[data-problems]").replaceChildren(...(files.length ? wrong : []).map((text) => element("p", { className: "mb-0" }, text)));
   find("[data-send]").disabled = wrong.length > 0 || state.running;
 }
 
-function checksText(files) {
-  if (files.some(({ notes }) => notes === null)) return "Vérification en cours : vous pouvez déposer sans l'attendre.";
+function checksText(files, blocked) {
+  if (files.some(({ notes }) => notes === null)) return blocked ? "Vérification en cours." : "Vérification en cours : vous pouvez déposer sans l'attendre.";
   const odd = files.filter(({ notes }) => notes.some(({ level }) => level === "warn")).length;
   if (!odd) return "Vérification faite : aucune remarque.";
-  return `Vérification faite : ${odd} fichier${odd > 1 ? "s" : ""} à regarder. Rien ne vous empêche de déposer.`;
+  return `Vérification faite : ${odd} fichier${odd > 1 ? "s" : ""} à regarder.${blocked ? "" : " Rien ne vous empêche de déposer."}`;
 }
 
 // Progress, spoken at each tenth only.
@@ -217,19 +189,49 @@ function showNotice(kind, title, text) {
   const box = find("[data-notice]");
   box.className = `notice notice-${kind}`;
   box.hidden = false;
-  box.replaceChildren(element("p", {}, element("strong", {}, title)), element("p", {}, text));
+  box.replaceChildren(element("p", {}, element("strong", {}, title)), ...(text ? [element("p", {}, text)] : []));
 }
 
 const session = () => ({ organisation: organisation(), csrf: cookie() });
 
+function network(text) {
+  const box = find("[data-network]");
+  box.hidden = !text;
+  if (box.textContent !== text) box.textContent = text;
+}
+
+// A ticked lot without its files is asked about once; then it is what the company wants.
+function sendUnlessInDoubt() {
+  const doubt = find("[data-doubt]");
+  const text = doubtOf(state.zones.filter((zone) => zone.used));
+  if (!text || !doubt.hidden) return send();
+  find("[data-doubt-text]").textContent = text;
+  doubt.hidden = false;
+  doubt.focus();
+}
+
 async function send() {
+  find("[data-doubt]").hidden = true;
   running(true);
   preflight.stop();
-  const answer = await fetch(`/api/v1/consultations/${uuid}`, { credentials: "same-origin" });
+  const { signal } = (state.starting = new AbortController());
+  let consultation;
+  try {
+    consultation = await announced(uuid, {
+      stop: signal,
+      waiting: () => network("La plateforme ne répond pas pour l'instant : nouvel essai dans quelques secondes. Rien n'est encore déposé."),
+    });
+  } catch (refused) {
+    return showRefused(refused);
+  } finally {
+    state.starting = null;
+    network("");
+  }
+  if (!consultation) return showCancelled();
   worker.postMessage({
     type: "deposit",
     ...session(),
-    consultation: await answer.json(),
+    consultation,
     envelopes: state.zones
       .filter((zone) => zone.used && zone.files.length)
       .map(({ lot, kind, files }) => ({
@@ -341,35 +343,51 @@ worker.addEventListener("message", ({ data }) => {
     case "finalising":
       find("[data-current]").textContent = "Finalisation : rien n'est déposé avant l'accusé de réception.";
       return;
-    case "network": {
-      const box = find("[data-network]");
-      box.hidden = data.state === "going";
-      box.textContent = data.text;
+    case "network":
+      network(data.state === "going" ? "" : data.text);
       if (data.state === "session") waitForSession();
       return;
-    }
     case "channel":
       showNotice("warn", "La plateforme ne répond pas.", "L'envoi continue par son canal de secours ; rien n'est à refaire.");
       return;
     case "done":
-      state.running = false;
+      Object.assign(state, { running: false, left: true });
       if (data.receipt) return receivedByBackup(data);
+      try {
+        sessionStorage.setItem("result", "etat"); // where the next page begins to be read (site.js)
+      } catch {}
       location.assign(root.dataset.done.replace("00000000-0000-0000-0000-000000000000", data.deposit));
       return;
     case "cancelled":
-      running(false);
-      showNotice("warn", "Envoi annulé.", "Rien n'est déposé.");
-      find("[data-notice]").focus();
-      return;
+      return showCancelled();
     case "refused":
-      running(false);
-      if (data.code === "deposit.cancelled") return;
-      showNotice("bad", "Rien n'est déposé.", `${data.message} ${data.next} (code : ${data.code})`);
-      find("[data-notice]").focus();
-      offerResume();
-      return;
+      return showRefused(data);
     default:
   }
+});
+
+function showCancelled() {
+  running(false);
+  showNotice("warn", "Envoi annulé.", "Rien n'est déposé.");
+  find("[data-notice]").focus();
+}
+
+function showRefused({ code, message, next }) {
+  running(false);
+  if (code === "deposit.cancelled") return;
+  showNotice("bad", "Rien n'est déposé.", `${message} ${next ?? ""} (code : ${code})`);
+  find("[data-notice]").focus();
+  offerResume();
+}
+
+// What the countdown (site.js) learns: the deadline passed under the eyes of who prepares a deposit, or moved.
+document.addEventListener("deadline", ({ detail: { moved } }) => {
+  const late = find("[data-late]");
+  if (moved) {
+    late.hidden = true;
+    return showNotice("good", `La date limite est reportée au ${moved}.`, "");
+  }
+  if (late.hidden) showNotice("bad", ...["strong", "span"].map((each) => find(each, late).textContent));
 });
 
 addEventListener("beforeunload", (event) => {
@@ -377,18 +395,21 @@ addEventListener("beforeunload", (event) => {
 });
 
 state.zones = all("[data-zone]").map((section) => new Zone(section));
-for (const box of all("[name=lot]")) {
-  const show = () => {
-    find(`[data-lot-zone="${CSS.escape(box.value)}"]`).hidden = !box.checked;
-    showSummary();
-  };
-  box.addEventListener("change", show);
-  show();
+function showLots() {
+  for (const box of all("[name=lot]")) find(`[data-lot-zone="${CSS.escape(box.value)}"]`).hidden = !box.checked;
+  showSummary();
 }
-find("[data-send]").addEventListener("click", send);
-find("[data-cancel]").addEventListener("click", () => worker.postMessage({ type: "cancel", deposit: state.deposit }));
+for (const box of all("[name=lot]")) box.addEventListener("change", showLots);
+// Back: the browser ticks the lots again after this program ran; a page it had frozen is that of a deposit already made.
+addEventListener("pageshow", ({ persisted }) => (persisted && state.left ? location.reload() : showLots()));
+find("[data-send]").addEventListener("click", sendUnlessInDoubt);
+find("[data-anyway]").addEventListener("click", send);
+find("[data-cancel]").addEventListener("click", () => {
+  if (state.starting) state.starting.abort();
+  else worker.postMessage({ type: "cancel", deposit: state.deposit });
+});
 find("[name=organisation]").addEventListener("change", offerResume);
 find("[data-noscript]").remove();
 find("[data-choose]").hidden = false;
-showSummary();
+showLots();
 offerResume();

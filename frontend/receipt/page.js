@@ -116,7 +116,6 @@ const line = (text) => Object.assign(document.createElement("li"), { textContent
 
 async function verify() {
   const [file] = find("[type=file]").files;
-  if (!file) return;
   const [list, box] = [find("[data-steps]"), find("[data-verdict]")];
   list.replaceChildren();
   box.hidden = true;
@@ -127,6 +126,7 @@ async function verify() {
     box.hidden = false;
     box.focus();
   };
+  if (!file) return say("warn", "Rien n'a été vérifié.", "Choisissez d'abord l'accusé de réception, en PDF ou en JSON.");
   try {
     const given = await read(file);
     for await (const done of steps(given, find("[name=key]").value)) list.append(line(done));

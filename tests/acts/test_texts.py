@@ -10,10 +10,10 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dematmp.accounts.words import fold
 from dematmp.acts import pdf_text, texts
 from dematmp.acts.models import Act, ActText
 from dematmp.acts.tasks import sweep
-from dematmp.acts.words import fold
 from tests.acts.service import Caller, posted, state, until
 from tests.world import World, page, pdf
 

@@ -64,6 +64,8 @@ def test_what_cannot_be_deposited_is_said_before_it_is_sealed(
     assert "« grand plan.pdf » fait 2 Kio ; 1000 octets au plus" in refused(
         "--offre", tmp_path / "grand plan.pdf"
     )
+    (tmp_path / "vide.txt").touch()
+    assert "« vide.txt » est vide (0 octet)" in refused("--offre", tmp_path / "vide.txt")
     assert "n'existe pas" in refused("--offre", tmp_path / "absent.pdf")
     assert "Le lot « 9 » n'existe pas. Lots : 1" in refused("--offre", tmp_path / "a.txt", "--lot", "9")
     assert "Aucun fichier" in refused()

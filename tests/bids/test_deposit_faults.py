@@ -136,7 +136,7 @@ def test_nothing_changes_under_the_eyes_of_who_validates(world: World) -> None:
     with pytest.raises(errors.WrongStep, match="validation"):
         services.set_deadline(draft, at=now + timedelta(hours=1), by=world.agent, now=now)
     with pytest.raises(errors.WrongStep, match="validation"):
-        add_version(draft, title="X", kind="rc", name="x.pdf", chunks=[b"%PDF"], by=world.agent, now=now)
+        add_version(draft, title="X", kind="rc", name="x.pdf", chunks=[b"%PDF-"], by=world.agent, now=now)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,13 @@ def test_two_deposits_with_ids_alike_are_both_received(
     assert not Attempt.objects.being_recorded().exists()
 
 
+def test_an_empty_file_is_refused_before_any_byte(world: World, tmp_path: Path) -> None:
+    speaker, draft = world.seal(world.publish(), tmp_path, files={"dc1.txt": b"dc1", "prix.txt": b""})
+    with refused("deposit.envelope-refused"):
+        speaker.upload(draft)
+    assert not Attempt.objects.exists()
+
+
 def test_an_id_that_is_another_things_gives_nothing_of_it(
     world: World, tmp_path: Path, choose: Callable[[str], None]
 ) -> None:

@@ -1,6 +1,8 @@
 """What changes once it was written: a draft is corrected, a piece is replaced, who follows is told."""
 
+import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.test import Client
@@ -71,7 +73,7 @@ def _replace(world: World, consultation: Consultation, data: bytes) -> None:
         consultation,
         title=piece.title,
         kind=piece.kind,
-        name="RC-v2.pdf",
+        name="RC-v2.txt",
         chunks=[data],
         by=world.agent,
         now=now,
@@ -85,7 +87,7 @@ def test_a_replaced_piece_is_served_journalled_and_told(world: World, client: Cl
     exchanges.follow(consultation, email="suivi@example.fr", now=timezone.now())
     _replace(world, consultation, b"%PDF-1.7 deux")
     page = client.get(reverse("consultation", kwargs={"consultation": consultation.uuid})).content.decode()
-    assert "RC-v2.pdf" in page
+    assert "RC-v2.txt" in page
     assert Entry.objects.filter(kind="document-version").count() == 1
     assert "nouvelle version" in Mail.objects.get(to="suivi@example.fr").body
 
@@ -100,8 +102,8 @@ def test_an_infected_new_version_replaces_nothing_and_its_sender_is_told(
     assert b"%PDF-1.7 essai" in whole
     assert EICAR not in whole
     page = client.get(reverse("consultation", kwargs={"consultation": consultation.uuid})).content.decode()
-    assert "RC-v2.pdf" not in page
-    assert "RC-v2.pdf" in Mail.objects.filter(to=world.agent.email).latest("pk").body
+    assert "RC-v2.txt" not in page
+    assert "RC-v2.txt" in Mail.objects.filter(to=world.agent.email).latest("pk").body
     assert not Entry.objects.filter(kind="document-version").exists()
 
 
@@ -195,3 +197,24 @@ def test_a_piece_waits_for_an_antivirus_that_is_down_and_says_so(
     settings.ANTIVIRUS_URL = clamd.url
     sweep()
     assert client.get(piece).status_code == 200
+
+
+def test_who_deposited_is_told_of_a_change_and_counted_by_nobody(
+    world: World, client: Client, tmp_path: Path
+) -> None:
+    consultation = world.publish()
+    exchanges.follow(consultation, email="A@example.fr", now=timezone.now())
+    world.deposit(consultation, tmp_path)
+    _replace(world, consultation, b"%PDF-1.7 v2")
+    at = timezone.now().replace(microsecond=0) + timedelta(days=40)
+    services.set_deadline(consultation, at=at, reason="Pièce", by=world.agent, now=timezone.now())
+    told = Mail.objects.filter(to=world.bidder.email, subject__contains=consultation.title).order_by("pk")
+    assert ["nouvelle version" in told[0].body, "est reportée au" in told[1].body] == [True, True]
+    assert not Mail.objects.filter(to=world.rival_bidder.email, subject__contains=consultation.title).exists()
+    client.force_login(world.agent)
+    address = reverse("buyer-consultation", kwargs={"consultation": consultation.uuid})
+    assert "1 adresse à prévenir" in client.get(address).content.decode()
+    notified = [
+        json.loads(bytes(each.record)) for each in Entry.objects.filter(kind="notified").order_by("pk")
+    ]
+    assert [each["addresses"] for each in notified] == [1, 1]

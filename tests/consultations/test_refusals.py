@@ -168,6 +168,13 @@ def test_an_upload_by_a_visitor_signed_out_goes_to_the_sign_in_page(world: World
     assert answer["Location"].startswith("/compte/login/")
 
 
+def test_a_program_named_pdf_is_no_piece(world: World) -> None:
+    made = world.draft()
+    with pytest.raises(errors.DocumentUnreadable, match=r"« prix\.pdf » n'est pas un PDF lisible"):
+        world.piece(made, name="prix.pdf", data=b"MZ\x90\x00" + bytes(2000) + b"%PDF-1.7")
+    assert Document.objects.filter(consultation=made).count() == 1
+
+
 def test_a_refused_upload_through_the_page_keeps_what_was_typed(world: World, client: Client) -> None:
     made = world.draft()
     client.force_login(world.agent)

@@ -51,6 +51,7 @@ def test_only_these_endpoints_of_the_api_are_open_to_anyone() -> None:
     assert open_to_anyone == [
         "/api/v1/time",
         "/api/v1/consultations/{consultation}",
+        "/api/v1/consultations/{consultation}/deadline",
         "/api/v1/channel/consultations",
     ]
 

@@ -243,6 +243,7 @@ def test_the_committee_does_everything_in_its_browser(
             accessible(page)
             _with_phrase(page, "Apporter ma part", "Apporter ma part", phrase(user))
             page.get_by_text("part apportée").first.wait_for()
+            page.wait_for_function("document.activeElement.matches('#seance [role=status]')")
         page.get_by_role("button", name="Ouvrir les plis").click()
         page.get_by_text("Ouverture en cours").wait_for()
         apart(lambda: unseal_all(OpeningSession.objects.get(consultation=consultation)))

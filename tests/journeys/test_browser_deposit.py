@@ -22,6 +22,7 @@ from dematmp.bids import visits
 from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid, Part
 from dematmp.consultations.models import Consultation
+from dematmp.consultations.services import set_deadline
 from dematmp.opening.models import OpenedFile
 from dematmp.opening.tasks import unseal_session
 from deploy.services.ceph import Ceph
@@ -77,6 +78,10 @@ def _opened_as_deposited(world: World, consultation: Consultation, files: list[P
     assert found == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def _bad_gateway(route: Route) -> None:
+    route.fulfill(status=502, content_type="text/html", body="<h1>502</h1>")
+
+
 def test_a_bid_sealed_in_chromium_is_opened_by_the_committee(
     live_world: World, live_server: LiveServer, chromium: str, tmp_path: Path
 ) -> None:
@@ -96,12 +101,32 @@ def test_a_bid_sealed_in_chromium_is_opened_by_the_committee(
         assert "DC2 : aucun fichier n'en porte le nom" in said[1]
         assert page.get_by_role("button", name="Sceller et déposer").is_enabled()
         assert [each["id"] for each in Axe().run(page).response["violations"]] == []
+        page.get_by_label("Lot 2 :").check()
         page.get_by_role("button", name="Sceller et déposer").focus()
         page.keyboard.press("Enter")
+        asked = page.locator("[data-doubt]")
+        assert (
+            "Vous avez coché le lot 2, mais rien n'est choisi pour : Candidature, lot 2 ; Offre, lot 2."
+            in (asked.inner_text())
+        )
+        assert asked.evaluate("(each) => each === document.activeElement")
+        assert [each["id"] for each in Axe().run(page).response["violations"]] == []
+        page.get_by_label("Lot 2 :").uncheck()
+        asked.wait_for(state="hidden")
+        page.route(f"**/api/v1/consultations/{consultation.uuid}", _bad_gateway)
+        page.get_by_role("button", name="Sceller et déposer").click()
+        page.get_by_text("nouvel essai dans quelques secondes. Rien n'est encore déposé.").wait_for()
+        page.get_by_role("button", name="Annuler l'envoi").click()
+        page.get_by_text("Envoi annulé.").wait_for()
+        page.get_by_role("button", name="Sceller et déposer").click()
+        page.get_by_text("nouvel essai dans quelques secondes. Rien n'est encore déposé.").wait_for()
+        page.unroute(f"**/api/v1/consultations/{consultation.uuid}")
         page.get_by_role("heading", name="Scellement et envoi").wait_for()
         assert [each["id"] for each in Axe().run(page).response["violations"]] == []
         page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
         page.get_by_text("Dépôt reçu").first.wait_for()
+        page.wait_for_function("document.activeElement.matches('#etat [role=status]')")
+        page.get_by_text("Ce dépôt porte sur le lot 1 seulement.").wait_for()
         left = page.evaluate("indexedDB.databases().then((all) => all.length)")
         assert left <= 1
         context.close()
@@ -112,6 +137,30 @@ def test_a_bid_sealed_in_chromium_is_opened_by_the_committee(
     assert first.received_at is not None
     assert bid.attempt.fingerprint.received_at < first.received_at
     _opened_as_deposited(live_world, consultation, [*candidature, *offre])
+
+
+def test_the_open_page_says_that_the_deadline_moved_then_passed(
+    live_world: World, live_server: LiveServer, chromium: str
+) -> None:
+    consultation = live_world.publish(closes_in=timedelta(hours=1))
+    later = timezone.now().replace(microsecond=0) + timedelta(hours=2)
+    with chromium_browser(chromium) as browser:
+        page = signed_in(browser, live_server, live_world.bidder).new_page()
+        page.goto(reverse("new-deposit", kwargs={"consultation": consultation.uuid}))
+        page.get_by_label("Lot 2 :").check()
+        page.goto(reverse("help"))
+        page.go_back()
+        page.get_by_role("heading", name="Offre, lot 2").wait_for()
+        page.clock.install()
+        page.reload()
+        page.get_by_text("Il reste 00:").wait_for()
+        set_deadline(consultation, at=later, reason="Pièce ajoutée", by=live_world.agent, now=timezone.now())
+        page.clock.fast_forward(61_000)
+        page.locator("[data-notice]", has_text="La date limite est reportée au").wait_for()
+        page.get_by_text("Il reste 01:").wait_for()
+        page.route("**/deadline", lambda route: route.abort("connectionrefused"))
+        page.clock.fast_forward(2 * 3600_000)
+        page.locator("[data-notice]", has_text="Un dépôt serait reçu, conservé scellé et marqué").wait_for()
 
 
 def test_a_platform_that_stops_answering_is_replaced_by_its_backup_channel(

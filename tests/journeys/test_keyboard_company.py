@@ -69,10 +69,10 @@ def _read_and_ask(keyboard: Keyboard, consultation: Consultation) -> None:
     keyboard.follow(consultation.title)
     assert keyboard.download("RC.pdf") == b"%PDF-1.7 essai"
     assert keyboard.download("Télécharger tout le dossier").startswith(b"PK")
-    keyboard.write("Adresse électronique", "pas une adresse", within="Être prévenu des changements")
+    keyboard.write("Courriel", "pas une adresse", within="Être prévenu des changements")
     keyboard.submit("Me prévenir")
-    keyboard.focused("Adresse électronique", within="Être prévenu des changements")
-    keyboard.write("Adresse électronique", ADDRESS, within="Être prévenu des changements")
+    keyboard.focused("Courriel", within="Être prévenu des changements")
+    keyboard.write("Courriel", ADDRESS, within="Être prévenu des changements")
     keyboard.submit("Me prévenir")
     keyboard.told("Votre adresse est notée")
     keyboard.unfold("Poser une question")

@@ -121,7 +121,12 @@ def test_preflight_says_what_the_committee_could_not_read(
         }
         assert {name: said for name, said in words.items() if said not in rows[name]} == {}
         assert page.locator("li", has_text="mémoire.pdf").locator(".note-good, .note-warn").count() == 1
-        assert page.get_by_role("button", name="Sceller et déposer").is_enabled()
+        go = page.get_by_role("button", name="Sceller et déposer")
+        assert go.is_disabled()
+        page.get_by_text("« vide.pdf » est vide (0 octet)").wait_for()
+        page.get_by_role("button", name="Retirer vide.pdf").click()
+        page.get_by_text("Rien ne vous empêche de déposer.").wait_for()
+        assert go.is_enabled()
         assert len([url for url in asked if "preflight-pdf" in url]) == 1
         assert [url for url in asked if not url.startswith(live_server.url)] == []
         context.close()
@@ -144,6 +149,7 @@ def test_the_receipt_counts_the_checks_and_names_nothing(
         page.locator("#fichiers-1-offre").set_input_files([tmp_path / name for name in files])
         _checked(page, len(files))
         page.get_by_role("button", name="Sceller et déposer").click()
+        page.get_by_role("button", name="Déposer quand même").click()
         page.wait_for_url("**/entreprise/depots/*/", timeout=WAIT)
         page.get_by_text(
             "3 fichiers sur 3 : sans remarque (2), PDF protégé par un mot de passe (1)"

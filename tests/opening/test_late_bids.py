@@ -18,8 +18,9 @@ from dematmp.mails.models import Mail
 from dematmp.opening.errors import DecisionRefused
 from dematmp.opening.late_bids import branches, decide_late
 from dematmp.opening.models import OpenedEnvelope, OpeningSession
+from signing.client import ServerRefused
 from tests.opening.test_opening import opened
-from tests.world import World
+from tests.world import World, client, page
 
 SECOND = timedelta(seconds=1)
 
@@ -95,6 +96,30 @@ def test_a_rejected_bid_stays_sealed_and_its_company_reads_why(world: World, lat
         assert states(session) == {(True, "unopened"), (False, "opened")}
         rows = OpenedEnvelope.objects.filter(session=session, envelope__attempt=late.attempt)
         assert rows.count() == rows.filter(reason__contains=reason).count() > 0
+
+
+def test_opening_waits_for_the_decision_or_for_an_explicit_word(world: World, late: Bid) -> None:
+    consultation = late.consultation
+    words = "1 dépôt hors délai attend une décision"
+    with after(consultation):
+        session = world.share(consultation, 0)
+        world.share(consultation, 2)
+        member = client(world.members[2], world.buyer)
+        with pytest.raises(ServerRefused, match="Une fois les plis ouverts") as refused:
+            member.post(f"/openings/{session['session']}/open")
+        assert refused.value.reason == "opening.late-undecided"
+        assert not OpeningSession.objects.get().releases
+        committee = page(world.members[2]).get(reverse("session", args=[consultation.uuid]))
+        assert words in committee.content.decode()
+        assert 'name="leave_undecided"' in committee.content.decode()
+        agent, address = page_of(world, late)
+        buyer = reverse("buyer-consultation", args=[consultation.uuid])
+        shown = agent.get(buyer).content.decode()
+        assert words in shown
+        assert f'href="{address}"' in shown
+        member.post(f"/openings/{session['session']}/open", {"leave_undecided": True})
+        assert OpeningSession.objects.get().releases
+        assert words not in agent.get(buyer).content.decode()
 
 
 def test_a_bid_begun_after_the_deadline_is_never_admitted(world: World, tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def opened(world: World, consultation: Consultation) -> OpeningSession:
     """Two members bring their shares, one opens, the process unseals."""
     session = world.share(consultation, 0)
     world.share(consultation, 2)
-    client(world.members[2], world.buyer).post(f"/openings/{session['session']}/open")
+    path = f"/openings/{session['session']}/open"
+    client(world.members[2], world.buyer).post(path, {"leave_undecided": True})
     found = OpeningSession.objects.get(consultation=consultation)
     unseal_all(found)
     found.refresh_from_db()

@@ -213,6 +213,26 @@ def test_the_search_answers_without_reloading_the_page(
         context.close()
 
 
+def test_an_expired_session_gives_back_what_was_typed(
+    live_world: World, live_server: LiveServer, chromium: str
+) -> None:
+    with chromium_browser(chromium) as browser:
+        context = signed_in(browser, live_server, live_world.agent)
+        page = context.new_page()
+        page.goto(reverse("buyer-new"))
+        page.get_by_label("Objet", exact=True).fill("Un objet long à écrire")
+        cookies = [each for each in context.cookies() if each["name"] == "sessionid"]
+        context.clear_cookies(name="sessionid")
+        page.get_by_role("button", name="Enregistrer le brouillon").click()
+        page.wait_for_url("**/compte/login/**")
+        context.add_cookies(cookies)  # type: ignore[arg-type]
+        page.goto(reverse("buyer-new"))
+        page.get_by_text("Ce que vous aviez écrit est retrouvé").wait_for()
+        assert page.get_by_label("Objet", exact=True).input_value() == "Un objet long à écrire"
+        assert page.evaluate("document.activeElement.getAttribute('role')") == "status"
+        context.close()
+
+
 def test_a_person_signs_up_confirms_and_registers_a_company(
     live_world: World, live_server: LiveServer, chromium: str
 ) -> None:

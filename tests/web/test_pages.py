@@ -163,23 +163,6 @@ def test_a_consultation_not_published_is_not_public(world: World, client: Client
     assert draft.title not in client.get("/?closes=on").content.decode()
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ("mots=essai", True),
-        ("mots=zzz", False),
-        ("cpv=452", True),
-        ("cpv=33", False),
-        ("page=999", True),
-        ("acheteur=x", False),
-    ],
-)
-def test_the_list_is_searched(world: World, client: Client, query: str, found: bool) -> None:
-    consultation = world.publish()
-    page = client.get(f"/?{query}").content.decode()
-    assert (str(consultation.uuid) in page) is found or query == "acheteur=x"
-
-
 def test_the_estimated_value_is_never_public(world: World, client: Client) -> None:
     from decimal import Decimal
 

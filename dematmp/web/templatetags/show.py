@@ -1,6 +1,7 @@
 """Filters of the pages: instants with seconds and zone, sizes, short digests."""
 
 import re
+from collections.abc import Sized
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,14 @@ def short_instant(moment: datetime | None, zone: str = "") -> str:
     if moment is None:
         return ""
     return moment.astimezone(ZoneInfo(zone or settings.TIME_ZONE)).strftime("%d/%m/%Y %H:%M:%S")
+
+
+@register.filter
+def pluralize(value: object, forms: str = "s") -> str:
+    """Django's, by the rule of French: nothing and one are singular."""
+    count = len(value) if isinstance(value, Sized) and not isinstance(value, str) else int(str(value or 0))
+    singular, _, plural = forms.rpartition(",")
+    return singular if count < 2 else plural
 
 
 @register.filter
