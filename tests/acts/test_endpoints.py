@@ -16,7 +16,17 @@ from dematmp.acts.transactions import IncludedFile, Step
 from dematmp.api.s2low.urls import urlpatterns
 from deploy.ministry import Ministry
 from deploy.services.pki import TestAuthority
-from tests.acts.service import MODULE, PDF_SENT, Caller, act_fields, agent, authority, posted, state
+from tests.acts.service import (
+    MODULE,
+    PDF_SENT,
+    Caller,
+    act_fields,
+    agent,
+    authority,
+    multipart,
+    posted,
+    state,
+)
 from tests.acts.test_interop import letters, until
 from tests.conftest import ROOT
 from tests.world import pdf
@@ -279,6 +289,25 @@ def test_nothing_posted_too_many_files_and_a_number_twice_are_ko(lea: Caller) ->
     again = lea.form("actes_transac_create.php", act_fields("DEUX_FOIS"))
     assert again.content.startswith(b"KO\n")
     assert Transaction.objects.filter(number="DEUX_FOIS").count() == 1
+
+
+@pytest.mark.parametrize("cut", [b"--limite--", b"%%EOF", b"filename=", b"\r\n\r\n"])
+def test_a_form_that_did_not_come_whole_makes_no_act(lea: Caller, cut: bytes) -> None:
+    """The act would leave without the annex that was being received."""
+    body = multipart(
+        [*act_fields(), ("type_pj[]", "99_AU"), ("acte_attachments[]", ("annexe.pdf", PDF_SENT))]
+    )
+    body = body[: body.rindex(cut)]
+    answer = lea.post("actes_transac_create.php", body, "multipart/form-data; boundary=limite")
+    assert (answer.status_code, answer.content[:3]) == (200, b"KO\n")
+    assert b"complet" in answer.content
+    assert not Transaction.objects.exists()
+
+
+def test_a_form_may_have_a_preamble_and_a_quoted_boundary(lea: Caller) -> None:
+    body = b"This is a multipart message.\r\n" + multipart(act_fields(), boundary="a,b:c")
+    answer = lea.post("actes_transac_create.php", body, 'multipart/form-data; boundary="a,b:c"')
+    assert answer.content.startswith(b"OK\n")
 
 
 def test_a_signature_stays_with_its_annex(lea: Caller) -> None:

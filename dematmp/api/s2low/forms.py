@@ -21,12 +21,15 @@ from dematmp.acts.fields import MAX_FILES, Upload
 from dematmp.acts.rules import ARCHIVE_BYTES
 
 FORM_BYTES = 1024 * 1024  # of fields
+_INCOMPLETE = "Le formulaire reçu n'est pas lisible ou n'est pas complet : envoyez-le de nouveau en entier."
 BODY_BYTES = ARCHIVE_BYTES + 16 * 1024 * 1024
 FIELDS = 1000
 _HEADERS = 64 * 1024
 _BLOCK = 256 * 1024
 _IN_MEMORY = 1024 * 1024
-_BOUNDARY = re.compile(rb'boundary="?([^";,]{1,200})"?', re.IGNORECASE)
+_PREAMBLE = 64 * 1024  # of what may come before the first part, and is nobody's (RFC 2046, 5.1.1)
+# A boundary that holds a comma, a colon or a space is quoted.
+_BOUNDARY = re.compile(rb';\s*boundary\s*=\s*(?:"([^"]{1,200})"|([^";,\s]{1,200}))', re.IGNORECASE)
 # A quoted value ends at the last quote before the next parameter or the end: names may hold quotes.
 _PARAMETER = re.compile(
     rb';\s*(?P<name>filename|name)\s*=\s*(?:"(?P<quoted>.*?)"\s*(?=;\s*(?:file)?name\*?\s*=|$)|(?P<bare>[^;]*))',
@@ -146,6 +149,16 @@ class _Parts:
         self._name, self._file_name = "", ""
         self._bytes: IO[bytes] | None = None
         self._data = b""
+        self.whole = False  # once the delimiter that closes the form came
+
+    def close(self) -> None:
+        self.whole = True
+
+    def drop(self) -> None:
+        """The files of a form that is refused, and the one that was being received."""
+        self.form.__exit__(None, None, None)
+        if self._bytes is not None:
+            self._bytes.close()
 
     def begin(self) -> None:
         self.seen += 1
@@ -216,9 +229,10 @@ def _multipart(form: Form, request: HttpRequest, declared: str) -> None:
     boundary = _BOUNDARY.search(declared.encode("latin-1", errors="replace"))
     if boundary is None:
         raise ActRefused("Le formulaire n'est pas lisible : il n'annonce pas sa limite.")
+    mark = boundary[1] or boundary[2]
     parts = _Parts(form)
     parser = MultipartParser(
-        boundary[1].strip(),
+        mark,
         {
             "on_part_begin": parts.begin,
             "on_header_field": parts.header,
@@ -227,19 +241,40 @@ def _multipart(form: Form, request: HttpRequest, declared: str) -> None:
             "on_headers_finished": parts.headers_end,
             "on_part_data": parts.data,
             "on_part_end": parts.end,
+            "on_end": parts.close,
         },
     )
     stream, read = _stream(request), 0
+    before: bytes | None = b""  # what came until the first delimiter, then None
     try:
         while block := stream.read(_BLOCK):
             read += len(block)
             if read > BODY_BYTES:
                 raise ActRefused(f"La taille totale est trop importante (max : {ARCHIVE_BYTES}).")
+            if before is not None:
+                found = _first_part(before + block, mark)
+                if found is None:
+                    before += block
+                    if len(before) > _PREAMBLE:
+                        raise ActRefused(_INCOMPLETE)
+                    continue
+                block, before = found, None
             parser.write(block)
         parser.finalize()
+        if read and not parts.whole:  # the parser drops a part that was cut: an annex would go missing
+            raise ActRefused(_INCOMPLETE)
     except MultipartParseError as broken:
-        form.__exit__(None, None, None)
-        raise ActRefused("Le formulaire reçu n'est pas lisible ou n'est pas complet.") from broken
+        parts.drop()
+        raise ActRefused(_INCOMPLETE) from broken
     except (ActRefused, OSError):
-        form.__exit__(None, None, None)
+        parts.drop()
         raise
+
+
+def _first_part(data: bytes, mark: bytes) -> bytes | None:
+    """The body from its first delimiter on; None while it did not come."""
+    delimiter = b"--" + mark
+    if data.startswith(delimiter):
+        return data
+    at = data.find(b"\r\n" + delimiter)
+    return data[at + 2 :] if at >= 0 else None
