@@ -70,3 +70,10 @@ class MinistryUnavailable(ActError):
     def __init__(self, message: str, *, reached: bool) -> None:
         super().__init__(message)
         self.reached = reached
+
+
+class JudgementUnfinished(ActError):
+    """Files that could not be judged within the limits of time and memory: neither sound nor broken."""
+
+    code = "act.judgement-unfinished"
+    next = "Allégez les fichiers PDF, ou recommencez plus tard."

@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -117,3 +118,12 @@ def test_a_mended_file_that_signs_is_refused(tmp_path: Path) -> None:
     data = written(table=False).replace(b"/Type/Catalog", b"/Type/Catalog/X<</ByteRange[0 1 2 3]>>")
     assert "signature" in judged(tmp_path / "a.pdf", data).problem
     assert stamp.drawn(data, ROWS) == data
+
+
+@pytest.mark.parametrize("filling", [b"\n", b"\0", b"% rien\n"])
+def test_padding_costs_no_more_than_its_reading(tmp_path: Path, filling: bytes) -> None:
+    begun = time.process_time()
+    path = tmp_path / "a.pdf"
+    path.write_bytes(written() + filling * (8 * 1024**2 // len(filling)))
+    assert pdfs.judge(path, at=NOW, trust=[], chain=False) == pdfs.PdfVerdict(1, 0, "")
+    assert time.process_time() - begun < 2
