@@ -2,7 +2,7 @@
 
 import base64
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
@@ -154,6 +154,13 @@ def test_the_lists_are_of_the_authority_the_last_acts_first(
         "nb_transactions": 0
     } == json.loads(Caller(elsewhere_held).get("api/number_actes.php", status_id=4).content)
     assert json.loads(paul.get("api/list_actes.php").content)["status_id"] == "0"
+    # A number alone is found whatever its state; dates bound the arrival in the state that is asked.
+    by_number = json.loads(paul.get("api/list_actes.php", number="ACTE_1").content)["transactions"]
+    assert [int(each["id"]) for each in by_number] == [acts[1]]
+    Step.objects.filter(transaction=acts[2], status=4).update(at=datetime(2026, 1, 10, 12, tzinfo=UTC))
+    on_that_day = {"status_id": 4, "min_date": "2026-01-10", "max_date": "2026-01-10"}
+    dated = json.loads(paul.get("api/list_actes.php", **on_that_day).content)["transactions"]
+    assert [int(each["id"]) for each in dated] == [acts[2]]
     # An act remains its owner's; a letter of the prefecture is the authority's.
     assert paul.get("actes_transac_get_status.php", transaction=acts[0]).content.startswith(b"KO\n")
     ministry.write_letter(Transaction.objects.get(pk=acts[0]).unique_id, "2-1", "Vu.")
@@ -325,6 +332,22 @@ def test_a_signature_stays_with_its_annex(lea: Caller) -> None:
     pk = int(answer.content.split(b"\n")[1])
     signed = dict(IncludedFile.objects.filter(transaction=pk, rank__gte=1).values_list("rank", "signature"))
     assert signed == {1: "", 2: "", 3: base64.b64encode(signature).decode()}
+
+
+@pytest.mark.parametrize("names", [("[]", "[]", "[]", "[]"), ("[0]", "[1]", "[0]", "[1]")])
+def test_an_annex_that_was_not_chosen_leaves_its_typology_to_nobody(
+    lea: Caller, names: tuple[str, ...]
+) -> None:
+    fields = [
+        *act_fields(nature_code="4", type_acte="99_DC"),
+        (f"type_pj{names[0]}", "11_AE"),
+        (f"type_pj{names[1]}", "11_AP"),
+        (f"acte_attachments{names[2]}", ("", b"")),
+        (f"acte_attachments{names[3]}", ("prix.pdf", PDF_SENT)),
+    ]
+    pk = int(lea.form("actes_transac_create.php", fields).content.split(b"\n")[1])
+    annexes = IncludedFile.objects.filter(transaction=pk, rank__gte=2)
+    assert [(each.posted_name, each.typology) for each in annexes] == [("prix.pdf", "11_AP")]
 
 
 def test_an_archiving_system_may_say_twice_that_it_has_an_act(

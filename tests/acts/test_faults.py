@@ -17,7 +17,7 @@ import httpx
 import pytest
 from django.utils import timezone
 
-from dematmp.acts import checking, moves, pdfs, renewing, returns, sending
+from dematmp.acts import checking, moves, renewing, returns, sending
 from dematmp.acts.checking import check
 from dematmp.acts.errors import MessageRefused
 from dematmp.acts.mailbox import Maildir
@@ -394,30 +394,3 @@ def test_an_archive_cut_inside_a_file_is_answered_ko(lea: Caller) -> None:
     answer = lea.form("actes_transac_submit.php", fields)
     assert (answer.status_code, answer.content.split(b"\n")[0]) == (200, b"KO")
     assert b"lisible" in answer.content
-
-
-def test_what_one_worker_checks_no_other_does_until_its_claim_expires(lea: Caller) -> None:
-    pk, now = posted(lea), timezone.now()
-    Transaction.objects.filter(pk=pk).update(due_at=now + timedelta(seconds=300))
-    sweep_service()
-    check(pk, now=now)
-    assert state(lea, pk)[0] == 1
-    check(pk, now=now + timedelta(seconds=301))
-    found = Transaction.objects.get(pk=pk)
-    assert (found.status, found.due_at) == (2, None)
-
-
-def test_a_file_that_is_not_judged_in_time_is_judged_again_before_it_is_refused(
-    lea: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slow, sound = posted(lea, "LENT"), posted(lea, "SAIN")
-    monkeypatch.setattr(pdfs, "WALL_LIMIT", 0.0)
-    for _ in range(2):
-        check(slow, now=timezone.now())
-        check(sound, now=timezone.now())
-        assert (state(lea, slow)[0], state(lea, sound)[0]) == (1, 1)
-    check(slow, now=timezone.now())
-    assert state(lea, slow)[0] == -1
-    monkeypatch.undo()
-    check(sound, now=timezone.now())
-    assert Transaction.objects.values_list("status", "tries", "problem").get(pk=sound) == (2, 0, "")

@@ -11,7 +11,9 @@ from deploy.services.pki import TestAuthority
 from tests.acts.service import Caller, act_fields, agent, posted, state, until
 
 
-@pytest.mark.parametrize(("permission", "status"), [("RO", None), ("CS", 17), ("TT", 1), ("NONE", None)])
+@pytest.mark.parametrize(
+    ("permission", "status"), [("RO", None), ("CS", 17), ("TT", None), ("RW", 1), ("NONE", None)]
+)
 def test_a_permission_decides_where_an_act_lands(
     town: Authority, pki: TestAuthority, permission: str, status: int | None
 ) -> None:

@@ -3,14 +3,19 @@
 import io
 import subprocess
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 from pypdf import PdfReader, PdfWriter
 
 from dematmp.acts import pdfs, stamp
+from dematmp.acts.checking import check
+from dematmp.acts.models import Transaction
+from dematmp.acts.tasks import sweep_service
 from deploy.services.process import Service
+from tests.acts.service import Caller, posted, state
 from tests.conftest import absent
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -127,3 +132,30 @@ def test_padding_costs_no_more_than_its_reading(tmp_path: Path, filling: bytes) 
     path.write_bytes(written() + filling * (8 * 1024**2 // len(filling)))
     assert pdfs.judge(path, at=NOW, trust=[], chain=False) == pdfs.PdfVerdict(1, 0, "")
     assert time.process_time() - begun < 2
+
+
+def test_what_one_worker_checks_no_other_does_until_its_claim_expires(lea: Caller) -> None:
+    pk, now = posted(lea), timezone.now()
+    Transaction.objects.filter(pk=pk).update(due_at=now + timedelta(seconds=300))
+    sweep_service()
+    check(pk, now=now)
+    assert state(lea, pk)[0] == 1
+    check(pk, now=now + timedelta(seconds=301))
+    found = Transaction.objects.get(pk=pk)
+    assert (found.status, found.due_at) == (2, None)
+
+
+def test_a_file_that_is_not_judged_in_time_is_judged_again_before_it_is_refused(
+    lea: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, sound = posted(lea, "LENT"), posted(lea, "SAIN")
+    monkeypatch.setattr(pdfs, "WALL_LIMIT", 0.0)
+    for _ in range(2):
+        check(slow, now=timezone.now())
+        check(sound, now=timezone.now())
+        assert (state(lea, slow)[0], state(lea, sound)[0]) == (1, 1)
+    check(slow, now=timezone.now())
+    assert state(lea, slow)[0] == -1
+    monkeypatch.undo()
+    check(sound, now=timezone.now())
+    assert Transaction.objects.values_list("status", "tries", "problem").get(pk=sound) == (2, 0, "")

@@ -6,9 +6,10 @@ Django's own parser drops a part whose file name holds Latin-1 bytes, and turns 
 import json
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
 from django.http import HttpRequest
@@ -30,11 +31,15 @@ _IN_MEMORY = 1024 * 1024
 _PREAMBLE = 64 * 1024  # of what may come before the first part, and is nobody's (RFC 2046, 5.1.1)
 # A boundary that holds a comma, a colon or a space is quoted.
 _BOUNDARY = re.compile(rb';\s*boundary\s*=\s*(?:"([^"]{1,200})"|([^";,\s]{1,200}))', re.IGNORECASE)
+# Of these a file that was not chosen keeps its place: the second signature is of the second annex.
+_RANKED = ("acte_attachments", "acte_attachments_sign", "acte_pdf_file_sign")
 # A quoted value ends at the last quote before the next parameter or the end: names may hold quotes.
 _PARAMETER = re.compile(
     rb';\s*(?P<name>filename|name)\s*=\s*(?:"(?P<quoted>.*?)"\s*(?=;\s*(?:file)?name\*?\s*=|$)|(?P<bare>[^;]*))',
     re.IGNORECASE | re.DOTALL,
 )
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -67,15 +72,26 @@ class Form:
 
     def all(self, name: str) -> list[str]:
         """Every value of a field written `name[]`, `name[3]` or `name`."""
-        return [each.strip() for key in self._like(self.fields, name) for each in self.fields[key]]
+        return [each.strip() for key in _like(self.fields, name) for each in self.fields[key]]
 
     def uploads(self, name: str) -> list[Upload]:
-        return [each for key in self._like(self.files, name) for each in self.files[key]]
+        return [each for key in _like(self.files, name) for each in self.files[key]]
 
-    @staticmethod
-    def _like(given: dict[str, list[str]] | dict[str, list[Upload]], name: str) -> list[str]:
-        found = [key for key in given if re.fullmatch(rf"{re.escape(name)}(\[[0-9]{{0,4}}\])?", key)]
-        return sorted(found, key=lambda key: int("0" + re.sub(r"[^0-9]", "", key[len(name) :])))
+
+def _like(given: Mapping[str, object], name: str) -> list[str]:
+    found = [key for key in given if re.fullmatch(rf"{re.escape(name)}(\[[0-9]{{0,4}}\])?", key)]
+    return sorted(found, key=lambda key: int("0" + re.sub(r"[^0-9]", "", key[len(name) :])))
+
+
+def slots(given: Mapping[str, list[T]], name: str) -> dict[int, T]:
+    """The values of a repeated field by place: `name[3]` says it, `name[]` takes the next one."""
+    found: dict[int, T] = {}
+    for key in _like(given, name):
+        said = key[len(name) :].strip("[]")
+        for each in given[key]:
+            rank = int(said) if said and int(said) not in found else max(found, default=-1) + 1
+            found[rank] = each
+    return found
 
 
 def integer(written: str) -> int | None:
@@ -210,9 +226,9 @@ class _Parts:
             return
         size = self._bytes.tell()
         self._bytes.seek(0)
-        if not self._file_name and size == 0 and not self._name.partition("[")[0].endswith("_sign"):
+        if not self._file_name and size == 0 and self._name.partition("[")[0] not in _RANKED:
             self._bytes.close()  # the field of a file that was not chosen
-            return  # but signatures keep their rank: the second is of the second annex
+            return
         upload = Upload(self._file_name or ("fichier" if size else ""), size, cast(BinaryIO, self._bytes))
         self.form.files.setdefault(self._name, []).append(upload)
 

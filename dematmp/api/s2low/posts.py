@@ -13,11 +13,11 @@ from dematmp.acts import fields, follow_ups, posting, statuses, versions
 from dematmp.acts.errors import AccessRefused, ActError, ActRefused
 from dematmp.acts.fields import Piece, Posting, Upload
 from dematmp.acts.imports import import_archive
-from dematmp.acts.subscribers import READ, Agent
+from dematmp.acts.subscribers import Agent
 from dematmp.acts.transactions import Transaction, today_serial
 from dematmp.api.s2low import answers
 from dematmp.api.s2low.door import Call, certificate_of, door
-from dematmp.api.s2low.forms import Form, read_query
+from dematmp.api.s2low.forms import Form, read_query, slots
 
 _ID = re.compile(r"[0-9]{1,15}")
 _EMAIL = re.compile(r"[^@\s<>,;]{1,64}@[^@\s<>,;]{1,180}")
@@ -72,7 +72,7 @@ def _posting(form: Form) -> Posting:
         annexes=_annexes(form),
         waiting=form.get("en_attente") not in ("", "0"),
         paper=form.get("document_papier") not in ("", "0"),
-        broadcast=tuple(each for each in form.all("broadcast_email") if _EMAIL.fullmatch(each))[:50],
+        broadcast=_broadcast(form),
         send_sources=form.get("send_sources") not in ("", "0"),
         not_integers=tuple(wrong),
     )
@@ -85,16 +85,25 @@ def _main(form: Form) -> Piece | None:
     return Piece(files[0], form.get("type_acte"), _signature(signed[0]) if signed else "")
 
 
+def _broadcast(form: Form) -> tuple[str, ...]:
+    """Whom to tell too: clients post addresses that were typed, then left unchecked."""
+    if form.get("show_broadcast_email") != "on":
+        return ()
+    return tuple(each for each in form.all("broadcast_email") if _EMAIL.fullmatch(each))[:50]
+
+
 def _annexes(form: Form) -> tuple[Piece, ...]:
-    files, typologies = form.uploads("acte_attachments"), form.all("type_pj")
-    signed = form.uploads("acte_attachments_sign")
+    """Each file with what stands at the same place; a place may be empty."""
+    typologies = slots(form.fields, "type_pj")
+    signed = slots(form.files, "acte_attachments_sign")
     return tuple(
         Piece(
             each,
-            typologies[rank] if rank < len(typologies) else "",
-            _signature(signed[rank]) if rank < len(signed) else "",
+            typologies.get(rank, "").strip(),
+            _signature(signed[rank]) if rank in signed else "",
         )
-        for rank, each in enumerate(files)
+        for rank, each in sorted(slots(form.files, "acte_attachments").items())
+        if each.name or each.size
     )
 
 
@@ -170,7 +179,7 @@ def close(call: Call) -> HttpResponseBase:
 
 @door()
 def env_serial(call: Call) -> HttpResponseBase:
-    if call.agent.permission == READ or not call.agent.may_deposit:
+    if not call.agent.may_deposit:
         raise AccessRefused(posting.DENIED)
     with transaction.atomic():
         serial = today_serial(call.agent.authority, posting.today(timezone.now()))
