@@ -5,8 +5,9 @@ a transaction that the buyer's own software finds too.
 """
 
 import hashlib
-from datetime import datetime
+from datetime import date, datetime
 
+from django.conf import settings
 from django.db import transaction
 
 from dematmp.accounts.models import User
@@ -22,7 +23,7 @@ from dematmp.acts.rules import LETTERS
 from dematmp.acts.sound import check_sound
 from dematmp.acts.telling import tell_assigned
 from dematmp.acts.transactions import Transaction
-from dematmp.acts.writing import write
+from dematmp.acts.writing import write, write_return_envelope
 from dematmp.audit.services import append
 
 DOCUMENT_BYTES = 20 * 1024**2
@@ -68,7 +69,7 @@ def write_letter(act: Act, *, kind: str, text: str, document: Upload, by: User, 
     digest = hashlib.sha256(body + data).hexdigest()
     # Its number is drawn from its content: the same letter sent twice has the same name.
     file = Attachment(names.message(act.identifier, kind, serial=int(digest[:7], 16)), body)
-    files = [file, Attachment(name, data)]
+    files = [_envelope(act, file.name, int(digest[:9], 16), day), file, Attachment(name, data)]
     laid = arrivals.lay(digest, files, b"")
     with transaction.atomic():
         locked = Transaction.objects.select_for_update(no_key=True).get(pk=sent.pk)
@@ -89,6 +90,28 @@ def write_letter(act: Act, *, kind: str, text: str, document: Upload, by: User, 
 
         transaction.on_commit(lambda: read_letters.delay(act.pk), robust=True)
     return made
+
+
+def _envelope(act: Act, message: str, serial: int, day: date) -> Attachment:
+    """What the ministry's mail would carry first: its name is that of the archive that clients download."""
+    sender = act.sender
+    below = sender.district != "0"
+    name = names.return_envelope(
+        application=settings.ACTES["application"],
+        authority=f"SPREF{sender.department}{sender.district}" if below else f"PREF{sender.department}",
+        siren=sender.siren,
+        day=day,
+        serial=serial,
+    )
+    carried = m.ReturnEnvelope(
+        "IDSousPref" if below else "IDPref",
+        sender.department,
+        sender.district,
+        m.Referent("Préfecture"),
+        (m.File(message),),
+        sender.siren,
+    )
+    return Attachment(name, write_return_envelope(carried))
 
 
 def _in_charge(act: Act, by: User) -> None:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 import tarfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,8 @@ from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.fields import Upload
 from dematmp.acts.figures import per_month
 from dematmp.acts.models import Act, Transaction, Transmission
+from dematmp.acts.package import members
+from dematmp.acts.reading import read_return_envelope
 from dematmp.acts.rules import months_from
 from dematmp.acts.tasks import sweep, sweep_service
 from dematmp.audit.models import Entry
@@ -171,6 +174,23 @@ def test_the_same_letter_sent_twice_is_one(world: World, act: Act) -> None:
         written(world, act)
     assert act.letters.count() == 1
     assert Entry.objects.filter(kind="act-letter-written").count() == 1
+
+
+def test_a_letter_written_here_makes_the_archive_that_the_ministry_s_mail_would(
+    world: World, act: Act
+) -> None:
+    for text in (TEXT, f"{TEXT} Et le plan."):
+        written(world, act, text=text)
+    wholes = [each.files.order_by("rank").last() for each in Transaction.objects.filter(type="3")]
+    assert len({each.name for each in wholes}) == 2
+    for each in wholes:
+        assert re.fullmatch(rf"SLO-TACT--SPREF0341-{act.sender.siren}-[0-9]{{8}}-[0-9]+\.tar\.gz", each.name)
+        data = io.BytesIO(b"".join(object_store().open(each.key)))
+        found = {name: content.read() for name, _, content in members(data, strict=False)}
+        listed = list(found)
+        assert f"SLO-{listed[0].removesuffix('.xml')}.tar.gz" == each.name
+        envelope = read_return_envelope(found[listed[0]])
+        assert (envelope.siren, [file.name for file in envelope.messages]) == (act.sender.siren, [listed[1]])
 
 
 @pytest.mark.parametrize(
