@@ -104,6 +104,8 @@ def test_an_act_is_closed_two_whole_months_after_its_receipt(lea: Caller, minist
     first, second = acknowledged(lea), acknowledged(lea, "2026_MP_002")
     Step.objects.filter(status=4).update(at=datetime.fromisoformat("2026-12-15T10:00:00+01:00"))
     with time_machine.travel("2027-02-14T23:30:00+01:00", tick=True):  # 61 days later: not two months
+        away = lea.form("actes_transac_close.php", [("id", first), ("status", "valid")])
+        assert (away.status_code, away.content) == (302, b"")
         early = lea.form("actes_transac_close.php", [("api", "1"), ("id", first), ("status", "valid")])
         assert early.content.startswith(b"KO\n")
     with time_machine.travel("2027-02-15T00:30:00+01:00", tick=True):
@@ -136,6 +138,14 @@ def test_several_acts_are_confirmed_at_once_and_wrong_ones_skipped(
         "https://ged.example.fr/retour?e=0",
     )
     assert [state(lea, pk)[0] for pk in waiting] == [1, 1]
+
+
+def test_an_address_of_return_that_no_header_bears_is_refused_before_anything_is_done(lea: Caller) -> None:
+    pk = posted(lea, en_attente="1")
+    back = "https://ged.example.fr/\r\nSet-Cookie: a=b"
+    answer = lea.get("actes_transac_post_confirm_api.php", id=pk, url_return=back)
+    assert (answer.status_code, answer.content[:3]) == (200, b"KO\n")
+    assert state(lea, pk)[0] == 17
 
 
 def test_the_lists_are_of_the_authority_the_last_acts_first(

@@ -21,6 +21,7 @@ from dematmp.api.s2low.forms import Form, read_query, slots
 
 _ID = re.compile(r"[0-9]{1,15}")
 _EMAIL = re.compile(r"[^@\s<>,;]{1,64}@[^@\s<>,;]{1,180}")
+_ADDRESS = re.compile(r"https?://[^\x00-\x20\x7f-\x9f]*")  # no header bears a line end
 _LEVELS = range(1, 6)
 _SIGNATURE_BYTES = 256 * 1024
 
@@ -164,6 +165,8 @@ def classification_request(call: Call) -> HttpResponseBase:
 
 @door()
 def close(call: Call) -> HttpResponseBase:
+    if not call.is_api:
+        return answers.away()
     asked = {"valid": statuses.VALID, "invalid": statuses.REFUSED, "sae": statuses.TO_ARCHIVE}
     status = asked.get(call.form.get("status"))
     if status is None:
@@ -216,7 +219,7 @@ def _waiting(agent: Agent, written: str) -> Transaction:
 def _back(form: Form, error: Exception | None) -> HttpResponseBase:
     """Go back where the client said, with the outcome in its address."""
     back = form.get("url_return")
-    if not re.match(r"https?://", back):
+    if _ADDRESS.fullmatch(back) is None:
         return answers.ok() if error is None else answers.ko(error)
     message = "La transaction a été postée." if error is None else str(error)
     # The message is read undecoded by some: percent-encoded UTF-8, as addresses are.
@@ -233,6 +236,9 @@ def back_refusal(request: HttpRequest, form: Form | None, error: Exception) -> H
 
 def _confirm(call: Call, wanted: list[str], *, skip: bool) -> HttpResponseBase:
     error: ActError | None = None
+    back = call.form.get("url_return")
+    if re.match("https?://", back) and _ADDRESS.fullmatch(back) is None:  # before anything is done
+        raise ActRefused("L'adresse de retour porte des caractères qu'une adresse ne porte pas.")
     try:
         if not wanted:
             raise ActRefused("Aucune transaction n'a été spécifiée.")
