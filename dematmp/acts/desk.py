@@ -5,6 +5,7 @@ a transaction that the buyer's own software finds too.
 """
 
 import hashlib
+from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.conf import settings
@@ -22,7 +23,7 @@ from dematmp.acts.posting import today
 from dematmp.acts.rules import LETTERS
 from dematmp.acts.sound import check_sound
 from dematmp.acts.telling import tell_assigned
-from dematmp.acts.transactions import Transaction
+from dematmp.acts.transactions import PREFECTURE, Transaction
 from dematmp.acts.writing import write, write_return_envelope
 from dematmp.audit.services import append
 
@@ -90,6 +91,24 @@ def write_letter(act: Act, *, kind: str, text: str, document: Upload, by: User, 
 
         transaction.on_commit(lambda: read_letters.delay(act.pk), robust=True)
     return made
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """A letter that was sent and that the authority's pages do not show yet."""
+
+    label: str
+    written_on: date | None
+
+
+def leaving(act: Act) -> list[Leaving]:
+    """The letters that were written about an act and are being sent."""
+    sent = transaction_of(act)
+    if sent is None:
+        return []
+    rows = sent.follow_ups.filter(type__in=PREFECTURE, reply="").exclude(status=statuses.ERROR)
+    unread = rows.exclude(pk__in=act.letters.values("remote_id")).order_by("-pk")
+    return [Leaving(LETTERS.get(f"{each.type}-1", "Courrier"), each.decided_on) for each in unread]
 
 
 def _envelope(act: Act, message: str, serial: int, day: date) -> Attachment:

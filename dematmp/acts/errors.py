@@ -11,9 +11,17 @@ class ActError(Exception):
 
 
 class ActRefused(ActError):
-    """The act cannot be built so: number, subject, file, or the buyer's ACTES identity."""
+    """The act cannot be built so: number, subject, file, or the buyer's ACTES identity.
+
+    `field` is the field of a form that tells the reason, when one does; `plain`, the sentence for a person
+    where `str()` is that of the protocol.
+    """
 
     code = "act.refused"
+
+    def __init__(self, message: str, *, field: str = "", plain: str = "") -> None:
+        super().__init__(message)
+        self.field, self.plain = field, plain
 
 
 class MessageRefused(ActError):

@@ -34,9 +34,14 @@ def problem(
 
 
 def explain(form: BaseForm, error: Exception) -> None:
-    """Write a refusal of the domain at the head of the form: nothing typed is lost."""
+    """Write a refusal of the domain on its field, else at the head of the form: nothing typed is lost."""
+    field = getattr(error, "field", "")
+    if field and field in form.fields:
+        form.add_error(field, str(error))
+        return
     step = getattr(error, "next", _FIX)
-    form.add_error(None, f"{error} {step} (code : {getattr(error, 'code', 'error')})")
+    said = getattr(error, "plain", "") or error
+    form.add_error(None, f"{said} {step} (code : {getattr(error, 'code', 'error')})")
 
 
 class DomainErrors:
@@ -57,7 +62,7 @@ class DomainErrors:
                 status=status,
                 code=error.code,
                 title="Demande refusée",
-                message=str(error),
+                message=getattr(error, "plain", "") or str(error),
                 next=step,
             )
         if isinstance(error, FAILURES):

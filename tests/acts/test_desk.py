@@ -104,7 +104,15 @@ def test_a_request_for_pieces_is_written_read_and_answered_by_the_pages(world: W
     follow = reverse("prefecture-assign", args=[act.uuid])
     assert controller.post(follow, {"controleur": world.controller.uuid}).status_code == 302
     mail.outbox.clear()
-    written(world, act)
+    letter_form = {"kind": "3-1", "text": TEXT, "document": courrier(), "sure": False}
+    controller.post(reverse("prefecture-letter", args=[act.uuid]), letter_form)
+    desk_page = controller.get(reverse("prefecture-act", args=[act.uuid])).content.decode()
+    assert "En cours d'envoi" in desk_page
+    assert "Aucun courrier" not in desk_page
+    sweep()
+    assert (
+        "En cours d'envoi" not in controller.get(reverse("prefecture-act", args=[act.uuid])).content.decode()
+    )
     letter = act.letters.get()
     assert (letter.kind, letter.text, len(letter.documents)) == ("3-1", TEXT, 1)
     shown = validator.get(reverse("buyer-act", args=[act.uuid])).content.decode()
@@ -120,6 +128,8 @@ def test_a_request_for_pieces_is_written_read_and_answered_by_the_pages(world: W
         assert (rest.status_code, b"".join(rest)) == (206, PDF[10:20])
     address = reverse("buyer-act-answer", args=[act.uuid, letter.pk])
     assert "Envoyer les pièces demandées" in validator.get(address).content.decode()
+    empty = validator.post(address, {"choice": "4"})
+    assert "Documents</a> : Joignez au moins un document." in empty.content.decode()
     form = {"choice": "4", "documents": [courrier("rapport.pdf"), courrier("CCAP.pdf")]}
     assert validator.post(address, form).status_code == 302
     letter.refresh_from_db()
@@ -291,6 +301,11 @@ def test_an_act_is_cancelled_from_its_page_after_a_word_of_warning(world: World,
     act = Act.objects.get(pk=act.pk)
     assert timeline.situation(act, now=timezone.now()).holder == timeline.NOBODY
     assert "Annulé" in page(world.controller).get(reverse("prefecture")).content.decode()
+    for address in (reverse("buyer-act", args=[act.uuid]), reverse("buyer-acts")):
+        shown = validator.get(address).content.decode()
+        assert "<strong>Annulé le" in shown
+        assert "notice-good" not in shown
+        assert not re.search("Acquittement reçu(</strong>)?, reçu", shown)
 
 
 def test_the_stamped_act_and_the_bordereau_are_given(world: World, act: Act, tmp_path: Path) -> None:
