@@ -301,6 +301,9 @@ def test_an_act_is_cancelled_from_its_page_after_a_word_of_warning(world: World,
     act = Act.objects.get(pk=act.pk)
     assert timeline.situation(act, now=timezone.now()).holder == timeline.NOBODY
     assert "Annulé" in page(world.controller).get(reverse("prefecture")).content.decode()
+    desk_page = page(world.controller).get(reverse("prefecture-act", args=[act.uuid])).content.decode()
+    assert "<strong>Annulé le" in desk_page
+    assert "Deux mois après" not in desk_page
     for address in (reverse("buyer-act", args=[act.uuid]), reverse("buyer-acts")):
         shown = validator.get(address).content.decode()
         assert "<strong>Annulé le" in shown
