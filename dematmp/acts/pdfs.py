@@ -118,6 +118,13 @@ def _copy(file: BinaryIO, into: IO[bytes], size: int) -> None:
     into.flush()
 
 
+def trimmed(pdf: bytes) -> bytes | None:
+    """A file without the padding that follows it; None when its end is not one, and is to be looked for."""
+    if len(pdf) - len(short := pdf.rstrip(_PADDING)) <= _TAIL_BYTES:
+        short = pdf
+    return short if _END.search(short[-2 * _TAIL_BYTES :]) else None
+
+
 def _lenient(data: bytes) -> PdfReader:
     """Raises what is in _UNREADABLE."""
     end = data.rfind(b"%%EOF")
