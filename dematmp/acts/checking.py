@@ -3,26 +3,30 @@
 import functools
 import tempfile
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from django.conf import settings
+from django.db import transaction
 from lxml import etree
 
 from dematmp.acts import fields, moves, statuses, versions
 from dematmp.acts import messages as m
-from dematmp.acts.errors import MessageRefused
+from dematmp.acts.errors import JudgementUnfinished, MessageRefused
 from dematmp.acts.package import blocks_of, members
 from dematmp.acts.pdfs import judge_isolated
 from dematmp.acts.reading import read, read_envelope
+from dematmp.acts.sending import retry_delay
 from dematmp.acts.transactions import Transaction
 from dematmp.acts.xmlio import MESSAGE_BYTES, parse
 from dematmp.audit.keys import authority_certificate
 from storage.antivirus import State, scan
+from storage.errors import StorageError
 from storage.stores import object_store
 
 _POSTED = frozenset({statuses.POSTED})
+_JUDGED = 3  # times, before files that no reader finishes in time are refused
 
 
 @dataclass
@@ -40,8 +44,8 @@ def check(transaction_id: int, *, now: datetime) -> None:
 
     Raises AntivirusUnavailable, StoreUnavailable: the sweep begins again.
     """
-    found = Transaction.objects.select_related("authority").get(pk=transaction_id)
-    if found.status != statuses.POSTED:
+    found = _claim(transaction_id, now)
+    if found is None:
         return
     with tempfile.TemporaryDirectory(prefix="dematmp-act-") as folder:
         try:
@@ -52,21 +56,48 @@ def check(transaction_id: int, *, now: datetime) -> None:
                 _typologies(found, opened)
                 _pdfs(found, opened, Path(folder), now)
         except MessageRefused as refused:
-            moves.move(
-                found.pk,
-                statuses.ERROR,
-                message=f"Enveloppe invalide : {refused}",
-                now=now,
-                only_from=_POSTED,
-            )
+            _refuse(found, str(refused), now)
             return
-    moves.move(
-        found.pk,
-        statuses.WAITING,
-        message="Acceptée par le TdT : validation OK",
-        now=now,
-        only_from=_POSTED,
-    )
+        except JudgementUnfinished as unfinished:
+            if found.tries + 1 >= _JUDGED:
+                _refuse(found, str(unfinished), now)
+                return
+            # The machine may have been busy: the others go first.
+            _release(found, now + retry_delay() * 2**found.tries, tries=found.tries + 1, why=str(unfinished))
+            return
+        except (StorageError, OSError) as absent:
+            _release(found, None, tries=found.tries, why=str(absent))
+            raise
+    with transaction.atomic():
+        said = "Acceptée par le TdT : validation OK"
+        if moves.move(found.pk, statuses.WAITING, message=said, now=now, only_from=_POSTED) is not None:
+            Transaction.objects.filter(pk=found.pk).update(due_at=None, tries=0, problem="")
+
+
+def _claim(transaction_id: int, now: datetime) -> Transaction | None:
+    """Take a transaction for this worker: the others check another one. Who dies is replaced later."""
+    with transaction.atomic():
+        found = (
+            Transaction.objects.select_for_update(of=("self",))
+            .select_related("authority")
+            .filter(pk=transaction_id, status=statuses.POSTED)
+            .first()
+        )
+        if found is None or (found.due_at is not None and found.due_at > now):
+            return None
+        found.due_at = now + timedelta(seconds=settings.ACTES["claim_seconds"])
+        found.save(update_fields=["due_at"])
+    return found
+
+
+def _release(found: Transaction, due_at: datetime | None, *, tries: int, why: str) -> None:
+    rows = Transaction.objects.filter(pk=found.pk, status=statuses.POSTED)
+    rows.update(due_at=due_at, tries=tries, problem=why[:300])
+
+
+def _refuse(found: Transaction, why: str, now: datetime) -> None:
+    said = f"Enveloppe invalide : {why}"
+    moves.move(found.pk, statuses.ERROR, message=said, now=now, only_from=_POSTED)
 
 
 def _scan(found: Transaction) -> None:

@@ -82,14 +82,17 @@ class Codes:
     def check_codes(self, codes: tuple[int, ...]) -> None:
         """Two levels at least, each in the tree that was received. Raises ActRefused."""
         if len(codes) < 2:
-            raise ActRefused("Les deux premiers niveaux de la classification sont obligatoires.")
+            raise ActRefused(
+                "Les deux premiers niveaux de la classification sont obligatoires.", field="matter"
+            )
         level = self.version.matters
         for depth, code in enumerate(codes):
             found = _find(level, code)
             if found is None:
                 if depth < 2 or level:
                     written = ".".join(map(str, codes))
-                    raise ActRefused(f"La classification {written} n'existe pas dans la version en vigueur.")
+                    why = f"La classification {written} n'existe pas dans la version en vigueur."
+                    raise ActRefused(why, field="matter")
                 return  # deeper than what was received: the ministry decides
             level = found.below
 

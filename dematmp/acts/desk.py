@@ -5,8 +5,10 @@ a transaction that the buyer's own software finds too.
 """
 
 import hashlib
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 
+from django.conf import settings
 from django.db import transaction
 
 from dematmp.accounts.models import User
@@ -21,8 +23,8 @@ from dematmp.acts.posting import today
 from dematmp.acts.rules import LETTERS
 from dematmp.acts.sound import check_sound
 from dematmp.acts.telling import tell_assigned
-from dematmp.acts.transactions import Transaction
-from dematmp.acts.writing import write
+from dematmp.acts.transactions import PREFECTURE, Transaction
+from dematmp.acts.writing import write, write_return_envelope
 from dematmp.audit.services import append
 
 DOCUMENT_BYTES = 20 * 1024**2
@@ -68,7 +70,7 @@ def write_letter(act: Act, *, kind: str, text: str, document: Upload, by: User, 
     digest = hashlib.sha256(body + data).hexdigest()
     # Its number is drawn from its content: the same letter sent twice has the same name.
     file = Attachment(names.message(act.identifier, kind, serial=int(digest[:7], 16)), body)
-    files = [file, Attachment(name, data)]
+    files = [_envelope(act, file.name, int(digest[:9], 16), day), file, Attachment(name, data)]
     laid = arrivals.lay(digest, files, b"")
     with transaction.atomic():
         locked = Transaction.objects.select_for_update(no_key=True).get(pk=sent.pk)
@@ -89,6 +91,46 @@ def write_letter(act: Act, *, kind: str, text: str, document: Upload, by: User, 
 
         transaction.on_commit(lambda: read_letters.delay(act.pk), robust=True)
     return made
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """A letter that was sent and that the authority's pages do not show yet."""
+
+    label: str
+    written_on: date | None
+
+
+def leaving(act: Act) -> list[Leaving]:
+    """The letters that were written about an act and are being sent."""
+    sent = transaction_of(act)
+    if sent is None:
+        return []
+    rows = sent.follow_ups.filter(type__in=PREFECTURE, reply="").exclude(status=statuses.ERROR)
+    unread = rows.exclude(pk__in=act.letters.values("remote_id")).order_by("-pk")
+    return [Leaving(LETTERS.get(f"{each.type}-1", "Courrier"), each.decided_on) for each in unread]
+
+
+def _envelope(act: Act, message: str, serial: int, day: date) -> Attachment:
+    """What the ministry's mail would carry first: its name is that of the archive that clients download."""
+    sender = act.sender
+    below = sender.district != "0"
+    name = names.return_envelope(
+        application=settings.ACTES["application"],
+        authority=f"SPREF{sender.department}{sender.district}" if below else f"PREF{sender.department}",
+        siren=sender.siren,
+        day=day,
+        serial=serial,
+    )
+    carried = m.ReturnEnvelope(
+        "IDSousPref" if below else "IDPref",
+        sender.department,
+        sender.district,
+        m.Referent("Préfecture"),
+        (m.File(message),),
+        sender.siren,
+    )
+    return Attachment(name, write_return_envelope(carried))
 
 
 def _in_charge(act: Act, by: User) -> None:

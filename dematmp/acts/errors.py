@@ -11,9 +11,17 @@ class ActError(Exception):
 
 
 class ActRefused(ActError):
-    """The act cannot be built so: number, subject, file, or the buyer's ACTES identity."""
+    """The act cannot be built so: number, subject, file, or the buyer's ACTES identity.
+
+    `field` is the field of a form that tells the reason, when one does; `plain`, the sentence for a person
+    where `str()` is that of the protocol.
+    """
 
     code = "act.refused"
+
+    def __init__(self, message: str, *, field: str = "", plain: str = "") -> None:
+        super().__init__(message)
+        self.field, self.plain = field, plain
 
 
 class MessageRefused(ActError):
@@ -70,3 +78,10 @@ class MinistryUnavailable(ActError):
     def __init__(self, message: str, *, reached: bool) -> None:
         super().__init__(message)
         self.reached = reached
+
+
+class JudgementUnfinished(ActError):
+    """Files that could not be judged within the limits of time and memory: neither sound nor broken."""
+
+    code = "act.judgement-unfinished"
+    next = "Allégez les fichiers PDF, ou recommencez plus tard."

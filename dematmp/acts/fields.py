@@ -74,7 +74,8 @@ def check_number(number: str) -> None:
     if _NUMBER.fullmatch(number) is None:
         raise ActRefused(
             f"Le numéro n'est pas correct : 1 à {NUMBER_CHARS} caractères, A à Z, 0 à 9 ou _, "
-            "sans _ au début ni à la fin."
+            "sans _ au début ni à la fin.",
+            field="number",
         )
 
 
@@ -82,15 +83,19 @@ def check_decided(written: str, *, today: date) -> date:
     """The date of a decision. Raises ActRefused: unreadable, in the future, or empty (1970)."""
     said = re.fullmatch(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})", written)
     if said is None:
-        raise ActRefused("La date de la décision est absente ou n'est pas de la forme AAAA-MM-JJ.")
+        raise ActRefused(
+            "La date de la décision est absente ou n'est pas de la forme AAAA-MM-JJ.", field="decided_on"
+        )
     try:
         decided = date(*map(int, said.groups()))
     except ValueError as broken:
-        raise ActRefused("La date de la décision n'existe pas au calendrier.") from broken
+        raise ActRefused("La date de la décision n'existe pas au calendrier.", field="decided_on") from broken
     if decided > today:
-        raise ActRefused("La date de la décision est dans le futur.")
+        raise ActRefused("La date de la décision est dans le futur.", field="decided_on")
     if decided <= date(1970, 1, 1):
-        raise ActRefused("La date de la décision doit être présente : celle reçue est une date vide.")
+        raise ActRefused(
+            "La date de la décision doit être présente : celle reçue est une date vide.", field="decided_on"
+        )
     return decided
 
 
@@ -98,9 +103,11 @@ def check_subject(subject: str) -> str:
     """The subject as it will be written. Raises ActRefused."""
     written = " ".join(to_latin1(subject).split())
     if not written:
-        raise ActRefused("L'objet doit être présent.")
+        raise ActRefused("L'objet doit être présent.", field="subject")
     if len(written) > SUBJECT_CHARS:
-        raise ActRefused(f"L'objet est trop long ({len(written)} caractères, {SUBJECT_CHARS} au plus).")
+        raise ActRefused(
+            f"L'objet est trop long ({len(written)} caractères, {SUBJECT_CHARS} au plus).", field="subject"
+        )
     return written
 
 
@@ -144,11 +151,33 @@ def sniff(stream: BinaryIO) -> str:
     return str(found) or "application/octet-stream"
 
 
+# What the detector says of whatever begins as a ZIP.
+_ZIPPED = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+# What a person calls a file that is not what is asked.
+_KINDS = {
+    PDF: "un PDF",
+    XML: "un fichier XML",
+    PNG: "une image PNG",
+    JPEG: "une image JPEG",
+    "application/msword": "un document Word",
+    "application/vnd.microsoft.portable-executable": "un programme Windows",
+    _ZIPPED: "un document de bureautique ou une archive ZIP",
+    "application/zip": "une archive ZIP",
+    "text/html": "une page web",
+}
+
+
+def _mistyped(name: str, found: str, *, wanted: str, plain: str) -> ActRefused:
+    """The refusal of a file by its type, as the protocol says it and as a person reads it."""
+    kind = f" : c'est {_KINDS[found]}" if found in _KINDS else ""
+    return ActRefused(f"Le fichier {name} est de type {found} : {wanted}.", plain=f"{name} {plain}{kind}.")
+
+
 def check_main(upload: Upload, *, nature: str, codes: tuple[int, ...]) -> str:
     """The media type of the main document: PDF, or the XML of a budget. Raises ActRefused."""
     found = sniff(upload.stream)
     if found not in (PDF, XML):
-        raise ActRefused(f"Le fichier {upload.name} est de type {found} : PDF ou XML requis.")
+        raise _mistyped(upload.name, found, wanted="PDF ou XML requis", plain="n'est pas un PDF")
     if found == XML and nature != BUDGET_NATURE:
         raise ActRefused("Le format XML est réservé aux documents budgétaires et financiers (nature 5).")
     if found == XML and codes[:2] != BUDGET_CODES:
@@ -160,7 +189,9 @@ def check_annex(upload: Upload, *, main: str) -> str:
     """The media type of an annex; beside an XML act, PDF only. Raises ActRefused."""
     found = sniff(upload.stream)
     if main == XML and found != PDF:
-        raise ActRefused(f"Le fichier {upload.name} est de type {found} : PDF requis avec un acte XML.")
+        plain = "n'est pas un PDF, que demande un acte en XML"
+        raise _mistyped(upload.name, found, wanted="PDF requis avec un acte XML", plain=plain)
     if found not in EXTENSIONS:
-        raise ActRefused(f"Le fichier {upload.name} est de type {found} : PDF, XML, PNG ou JPEG requis.")
+        plain = "n'est ni un PDF, ni une image PNG ou JPEG, ni un fichier XML"
+        raise _mistyped(upload.name, found, wanted="PDF, XML, PNG ou JPEG requis", plain=plain)
     return found

@@ -1,12 +1,15 @@
 """The files of an act, as the buyer and the control authority may read them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dematmp.acts.bordereau import render_bordereau
+from dematmp.acts.classification import Codes, parsed, shipped
 from dematmp.acts.follow_ups import document_of
 from dematmp.acts.models import Act
 from dematmp.acts.stamp import stamped
+from dematmp.acts.subscribers import Authority
 from dematmp.acts.transactions import ACT, Transaction
+from dematmp.acts.versions import codes_of
 
 ACKNOWLEDGEMENT, MESSAGE = "acquittement.xml", "message.xml"
 STAMPED, BORDEREAU = "acte-tamponne.pdf", "bordereau.pdf"
@@ -14,7 +17,10 @@ STAMPED, BORDEREAU = "acte-tamponne.pdf", "bordereau.pdf"
 
 @dataclass(frozen=True)
 class Piece:
-    """A file of an act; the document itself has the rank 1. `size` is in bytes."""
+    """A file of an act; the document itself has the rank 1.
+
+    `size` is in bytes, `label` what the typology says of it.
+    """
 
     rank: int
     name: str
@@ -22,13 +28,27 @@ class Piece:
     key: str
     size: int
     sha256: str
+    label: str = ""
 
 
 def pieces_of(act: Act) -> list[Piece]:
     """The act's document, then its annexes."""
     main = Piece(1, act.document_name, act.typology, act.document_key, act.document_size, act.document_sha256)
     annexes = act.pieces.order_by("rank")
-    return [main, *(Piece(e.rank, e.name, e.typology, e.key, e.size, e.sha256) for e in annexes)]
+    found = [main, *(Piece(e.rank, e.name, e.typology, e.key, e.size, e.sha256) for e in annexes)]
+    codes = _codes_of(act)
+    return [replace(each, label=codes.label(act.nature, each.typology)) for each in found]
+
+
+def matter_of(act: Act) -> str:
+    """The label of the act's matter, or the empty string."""
+    return _codes_of(act).matter_label(tuple(int(each) for each in act.classification.split(".")))
+
+
+def _codes_of(act: Act) -> Codes:
+    """The codes of whose act it is; those that are shipped when it is transmitted elsewhere."""
+    authority = act.authority or Authority.objects.filter(organisation=act.buyer).first()
+    return codes_of(authority) if authority is not None else Codes(parsed(shipped()))
 
 
 def transaction_of(act: Act) -> Transaction | None:

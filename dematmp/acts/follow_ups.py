@@ -99,7 +99,8 @@ def reply(
     """
     if letter.type not in (LETTER, PIECES, OBSERVATIONS) or letter.reply or letter.decided_on is None:
         raise ActRefused("Cette transaction n'est pas un document de la préfecture auquel on répond.")
-    _transmits(by, letter)
+    if not by.may_deposit or letter.authority_id != by.authority_id:
+        raise AccessRefused(DENIED)
     if not rgs:
         raise AccessRefused(RGS_NEEDED)
     if letter.type == LETTER:

@@ -44,6 +44,14 @@ def fingerprint_of(der: bytes) -> str:
     return base64.b64encode(hashlib.sha1(der, usedforsecurity=False).digest()).decode()
 
 
+def is_in_force(agent: Agent, *, now: datetime) -> bool:
+    """Whether an account has a certificate that may be used now."""
+    if not agent.certificate:
+        return False
+    held = x509.load_der_x509_certificate(bytes(agent.certificate))
+    return held.not_valid_before_utc <= now <= held.not_valid_after_utc
+
+
 def holders(certificate: x509.Certificate) -> list[Agent]:
     """The active accounts of this certificate; the fingerprint is then checked against the whole bytes."""
     der = certificate.public_bytes(Encoding.DER)

@@ -23,7 +23,7 @@ from storage.stores import object_store
 
 def import_archive(agent: Agent, upload: Upload, *, rgs: bool, now: datetime) -> Transaction:
     """Post the act that an archive carries. Raises ActRefused, AccessRefused."""
-    if not agent.may_transmit:
+    if not (agent.may_deposit and agent.may_transmit):
         raise AccessRefused(posting.DENIED)
     if not rgs:
         raise AccessRefused(posting.RGS_NEEDED)

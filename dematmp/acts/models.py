@@ -9,6 +9,7 @@ from django.db import models
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.accounts.words import fold, words_of
+from dematmp.acts.beside import ActIncident, ActText, Subscription
 from dematmp.acts.rules import (
     ACKNOWLEDGED,
     AWAITED,
@@ -57,6 +58,8 @@ __all__ = [
     "Window",
 ]
 
+_UNREAD = 500  # acts
+
 
 class ActQuerySet(models.QuerySet["Act"]):
     def of_buyers(self, user: User) -> Self:
@@ -88,14 +91,20 @@ class ActQuerySet(models.QuerySet["Act"]):
         until: date | None = None,
     ) -> Self:
         """Each word in the text, the number, the subject or the sender's name; received between two days."""
-        found = self
-        for word in words_of(words):
+        found, wanted = self, words_of(words)
+        # Until its text is read, an act is found by what it says of itself: no database folds accents.
+        unread = self.filter(text=None).order_by("-pk").values_list("pk", "number", "subject")
+        itself = {
+            pk: fold(f"{number} {subject}") for pk, number, subject in (unread[:_UNREAD] if wanted else ())
+        }
+        for word in wanted:
             found = found.filter(
                 models.Q(subject__icontains=word)
                 | models.Q(number__icontains=word)
                 | models.Q(buyer__name__icontains=word)
                 | models.Q(authority__name__icontains=word)
                 | models.Q(pk__in=ActText.objects.filter(folded__contains=fold(word)).values("act"))
+                | models.Q(pk__in=[pk for pk, said in itself.items() if fold(word) in said])
             )
         if siren:
             found = found.filter(models.Q(buyer__siret__startswith=siren) | models.Q(authority__siren=siren))
@@ -323,22 +332,6 @@ class TransmissionStep(models.Model):
         return f"{self.get_status_display()} {self.at:%Y-%m-%d %H:%M:%S}"
 
 
-class ActIncident(models.Model):
-    """What did not go through, and which the rows forget when it is made again."""
-
-    act = models.ForeignKey(Act, models.CASCADE, related_name="incidents")
-    at = models.DateTimeField("constaté le")
-    what = models.CharField("incident", max_length=100)
-    detail = models.CharField("motif", max_length=300, blank=True, default="")
-
-    class Meta:
-        verbose_name = "incident d'un acte"
-        ordering = ["pk"]
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.at:%Y-%m-%d %H:%M:%S}"
-
-
 class PrefectureLetter(models.Model):
     """What the prefecture sent about an act, as our operator gave it."""
 
@@ -388,33 +381,3 @@ class PrefectureLetter(models.Model):
     def is_awaiting(self) -> bool:
         """Whether the control authority waits for an answer."""
         return self.reply_id is None and self.kind in AWAITED
-
-
-class Subscription(models.Model):
-    """A person follows the acts that they may see; `feed` is the secret part of their feeds' addresses."""
-
-    user = models.OneToOneField(User, models.CASCADE, related_name="act_subscription")
-    feed = models.CharField(max_length=32, unique=True)
-    mail = models.BooleanField("par courriel", default=False)
-    told_until = models.DateTimeField("nouvelles dites jusqu'au")
-
-    class Meta:
-        verbose_name = "suivi des actes"
-
-    def __str__(self) -> str:
-        return f"{self.user}"
-
-
-class ActText(models.Model):
-    """The text of an act and its annexes, for the search; `folded` has neither case nor accents."""
-
-    act = models.OneToOneField(Act, models.CASCADE, related_name="text")
-    text = models.TextField("texte", blank=True, default="")
-    folded = models.TextField(blank=True, default="")
-    read_at = models.DateTimeField("lu le")
-
-    class Meta:
-        verbose_name = "texte d'un acte"
-
-    def __str__(self) -> str:
-        return f"texte de {self.act}"

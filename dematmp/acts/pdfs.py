@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import re
 import resource
 import select
 import signal
@@ -20,25 +21,32 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 from pyhanko.pdf_utils.crypt import AuthStatus
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pypdf import PdfReader, PdfWriter
 from pypdf.errors import PyPdfError
 
+from dematmp.acts.errors import JudgementUnfinished
 from signing.pades import PDF_BROKEN
 from signing.report import FAILED, INDETERMINATE
 from signing.validation import validate
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of address space
-TIME_LIMIT = 120  # seconds
+TIME_LIMIT = 120  # seconds of processor
+WALL_LIMIT = 2 * TIME_LIMIT  # seconds: a busy machine is not a broken file
 _MENDED_BYTES = 256 * 1024**2  # of a file written again
 _ROOT = Path(__file__).resolve().parents[2]
 _CORRUPT = "fichier pdf corrompu"
 _LOCKED = "fichier pdf protégé par un mot de passe"
 # What a reader may meet in a file that is not what it says.
 _UNREADABLE = (OSError, PyPdfError, RecursionError, ArithmeticError, *PDF_BROKEN)
+_PADDING = b" \t\r\n\f\0"  # what some devices add after the end, to fill their blocks
+_BLOCK = 1024 * 1024
+_TAIL_BYTES = 8 * 1024
+# What pyHanko looks for from the end, byte by byte: without it there, it could walk back the whole file.
+_END = re.compile(rb"[\r\n]startxref\s*[0-9]+[ \t\f\0]*[\r\n]+%%EOF")
 # For a file that was cut after its last object, or written by hand: readers then look for its objects.
 _TAIL = b"\nstartxref\n0\n%%EOF\n"
 
@@ -58,6 +66,17 @@ def judge(path: Path, *, at: datetime, trust: Sequence[bytes], chain: bool) -> P
     `chain` also asks that each certificate leads to an authority of `trust`. What every reader opens is
     taken: one without its table of objects, or that no password keeps from being read.
     """
+    with path.open("rb") as file:
+        end = _end_of(file)
+        if (
+            os.fstat(file.fileno()).st_size - end > _TAIL_BYTES
+        ):  # blanks say nothing, and cost readers minutes
+            with tempfile.NamedTemporaryFile(prefix="dematmp-pdf-", suffix=".pdf") as short:
+                _copy(file, short, end)
+                return judge(Path(short.name), at=at, trust=trust, chain=chain)
+        file.seek(max(0, end - _TAIL_BYTES))
+        if _END.search(file.read()) is None:
+            return _mendable(path)
     try:
         with path.open("rb") as file:
             reader = PdfFileReader(file, strict=False)
@@ -77,8 +96,40 @@ def judge(path: Path, *, at: datetime, trust: Sequence[bytes], chain: bool) -> P
     return PdfVerdict(pages, len(report.signatures), "")
 
 
+def _end_of(file: BinaryIO) -> int:
+    """Where the padding that ends a file begins."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        begin = max(0, end - _BLOCK)
+        file.seek(begin)
+        kept = file.read(end - begin).rstrip(_PADDING)
+        if kept:
+            return begin + len(kept)
+        end = begin
+    return 0
+
+
+def _copy(file: BinaryIO, into: IO[bytes], size: int) -> None:
+    """The first bytes of a file."""
+    file.seek(0)
+    while size and (block := file.read(min(_BLOCK, size))):
+        into.write(block)
+        size -= len(block)
+    into.flush()
+
+
+def trimmed(pdf: bytes) -> bytes | None:
+    """A file without the padding that follows it; None when its end is not one, and is to be looked for."""
+    if len(pdf) - len(short := pdf.rstrip(_PADDING)) <= _TAIL_BYTES:
+        short = pdf
+    return short if _END.search(short[-2 * _TAIL_BYTES :]) else None
+
+
 def _lenient(data: bytes) -> PdfReader:
     """Raises what is in _UNREADABLE."""
+    end = data.rfind(b"%%EOF")
+    if 0 <= end < len(data) - _TAIL_BYTES:  # it would look for this one line after line
+        data = data[: end + 5]
     try:
         found = PdfReader(io.BytesIO(data), strict=False)
         found.get_num_pages()
@@ -160,7 +211,7 @@ _HELPER = _Helper()
 def judge_isolated(
     paths: Sequence[Path], *, at: datetime, trust: Sequence[Path], chain: bool
 ) -> list[PdfVerdict]:
-    """`judge` on each file, in one bounded process; what exceeds its limits is refused."""
+    """`judge` on each file, in one bounded process. Raises JudgementUnfinished beyond its limits."""
     if not paths:
         return []
     job: dict[str, object] = {
@@ -168,10 +219,11 @@ def judge_isolated(
         "at": at.isoformat(),
         "trust": [str(each) for each in trust],
         "chain": chain,
+        "seconds": WALL_LIMIT,
     }
     found = _HELPER.ask(job)
     if found is None:
-        return [PdfVerdict(0, 0, "fichier pdf corrompu ou trop lourd à lire")] * len(paths)
+        raise JudgementUnfinished("Les fichiers PDF sont trop lourds à lire dans le temps permis.")
     return [PdfVerdict(**each) for each in found]
 
 
@@ -217,7 +269,7 @@ def _forked(job: dict[str, object]) -> str:
         finally:
             os._exit(status)
     os.close(writing)
-    said, until = b"", time.monotonic() + TIME_LIMIT
+    said, until = b"", time.monotonic() + float(str(job.get("seconds", WALL_LIMIT)))
     with os.fdopen(reading, "rb", buffering=0) as file:
         while select.select([file], [], [], max(0.0, until - time.monotonic()))[0]:
             block = file.read(65536)

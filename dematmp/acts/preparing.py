@@ -115,7 +115,7 @@ def prepare_act(
             if not by.has_role("validator", buyer):
                 tell_prepared(act, by, now=now)
     except IntegrityError as taken:
-        raise ActRefused("Ce numéro d'acte a déjà servi.") from taken
+        raise ActRefused("Ce numéro d'acte a déjà servi.", field="number") from taken
     return act
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dematmp.acts import fields
-from dematmp.acts.errors import ActRefused
+from dematmp.acts.errors import ActRefused, JudgementUnfinished
 from dematmp.acts.fields import Upload
 from dematmp.acts.pdfs import judge_isolated
 from storage.antivirus import State, scan
@@ -39,7 +39,12 @@ def check_pdf(upload: Upload, *, now: datetime) -> None:
             with path.open("wb") as file:
                 for block in _blocks(upload.stream):
                     file.write(block)
-            (verdict,) = judge_isolated([path], at=now, trust=[], chain=False)
+            try:
+                (verdict,) = judge_isolated([path], at=now, trust=[], chain=False)
+            except JudgementUnfinished as unfinished:
+                raise ActRefused(
+                    f"Le fichier {upload.name} est trop lourd à lire : allégez-le."
+                ) from unfinished
         if verdict.problem:
             raise ActRefused(f"Le fichier {upload.name} est refusé : {verdict.problem}.")
 

@@ -59,7 +59,10 @@ def stamped(file: IncludedFile, *, published: date | None) -> bytes:
 def drawn(original: bytes, rows: list[str]) -> bytes:
     """`put`, on the file or, when it is neither signed nor locked, on what mends it; else the original."""
     try:
-        return put(original, rows)
+        short = pdfs.trimmed(original)
+        if short is None:
+            raise PdfError("sans fin")
+        return put(short, rows)
     except PDF_BROKEN:
         mended = pdfs.mended(original)
     try:

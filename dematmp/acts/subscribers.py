@@ -123,12 +123,12 @@ class Agent(models.Model):
 
     @property
     def may_deposit(self) -> bool:
-        """Whether this account may create acts at all."""
-        return self.role not in (SUPER, GROUP) and self.permission in (DEPOSIT, TRANSMIT, BOTH)
+        """Whether this account may create acts, and answer the prefecture's letters."""
+        return self.role not in (SUPER, GROUP) and self.permission in (DEPOSIT, BOTH)
 
     @property
     def may_transmit(self) -> bool:
-        """Whether what this account creates leaves at once, and whether it may cancel."""
+        """Whether this account may send what was created, by itself or by another, and cancel."""
         return self.role not in (SUPER, GROUP) and self.permission in (TRANSMIT, BOTH)
 
     @property

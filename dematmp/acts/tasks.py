@@ -127,17 +127,20 @@ def follow_transaction(transaction_id: int) -> None:
 
 @shared_task
 def sweep_service() -> None:
-    """What a lost task, a killed worker or an absent ministry left undone; then the ministry's mails."""
+    """The ministry's mails; then what a lost task, a killed worker or an absent ministry left undone.
+
+    The checks come last: one of them may take minutes, and keeps nothing else waiting.
+    """
+    collect_returns()
     now = timezone.now()
-    fresh = now - timedelta(seconds=settings.ACTES["grace_seconds"])
-    posted = Transaction.objects.filter(status=statuses.POSTED, created_at__lte=fresh).order_by("pk")
-    each_row(posted[:500], lambda row: checking.check(row.pk, now=timezone.now()))
     due = Q(due_at=None) | Q(due_at__lte=now)
     ready = Transaction.objects.filter(due, status__in=[statuses.WAITING, statuses.RECEIVED])
     each_row(ready.order_by("due_at", "pk")[:500], lambda row: send_transaction(row.pk))
-    collect_returns()
     each_row(adoption.to_adopt(now).order_by("?")[:500], lambda row: follow_transaction(row.pk))
-    sending.alert(now=timezone.now())
+    sending.alert(now=now)
+    fresh = now - timedelta(seconds=settings.ACTES["grace_seconds"])
+    posted = Transaction.objects.filter(due, status=statuses.POSTED, created_at__lte=fresh).order_by("pk")
+    each_row(posted[:500], lambda row: check_transaction(row.pk))
 
 
 @shared_task

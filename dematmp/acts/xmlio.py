@@ -11,6 +11,7 @@ from dematmp.acts.latin1 import to_latin1
 
 NS = "http://www.interieur.gouv.fr/ACTES#v1.1-20040216"
 INSEE = "http://xml.insee.fr/schema"
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
 MAP = {"actes": NS, "insee": INSEE}
 MESSAGE_BYTES = 1024 * 1024
 DEPTH, ELEMENTS = 32, 50_000
@@ -23,7 +24,9 @@ def q(name: str) -> str:
 
 
 def root(name: str) -> etree._Element:
-    return etree.Element(q(name), nsmap=MAP)
+    element = etree.Element(q(name), nsmap=MAP | {"xsi": XSI})
+    element.set(f"{{{XSI}}}schemaLocation", f"{NS} actesv1_1.xsd")  # as the cahier des charges writes it
+    return element
 
 
 def add(parent: etree._Element, name: str, text: str | None = None, **attributes: str) -> etree._Element:

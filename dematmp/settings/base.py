@@ -283,6 +283,8 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1}
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(STATE_DIR / "beat-schedule")
+_acts_poll = env.float("DEMATMP_S2LOW_POLL_SECONDS", default=60.0)
+_acts_sweep = env.float("DEMATMP_ACTES_SWEEP_SECONDS", default=30.0)
 CELERY_BEAT_SCHEDULE = {
     # The database is the queue of record: what a lost task left undone is found here.
     "copy-journal": {"task": "dematmp.audit.tasks.copy_journal", "schedule": schedule(60.0)},
@@ -307,11 +309,13 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-bids": {"task": "dematmp.bids.tasks.sweep", "schedule": schedule(15.0)},
     "sweep-acts": {
         "task": "dematmp.acts.tasks.sweep",
-        "schedule": schedule(env.float("DEMATMP_S2LOW_POLL_SECONDS", default=60.0)),
+        "schedule": schedule(_acts_poll),
+        "options": {"expires": _acts_poll},  # when workers are late, one pass is enough
     },
     "sweep-transmissions": {
         "task": "dematmp.acts.tasks.sweep_service",
-        "schedule": schedule(env.float("DEMATMP_ACTES_SWEEP_SECONDS", default=30.0)),
+        "schedule": schedule(_acts_sweep),
+        "options": {"expires": _acts_sweep},
     },
     "renew-act-codes": {"task": "dematmp.acts.tasks.renew_codes", "schedule": schedule(3600.0)},
     "alert-acts": {"task": "dematmp.acts.tasks.tell_alerts", "schedule": schedule(3600.0)},

@@ -136,6 +136,7 @@ class AnswerForm(forms.Form):
             label="Documents" if letter.kind == "3-1" else "Document",
             widget=FilesInput if letter.kind == "3-1" else None,
             max_length=255,
+            error_messages={"required": "Joignez au moins un document."},
             help_text="PDF de préférence ; PNG, JPEG et XML acceptés. 150 Mo en tout.",
         )
 

@@ -15,7 +15,7 @@ from dematmp.acts.correspondence import cancel as cancel_act
 from dematmp.acts.correspondence import reply
 from dematmp.acts.errors import ActError, ActRefused
 from dematmp.acts.fields import Piece
-from dematmp.acts.files import pieces_of, read_file, transaction_of
+from dematmp.acts.files import matter_of, pieces_of, read_file, transaction_of
 from dematmp.acts.models import Act
 from dematmp.acts.operators import Operator, operator_for
 from dematmp.acts.preparing import may_be_replaced, propose
@@ -92,6 +92,7 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "letters": found.letters.order_by("-pk"),
         "has_copies": found.transmission.acknowledged_at is not None and transaction_of(found) is not None,
         "pieces": pieces_of(found),
+        "matter": matter_of(found),
         "may_share": procedure.minutes(found) is not None,
         "is_validator": (validates := found.is_validated_by(request.user)),
         "may_replace": validates and may_be_replaced(found),

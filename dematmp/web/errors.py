@@ -48,10 +48,14 @@ def problem(
 
 
 def explain(form: BaseForm, error: Exception) -> None:
-    """Write a refusal of the domain beside its field, or at the head of the form: nothing typed is lost."""
+    """Write a refusal of the domain on its field, else at the head of the form: nothing typed is lost."""
     step, code = getattr(error, "next", _FIX), getattr(error, "code", "error")
-    field = _FIELDS.get(code, "")
-    form.add_error(field if field in form.fields else None, f"{error} {step} (code : {code})")
+    field, said = getattr(error, "field", ""), getattr(error, "plain", "") or error
+    if field and field in form.fields:
+        form.add_error(field, str(error))
+        return
+    named = _FIELDS.get(code, "")
+    form.add_error(named if named in form.fields else None, f"{said} {step} (code : {code})")
 
 
 class DomainErrors:
@@ -72,7 +76,7 @@ class DomainErrors:
                 status=status,
                 code=error.code,
                 title="Demande refusée",
-                message=str(error),
+                message=getattr(error, "plain", "") or str(error),
                 next=step,
             )
         if isinstance(error, FAILURES):

@@ -42,6 +42,8 @@ class FilesField(forms.FileField):
 
     def clean(self, data: Any, initial: Any = None) -> list[UploadedFile[bytes]]:
         each = data if isinstance(data, list | tuple) else [data] if data else []
+        if self.required and not each:
+            raise ValidationError(self.error_messages["required"], code="required")
         return [super(FilesField, self).clean(one, initial) for one in each]
 
 

@@ -57,7 +57,7 @@ class ActForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.contract = contract  # signed here: it is the document of the act
         named = [(_dotted(levels), f"{_dotted(levels)} {label}") for levels, label in codes.leaves()]
-        self.fields["matter"].choices = named  # type: ignore[attr-defined]
+        self.fields["matter"].choices = [("", "À choisir"), *named]  # type: ignore[attr-defined]
         self.annexes = _CONTRACT_ANNEXES if nature == _CONTRACT else _ANNEXES
         known = [("", "À choisir"), *((each.code, each.label) for each in codes.typologies(nature))]
         for rank in range(1 + self.annexes):
@@ -78,6 +78,10 @@ class ActForm(forms.Form):
         for rank in range(1, 1 + self.annexes):
             if said.get(f"file{rank}") and not said.get(f"typology{rank}"):
                 self.add_error(f"typology{rank}", "Dites ce qu'est ce document.")
+            # A browser keeps what was said of a file, and forgets the file of a form that was refused.
+            if said.get(f"typology{rank}") and f"file{rank}" not in self.files:
+                said_again = "Choisissez de nouveau ce fichier, ou remettez « À choisir »."
+                self.add_error(f"file{rank}", said_again)
         return said
 
     def pieces(self, stack: ExitStack) -> list[Piece]:

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from dematmp.acts import correspondence, desk, procedure, texts, timeline
 from dematmp.acts.errors import ActError
 from dematmp.acts.figures import head, per_month, row
-from dematmp.acts.files import pieces_of, read_file, transaction_of
+from dematmp.acts.files import matter_of, pieces_of, read_file, transaction_of
 from dematmp.acts.models import Act
 from dematmp.acts.rules import LETTERS, NATURES
 from dematmp.web.access import MemberRequest, holds
@@ -124,6 +124,8 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "may_write": transaction_of(found) is not None and found.transmission.cancelled_at is None,
         "is_mine": found.controller == request.user,
         "pieces": pieces_of(found),
+        "matter": matter_of(found),
+        "leaving": desk.leaving(found),
         "assign": AssignForm(colleagues=found.controllers, initial={"controleur": found.controller}),
         "has_colleagues": found.controllers.count() > 1,
         "procedure": procedure.of(found),

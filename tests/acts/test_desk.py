@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 import tarfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,8 @@ from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.fields import Upload
 from dematmp.acts.figures import per_month
 from dematmp.acts.models import Act, Transaction, Transmission
+from dematmp.acts.package import members
+from dematmp.acts.reading import read_return_envelope
 from dematmp.acts.rules import months_from
 from dematmp.acts.tasks import sweep, sweep_service
 from dematmp.audit.models import Entry
@@ -101,7 +104,15 @@ def test_a_request_for_pieces_is_written_read_and_answered_by_the_pages(world: W
     follow = reverse("prefecture-assign", args=[act.uuid])
     assert controller.post(follow, {"controleur": world.controller.uuid}).status_code == 302
     mail.outbox.clear()
-    written(world, act)
+    letter_form = {"kind": "3-1", "text": TEXT, "document": courrier(), "sure": False}
+    controller.post(reverse("prefecture-letter", args=[act.uuid]), letter_form)
+    desk_page = controller.get(reverse("prefecture-act", args=[act.uuid])).content.decode()
+    assert "En cours d'envoi" in desk_page
+    assert "Aucun courrier" not in desk_page
+    sweep()
+    assert (
+        "En cours d'envoi" not in controller.get(reverse("prefecture-act", args=[act.uuid])).content.decode()
+    )
     letter = act.letters.get()
     assert (letter.kind, letter.text, len(letter.documents)) == ("3-1", TEXT, 1)
     shown = validator.get(reverse("buyer-act", args=[act.uuid])).content.decode()
@@ -117,6 +128,8 @@ def test_a_request_for_pieces_is_written_read_and_answered_by_the_pages(world: W
         assert (rest.status_code, b"".join(rest)) == (206, PDF[10:20])
     address = reverse("buyer-act-answer", args=[act.uuid, letter.pk])
     assert "Envoyer les pièces demandées" in validator.get(address).content.decode()
+    empty = validator.post(address, {"choice": "4"})
+    assert "Documents</a> : Joignez au moins un document." in empty.content.decode()
     form = {"choice": "4", "documents": [courrier("rapport.pdf"), courrier("CCAP.pdf")]}
     assert validator.post(address, form).status_code == 302
     letter.refresh_from_db()
@@ -171,6 +184,23 @@ def test_the_same_letter_sent_twice_is_one(world: World, act: Act) -> None:
         written(world, act)
     assert act.letters.count() == 1
     assert Entry.objects.filter(kind="act-letter-written").count() == 1
+
+
+def test_a_letter_written_here_makes_the_archive_that_the_ministry_s_mail_would(
+    world: World, act: Act
+) -> None:
+    for text in (TEXT, f"{TEXT} Et le plan."):
+        written(world, act, text=text)
+    wholes = [each.files.order_by("rank").last() for each in Transaction.objects.filter(type="3")]
+    assert len({each.name for each in wholes}) == 2
+    for each in wholes:
+        assert re.fullmatch(rf"SLO-TACT--SPREF0341-{act.sender.siren}-[0-9]{{8}}-[0-9]+\.tar\.gz", each.name)
+        data = io.BytesIO(b"".join(object_store().open(each.key)))
+        found = {name: content.read() for name, _, content in members(data, strict=False)}
+        listed = list(found)
+        assert f"SLO-{listed[0].removesuffix('.xml')}.tar.gz" == each.name
+        envelope = read_return_envelope(found[listed[0]])
+        assert (envelope.siren, [file.name for file in envelope.messages]) == (act.sender.siren, [listed[1]])
 
 
 @pytest.mark.parametrize(
@@ -271,6 +301,14 @@ def test_an_act_is_cancelled_from_its_page_after_a_word_of_warning(world: World,
     act = Act.objects.get(pk=act.pk)
     assert timeline.situation(act, now=timezone.now()).holder == timeline.NOBODY
     assert "Annulé" in page(world.controller).get(reverse("prefecture")).content.decode()
+    desk_page = page(world.controller).get(reverse("prefecture-act", args=[act.uuid])).content.decode()
+    assert "<strong>Annulé le" in desk_page
+    assert "Deux mois après" not in desk_page
+    for address in (reverse("buyer-act", args=[act.uuid]), reverse("buyer-acts")):
+        shown = validator.get(address).content.decode()
+        assert "<strong>Annulé le" in shown
+        assert "notice-good" not in shown
+        assert not re.search("Acquittement reçu(</strong>)?, reçu", shown)
 
 
 def test_the_stamped_act_and_the_bordereau_are_given(world: World, act: Act, tmp_path: Path) -> None:

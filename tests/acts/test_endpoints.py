@@ -1,8 +1,7 @@
 """Endpoints and refusals that the interop list names, one by one, as clients call them."""
 
-import base64
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
@@ -16,7 +15,16 @@ from dematmp.acts.transactions import IncludedFile, Step
 from dematmp.api.s2low.urls import urlpatterns
 from deploy.ministry import Ministry
 from deploy.services.pki import TestAuthority
-from tests.acts.service import MODULE, PDF_SENT, Caller, act_fields, agent, authority, posted, state
+from tests.acts.service import (
+    MODULE,
+    PDF_SENT,
+    Caller,
+    act_fields,
+    agent,
+    authority,
+    posted,
+    state,
+)
 from tests.acts.test_interop import letters, until
 from tests.conftest import ROOT
 from tests.world import pdf
@@ -94,6 +102,8 @@ def test_an_act_is_closed_two_whole_months_after_its_receipt(lea: Caller, minist
     first, second = acknowledged(lea), acknowledged(lea, "2026_MP_002")
     Step.objects.filter(status=4).update(at=datetime.fromisoformat("2026-12-15T10:00:00+01:00"))
     with time_machine.travel("2027-02-14T23:30:00+01:00", tick=True):  # 61 days later: not two months
+        away = lea.form("actes_transac_close.php", [("id", first), ("status", "valid")])
+        assert (away.status_code, away.content) == (302, b"")
         early = lea.form("actes_transac_close.php", [("api", "1"), ("id", first), ("status", "valid")])
         assert early.content.startswith(b"KO\n")
     with time_machine.travel("2027-02-15T00:30:00+01:00", tick=True):
@@ -128,6 +138,14 @@ def test_several_acts_are_confirmed_at_once_and_wrong_ones_skipped(
     assert [state(lea, pk)[0] for pk in waiting] == [1, 1]
 
 
+def test_an_address_of_return_that_no_header_bears_is_refused_before_anything_is_done(lea: Caller) -> None:
+    pk = posted(lea, en_attente="1")
+    back = "https://ged.example.fr/\r\nSet-Cookie: a=b"
+    answer = lea.get("actes_transac_post_confirm_api.php", id=pk, url_return=back)
+    assert (answer.status_code, answer.content[:3]) == (200, b"KO\n")
+    assert state(lea, pk)[0] == 17
+
+
 def test_the_lists_are_of_the_authority_the_last_acts_first(
     lea: Caller, town: Authority, pki: TestAuthority, ministry: Ministry
 ) -> None:
@@ -144,6 +162,13 @@ def test_the_lists_are_of_the_authority_the_last_acts_first(
         "nb_transactions": 0
     } == json.loads(Caller(elsewhere_held).get("api/number_actes.php", status_id=4).content)
     assert json.loads(paul.get("api/list_actes.php").content)["status_id"] == "0"
+    # A number alone is found whatever its state; dates bound the arrival in the state that is asked.
+    by_number = json.loads(paul.get("api/list_actes.php", number="ACTE_1").content)["transactions"]
+    assert [int(each["id"]) for each in by_number] == [acts[1]]
+    Step.objects.filter(transaction=acts[2], status=4).update(at=datetime(2026, 1, 10, 12, tzinfo=UTC))
+    on_that_day = {"status_id": 4, "min_date": "2026-01-10", "max_date": "2026-01-10"}
+    dated = json.loads(paul.get("api/list_actes.php", **on_that_day).content)["transactions"]
+    assert [int(each["id"]) for each in dated] == [acts[2]]
     # An act remains its owner's; a letter of the prefecture is the authority's.
     assert paul.get("actes_transac_get_status.php", transaction=acts[0]).content.startswith(b"KO\n")
     ministry.write_letter(Transaction.objects.get(pk=acts[0]).unique_id, "2-1", "Vu.")
@@ -268,34 +293,6 @@ def test_each_refusal_of_a_file_is_ko_with_http_200(
     said = answer.content.decode("latin-1")
     assert (answer.status_code, said[:3]) == (200, "KO\n")
     assert words in said
-
-
-def test_nothing_posted_too_many_files_and_a_number_twice_are_ko(lea: Caller) -> None:
-    empty = lea.post("actes_transac_create.php?api=1", b"", "multipart/form-data; boundary=limite")
-    assert empty.content.startswith(b"KO\n")
-    many = [*act_fields(), *(("acte_attachments[]", (f"{n}.pdf", PDF_SENT)) for n in range(101))]
-    assert b"trop d'annexes" in lea.form("actes_transac_create.php", many).content.replace(b"&#039;", b"'")
-    posted(lea, "DEUX_FOIS")
-    again = lea.form("actes_transac_create.php", act_fields("DEUX_FOIS"))
-    assert again.content.startswith(b"KO\n")
-    assert Transaction.objects.filter(number="DEUX_FOIS").count() == 1
-
-
-def test_a_signature_stays_with_its_annex(lea: Caller) -> None:
-    signature = b"\x30\x03\x02\x01\x05"
-    fields = [
-        *act_fields(),
-        ("acte_attachments[]", ("un.pdf", PDF_SENT)),
-        ("acte_attachments[]", ("deux.pdf", PDF_SENT)),
-        ("type_pj[]", "99_AU"),
-        ("type_pj[]", "99_AU"),
-        ("acte_attachments_sign[]", ("", b"")),
-        ("acte_attachments_sign[]", ("deux.p7s", signature)),
-    ]
-    answer = lea.form("actes_transac_create.php", fields)
-    pk = int(answer.content.split(b"\n")[1])
-    signed = dict(IncludedFile.objects.filter(transaction=pk, rank__gte=1).values_list("rank", "signature"))
-    assert signed == {1: "", 2: "", 3: base64.b64encode(signature).decode()}
 
 
 def test_an_archiving_system_may_say_twice_that_it_has_an_act(

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from django.utils import timezone
 
-from dematmp.acts import moves, renewing, returns, sending
+from dematmp.acts import checking, moves, renewing, returns, sending
 from dematmp.acts.checking import check
 from dematmp.acts.errors import MessageRefused
 from dematmp.acts.mailbox import Maildir
@@ -220,6 +220,7 @@ def _kill_after(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> No
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
+        (checking, "_claim"),
         (sending, "_claim"),
         (HttpMinistry, "send"),
         (sending, "_sent"),
@@ -240,7 +241,7 @@ def test_a_process_killed_after_any_step_is_completed_by_the_next(
             sweep_service()
         except Killed:
             killed = True
-        if killed and state(lea, pk)[0] == 2 and not ministry.received():
+        if killed and state(lea, pk)[0] in (1, 2) and not ministry.received():
             # It died before anything left: after the delay, and only then, it is sent.
             Transaction.objects.filter(pk=pk).update(due_at=timezone.now())
         if state(lea, pk)[0] == 4:

@@ -4,14 +4,17 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from dematmp.acts.models import Agent, Authority, Transaction
+from dematmp.acts.models import Agent, Authority, AuthorityGroup, Transaction
 from deploy.ministry import Ministry
 from deploy.services.pki import TestAuthority
 from tests.acts.service import Caller, act_fields, agent, posted, state, until
 
 
-@pytest.mark.parametrize(("permission", "status"), [("RO", None), ("CS", 17), ("TT", 1), ("NONE", None)])
+@pytest.mark.parametrize(
+    ("permission", "status"), [("RO", None), ("CS", 17), ("TT", None), ("RW", 1), ("NONE", None)]
+)
 def test_a_permission_decides_where_an_act_lands(
     town: Authority, pki: TestAuthority, permission: str, status: int | None
 ) -> None:
@@ -86,6 +89,11 @@ def test_an_administrator_makes_an_account_and_no_higher_role(town: Authority, p
     assert refused["status"] == "error"
     listed = json.loads(chief.get("/admin/users/admin_users.php", api="1").content)
     assert {each["name"] for each in listed} == {"Martin", "Durand"}
+    expired = pki.client("perime", expired=True).certificate.public_bytes(Encoding.DER)
+    Agent.objects.filter(name="Durand").update(certificate=expired)
+    for status, names in (("1", ["Martin"]), ("0", ["Durand"])):
+        listed = chief.get("/admin/users/admin_users.php", api="1", certificat_status=status)
+        assert [each["name"] for each in json.loads(listed.content)] == names
     town_facts = json.loads(chief.get("/admin/authorities/admin_authority_detail.php", id=town.pk).content)
     assert town_facts["siren"] == "123456789"
     bad = json.loads(
@@ -179,3 +187,18 @@ def test_what_a_column_does_not_bear_is_refused_and_not_an_error(town: Authority
     assert json.loads(answer.content)["status"] == "error"
     odd = Caller(held).get("actes_transac_get_status.php", unique_id="a\0b")
     assert odd.content.startswith(b"KO\n")
+
+
+def test_the_administrator_of_a_group_is_of_the_group_of_its_authority(
+    town: Authority, pki: TestAuthority
+) -> None:
+    held, other = pki.client("super"), pki.client("groupe")
+    agent(town, held, role="SADM")
+    group = AuthorityGroup.objects.create(name="Agglomération")
+    fields = [("api", "1"), ("name", "Durand"), ("email", "d@ville.example.fr"), ("role", "GADM"),
+              ("authority_id", town.pk), ("authority_group_id", group.pk),
+              ("certificate", ("c.pem", other.pem.read_bytes()))]  # fmt: skip
+    page = "/admin/users/admin_user_edit_handler.php"
+    assert json.loads(Caller(held).form(page, fields).content)["status"] == "error"
+    Authority.objects.update(group=group)
+    assert json.loads(Caller(held).form(page, fields).content)["status"] == "ok"

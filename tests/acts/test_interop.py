@@ -12,7 +12,7 @@ from django.utils import timezone
 from pypdf import PdfReader
 
 from dematmp.acts import messages as m
-from dematmp.acts.models import Transaction
+from dematmp.acts.models import Agent, Transaction
 from dematmp.acts.package import members
 from dematmp.acts.reading import read
 from dematmp.mails.models import Mail
@@ -211,6 +211,7 @@ def test_a_letter_that_awaits_an_answer_is_received_receipted_and_answered(
     got = b"".join(archive.streaming_content)  # type: ignore[attr-defined]
     listed = [name for name, _, _ in members(BytesIO(got), strict=False)]
     assert any(f"-{kind}_" in name and name.endswith(".xml") for name in listed)
+    Agent.objects.update(permission="CS")  # answering is depositing
     answer = answer_to(lea, letter, choice, *files)
     assert answer.startswith(b"OK\n"), answer
     reply = int(answer.split(b"\n")[1])
@@ -283,7 +284,11 @@ def test_nothing_of_another_authority_is_shown(lea: Caller, service: object, pki
 
 
 def test_people_are_told_by_mail_of_the_states_that_matter(lea: Caller, ministry: Ministry) -> None:
-    pk = posted(lea, **{"broadcast_email[]": "maire@ville.example.fr"})
+    unchecked = {"broadcast_email[]": "typed@ville.example.fr"}
+    assert Transaction.objects.get(pk=posted(lea, "SANS", **unchecked)).broadcast == []
+    Transaction.objects.all().delete()
+    told_too = {"broadcast_email[]": "maire@ville.example.fr", "show_broadcast_email": "on"}
+    pk = posted(lea, **told_too)
     until(lambda: state(lea, pk)[0] == 4)
     told = Mail.objects.order_by("pk")
     assert {each.to for each in told} == {
@@ -309,7 +314,8 @@ def test_the_stamped_sources_go_with_the_mail_when_they_are_asked_for(
     lea: Caller, ministry: Ministry
 ) -> None:
     sent = {"acte_attachments[]": ("annexe.pdf", PDF_SENT), "type_pj[]": "99_DE"}
-    pk = posted(lea, **{**sent, "broadcast_email[]": "maire@ville.example.fr", "send_sources": "on"})
+    told_too = {"broadcast_email[]": "maire@ville.example.fr", "show_broadcast_email": "on"}
+    pk = posted(lea, **{**sent, **told_too, "send_sources": "on"})
     until(lambda: state(lea, pk)[0] == 4)
     mail.outbox.clear()
     send(Mail.objects.get(to="maire@ville.example.fr").pk, now=timezone.now())

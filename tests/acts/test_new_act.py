@@ -61,6 +61,8 @@ def test_a_contract_and_its_pieces_leave_from_one_page(world: World, ministry: M
     shown = client.get(address(world)).content.decode()
     assert f"{timezone.localdate().year}_001" in shown
     assert "R2131-5" in shown
+    assert '<option value="" selected>À choisir</option>' in client.get(address(world, 1)).content.decode()
+    assert '<option value="1.1.2" selected>' in shown
     answer = client.post(address(world), form(matter=matter(world)))
     assert answer.status_code == 302, answer.content.decode()
     act = Act.objects.get()
@@ -68,7 +70,13 @@ def test_a_contract_and_its_pieces_leave_from_one_page(world: World, ministry: M
     sweep()
     assert not Transaction.objects.exists()
     review = client.get(reverse("buyer-act", args=[act.uuid])).content.decode()
-    for words in ("Rien n&#x27;est parti", "2 fichiers", "règlement de la consultation", "À confirmer"):
+    for words in (
+        "Rien n&#x27;est parti",
+        "2 fichiers",
+        "règlement de la consultation",
+        "À confirmer",
+        "11_AP : ",
+    ):
         assert words in html.unescape(review) or words in review, words
     assert client.post(reverse("buyer-act-confirm", args=[act.uuid])).status_code == 302
     sent = Transaction.objects.get(pk=acknowledged(act).remote_id)
@@ -84,9 +92,14 @@ def test_a_contract_and_its_pieces_leave_from_one_page(world: World, ministry: M
         ({"typology1": ""}, "Dites ce qu&#x27;est ce document"),
         ({"typology0": "99_DE"}, "99_DE"),
         ({"file0": None}, "obligatoire"),
-        ({"file0": file("AE.pdf", b"MZ\x90\x00")}, "requis"),
-        ({"number": "2026-MP"}, "numéro"),
-        ({"decided_on": "2999-01-01"}, "futur"),
+        (
+            {"file0": file("AE.pdf", b"MZ\x90\x00")},
+            "AE.pdf n&#x27;est pas un PDF : c&#x27;est un programme Windows.",
+        ),
+        ({"file1": None}, "Choisissez de nouveau ce fichier"),
+        ({"subject": ""}, "Les fichiers n'ont pas été gardés"),
+        ({"number": "2026-MP"}, 'href="#id_number">Numéro de l&#x27;acte</a> : Le numéro'),
+        ({"decided_on": "2999-01-01"}, "signature</a> : La date de la décision est dans le futur"),
         ({"matter": "99.99"}, "choix"),
         ({"subject": ""}, "obligatoire"),
     ],

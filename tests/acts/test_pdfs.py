@@ -2,14 +2,20 @@
 
 import io
 import subprocess
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 from pypdf import PdfReader, PdfWriter
 
 from dematmp.acts import pdfs, stamp
+from dematmp.acts.checking import check
+from dematmp.acts.models import Transaction
+from dematmp.acts.tasks import sweep_service
 from deploy.services.process import Service
+from tests.acts.service import Caller, posted, state
 from tests.conftest import absent
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -117,3 +123,40 @@ def test_a_mended_file_that_signs_is_refused(tmp_path: Path) -> None:
     data = written(table=False).replace(b"/Type/Catalog", b"/Type/Catalog/X<</ByteRange[0 1 2 3]>>")
     assert "signature" in judged(tmp_path / "a.pdf", data).problem
     assert stamp.drawn(data, ROWS) == data
+
+
+@pytest.mark.parametrize("filling", [b"\n", b"\0", b"% rien\n"])
+def test_padding_costs_no_more_than_its_reading(tmp_path: Path, filling: bytes) -> None:
+    begun = time.process_time()
+    path = tmp_path / "a.pdf"
+    path.write_bytes(written() + filling * (8 * 1024**2 // len(filling)))
+    assert pdfs.judge(path, at=NOW, trust=[], chain=False) == pdfs.PdfVerdict(1, 0, "")
+    assert ROWS[1].encode() in stamp.drawn(path.read_bytes(), ROWS)
+    assert time.process_time() - begun < 0.8
+
+
+def test_what_one_worker_checks_no_other_does_until_its_claim_expires(lea: Caller) -> None:
+    pk, now = posted(lea), timezone.now()
+    Transaction.objects.filter(pk=pk).update(due_at=now + timedelta(seconds=300))
+    sweep_service()
+    check(pk, now=now)
+    assert state(lea, pk)[0] == 1
+    check(pk, now=now + timedelta(seconds=301))
+    found = Transaction.objects.get(pk=pk)
+    assert (found.status, found.due_at) == (2, None)
+
+
+def test_a_file_that_is_not_judged_in_time_is_judged_again_before_it_is_refused(
+    lea: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, sound = posted(lea, "LENT"), posted(lea, "SAIN")
+    monkeypatch.setattr(pdfs, "WALL_LIMIT", 0.0)
+    for _ in range(2):
+        check(slow, now=timezone.now())
+        check(sound, now=timezone.now())
+        assert (state(lea, slow)[0], state(lea, sound)[0]) == (1, 1)
+    check(slow, now=timezone.now())
+    assert state(lea, slow)[0] == -1
+    monkeypatch.undo()
+    check(sound, now=timezone.now())
+    assert Transaction.objects.values_list("status", "tries", "problem").get(pk=sound) == (2, 0, "")

@@ -50,6 +50,13 @@ def test_an_act_is_found_by_what_its_annex_says(world: World, act: Act) -> None:
     assert act.identifier not in found(world, "électroménager piscine")
 
 
+def test_an_act_whose_text_is_not_read_yet_is_found_by_its_subject(world: World, act: Act) -> None:
+    ActText.objects.all().delete()
+    Act.objects.update(subject="ÉLAGAGE des platanes")
+    assert act.identifier in found(world, "elagage Platanes")
+    assert act.identifier not in found(world, "elagage piscine")
+
+
 def test_the_text_is_read_once(act: Act) -> None:
     ActText.objects.update(text="gardé", folded="garde")
     sweep()

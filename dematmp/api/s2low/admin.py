@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
-from dematmp.acts import administration
+from dematmp.acts import administration, identity
 from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.rules import AUTHORITY_NATURES
 from dematmp.acts.subscribers import ADMIN, GROUP, MODULES, ROLES, SUPER, Agent, Authority, AuthorityGroup
@@ -37,6 +37,10 @@ def users(call: Call) -> HttpResponseBase:
         rows = rows.filter(name__icontains=form.get("name"))
     if form.get("status") in ("0", "1"):
         rows = rows.filter(active=form.get("status") == "1")
+    found = list(rows.order_by("pk")[:1000])
+    if form.get("certificat_status") in ("0", "1"):
+        valid, now = form.get("certificat_status") == "1", timezone.now()
+        found = [each for each in found if identity.is_in_force(each, now=now) == valid]
     return _text(
         [
             {
@@ -49,7 +53,7 @@ def users(call: Call) -> HttpResponseBase:
                 "authority_id": str(each.authority_id),
                 "authority_name": each.authority.name,
             }
-            for each in rows.order_by("pk")[:1000]
+            for each in found
         ]
     )
 
@@ -145,6 +149,11 @@ def user_edit(call: Call) -> HttpResponseBase:
     administration.may_give(call.agent, role, authority)
     if not created:
         administration.may_give(call.agent, made.role, made.authority)
+    group = form.get("authority_group_id")
+    if role == GROUP and group and group != str(authority.group_id or ""):
+        raise ActRefused(
+            "Un administrateur de groupe est du groupe de sa collectivité : mettez-la d'abord dans ce groupe."
+        )
     made.authority, made.role = authority, role
     for name, column in (("name", "name"), ("givenname", "given_name"), ("email", "email"),
                          ("telephone", "telephone"), ("login", "login")):  # fmt: skip

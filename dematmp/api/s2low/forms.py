@@ -6,9 +6,10 @@ Django's own parser drops a part whose file name holds Latin-1 bytes, and turns 
 import json
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
 from django.http import HttpRequest
@@ -21,17 +22,24 @@ from dematmp.acts.fields import MAX_FILES, Upload
 from dematmp.acts.rules import ARCHIVE_BYTES
 
 FORM_BYTES = 1024 * 1024  # of fields
+_INCOMPLETE = "Le formulaire reçu n'est pas lisible ou n'est pas complet : envoyez-le de nouveau en entier."
 BODY_BYTES = ARCHIVE_BYTES + 16 * 1024 * 1024
 FIELDS = 1000
 _HEADERS = 64 * 1024
 _BLOCK = 256 * 1024
 _IN_MEMORY = 1024 * 1024
-_BOUNDARY = re.compile(rb'boundary="?([^";,]{1,200})"?', re.IGNORECASE)
+_PREAMBLE = 64 * 1024  # of what may come before the first part, and is nobody's (RFC 2046, 5.1.1)
+# A boundary that holds a comma, a colon or a space is quoted.
+_BOUNDARY = re.compile(rb';\s*boundary\s*=\s*(?:"([^"]{1,200})"|([^";,\s]{1,200}))', re.IGNORECASE)
+# Of these a file that was not chosen keeps its place: the second signature is of the second annex.
+_RANKED = ("acte_attachments", "acte_attachments_sign", "acte_pdf_file_sign")
 # A quoted value ends at the last quote before the next parameter or the end: names may hold quotes.
 _PARAMETER = re.compile(
     rb';\s*(?P<name>filename|name)\s*=\s*(?:"(?P<quoted>.*?)"\s*(?=;\s*(?:file)?name\*?\s*=|$)|(?P<bare>[^;]*))',
     re.IGNORECASE | re.DOTALL,
 )
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -64,15 +72,26 @@ class Form:
 
     def all(self, name: str) -> list[str]:
         """Every value of a field written `name[]`, `name[3]` or `name`."""
-        return [each.strip() for key in self._like(self.fields, name) for each in self.fields[key]]
+        return [each.strip() for key in _like(self.fields, name) for each in self.fields[key]]
 
     def uploads(self, name: str) -> list[Upload]:
-        return [each for key in self._like(self.files, name) for each in self.files[key]]
+        return [each for key in _like(self.files, name) for each in self.files[key]]
 
-    @staticmethod
-    def _like(given: dict[str, list[str]] | dict[str, list[Upload]], name: str) -> list[str]:
-        found = [key for key in given if re.fullmatch(rf"{re.escape(name)}(\[[0-9]{{0,4}}\])?", key)]
-        return sorted(found, key=lambda key: int("0" + re.sub(r"[^0-9]", "", key[len(name) :])))
+
+def _like(given: Mapping[str, object], name: str) -> list[str]:
+    found = [key for key in given if re.fullmatch(rf"{re.escape(name)}(\[[0-9]{{0,4}}\])?", key)]
+    return sorted(found, key=lambda key: int("0" + re.sub(r"[^0-9]", "", key[len(name) :])))
+
+
+def slots(given: Mapping[str, list[T]], name: str) -> dict[int, T]:
+    """The values of a repeated field by place: `name[3]` says it, `name[]` takes the next one."""
+    found: dict[int, T] = {}
+    for key in _like(given, name):
+        said = key[len(name) :].strip("[]")
+        for each in given[key]:
+            rank = int(said) if said and int(said) not in found else max(found, default=-1) + 1
+            found[rank] = each
+    return found
 
 
 def integer(written: str) -> int | None:
@@ -146,6 +165,16 @@ class _Parts:
         self._name, self._file_name = "", ""
         self._bytes: IO[bytes] | None = None
         self._data = b""
+        self.whole = False  # once the delimiter that closes the form came
+
+    def close(self) -> None:
+        self.whole = True
+
+    def drop(self) -> None:
+        """The files of a form that is refused, and the one that was being received."""
+        self.form.__exit__(None, None, None)
+        if self._bytes is not None:
+            self._bytes.close()
 
     def begin(self) -> None:
         self.seen += 1
@@ -197,9 +226,9 @@ class _Parts:
             return
         size = self._bytes.tell()
         self._bytes.seek(0)
-        if not self._file_name and size == 0 and not self._name.partition("[")[0].endswith("_sign"):
+        if not self._file_name and size == 0 and self._name.partition("[")[0] not in _RANKED:
             self._bytes.close()  # the field of a file that was not chosen
-            return  # but signatures keep their rank: the second is of the second annex
+            return
         upload = Upload(self._file_name or ("fichier" if size else ""), size, cast(BinaryIO, self._bytes))
         self.form.files.setdefault(self._name, []).append(upload)
 
@@ -216,9 +245,10 @@ def _multipart(form: Form, request: HttpRequest, declared: str) -> None:
     boundary = _BOUNDARY.search(declared.encode("latin-1", errors="replace"))
     if boundary is None:
         raise ActRefused("Le formulaire n'est pas lisible : il n'annonce pas sa limite.")
+    mark = boundary[1] or boundary[2]
     parts = _Parts(form)
     parser = MultipartParser(
-        boundary[1].strip(),
+        mark,
         {
             "on_part_begin": parts.begin,
             "on_header_field": parts.header,
@@ -227,19 +257,40 @@ def _multipart(form: Form, request: HttpRequest, declared: str) -> None:
             "on_headers_finished": parts.headers_end,
             "on_part_data": parts.data,
             "on_part_end": parts.end,
+            "on_end": parts.close,
         },
     )
     stream, read = _stream(request), 0
+    before: bytes | None = b""  # what came until the first delimiter, then None
     try:
         while block := stream.read(_BLOCK):
             read += len(block)
             if read > BODY_BYTES:
                 raise ActRefused(f"La taille totale est trop importante (max : {ARCHIVE_BYTES}).")
+            if before is not None:
+                found = _first_part(before + block, mark)
+                if found is None:
+                    before += block
+                    if len(before) > _PREAMBLE:
+                        raise ActRefused(_INCOMPLETE)
+                    continue
+                block, before = found, None
             parser.write(block)
         parser.finalize()
+        if read and not parts.whole:  # the parser drops a part that was cut: an annex would go missing
+            raise ActRefused(_INCOMPLETE)
     except MultipartParseError as broken:
-        form.__exit__(None, None, None)
-        raise ActRefused("Le formulaire reçu n'est pas lisible ou n'est pas complet.") from broken
+        parts.drop()
+        raise ActRefused(_INCOMPLETE) from broken
     except (ActRefused, OSError):
-        form.__exit__(None, None, None)
+        parts.drop()
         raise
+
+
+def _first_part(data: bytes, mark: bytes) -> bytes | None:
+    """The body from its first delimiter on; None while it did not come."""
+    delimiter = b"--" + mark
+    if data.startswith(delimiter):
+        return data
+    at = data.find(b"\r\n" + delimiter)
+    return data[at + 2 :] if at >= 0 else None

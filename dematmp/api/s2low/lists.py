@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
@@ -13,7 +13,7 @@ from dematmp.acts import moves, statuses
 from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.posting import DENIED, today
 from dematmp.acts.subscribers import ARCHIVIST, GROUP, SUPER, Authority
-from dematmp.acts.transactions import ACT, PREFECTURE, Transaction
+from dematmp.acts.transactions import ACT, PREFECTURE, Step, Transaction
 from dematmp.api.s2low import answers
 from dematmp.api.s2low.door import Call, archive_refusal, door, json_refusal
 from dematmp.api.s2low.posts import found_by
@@ -54,21 +54,31 @@ def number_of_acts(call: Call) -> HttpResponseBase:
 
 @door(json_refusal)
 def list_acts(call: Call) -> HttpResponseBase:
-    """Of a state, the last ones first; dates bound the submission, both included."""
-    status = _integer(call.asked("status_id"), "status_id", statuses.CANCELLED)
+    """Of a state, the last ones first; dates bound the arrival in that state, both included.
+
+    A number alone is looked for in every state: how a client learns what became of a deposit without answer.
+    """
+    asked, number = call.asked("status_id"), call.asked("number")
+    status = None if number and not asked else _integer(asked, "status_id", statuses.CANCELLED)
     offset = max(0, _integer(call.asked("offset"), "offset", 0))
     limit = min(MOST, max(0, _integer(call.asked("limit"), "limit", 100)))
-    rows = Transaction.objects.of_authority(call.agent).filter(status=status).order_by("-pk")
+    rows = Transaction.objects.of_authority(call.agent).order_by("-pk")
     since = _day(call.asked("min_date") or call.asked("min_submission_date"), "min_date")
     until = _day(call.asked("max_date") or call.asked("max_submission_date"), "max_date")
+    within = Q()
     if since:
-        rows = rows.filter(created_at__gte=_start(since))
+        within &= Q(at__gte=_start(since))
     if until:
-        rows = rows.filter(created_at__lt=_start(until + timedelta(days=1)))
+        within &= Q(at__lt=_start(until + timedelta(days=1)))
+    steps = Step.objects.filter(within, transaction=OuterRef("pk"))
+    if status is not None:
+        rows, steps = rows.filter(status=status), steps.filter(status=status)
+    if within:
+        rows = rows.filter(Exists(steps))
     if call.asked("type_acte"):
         rows = rows.filter(nature=_nature(call.asked("type_acte")))
-    if call.asked("number"):
-        rows = rows.filter(number=call.asked("number"))
+    if number:
+        rows = rows.filter(number=number)
     found = [
         {
             "id": str(each.pk),
@@ -83,7 +93,7 @@ def list_acts(call: Call) -> HttpResponseBase:
     ]
     return answers.as_json(
         {
-            "status_id": str(status),
+            "status_id": "" if status is None else str(status),
             "authority_id": str(call.agent.authority_id),
             "offset": str(offset),
             "limit": str(limit),

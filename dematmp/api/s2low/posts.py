@@ -13,14 +13,15 @@ from dematmp.acts import fields, follow_ups, posting, statuses, versions
 from dematmp.acts.errors import AccessRefused, ActError, ActRefused
 from dematmp.acts.fields import Piece, Posting, Upload
 from dematmp.acts.imports import import_archive
-from dematmp.acts.subscribers import READ, Agent
+from dematmp.acts.subscribers import Agent
 from dematmp.acts.transactions import Transaction, today_serial
 from dematmp.api.s2low import answers
 from dematmp.api.s2low.door import Call, certificate_of, door
-from dematmp.api.s2low.forms import Form, read_query
+from dematmp.api.s2low.forms import Form, read_query, slots
 
 _ID = re.compile(r"[0-9]{1,15}")
 _EMAIL = re.compile(r"[^@\s<>,;]{1,64}@[^@\s<>,;]{1,180}")
+_ADDRESS = re.compile(r"https?://[^\x00-\x20\x7f-\x9f]*")  # no header bears a line end
 _LEVELS = range(1, 6)
 _SIGNATURE_BYTES = 256 * 1024
 
@@ -72,7 +73,7 @@ def _posting(form: Form) -> Posting:
         annexes=_annexes(form),
         waiting=form.get("en_attente") not in ("", "0"),
         paper=form.get("document_papier") not in ("", "0"),
-        broadcast=tuple(each for each in form.all("broadcast_email") if _EMAIL.fullmatch(each))[:50],
+        broadcast=_broadcast(form),
         send_sources=form.get("send_sources") not in ("", "0"),
         not_integers=tuple(wrong),
     )
@@ -85,16 +86,25 @@ def _main(form: Form) -> Piece | None:
     return Piece(files[0], form.get("type_acte"), _signature(signed[0]) if signed else "")
 
 
+def _broadcast(form: Form) -> tuple[str, ...]:
+    """Whom to tell too: clients post addresses that were typed, then left unchecked."""
+    if form.get("show_broadcast_email") != "on":
+        return ()
+    return tuple(each for each in form.all("broadcast_email") if _EMAIL.fullmatch(each))[:50]
+
+
 def _annexes(form: Form) -> tuple[Piece, ...]:
-    files, typologies = form.uploads("acte_attachments"), form.all("type_pj")
-    signed = form.uploads("acte_attachments_sign")
+    """Each file with what stands at the same place; a place may be empty."""
+    typologies = slots(form.fields, "type_pj")
+    signed = slots(form.files, "acte_attachments_sign")
     return tuple(
         Piece(
             each,
-            typologies[rank] if rank < len(typologies) else "",
-            _signature(signed[rank]) if rank < len(signed) else "",
+            typologies.get(rank, "").strip(),
+            _signature(signed[rank]) if rank in signed else "",
         )
-        for rank, each in enumerate(files)
+        for rank, each in sorted(slots(form.files, "acte_attachments").items())
+        if each.name or each.size
     )
 
 
@@ -155,6 +165,8 @@ def classification_request(call: Call) -> HttpResponseBase:
 
 @door()
 def close(call: Call) -> HttpResponseBase:
+    if not call.is_api:
+        return answers.away()
     asked = {"valid": statuses.VALID, "invalid": statuses.REFUSED, "sae": statuses.TO_ARCHIVE}
     status = asked.get(call.form.get("status"))
     if status is None:
@@ -170,7 +182,7 @@ def close(call: Call) -> HttpResponseBase:
 
 @door()
 def env_serial(call: Call) -> HttpResponseBase:
-    if call.agent.permission == READ or not call.agent.may_deposit:
+    if not call.agent.may_deposit:
         raise AccessRefused(posting.DENIED)
     with transaction.atomic():
         serial = today_serial(call.agent.authority, posting.today(timezone.now()))
@@ -207,7 +219,7 @@ def _waiting(agent: Agent, written: str) -> Transaction:
 def _back(form: Form, error: Exception | None) -> HttpResponseBase:
     """Go back where the client said, with the outcome in its address."""
     back = form.get("url_return")
-    if not re.match(r"https?://", back):
+    if _ADDRESS.fullmatch(back) is None:
         return answers.ok() if error is None else answers.ko(error)
     message = "La transaction a été postée." if error is None else str(error)
     # The message is read undecoded by some: percent-encoded UTF-8, as addresses are.
@@ -224,6 +236,9 @@ def back_refusal(request: HttpRequest, form: Form | None, error: Exception) -> H
 
 def _confirm(call: Call, wanted: list[str], *, skip: bool) -> HttpResponseBase:
     error: ActError | None = None
+    back = call.form.get("url_return")
+    if re.match("https?://", back) and _ADDRESS.fullmatch(back) is None:  # before anything is done
+        raise ActRefused("L'adresse de retour porte des caractères qu'une adresse ne porte pas.")
     try:
         if not wanted:
             raise ActRefused("Aucune transaction n'a été spécifiée.")
