@@ -181,3 +181,8 @@ def test_only_what_happened_between_the_first_byte_and_the_deadline_opens_a_bran
     BackupCopy.objects.filter(pk=copy.pk).delete()
     Probe.objects.filter(at__gt=started, at__lte=started + timedelta(minutes=3)).update(succeeded=False)
     assert codes() == ["incident"]
+    # The last canary is missing: nobody proves that the platform worked until its deadline.
+    Probe.objects.filter(at__gt=started).update(succeeded=True)
+    assert codes() == ["eliminated"]
+    Probe.objects.filter(at__gt=late.deadline - timedelta(seconds=110)).delete()
+    assert codes() == ["unproven"]
