@@ -69,7 +69,7 @@ class S3Store:
         ca: str = "",
         sse: str = "",
     ) -> None:
-        self.sse = sse
+        self.sse, self.ca = sse, ca
         self.bucket, self.deposits = bucket, deposits or bucket
         self.direct = (public or endpoint).rstrip("/") if direct else ""
         self._credentials, self._region = Credentials(access_key, secret_key), region

@@ -4,6 +4,7 @@ import hashlib
 import io
 import re
 import shutil
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,13 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from dematmp.api import bidder as door
 from dematmp.bids.models import Attempt, Bid, Part, SealedObject
+from dematmp.bids.services import destroy
+from dematmp.consultations import trial
 from dematmp.consultations.models import DocumentVersion
 from dematmp.opening.reconciliation import _lock, reconcile
 from deploy.services.ceph import Ceph
@@ -163,6 +167,7 @@ def test_check_says_what_the_store_really_does(store: S3Store, settings: Setting
     assert "NON : les plis sont verrouillés" in said.getvalue()
     assert f"NON : {bare} garde les versions" in said.getvalue()
     assert f"NON : {bare} efface les envois abandonnés" in said.getvalue()
+    assert f"NON : {bare} efface pour de bon les dépôts d'essai détruits" in said.getvalue()
     # Bids in a bucket of their own, that nobody locked: what is read back and deleted says so.
     apart = uuid.uuid4().hex[:12]
     ceph.create_bucket(apart)
@@ -179,7 +184,48 @@ def test_check_says_what_the_store_really_does(store: S3Store, settings: Setting
     said = io.StringIO()
     with pytest.raises(CommandError):
         call_command("storage", "check", stdout=said)
-    assert "Réponse aucune" in said.getvalue()
+    assert "http://127.0.0.1:9 n'a pas répondu" in said.getvalue()
+    assert "x-amz-content-sha256" not in said.getvalue()  # nobody knows what it verifies
+
+
+def test_check_trusts_the_authority_that_the_settings_name(
+    db: None, ceph_tls: Ceph, settings: Settings
+) -> None:
+    name = uuid.uuid4().hex[:12]
+    settings.DEPOSIT_RETENTION_DAYS = 1
+    settings.OBJECT_STORE = parse_object_store(f"{ceph_tls.store_url(name)}&deposits={name}-plis")
+    call_command("storage", "setup", stdout=io.StringIO())
+    said = io.StringIO()
+    call_command("storage", "check", stdout=said)
+    assert "de qui connaît l'autorité de ca=…" in said.getvalue()
+
+
+def test_a_destroyed_trial_leaves_no_version(world: World, settings: Settings, tmp_path: Path) -> None:
+    """Its days last a second; what is deleted elsewhere in the same bucket keeps its versions."""
+    with Ceph(day=1) as engine:
+        settings.DEPOSIT_RETENTION_DAYS = 0
+        settings.OBJECT_STORE = parse_object_store(engine.store_url(engine.bucket))
+        call_command("storage", "setup", stdout=io.StringIO())
+        store = object_store()
+        assert isinstance(store, S3Store)
+        world.deposit(trial.ensure(now=timezone.now()), tmp_path)
+        store.put("opened/x/1", b"x")
+        store.delete("opened/x/1")
+        attempt = Attempt.objects.get()
+        (prefix,) = {each.prefix.split("/")[0] + "/" for each in attempt.envelopes.all()}
+        destroy(attempt, now=timezone.now())
+
+        def left(prefix: str) -> list[str]:
+            said = store.call("list_object_versions", bucket=store.bucket, Prefix=prefix)
+            rows = [said.get("Versions", []), said.get("DeleteMarkers", [])]
+            return [each["Key"] for kind in rows if isinstance(kind, list) for each in kind]
+
+        assert left(prefix)
+        until = time.monotonic() + 60
+        while left(prefix) and time.monotonic() < until:
+            time.sleep(0.2)
+        assert left(prefix) == []
+        assert len(left("opened/")) == 2
 
 
 def test_a_store_that_refuses_says_what_to_do(db: None, ceph: Ceph, settings: Settings) -> None:
