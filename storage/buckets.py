@@ -13,10 +13,10 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from storage.errors import ObjectMissing, StorageError, StoreUnavailable
+from storage.findings import Finding
 from storage.objects import Part
 from storage.s3 import LOCKED, S3Store
 
@@ -42,15 +42,6 @@ _UNREACHED = (
     "ou direct=0."
 )
 _PROBE = LOCKED + "probe"  # of the deposits' bucket: kept under its lock, a few bytes
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at: what, whether it is as it should be, and what to do when it is not."""
-
-    what: str
-    good: bool
-    advice: str = ""
 
 
 def setup(store: S3Store, *, site: str, retention_days: int) -> list[str]:

@@ -258,10 +258,18 @@ class S3Store:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
+        start = check_key(prefix.rstrip("/")) + "/"
+        yield from self._keys(self.bucket_of(start), start)
+
+    def every(self) -> Iterator[str]:
+        for bucket in dict.fromkeys([self.bucket, self.deposits]):
+            for key in self._keys(bucket, ""):
+                yield key if self.bucket_of(key) == bucket else f"{bucket}/{key}"
+
+    def _keys(self, bucket: str, start: str) -> Iterator[str]:
         token: dict[str, object] = {}
         while True:
-            start = check_key(prefix.rstrip("/")) + "/"
-            answer = self.call("list_objects_v2", bucket=self.bucket_of(start), Prefix=start, **token)
+            answer = self.call("list_objects_v2", bucket=bucket, Prefix=start, **token)
             contents = answer.get("Contents", [])
             if isinstance(contents, list):
                 yield from (row["Key"] for row in contents)
@@ -357,6 +365,18 @@ class S3Store:
         until = said.get("ObjectLockRetainUntilDate")
         locked = said.get("ObjectLockMode") == "COMPLIANCE"
         return until if locked and isinstance(until, datetime) else None
+
+    def locked_versions(self, key: str) -> Sequence[str]:
+        """Ids of the earlier versions of this object that nobody can delete, the last one first."""
+        bucket = self.bucket_of(key)
+        rows = self.call("list_object_versions", bucket=bucket, Prefix=check_key(key)).get("Versions", [])
+        found = []
+        for each in rows if isinstance(rows, list) else []:
+            if each["Key"] == key and not each["IsLatest"]:
+                said = self._call("head_object", Key=key, VersionId=each["VersionId"])
+                if said.get("ObjectLockMode") == "COMPLIANCE":
+                    found.append(str(each["VersionId"]))
+        return found
 
     def _complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> tuple[str, ...]:
         """The ETags of the parts that the store was asked to join."""
