@@ -28,6 +28,7 @@ from signing.cli_committee import committee_verbs
 from signing.cli_signatures import signature_verbs
 from signing.delivery import attempts_of
 from signing.errors import SigningError
+from signing.evidence import is_evidence, verify_evidence
 from signing.fallback import backup_of, deposit, is_away, remember, went_by_backup
 from signing.pieces import missing
 from signing.receipt import verify_receipt
@@ -218,10 +219,11 @@ def _speaker(options: argparse.Namespace) -> api.Client:
 
 
 def verify(options: argparse.Namespace) -> dict[str, object]:
-    """Verify a receipt offline: its PDF, its JSON, or a folder."""
+    """Verify offline a receipt (its PDF, its JSON, or a folder) or a « dossier de preuve » (PDF, JSON)."""
     key = Path(options.journal_key).read_text().strip()
     ca_pem, seal_pem = (path.read_bytes() if path else None for path in (options.ca, options.seal_ca))
-    said = vars(verify_receipt(options.receipt, journal_key=key, ca_pem=ca_pem, seal_pem=seal_pem))
+    judge = verify_evidence if is_evidence(options.receipt) else verify_receipt
+    said = vars(judge(options.receipt, journal_key=key, ca_pem=ca_pem, seal_pem=seal_pem))
     if options.json:
         return said
     lists = {"vérifié": said.pop("checked"), "sur la foi de": said.pop("trusted")}
@@ -262,8 +264,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, help="dossier où l'écrire ; celui du brouillon sinon")
     one = verb("withdraw", withdraw, "retirer un dépôt, avant la date limite")
     one.add_argument("draft", type=Path)
-    one = verb("verify", verify, "vérifier un accusé de réception sans la plateforme")
-    one.add_argument("receipt", type=Path, help="accusé PDF ou JSON, ou dossier du brouillon")
+    one = verb("verify", verify, "vérifier un accusé de réception ou un dossier de preuve sans la plateforme")
+    one.add_argument("receipt", type=Path, help="l'un ou l'autre, PDF ou JSON, ou dossier du brouillon")
     one.add_argument("--journal-key", required=True, metavar="CLE", help="fichier de la clé du journal")
     one.add_argument("--ca", type=Path, metavar="PEM", help="autorités des jetons d'horodatage")
     one.add_argument(
