@@ -19,7 +19,9 @@ _SILENT = "storage.W002"  # an antivirus that is down comes back: nothing else d
 
 @register()
 def antivirus_named(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
-    """An antivirus is configured, or its absence is said."""
+    """An antivirus is configured, or its absence is said; a backup channel only keeps what is sealed."""
+    if settings.BACKUP_DEPOSIT:
+        return []
     if settings.ANTIVIRUS_URL == "none":
         return (
             []
