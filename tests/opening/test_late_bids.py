@@ -86,6 +86,8 @@ def test_a_rejected_bid_stays_sealed_and_its_company_reads_why(world: World, lat
         agent, page = page_of(world, late)
         reason = "Premier envoi quatre minutes avant la limite."
         assert agent.post(page, {"decision": "rejected", "reason": reason}).status_code == 302
+        mail = Mail.objects.get(subject__contains="hors délai : écarté")
+        assert (mail.to, f"Motif : {reason}" in mail.body) == (late.attempt.by.email, True)
         bidder = Client()
         bidder.force_login(world.bidder)
         told = bidder.get(reverse("deposit", args=[late.uuid])).content.decode()
