@@ -99,10 +99,29 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
 
 _STATES = {
     "deposited": "déposé dans les délais",
-    "late": "HORS DÉLAI : conservé scellé, l'acheteur en décide",
+    "late": "HORS DÉLAI : conservé scellé, il n'est pas ouvert sans une décision motivée de l'acheteur",
     "superseded": "remplacé par un dépôt plus récent",
     "withdrawn": "retiré",
 }
+
+
+# R2151-5 leaves nothing to decide of it, unless nobody could begin in time.
+_TOO_LATE = (
+    "HORS DÉLAI, envoi commencé après la date limite : conservé scellé et éliminé, sauf si la plateforme "
+    "était elle-même interrompue avant cette date"
+)
+
+
+def _state(state: str, draft: Path) -> str:
+    """A state in French; of a late one, the receipt kept in the draft says whether it began in time."""
+    try:
+        said = json.loads((draft / "receipt.json").read_bytes())
+        began, deadline = (
+            datetime.fromisoformat(at) for at in (said["attempt"]["started"], said["deadline"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return _STATES.get(state, state)
+    return _TOO_LATE if state == "late" and began > deadline else _STATES.get(state, state)
 
 
 def submit(options: argparse.Namespace) -> dict[str, object]:
@@ -131,7 +150,7 @@ def submit(options: argparse.Namespace) -> dict[str, object]:
         return {
             "accusé": receipt["number"],
             "reçu le": _local(str(receipt["received"])),
-            "état": _STATES.get(str(said["state"]), said["state"]),
+            "état": _state(str(said["state"]), options.draft),
             "dépôt": receipt["deposit"],
             "accusé et preuves": options.draft,
         }
@@ -154,7 +173,7 @@ def status(options: argparse.Namespace) -> dict[str, object]:
     state = api.load_draft(options.draft)
     said = _speaker(options).get(f"/deposits/{state['deposit']}")
     if not options.json:
-        shown = _STATES.get(str(said["state"]), said["state"])
+        shown = _state(str(said["state"]), options.draft)
         return {"dépôt": said["deposit"], "état": shown, "jeton": "reçu" if said["token"] else "attendu"}
     return {"deposit": said["deposit"], "state": said["state"], "token": bool(said["token"])}
 
