@@ -225,13 +225,39 @@ def _locked(store: S3Store, retention_days: int) -> Iterator[Finding]:
     sha256 = hashlib.sha256(data).hexdigest()
     store.put_part(key, upload, 1, io.BytesIO(data), size=len(data), part_bytes=len(data), sha256=sha256)
     store.complete(key, upload, [Part(1, len(data), sha256)])
-    until = store.locked_until(key)
+    until = locked_until(store, key)
     days = (until - datetime.now(UTC)).total_seconds() / 86400 if until else 0.0
     good = days > retention_days - 1
     what = f"un pli est verrouillé {retention_days} jours (lu sur l'objet : {days:.1f})"
     # A lock that is too short only has to be made longer.
     yield Finding(what, good, "manage.py storage setup" if until else advice)
     yield Finding("un pli verrouillé ne s'efface pas", good=_outlives_deletion(store, key), advice=advice)
+
+
+def locked_until(store: S3Store, key: str) -> datetime | None:
+    """Until when nobody can delete this object, as its own head says; None when anybody can.
+
+    Raises ObjectMissing, StoreUnavailable.
+    """
+    said = store.call("head_object", bucket=store.bucket_of(key), Key=key)
+    until = said.get("ObjectLockRetainUntilDate")
+    locked = said.get("ObjectLockMode") == "COMPLIANCE"
+    return until if locked and isinstance(until, datetime) else None
+
+
+def locked_versions(store: S3Store, key: str) -> list[str]:
+    """Ids of the earlier versions of this object that nobody can delete, the last one first.
+
+    Raises StoreUnavailable.
+    """
+    bucket, found = store.bucket_of(key), []
+    rows = store.call("list_object_versions", bucket=bucket, Prefix=key).get("Versions", [])
+    for each in rows if isinstance(rows, list) else []:
+        if each["Key"] == key and not each["IsLatest"]:
+            said = store.call("head_object", bucket=bucket, Key=key, VersionId=each["VersionId"])
+            if said.get("ObjectLockMode") == "COMPLIANCE":
+                found.append(str(each["VersionId"]))
+    return found
 
 
 def _outlives_deletion(store: S3Store, key: str) -> bool:

@@ -10,7 +10,6 @@ import io
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import BinaryIO, cast
 from urllib.parse import quote, urlencode
 
@@ -358,25 +357,6 @@ class S3Store:
                 return False
             start += part.size
         return True
-
-    def locked_until(self, key: str) -> datetime | None:
-        """Until when nobody can delete this object, as its own head says; None when anybody can."""
-        said = self._call("head_object", Key=key)
-        until = said.get("ObjectLockRetainUntilDate")
-        locked = said.get("ObjectLockMode") == "COMPLIANCE"
-        return until if locked and isinstance(until, datetime) else None
-
-    def locked_versions(self, key: str) -> Sequence[str]:
-        """Ids of the earlier versions of this object that nobody can delete, the last one first."""
-        bucket = self.bucket_of(key)
-        rows = self.call("list_object_versions", bucket=bucket, Prefix=check_key(key)).get("Versions", [])
-        found = []
-        for each in rows if isinstance(rows, list) else []:
-            if each["Key"] == key and not each["IsLatest"]:
-                said = self._call("head_object", Key=key, VersionId=each["VersionId"])
-                if said.get("ObjectLockMode") == "COMPLIANCE":
-                    found.append(str(each["VersionId"]))
-        return found
 
     def _complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> tuple[str, ...]:
         """The ETags of the parts that the store was asked to join."""

@@ -18,6 +18,7 @@ from dematmp.bids.models import Envelope, SealedObject
 from dematmp.consultations.models import DocumentVersion
 from dematmp.opening.models import OpenedFile
 from signing.digests import CompositeDigest
+from storage import buckets
 from storage.errors import ObjectMissing
 from storage.s3 import LOCKED, S3Store
 from storage.stores import object_store
@@ -89,7 +90,7 @@ def _lock(key: str) -> Iterator[Difference]:
     """Where bids have a locked bucket, the lock is read on the object itself."""
     store = object_store()
     if isinstance(store, S3Store) and store.deposits != store.bucket and key.startswith(LOCKED):
-        until = store.locked_until(key)
+        until = buckets.locked_until(store, key)
         if until is None or until < timezone.now():
             yield Difference("unlocked", key, "aucun verrou ne le protège")
 
@@ -99,7 +100,7 @@ def _recoverable(found: Difference) -> Difference:
     store = object_store()
     if found.kind == "unlocked" or not isinstance(store, S3Store) or store.deposits == store.bucket:
         return found
-    kept = store.locked_versions(found.key)
+    kept = buckets.locked_versions(store, found.key)
     if not kept:
         return found
     return replace(found, detail=f"{found.detail} ; la version verrouillée {kept[0]} est dessous")
