@@ -10,7 +10,7 @@ from signing.envelope import Source
 from signing.errors import NameRefused, RefusedChoice
 from signing.manifest import check_name
 
-_UNITS = ("octets", "Kio", "Mio", "Gio", "Tio")
+_UNITS = ("octets", "Ko", "Mo", "Go", "To")  # as on the site: of 1024
 
 
 class Plan(Protocol):
@@ -94,7 +94,7 @@ def check_new(draft: Path) -> None:
 
 
 def _size(count: float) -> str:
-    """« 1,5 Mio »."""
+    """« 1,5 Mo »."""
     for unit in _UNITS:
         if count < 1024 or unit == _UNITS[-1]:
             return f"{count:.1f} {unit}".replace(".0 ", " ").replace(".", ",")

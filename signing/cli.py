@@ -28,6 +28,7 @@ from signing.cli_committee import committee_verbs
 from signing.cli_signatures import signature_verbs
 from signing.delivery import attempts_of
 from signing.errors import SigningError
+from signing.evidence import is_evidence, verify_evidence
 from signing.fallback import backup_of, deposit, is_away, remember, went_by_backup
 from signing.pieces import missing
 from signing.receipt import verify_receipt
@@ -95,10 +96,29 @@ def seal(options: argparse.Namespace) -> dict[str, object]:
 
 _STATES = {
     "deposited": "déposé dans les délais",
-    "late": "HORS DÉLAI : conservé scellé, l'acheteur en décide",
+    "late": "HORS DÉLAI : conservé scellé, il n'est pas ouvert sans une décision motivée de l'acheteur",
     "superseded": "remplacé par un dépôt plus récent",
     "withdrawn": "retiré",
 }
+
+
+# R2151-5 leaves nothing to decide of it, unless nobody could begin in time.
+_TOO_LATE = (
+    "HORS DÉLAI, envoi commencé après la date limite : conservé scellé et éliminé, sauf si la plateforme "
+    "était elle-même interrompue avant cette date"
+)
+
+
+def _state(state: str, draft: Path) -> str:
+    """A state in French; of a late one, the receipt kept in the draft says whether it began in time."""
+    try:
+        said = json.loads((draft / "receipt.json").read_bytes())
+        began, deadline = (
+            datetime.fromisoformat(at) for at in (said["attempt"]["started"], said["deadline"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return _STATES.get(state, state)
+    return _TOO_LATE if state == "late" and began > deadline else _STATES.get(state, state)
 
 
 def submit(options: argparse.Namespace) -> dict[str, object]:
@@ -127,7 +147,7 @@ def submit(options: argparse.Namespace) -> dict[str, object]:
         return {
             "accusé": receipt["number"],
             "reçu le": _local(str(receipt["received"])),
-            "état": _STATES.get(str(said["state"]), said["state"]),
+            "état": _state(str(said["state"]), options.draft),
             "dépôt": receipt["deposit"],
             "accusé et preuves": options.draft,
         }
@@ -150,7 +170,7 @@ def status(options: argparse.Namespace) -> dict[str, object]:
     state = api.load_draft(options.draft)
     said = _speaker(options).get(f"/deposits/{state['deposit']}")
     if not options.json:
-        shown = _STATES.get(str(said["state"]), said["state"])
+        shown = _state(str(said["state"]), options.draft)
         return {"dépôt": said["deposit"], "état": shown, "jeton": "reçu" if said["token"] else "attendu"}
     return {"deposit": said["deposit"], "state": said["state"], "token": bool(said["token"])}
 
@@ -215,10 +235,11 @@ def _speaker(options: argparse.Namespace) -> api.Client:
 
 
 def verify(options: argparse.Namespace) -> dict[str, object]:
-    """Verify a receipt offline: its PDF, its JSON, or a folder."""
+    """Verify offline a receipt (its PDF, its JSON, or a folder) or a « dossier de preuve » (PDF, JSON)."""
     key = Path(options.journal_key).read_text().strip()
     ca_pem, seal_pem = (path.read_bytes() if path else None for path in (options.ca, options.seal_ca))
-    said = vars(verify_receipt(options.receipt, journal_key=key, ca_pem=ca_pem, seal_pem=seal_pem))
+    judge = verify_evidence if is_evidence(options.receipt) else verify_receipt
+    said = vars(judge(options.receipt, journal_key=key, ca_pem=ca_pem, seal_pem=seal_pem))
     if options.json:
         return said
     lists = {"vérifié": said.pop("checked"), "sur la foi de": said.pop("trusted")}
@@ -259,8 +280,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, help="dossier où l'écrire ; celui du brouillon sinon")
     one = verb("withdraw", withdraw, "retirer un dépôt, avant la date limite")
     one.add_argument("draft", type=Path)
-    one = verb("verify", verify, "vérifier un accusé de réception sans la plateforme")
-    one.add_argument("receipt", type=Path, help="accusé PDF ou JSON, ou dossier du brouillon")
+    one = verb("verify", verify, "vérifier un accusé de réception ou un dossier de preuve sans la plateforme")
+    one.add_argument("receipt", type=Path, help="l'un ou l'autre, PDF ou JSON, ou dossier du brouillon")
     one.add_argument("--journal-key", required=True, metavar="CLE", help="fichier de la clé du journal")
     one.add_argument("--ca", type=Path, metavar="PEM", help="autorités des jetons d'horodatage")
     one.add_argument(

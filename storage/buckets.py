@@ -8,38 +8,40 @@ import contextlib
 import hashlib
 import io
 import os
+import ssl
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from storage.errors import ObjectMissing, StorageError, StoreUnavailable
+from storage.findings import Finding
 from storage.objects import Part
 from storage.s3 import LOCKED, S3Store
 
+TRIAL = "trial/"  # keys of what is deposited to try, and destroyed
+
 ABORT_DAYS = 90  # longer than a consultation usually receives bids
-_LIFECYCLE = {
-    "Rules": [
-        {
-            "ID": "abandoned-uploads",
-            "Status": "Enabled",
-            "Filter": {"Prefix": ""},
-            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS},
-        }
-    ]
+_ABANDONED = {
+    "ID": "abandoned-uploads",
+    "Status": "Enabled",
+    "Filter": {"Prefix": ""},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS},
 }
+# What is deleted where versions are kept stays readable: destroyed trials go for good a day later.
+_TRIALS = {
+    "ID": "destroyed-trials",
+    "Status": "Enabled",
+    "Filter": {"Prefix": TRIAL},
+    "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+    "Expiration": {"ExpiredObjectDeleteMarker": True},
+}
+_UNREACHED = (
+    " : vérifiez public=… et l'heure du serveur, et que les postes connaissent l'autorité de son certificat, "
+    "ou direct=0."
+)
 _PROBE = LOCKED + "probe"  # of the deposits' bucket: kept under its lock, a few bytes
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at: what, whether it is as it should be, and what to do when it is not."""
-
-    what: str
-    good: bool
-    advice: str = ""
 
 
 def setup(store: S3Store, *, site: str, retention_days: int) -> list[str]:
@@ -59,8 +61,11 @@ def setup(store: S3Store, *, site: str, retention_days: int) -> list[str]:
         if not locked:  # a lock comes with versions
             versions = {"Status": "Enabled"}
             store.call("put_bucket_versioning", bucket=bucket, VersioningConfiguration=versions)
-        store.call("put_bucket_lifecycle_configuration", bucket=bucket, LifecycleConfiguration=_LIFECYCLE)
+        rules = {"Rules": [_ABANDONED, _TRIALS] if bucket == store.bucket else [_ABANDONED]}
+        store.call("put_bucket_lifecycle_configuration", bucket=bucket, LifecycleConfiguration=rules)
         done.append(f"{bucket} : versions gardées, envois abandonnés effacés après {ABORT_DAYS} jours.")
+        if bucket == store.bucket:
+            done.append(f"{bucket} : dépôts d'essai détruits effacés pour de bon le lendemain.")
         if store.direct:
             cors = {
                 "AllowedOrigins": [site],
@@ -88,23 +93,31 @@ def check(store: S3Store, *, site: str, retention_days: int) -> Iterator[Finding
             return
         status = store.call("get_bucket_versioning", bucket=bucket).get("Status")
         yield Finding(f"{bucket} garde les versions", status == "Enabled", "manage.py storage setup")
-        aborts = _aborts(store, bucket)
+        rules = _rules(store, bucket)
+        aborts = any(each.get("AbortIncompleteMultipartUpload") for each in rules)
         yield Finding(f"{bucket} efface les envois abandonnés", aborts, "manage.py storage setup")
+        if bucket == store.bucket:
+            what = f"{bucket} efface pour de bon les dépôts d'essai détruits"
+            yield Finding(what, _forgets_trials(rules), "manage.py storage setup")
     if store.direct:
         yield from _direct(store, site)
     yield from _encrypted(store)
     yield from _locked(store, retention_days)
 
 
-def _aborts(store: S3Store, bucket: str) -> bool:
-    """Whether the store itself ends uploads that nobody finished."""
+def _rules(store: S3Store, bucket: str) -> list[dict[str, object]]:
+    """What the store itself ends and expires."""
     try:
         rules = store.call("get_bucket_lifecycle_configuration", bucket=bucket).get("Rules", [])
     except (ObjectMissing, StoreUnavailable):
-        return False
-    return isinstance(rules, list) and any(
-        each.get("Status") == "Enabled" and each.get("AbortIncompleteMultipartUpload") for each in rules
-    )
+        return []
+    return [each for each in rules if each.get("Status") == "Enabled"] if isinstance(rules, list) else []
+
+
+def _forgets_trials(rules: list[dict[str, object]]) -> bool:
+    """Whether what is deleted under the trials' prefix, and it alone, is soon no version either."""
+    asked = ("Filter", "NoncurrentVersionExpiration", "Expiration")
+    return any(all(each.get(name) == _TRIALS[name] for name in asked) for each in rules)
 
 
 def _encrypted(store: S3Store) -> Iterator[Finding]:
@@ -155,18 +168,22 @@ def _direct(store: S3Store, site: str) -> Iterator[Finding]:
     try:
         good, other = os.urandom(64), os.urandom(64)
         target = store.target(key, upload, 1, size=64, sha256=hashlib.sha256(good).hexdigest())
-        refused = _put(target.url, dict(target.headers), other)
+        refused = _put(target.url, dict(target.headers), other, ca=store.ca)
+        known = ", de qui connaît l'autorité de ca=…" if store.ca else ""
+        what = f"le stockage reçoit une partie envoyée directement ({store.direct}{known})"
+        if not refused:  # and nothing is known of what it verifies
+            yield Finding(what, good=False, advice=f"{store.direct} n'a pas répondu{_UNREACHED}")
+            return
         yield Finding(
             "le stockage refuse des octets qui n'ont pas l'empreinte signée",
             400 <= refused < 500,
             "Ce stockage ne vérifie pas x-amz-content-sha256 : ajoutez direct=0 à DEMATMP_OBJECT_STORE.",
         )
-        accepted = _put(target.url, dict(target.headers), good)
-        yield Finding(
-            f"le stockage reçoit une partie envoyée directement ({store.direct})",
-            accepted == 200,
-            f"Réponse {accepted or 'aucune'} : vérifiez public=… et l'heure du serveur, ou direct=0.",
+        accepted = _put(target.url, dict(target.headers), good, ca=store.ca)
+        advice = (
+            f"Réponse {accepted}{_UNREACHED}" if accepted else f"{store.direct} n'a pas répondu{_UNREACHED}"
         )
+        yield Finding(what, accepted == 200, advice)
     finally:
         store.abort(key, upload)
 
@@ -182,11 +199,14 @@ def _origins(store: S3Store, bucket: str) -> set[str]:
     )
 
 
-def _put(url: str, headers: dict[str, str], body: bytes) -> int:
-    """The status of the answer; 0 without one."""
+def _put(url: str, headers: dict[str, str], body: bytes, *, ca: str) -> int:
+    """The status of the answer; 0 without one. `ca` is trusted besides this machine's authorities."""
+    trusted = ssl.create_default_context()
+    if ca:
+        trusted.load_verify_locations(ca)
     request = urllib.request.Request(url, data=body, headers=headers, method="PUT")  # noqa: S310  (our own store)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=20, context=trusted) as answer:  # noqa: S310
             return int(answer.status)
     except urllib.error.HTTPError as refused:
         return refused.code
@@ -205,13 +225,39 @@ def _locked(store: S3Store, retention_days: int) -> Iterator[Finding]:
     sha256 = hashlib.sha256(data).hexdigest()
     store.put_part(key, upload, 1, io.BytesIO(data), size=len(data), part_bytes=len(data), sha256=sha256)
     store.complete(key, upload, [Part(1, len(data), sha256)])
-    until = store.locked_until(key)
+    until = locked_until(store, key)
     days = (until - datetime.now(UTC)).total_seconds() / 86400 if until else 0.0
     good = days > retention_days - 1
     what = f"un pli est verrouillé {retention_days} jours (lu sur l'objet : {days:.1f})"
     # A lock that is too short only has to be made longer.
     yield Finding(what, good, "manage.py storage setup" if until else advice)
     yield Finding("un pli verrouillé ne s'efface pas", good=_outlives_deletion(store, key), advice=advice)
+
+
+def locked_until(store: S3Store, key: str) -> datetime | None:
+    """Until when nobody can delete this object, as its own head says; None when anybody can.
+
+    Raises ObjectMissing, StoreUnavailable.
+    """
+    said = store.call("head_object", bucket=store.bucket_of(key), Key=key)
+    until = said.get("ObjectLockRetainUntilDate")
+    locked = said.get("ObjectLockMode") == "COMPLIANCE"
+    return until if locked and isinstance(until, datetime) else None
+
+
+def locked_versions(store: S3Store, key: str) -> list[str]:
+    """Ids of the earlier versions of this object that nobody can delete, the last one first.
+
+    Raises StoreUnavailable.
+    """
+    bucket, found = store.bucket_of(key), []
+    rows = store.call("list_object_versions", bucket=bucket, Prefix=key).get("Versions", [])
+    for each in rows if isinstance(rows, list) else []:
+        if each["Key"] == key and not each["IsLatest"]:
+            said = store.call("head_object", bucket=bucket, Key=key, VersionId=each["VersionId"])
+            if said.get("ObjectLockMode") == "COMPLIANCE":
+                found.append(str(each["VersionId"]))
+    return found
 
 
 def _outlives_deletion(store: S3Store, key: str) -> bool:

@@ -7,17 +7,21 @@ from pathlib import Path
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Info, Warning, register
+from django.core.checks import CheckMessage, Error, Warning, register
 
 from storage.antivirus import panel
 from storage.clamd import base_of, version
 from storage.daemon import shortcomings
 from storage.errors import StorageError
 
+_SILENT = "storage.W002"  # an antivirus that is down comes back: nothing else depends on it meanwhile
+
 
 @register()
 def antivirus_named(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
-    """An antivirus is configured, or its absence is said."""
+    """An antivirus is configured, or its absence is said; a backup channel only keeps what is sealed."""
+    if settings.BACKUP_DEPOSIT:
+        return []
     if settings.ANTIVIRUS_URL == "none":
         return (
             []
@@ -56,10 +60,12 @@ def antivirus_honest(app_configs: Sequence[AppConfig] | None, **kwargs: object) 
             found = shortcomings(url, now=datetime.now(UTC), largest=largest)
             bases.add(base_of(version(url)))
         except StorageError as silent:
-            said.append(Info(f"L'antivirus n'a pas pu être vérifié : {silent}", hint=hint, id="storage.I001"))
+            follows = "Tant qu'aucun ne répond, pièces et plis ouverts attendent : rien n'en est servi."
+            where = f"{url} : clamd est arrêté, ou cette adresse n'est pas la sienne."
+            said.append(Warning(f"Antivirus : {silent} {follows}", hint=where, id=_SILENT))
             continue
         said += [Error(f"Antivirus : {each}.", hint=hint, id="storage.E004") for each in found]
-    if asked and len(bases) < asked.agree and not any(each.id == "storage.I001" for each in said):
+    if asked and len(bases) < asked.agree and not any(each.id == _SILENT for each in said):
         said.append(
             Error(
                 f"DEMATMP_ANTIVIRUS_AGREE exige {asked.agree} bases de signatures différentes ; "

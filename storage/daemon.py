@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 import zipfile
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -30,6 +31,8 @@ def shortcomings(url: str, *, now: datetime, largest: int = 0) -> list[str]:
         found.append("il dit sain ce qui dépasse ses limites (AlertExceedsMax yes)")
     if _scan(url, _locked_pdf()).state is not State.UNSCANNABLE:
         found.append("il dit sain un PDF protégé par mot de passe (AlertEncryptedDoc yes)")
+    if _scan(url, _macro_book()).state is not State.UNSCANNABLE:
+        found.append("il dit sain un classeur à macros (AlertOLE2Macros yes)")
     if _scan(url, _long_zip()).state is not State.INFECTED:
         found.append("il ne lit pas un fichier compressé jusqu'au bout (MaxFileSize 0, MaxScanSize 0)")
     if largest and not accepts(url, min(largest, TWO_GIB)):
@@ -82,6 +85,26 @@ def _locked_pdf() -> bytes:
         f"3 0 obj<<{keys}>>endobj\ntrailer<</Root 1 0 R/Encrypt 3 0 R/ID[<{'00' * 16}><{'00' * 16}>]>>\n"
         "startxref\n0\n%%EOF\n"
     ).encode()
+
+
+def _macro_book() -> bytes:
+    """The smallest workbook (MS-CFB, BIFF8) that says that it has a sheet of macros, and has none."""
+    end, free, words = 0xFFFFFFFE, 0xFFFFFFFF, "<8s16sHHHHHHIIIIIIIIII"
+    magic = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+    header = struct.pack(words, magic, b"", 0x3E, 3, 0xFFFE, 9, 6, 0, 0, 0, 1, 1, 0, 4096, end, 0, end, 0)
+    header += struct.pack("<109I", 0, *[free] * 108)  # then: the table of sectors, the directory, the book
+    table = struct.pack("<128I", 0xFFFFFFFD, end, *range(3, 10), end, *[free] * 118)
+
+    def entry(name: str, kind: int, child: int, start: int, size: int) -> bytes:
+        text, rest = name.encode("utf-16-le"), (0, 0, 0, start, size)
+        known = (text, len(text) + 2, kind, 1, free, free, child, b"")
+        return struct.pack("<64sHBBIII16sIQQIQ", *known, *rest)
+
+    directory = entry("Root Entry", 5, 1, end, 0) + entry("Workbook", 2, free, 2, 4096)
+    sheet = struct.pack("<IBBBB", 64, 0, 1, 1, 0) + b"M"  # BOUNDSHEET of type 1: Excel 4.0 macros
+    book = struct.pack("<HHHHHHII", 0x809, 16, 0x600, 5, 0, 0, 0, 0)
+    book += struct.pack("<HH", 0x85, len(sheet)) + sheet + struct.pack("<HH", 0x0A, 0)
+    return header + table + directory.ljust(512, b"\0") + book.ljust(4096, b"\0")
 
 
 @lru_cache(maxsize=1)

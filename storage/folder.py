@@ -54,7 +54,7 @@ class FolderStore:
     direct = ""  # parts come through the platform
 
     def __init__(self, root: Path) -> None:
-        self._objects, self._uploads = root / "objects", root / "uploads"
+        self.root, self._objects, self._uploads = root, root / "objects", root / "uploads"
 
     def _path(self, key: str) -> Path:
         return self._objects / check_key(key)
@@ -123,7 +123,12 @@ class FolderStore:
         return self._path(key).is_file()
 
     def list(self, prefix: str) -> Iterator[str]:
-        base = self._objects / check_key(prefix.rstrip("/"))
+        yield from self._under(self._objects / check_key(prefix.rstrip("/")))
+
+    def every(self) -> Iterator[str]:
+        yield from self._under(self._objects)
+
+    def _under(self, base: Path) -> Iterator[str]:
         for path in sorted(base.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 yield path.relative_to(self._objects).as_posix()

@@ -10,7 +10,6 @@ import io
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import BinaryIO, cast
 from urllib.parse import quote, urlencode
 
@@ -69,7 +68,7 @@ class S3Store:
         ca: str = "",
         sse: str = "",
     ) -> None:
-        self.sse = sse
+        self.sse, self.ca = sse, ca
         self.bucket, self.deposits = bucket, deposits or bucket
         self.direct = (public or endpoint).rstrip("/") if direct else ""
         self._credentials, self._region = Credentials(access_key, secret_key), region
@@ -258,10 +257,18 @@ class S3Store:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
+        start = check_key(prefix.rstrip("/")) + "/"
+        yield from self._keys(self.bucket_of(start), start)
+
+    def every(self) -> Iterator[str]:
+        for bucket in dict.fromkeys([self.bucket, self.deposits]):
+            for key in self._keys(bucket, ""):
+                yield key if self.bucket_of(key) == bucket else f"{bucket}/{key}"
+
+    def _keys(self, bucket: str, start: str) -> Iterator[str]:
         token: dict[str, object] = {}
         while True:
-            start = check_key(prefix.rstrip("/")) + "/"
-            answer = self.call("list_objects_v2", bucket=self.bucket_of(start), Prefix=start, **token)
+            answer = self.call("list_objects_v2", bucket=bucket, Prefix=start, **token)
             contents = answer.get("Contents", [])
             if isinstance(contents, list):
                 yield from (row["Key"] for row in contents)
@@ -350,13 +357,6 @@ class S3Store:
                 return False
             start += part.size
         return True
-
-    def locked_until(self, key: str) -> datetime | None:
-        """Until when nobody can delete this object, as its own head says; None when anybody can."""
-        said = self._call("head_object", Key=key)
-        until = said.get("ObjectLockRetainUntilDate")
-        locked = said.get("ObjectLockMode") == "COMPLIANCE"
-        return until if locked and isinstance(until, datetime) else None
 
     def _complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> tuple[str, ...]:
         """The ETags of the parts that the store was asked to join."""

@@ -23,7 +23,10 @@ class Channel:
         self.url, self.key, self._environment = url, "", environment
 
     def empty(self) -> None:
-        """What `manage.py flush` does, without a process for it, on a machine that saw nothing yet."""
+        """What `manage.py flush` does, without starting a process for it.
+
+        The longest journal that it saw is forgotten too: it would take the new one for a restored database.
+        """
         (Path(self._environment["DEMATMP_SECRETS_DIR"]) / "journal.seen").unlink(missing_ok=True)
         path = Path(self._environment["DEMATMP_STATE_DIR"]) / "dematmp.sqlite3"
         with closing(sqlite3.connect(path, timeout=20)) as base, base:

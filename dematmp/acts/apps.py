@@ -6,5 +6,5 @@ from django.apps import AppConfig
 class ActsConfig(AppConfig):
     name = "dematmp.acts"
     verbose_name = "Actes télétransmis"
-    holdings, prefix = "dematmp.acts.holdings.held", "acts"  # read by `storage fsck`
+    holdings = "dematmp.acts.holdings.held"  # read by `storage fsck`
     enclosures = "dematmp.acts.enclosing.of"  # what mails about acts carry

@@ -6,4 +6,4 @@ from django.apps import AppConfig
 class AwardsConfig(AppConfig):
     name = "dematmp.awards"
     verbose_name = "attributions"
-    holdings, prefix = "dematmp.awards.holdings.held", "contracts"  # read by `storage fsck`
+    holdings = "dematmp.awards.holdings.held"  # read by `storage fsck`

@@ -9,6 +9,7 @@ class BidsConfig(AppConfig):
 
     def ready(self) -> None:
         from dematmp.audit.verifying import also
+        from dematmp.bids import checks  # noqa: F401  (registers them)
         from dematmp.bids.services import depositors
         from dematmp.bids.verification import check_bids
         from dematmp.consultations.exchanges import concerned

@@ -67,10 +67,17 @@ def open_copy(copy: BackupCopy, *, reason: str, words: str, by: User, now: datet
 
 @transaction.atomic
 def destroy_copy(copy: BackupCopy, *, by: User, now: datetime) -> None:
-    """Write that a copy is destroyed, after the deadline. Raises CopyRefused."""
+    """Write that a copy is destroyed, after the deadline. Raises CopyRefused, for one that was opened too:
+    annexe 6, article 2 has those destroyed that were not.
+    """
     locked = BackupCopy.objects.select_for_update(no_key=True).get(pk=copy.pk)
     if locked.consultation.is_open(now=now):
         raise CopyRefused("Une copie se garde au moins jusqu'à la date limite.")
+    if locked.opened_at is not None:
+        raise CopyRefused(
+            "Cette copie a été ouverte : elle ne se détruit pas (annexe 6, article 2).",
+            "Elle se conserve avec les pièces de la procédure.",
+        )
     if locked.destroyed_at is None:
         locked.destroyed_at, locked.destroyed_by = now, by
         locked.save(update_fields=["destroyed_at", "destroyed_by"])

@@ -18,12 +18,22 @@ def leave() -> None:
     object_store().put(KEY, b"dematmp\n")
 
 
+def is_left() -> bool:
+    """Whether the store that answers has the mark. Raises StoreUnavailable."""
+    return object_store().exists(KEY)
+
+
+def is_lost() -> bool:
+    """Whether a mark was left, and is not in the store that answers. Raises StoreUnavailable."""
+    return StoreMark.objects.exists() and not is_left()
+
+
 def check() -> None:
     """Raises StoreUnavailable when the mark is not where it was left."""
     if not StoreMark.objects.exists():
         leave()  # before its row: a crash between the two only leaves it again
         StoreMark.objects.create(left_at=timezone.now())
-    elif not object_store().exists(KEY):
+    elif is_lost():
         raise StoreUnavailable(
             "Le stockage qui répond n'est pas celui des dépôts : disque non monté, ou autre compartiment."
         )

@@ -29,11 +29,12 @@ from signing.errors import SigningError
 
 WATCHED = timedelta(hours=2)  # before a deadline
 EVERY = timedelta(minutes=1)
-_SILENCE = timedelta(minutes=3)  # between two probes: longer is time that nobody measured
 _ROBOT = uuid.uuid5(uuid.NAMESPACE_URL, "urn:dematmp:probe")  # its ids: nobody can sign up as them
 _QUARTER = timedelta(minutes=15)
 _TIMEOUT = 20.0  # seconds, of each request
 _LIMIT = 50.0  # seconds, of a whole canary: one that is slower is an outage, and the next one comes
+# One that is due is written at the latest so long after the one before: longer is time that nobody measured.
+_SILENCE = EVERY + timedelta(seconds=_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Availability:
     slowest: float  # seconds, of those that succeeded
     outages: Sequence[tuple[datetime, datetime]]
     silences: Sequence[tuple[datetime, datetime]]
+    last: datetime | None = None  # when the last canary began: nothing proves what came after it
     watched: bool = True  # without a test consultation nobody measures, and silence means nothing
 
     @property
@@ -178,7 +180,8 @@ def availability(probes: Sequence[Probe], since: datetime, until: datetime) -> A
     if until - last > _SILENCE:
         silences.append((last, until))
     good = [each.seconds for each in probes if each.succeeded]
-    return Availability(since, until, len(probes), len(good), max(good, default=0.0), outages, silences)
+    slowest, latest = max(good, default=0.0), probes[-1].at if probes else None
+    return Availability(since, until, len(probes), len(good), slowest, outages, silences, latest)
 
 
 def proposed_deadline(deadline: datetime, found: Availability) -> datetime | None:

@@ -31,6 +31,7 @@ from storage.stores import object_store
 
 _HEAD_BYTES = 1024
 _LINES = 1000  # of the register of downloads in one entry of the journal
+_NOTE = "LISEZ-MOI - pièces en cours d'analyse.txt"
 _PATIENCE = timedelta(minutes=10)  # how long an antivirus that fails on a file is asked again
 
 
@@ -205,6 +206,33 @@ def _announce(version: DocumentVersion, *, before: str, now: datetime) -> None:
         tell_followers(consultation, f"La pièce « {document.title} » {what}.", now=now)
 
 
+def _not_served(version: DocumentVersion) -> DocumentNotServed:
+    """Who waits is told to come back; who would wait for a refused file for ever is told that it is one."""
+    if version.verdict == "pending":
+        return DocumentNotServed(
+            f"Le fichier « {version.name} » n'est pas servi : {version.get_verdict_display()}."
+        )
+    why = f" ({version.verdict_detail})" if version.verdict_detail else ""
+    return DocumentNotServed(
+        f"Le fichier « {version.name} » a été refusé : l'antivirus l'a jugé "
+        f"{version.get_verdict_display()}{why}. Il n'est communiqué à personne.",
+        "L'acheteur en a été prévenu ; une version saine paraîtra sur la page de la consultation.",
+    )
+
+
+def awaited(consultation: Consultation) -> list[DocumentVersion]:
+    """The last versions sent that the antivirus has not judged yet: they will appear, or never."""
+    last = [document.current for document in consultation.documents.order_by("pk")]
+    return [version for version in last if version is not None and version.verdict == "pending"]
+
+
+def _note(versions: Iterable[DocumentVersion]) -> bytes:
+    """In the ZIP, what it lacks: who reads it elsewhere would take it for the whole file."""
+    said = "En cours d'analyse par l'antivirus quand ce dossier a été téléchargé, donc absent d'ici :"
+    lines = [f"- {each.document.title} : {each.name}, version {each.number}" for each in versions]
+    return "\r\n".join([said, *lines, "Revenez à la page de la consultation.", ""]).encode()
+
+
 def read(
     version: DocumentVersion, *, email: str = "", now: datetime, start: int = 0, length: int | None = None
 ) -> Iterator[bytes]:
@@ -213,9 +241,7 @@ def read(
     Raises DocumentNotServed when it is not clean.
     """
     if not version.is_served:
-        raise DocumentNotServed(
-            f"Le fichier « {version.name} » n'est pas servi : {version.get_verdict_display()}."
-        )
+        raise _not_served(version)
     consultation = version.document.consultation
     if start == 0:
         Withdrawal.objects.create(consultation=consultation, version=version, email=email, at=now)
@@ -239,6 +265,8 @@ def journal_withdrawals(consultation: Consultation, *, now: datetime) -> int:
 def read_all(consultation: Consultation, *, email: str = "", now: datetime) -> Iterator[bytes]:
     """The whole file as a ZIP made while it is sent, in its last served versions; one line in the register.
 
+    A file of it names what the antivirus has not judged yet.
+
     Raises DocumentNotServed.
     """
     versions = [version for document in consultation.documents.order_by("pk") if (version := document.served)]
@@ -246,9 +274,11 @@ def read_all(consultation: Consultation, *, email: str = "", now: datetime) -> I
         raise DocumentNotServed("Aucune pièce du dossier n'est encore proposée.")
     Withdrawal.objects.create(consultation=consultation, version=None, email=email, at=now)
     archive = ZipStream(sized=False)
-    taken: set[str] = set()
+    taken: set[str] = {_NOTE}
     for version in versions:
         name = version.name if version.name not in taken else f"{version.document.pk}-{version.name}"
         taken.add(name)
         archive.add(object_store().open(version.key), arcname=name)
+    if waiting := awaited(consultation):
+        archive.add(_note(waiting), arcname=_NOTE)
     return iter(archive)

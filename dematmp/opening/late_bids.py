@@ -28,7 +28,7 @@ def branches(bid: Bid, *, now: datetime) -> list[Branch]:
     """What the law lets the buyer do of this bid, with the article of each branch."""
     consultation, started = bid.consultation, bid.attempt.started_at
     said = measured(consultation, now=now) if bid.late else None
-    copies = consultation.backup_copies.filter(received_at__lte=bid.deadline).order_by("pk")
+    copies = consultation.backup_copies.filter(received_at__lte=bid.deadline, destroyed_at=None)
     known = getattr(bid.attempt, "fingerprint", None)
     return decision_path(
         started=started,
@@ -36,7 +36,7 @@ def branches(bid: Bid, *, now: datetime) -> list[Branch]:
         deadline=bid.deadline,
         copy_in_time=any(
             copy.siret == bid.bidder.siret if copy.siret else copy.company == bid.bidder.name
-            for copy in copies
+            for copy in copies.order_by("pk")
         ),
         incident=said is not None and any(end >= started for _, end in said.outages),
         unproven=said is not None and any(end >= started for _, end in said.suspect),

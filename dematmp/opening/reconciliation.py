@@ -5,7 +5,7 @@ Nothing is repaired: whoever operates the platform decides, with the journal in 
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.apps import apps
@@ -18,11 +18,13 @@ from dematmp.bids.models import Envelope, SealedObject
 from dematmp.consultations.models import DocumentVersion
 from dematmp.opening.models import OpenedFile
 from signing.digests import CompositeDigest
+from storage import buckets
 from storage.errors import ObjectMissing
 from storage.s3 import LOCKED, S3Store
 from storage.stores import object_store
 
-PREFIXES = ("sealed", "trial", "opened", "documents")
+# Known by other means: the journal's copy by `journal verify`, what `storage check` tried by nobody.
+_ELSEWHERE = ("journal/", "sealed/probe/")
 IDLE = timedelta(hours=1)
 
 
@@ -51,11 +53,14 @@ class Holding:
 def reconcile(*, digests: bool = False, idle: timedelta = IDLE) -> Iterator[Difference]:
     """Compare sizes; with `digests`, every byte that a row has a digest of. Raises StoreUnavailable.
 
-    A room above this one says what it holds by its AppConfig: `holdings`, a dotted name, and `prefix`.
+    A room above this one says what it holds by its AppConfig: `holdings`, a dotted name. The whole store is
+    listed: an object under a prefix that nobody knows is named too.
 
     An upload that no row knows is being written, unless it was begun `idle` ago.
     """
-    known: set[str] = set()
+    known: set[str] = {presence.KEY}
+    if presence.is_lost():
+        yield Difference("missing", presence.KEY, "la marque : ce n'est pas le stockage des dépôts")
     yield from _sealed(known, digests=digests)
     yield from _parts()
     yield from _documents(known, digests=digests)
@@ -63,13 +68,11 @@ def reconcile(*, digests: bool = False, idle: timedelta = IDLE) -> Iterator[Diff
         known.add(file.key)
         if file.done_at is not None:
             yield from _size(file.key, file.size)
-    prefixes = [*PREFIXES]
     for config in apps.get_app_configs():
         named = getattr(config, "holdings", "")
         if named:
-            prefixes.append(str(getattr(config, "prefix", "")))
             yield from _held(import_string(named)(), known, digests=digests)
-    yield from _orphans(known, prefixes)
+    yield from _orphans(known)
     yield from _uploads(before=timezone.now() - idle)
 
 
@@ -87,9 +90,20 @@ def _lock(key: str) -> Iterator[Difference]:
     """Where bids have a locked bucket, the lock is read on the object itself."""
     store = object_store()
     if isinstance(store, S3Store) and store.deposits != store.bucket and key.startswith(LOCKED):
-        until = store.locked_until(key)
+        until = buckets.locked_until(store, key)
         if until is None or until < timezone.now():
             yield Difference("unlocked", key, "aucun verrou ne le protège")
+
+
+def _recoverable(found: Difference) -> Difference:
+    """The same, with the version that its lock keeps under what was written or deleted over it."""
+    store = object_store()
+    if found.kind == "unlocked" or not isinstance(store, S3Store) or store.deposits == store.bucket:
+        return found
+    kept = buckets.locked_versions(store, found.key)
+    if not kept:
+        return found
+    return replace(found, detail=f"{found.detail} ; la version verrouillée {kept[0]} est dessous")
 
 
 def _sealed(known: set[str], *, digests: bool) -> Iterator[Difference]:
@@ -103,7 +117,7 @@ def _sealed(known: set[str], *, digests: bool) -> Iterator[Difference]:
                 digest.update(block)
             if digest.hexdigest() != each.sha256:
                 found = [Difference("different", each.key, "l'empreinte n'est pas celle de l'accusé")]
-        yield from found
+        yield from map(_recoverable, found)
     made = Envelope.objects.filter(attempt__bid__isnull=False, attempt__destroyed_at=None)
     for envelope in made.select_related("attempt__consultation").order_by("pk").iterator():
         for name, data in (("header.json", bytes(envelope.header)), ("keys.bin", bytes(envelope.keys))):
@@ -112,7 +126,7 @@ def _sealed(known: set[str], *, digests: bool) -> Iterator[Difference]:
             found = list(_size(key, len(data)))
             if not found and object_store().read(key) != data:
                 found = [Difference("different", key, "ce n'est pas l'en-tête reçu")]
-            yield from found
+            yield from map(_recoverable, found)
 
 
 def _parts() -> Iterator[Difference]:
@@ -166,18 +180,17 @@ def _held(holdings: Iterator[Holding], known: set[str], *, digests: bool) -> Ite
         yield from found
 
 
-def _orphans(known: set[str], prefixes: list[str]) -> Iterator[Difference]:
+def _orphans(known: set[str]) -> Iterator[Difference]:
     """Objects of no row; those of a deposit being recorded are not known yet, and are not orphans."""
     recording = Envelope.objects.filter(
         Q(attempt__finalised_at__isnull=False, attempt__bid=None) | Q(attempt__destroyed_at__isnull=False)
     )
     being = {envelope.prefix for envelope in recording.select_related("attempt__consultation").order_by("pk")}
-    for prefix in prefixes:
-        for key in object_store().list(prefix):
-            folder = key.rpartition("/")[0]
-            explained = key in known or f"{folder}/" in known or folder in being
-            if not explained and key != presence.KEY and not key.startswith("sealed/probe/"):
-                yield Difference("orphan", key)
+    for key in object_store().every():
+        folder = key.rpartition("/")[0]
+        explained = key in known or f"{folder}/" in known or folder in being
+        if not explained and not key.startswith(_ELSEWHERE):
+            yield Difference("orphan", key)
 
 
 def _uploads(*, before: datetime) -> Iterator[Difference]:

@@ -52,6 +52,7 @@ def attestation(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         "zone": settings.TIME_ZONE,
         "since": local(said.since),
         "until": local(said.until),
+        "last": local(said.last) if said.last else "–",
         "probes": said.probes,
         "succeeded": said.succeeded,
         "slowest": f"{said.slowest:.1f}".replace(".", ","),

@@ -94,6 +94,7 @@ def _consultation_page(
         "fingerprint": fingerprint(found.ceremony_sha256),
         "limits": found.deposit_limits,
         "documents": found.documents.order_by("pk").prefetch_related("versions"),
+        "awaited": documents.awaited(found),
         "answers": found.questions.exclude(answered_at=None).order_by("answered_at", "pk"),
         "follow_form": follow_form or FollowForm(auto_id="follow_%s", initial=_address(request)),
         "question_form": question_form or QuestionForm(auto_id="question_%s"),

@@ -87,10 +87,11 @@ class Ceph(Service):
     patience = 0.2  # everything is in memory: nothing to save
     key, secret, bucket = "testkey", "testsecret", "dematmp"
 
-    def __init__(self, *, tls: bool = False, durable: bool = False) -> None:
-        """`durable` keeps the objects in a (sparse) file, for tests that kill it."""
+    def __init__(self, *, tls: bool = False, durable: bool = False, day: int = 0) -> None:
+        """`durable` keeps the objects in a (sparse) file, for tests that kill it; `day` is the seconds that
+        one of a lifecycle lasts, for tests that wait for it."""
         super().__init__()
-        self.port, self.tls, self.durable = 0, tls, durable
+        self.port, self.tls, self.durable, self.day = 0, tls, durable, day
 
     def _start(self) -> None:
         for name in ("mon", "osd", "rgw", "log", "run"):
@@ -101,6 +102,8 @@ class Ceph(Service):
         conf = _CONF.format(
             folder=self.folder, fsid=fsid, osd=osd, mon=mon, listen=self._listen(), objects=objects
         )
+        if self.day:
+            conf += f"rgw lc debug interval = {self.day}\n"
         (self.folder / "ceph.conf").write_text(conf)
         self.own()
         known = ("-c", str(self.folder / "ceph.conf"))

@@ -23,6 +23,7 @@ from dematmp.audit.keys import channel_signer
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
 from dematmp.bids import visits
+from dematmp.bids.checks import backup_role
 from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
 from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid, ChannelVisit, Envelope, SealedObject
@@ -38,6 +39,7 @@ from signing.fallback import backup_of, deposit, remember, went_by_backup
 from signing.notes import Signer
 from signing.passes import issue
 from signing.receipt import verify_receipt
+from storage.checks import antivirus_named
 from storage.stores import object_store
 from tests.channel import Channel
 from tests.fronts import answering_paths
@@ -315,6 +317,15 @@ def test_who_may_come_to_the_channel(
     assert allowed["Access-Control-Allow-Origin"] == live_server.url
     other = httpx.options(f"{api}/me", headers={**asked, "Origin": "http://ailleurs.example"}).headers
     assert "Access-Control-Allow-Origin" not in other
+
+
+def test_the_role_needs_its_platform_and_no_antivirus(settings: Settings) -> None:
+    settings.ANTIVIRUS_URL, settings.MAIN = "", {"url": "", "key": "k"}
+    assert ([each.id for each in antivirus_named(None)], backup_role(None)) == (["storage.E001"], [])
+    settings.BACKUP_DEPOSIT = True
+    (said,) = backup_role(None)
+    assert "DEMATMP_MAIN_URL" in said.msg
+    assert antivirus_named(None) == []
 
 
 def test_without_a_channel_nothing_changes(

@@ -61,7 +61,7 @@ def test_what_cannot_be_deposited_is_said_before_it_is_sealed(
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "A.txt").write_text("b")
     (tmp_path / "b" / "\u202egpj.exe").write_text("c")
-    assert "« grand plan.pdf » fait 2 Kio ; 1000 octets au plus" in refused(
+    assert "« grand plan.pdf » fait 2 Ko ; 1000 octets au plus" in refused(
         "--offre", tmp_path / "grand plan.pdf"
     )
     (tmp_path / "vide.txt").touch()

@@ -57,7 +57,7 @@ def kept(world: World, consultation: Consultation, at: datetime, **more: str) ->
     return record_copy(consultation, **said, received_at=at, by=world.agent, now=at)
 
 
-def test_a_copy_is_kept_then_opened_for_a_reason_then_destroyed(world: World) -> None:
+def test_a_copy_is_kept_then_opened_for_a_reason_or_destroyed(world: World) -> None:
     consultation, by = world.publish(closes_in=timedelta(hours=1)), world.agent
     assert consultation.deadline is not None
     copy = kept(world, consultation, timezone.now())
@@ -70,13 +70,19 @@ def test_a_copy_is_kept_then_opened_for_a_reason_then_destroyed(world: World) ->
         open_copy(copy, reason="curiosity", words="", by=by, now=after)
     open_copy(copy, reason="malware", words="Win.Test", by=by, now=after)
     open_copy(copy, reason="late", words="", by=by, now=after)  # already opened: the first reason stands
-    destroy_copy(copy, by=by, now=after)
+    with pytest.raises(CopyRefused, match="a été ouverte"):
+        destroy_copy(copy, by=by, now=after)
     copy.refresh_from_db()
     assert copy.open_reason == "malware"
-    assert copy.destroyed_at == after
+    assert copy.destroyed_at is None
+    assert Entry.objects.filter(kind="backup-copy", subject=copy.uuid).count() == 2
+    closed = kept(world, consultation, timezone.now())
+    destroy_copy(closed, by=by, now=after)
+    closed.refresh_from_db()
+    assert closed.destroyed_at == after
     with pytest.raises(CopyRefused):
-        open_copy(copy, reason="late", words="", by=by, now=after)
-    assert Entry.objects.filter(kind="backup-copy", subject=copy.uuid).count() == 3
+        open_copy(closed, reason="late", words="", by=by, now=after)
+    assert Entry.objects.filter(kind="backup-copy", subject=closed.uuid).count() == 2
 
 
 def test_a_copy_that_came_late_is_never_opened(world: World) -> None:
@@ -135,11 +141,21 @@ def test_the_register_by_its_pages(world: World, tmp_path: Path) -> None:
         assert "peut être ouverte : l&#x27;envoi avait commencé" in page
         assert "annexe 6, article 2, II, 2°" in page
         opening = reverse("open-copy", args=[consultation.uuid, copy.uuid])
-        assert agent.post(opening, {"reason": "late", "words": ""}).status_code == 302
+        assert opening in page
         destroying = reverse("destroy-copy", args=[consultation.uuid, copy.uuid])
         assert agent.get(destroying).status_code == 405
         assert agent.post(destroying).status_code == 302
         page = agent.get(registers).content.decode()
-    assert "Détruite le" in page
-    copy.refresh_from_db()
-    assert copy.opened_by == world.agent
+        assert "Détruite le" in page
+        assert "peut être ouverte" not in page
+        other = kept(world, consultation, consultation.deadline, company=world.company.name)
+        opening = reverse("open-copy", args=[consultation.uuid, other.uuid])
+        assert agent.post(opening, {"reason": "late", "words": ""}).status_code == 302
+        agent.post(reverse("destroy-copy", args=[consultation.uuid, other.uuid]))
+        late = kept(world, consultation, consultation.deadline + SECOND)
+        page = agent.get(registers).content.decode()
+        assert "Conservée avec les pièces de la procédure" in page
+        assert "Arrivée hors délai" in page
+        assert reverse("open-copy", args=[consultation.uuid, late.uuid]) not in page
+    other.refresh_from_db()
+    assert (other.opened_by, other.destroyed_at) == (world.agent, None)

@@ -1,9 +1,11 @@
 """Parts that clients send to S3 (real Ceph) themselves: nothing of a bid crosses the platform."""
 
+import contextlib
 import hashlib
 import io
 import re
 import shutil
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +15,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from dematmp.api import bidder as door
+from dematmp.bids import presence
 from dematmp.bids.models import Attempt, Bid, Part, SealedObject
+from dematmp.bids.services import destroy
+from dematmp.consultations import trial
 from dematmp.consultations.models import DocumentVersion
 from dematmp.opening.reconciliation import _lock, reconcile
 from deploy.services.ceph import Ceph
@@ -148,7 +154,9 @@ def test_the_deposit_page_alone_may_speak_to_the_store(world: World, store: S3St
     assert store.direct not in other["Content-Security-Policy"]
 
 
-def test_check_says_what_the_store_really_does(store: S3Store, settings: Settings, ceph: Ceph) -> None:
+def test_check_says_what_the_store_really_does(
+    db: None, store: S3Store, settings: Settings, ceph: Ceph
+) -> None:
     said = io.StringIO()
     call_command("storage", "check", stdout=said)
     assert "NON" not in said.getvalue()
@@ -163,6 +171,7 @@ def test_check_says_what_the_store_really_does(store: S3Store, settings: Setting
     assert "NON : les plis sont verrouillés" in said.getvalue()
     assert f"NON : {bare} garde les versions" in said.getvalue()
     assert f"NON : {bare} efface les envois abandonnés" in said.getvalue()
+    assert f"NON : {bare} efface pour de bon les dépôts d'essai détruits" in said.getvalue()
     # Bids in a bucket of their own, that nobody locked: what is read back and deleted says so.
     apart = uuid.uuid4().hex[:12]
     ceph.create_bucket(apart)
@@ -179,7 +188,48 @@ def test_check_says_what_the_store_really_does(store: S3Store, settings: Setting
     said = io.StringIO()
     with pytest.raises(CommandError):
         call_command("storage", "check", stdout=said)
-    assert "Réponse aucune" in said.getvalue()
+    assert "http://127.0.0.1:9 n'a pas répondu" in said.getvalue()
+    assert "x-amz-content-sha256" not in said.getvalue()  # nobody knows what it verifies
+
+
+def test_check_trusts_the_authority_that_the_settings_name(
+    db: None, ceph_tls: Ceph, settings: Settings
+) -> None:
+    name = uuid.uuid4().hex[:12]
+    settings.DEPOSIT_RETENTION_DAYS = 1
+    settings.OBJECT_STORE = parse_object_store(f"{ceph_tls.store_url(name)}&deposits={name}-plis")
+    call_command("storage", "setup", stdout=io.StringIO())
+    said = io.StringIO()
+    call_command("storage", "check", stdout=said)
+    assert "de qui connaît l'autorité de ca=…" in said.getvalue()
+
+
+def test_a_destroyed_trial_leaves_no_version(world: World, settings: Settings, tmp_path: Path) -> None:
+    """Its days last a second; what is deleted elsewhere in the same bucket keeps its versions."""
+    with Ceph(day=1) as engine:
+        settings.DEPOSIT_RETENTION_DAYS = 0
+        settings.OBJECT_STORE = parse_object_store(engine.store_url(engine.bucket))
+        call_command("storage", "setup", stdout=io.StringIO())
+        store = object_store()
+        assert isinstance(store, S3Store)
+        world.deposit(trial.ensure(now=timezone.now()), tmp_path)
+        store.put("opened/x/1", b"x")
+        store.delete("opened/x/1")
+        attempt = Attempt.objects.get()
+        (prefix,) = {each.prefix.split("/")[0] + "/" for each in attempt.envelopes.all()}
+        destroy(attempt, now=timezone.now())
+
+        def left(prefix: str) -> list[str]:
+            said = store.call("list_object_versions", bucket=store.bucket, Prefix=prefix)
+            rows = [said.get("Versions", []), said.get("DeleteMarkers", [])]
+            return [each["Key"] for kind in rows if isinstance(kind, list) for each in kind]
+
+        assert left(prefix)
+        until = time.monotonic() + 60
+        while left(prefix) and time.monotonic() < until:
+            time.sleep(0.2)
+        assert left(prefix) == []
+        assert len(left("opened/")) == 2
 
 
 def test_a_store_that_refuses_says_what_to_do(db: None, ceph: Ceph, settings: Settings) -> None:
@@ -191,6 +241,37 @@ def test_a_store_that_refuses_says_what_to_do(db: None, ceph: Ceph, settings: Se
         settings.OBJECT_STORE = parse_object_store(wrong)
         with pytest.raises(CommandError, match=said):
             call_command("storage", "fsck", stdout=io.StringIO())
+
+
+def test_check_of_a_folder_looks_at_it(db: None, settings: Settings, tmp_path: Path) -> None:
+    """Not there, not writable, or without the mark that was left in it: said, and nothing is left behind."""
+    root = tmp_path / "disque"
+
+    def check() -> str:
+        said = io.StringIO()
+        with contextlib.suppress(CommandError):
+            call_command("storage", "check", stdout=said)
+            return said.getvalue() + "(0)"
+        return said.getvalue() + "(1)"
+
+    settings.OBJECT_STORE = parse_object_store(f"folder://{root}")
+    assert f"NON : le dossier {root} existe" in check()
+    assert not root.exists()
+    root.mkdir()
+    found = check()
+    assert "oui : il reste " in found or "NON : il reste " in found
+    assert "attend sa marque" in found
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+    presence.check()
+    assert "oui : la marque des dépôts" in check()
+    (root / "objects" / presence.KEY).unlink()
+    found = check()
+    assert "NON : la marque des dépôts" in found
+    assert found.endswith("(1)")
+    assert [(each.kind, each.key) for each in reconcile()] == [("missing", presence.KEY)]
+    shutil.rmtree(root / "objects")
+    (root / "objects").write_bytes(b"a file where a folder is to be")
+    assert "NON : le dossier" in check()
 
 
 def test_setup_runs_twice_and_never_shortens_a_lock(store: S3Store, settings: Settings) -> None:
@@ -223,17 +304,26 @@ def test_fsck_names_what_is_missing_different_and_unknown(
     where.put(second.key, b"short")
     where.put(third.key, bytes(third.size))
     where.put(f"sealed/{consultation.uuid}/{uuid.uuid4()}/0.cob", b"unknown")
+    where.put("ailleurs/1", b"under a prefix that nobody knows")
     found = {(each.kind, each.key) for each in reconcile()}
     assert ("missing", first.key) in found
     assert ("different", second.key) in found
-    assert [kind for kind, _ in found].count("orphan") == 1
+    assert [kind for kind, _ in found].count("orphan") == 2
+    assert ("orphan", "ailleurs/1") in found
+    if isinstance(where, S3Store):  # what the lock kept under these is told by its id, and is the deposit's
+        told = {each.key: each.detail for each in reconcile(digests=True)}
+        for each in (first, second, third):
+            version = re.search(r"la version verrouillée (\S+) est dessous", told[each.key])
+            assert version
+            said = where.call("head_object", bucket=where.deposits, Key=each.key, VersionId=version[1])
+            assert said["ContentLength"] == each.size
     assert ("different", third.key) not in found
     assert ("different", third.key) in {(each.kind, each.key) for each in reconcile(digests=True)}
     envelope = first.envelope
     where.put(f"{envelope.prefix}/header.json", bytes(len(bytes(envelope.header))))
     assert ("different", f"{envelope.prefix}/header.json") in {(each.kind, each.key) for each in reconcile()}
     where.put(f"{envelope.prefix}/header.json", bytes(envelope.header))
-    with pytest.raises(CommandError, match="3 différence"):
+    with pytest.raises(CommandError, match="4 différence"):
         call_command("storage", "fsck", stdout=io.StringIO())
     assert Attempt.objects.filter(consultation=consultation).exists()
 

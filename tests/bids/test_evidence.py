@@ -17,11 +17,14 @@ from pypdf import PdfReader
 
 from dematmp.audit.checkpoints import publish
 from dematmp.audit.errors import JournalBroken
-from dematmp.audit.keys import journal_signer, seal_material
+from dematmp.audit.keys import journal_signer, seal_anchors, seal_material, timestamp_anchors
 from dematmp.audit.services import canonical, prove
 from dematmp.bids.evidence import MAX_REFUSALS, evidence, evidence_pdf, note_refusal
 from dematmp.bids.models import Attempt, AttemptRefusal
+from signing.cli import main
 from signing.client import attempt_body, load_draft
+from signing.errors import ReceiptRefused, SigningError
+from signing.evidence import VerifiedEvidence, is_evidence, verify_evidence
 from signing.tlog import verify_proof
 from signing.validation import validate
 from tests.bids.test_deposit import refused
@@ -103,6 +106,55 @@ def test_the_pdf_is_sealed_and_drawn_whatever_happened(world: World, tmp_path: P
         pdf.replace(b"/Type/Catalog", b"/Type/cATALOG").replace(b"/Type /Catalog", b"/Type /cATALOG")
     )
     assert validate(path, at=now, trust=[seal_material().authority]).indication != "TOTAL_PASSED"
+
+
+def judged(path: Path) -> VerifiedEvidence:
+    """By somebody who has the keys that the platform publishes, and nothing else of it."""
+    assert is_evidence(path)
+    key = journal_signer().verifier_key
+    return verify_evidence(path, journal_key=key, ca_pem=timestamp_anchors(), seal_pem=seal_anchors())
+
+
+def test_a_stranger_verifies_the_dossier_and_its_seal(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path / "a")
+    attempt, now, path = Attempt.objects.get(), timezone.now(), tmp_path / "dossier.pdf"
+    path.write_bytes(evidence_pdf(attempt, now=now))
+    young = judged(path)
+    assert (young.entries, young.waiting > 0) == (0, True)
+    assert any("Redemandez" in line for line in young.checked)
+    publish(now=now)
+    path.write_bytes(evidence_pdf(attempt, now=now))
+    found = judged(path)
+    assert (found.waiting, bool(found.received), found.late, bool(found.seal)) == (0, True, False, True)
+    assert any("empreinte de chacune des" in line for line in found.checked)
+    (tmp_path / "key").write_text(journal_signer().verifier_key)
+    (tmp_path / "seals.pem").write_bytes(seal_anchors())
+    trusted = ["--journal-key", str(tmp_path / "key"), "--seal-ca", str(tmp_path / "seals.pem")]
+    assert main(["verify", str(path), *trusted]) == 0
+    assert "le cachet du PDF porte sur tout le fichier" in capsys.readouterr().out
+    plain = tmp_path / "dossier.json"
+    said = json.loads(json.dumps(evidence(attempt, now=now)))
+    plain.write_text(json.dumps(said))
+    assert any("CACHET NON JUGÉ : aucun PDF ici" in line for line in judged(plain).checked)
+    # Each of these lies alone is refused: an hour, a part, a rank, a deposit that is not told.
+    part = said["envelopes"][0]["objects"][0]["parts"][0]["sha256"]
+    lies = [
+        {**said, "started": "2026-01-01T00:00:00.000000+00:00"},
+        {**said, "receipt": {**said["receipt"], "late": True}},
+        {**said, "receipt": None},
+        {**said, "journal": {"entries": [{**each, "index": 7**9} for each in said["journal"]["entries"]]}},
+        json.loads(json.dumps(said).replace(part, "0" * 64)),
+    ]
+    for lie in lies:
+        plain.write_text(json.dumps(lie))
+        with pytest.raises(ReceiptRefused):
+            judged(plain)
+    path.write_bytes(path.read_bytes().replace(b"/Type/Catalog", b"/Type/cATALOG") + b"\n%more\n")
+    with pytest.raises(SigningError):
+        judged(path)
 
 
 def test_refusals_kept_are_bounded(world: World, tmp_path: Path) -> None:

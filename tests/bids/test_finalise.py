@@ -28,6 +28,12 @@ from tests.conftest import absent
 from tests.world import World
 
 MANY = {f"plan {number:02}.txt": b"plan" for number in range(20)}
+# As the receipt prints them.
+_COMPOSITE = (
+    "split -b 8388608 --filter='sha256sum | cut -c1-64 | tr -d \"\\n\"' 1.cob \\\n"
+    "  | tr a-f A-F | basenc --base16 -d | sha256sum"
+)
+_HEADER = "(printf 'pli/1 header\\0'; cat header.json) | sha256sum"
 
 
 def test_a_very_large_deposit_is_put_away_in_several_answers_at_its_first_instant(
@@ -97,6 +103,19 @@ def test_the_sealed_receipt_carries_all_that_verifies_it(world: World, tmp_path:
     sweep()
     pdf, out = tmp_path / "accuse.pdf", tmp_path / "pieces"
     pdf.write_bytes(bytes(Bid.objects.get().receipt_pdf or b""))
+    # Each digest printed is made again by the recipe printed, from what this company sealed.
+    told = " ".join("".join(page.extract_text() for page in PdfReader(pdf).pages).split())
+    assert "sha256sum" in told
+    assert "à l’horloge du serveur" in told
+    for envelope in json.loads(bytes(Bid.objects.get().record))["envelopes"]:
+        made = {each["name"]: (each["sha256"], each["size"]) for each in envelope["objects"]}
+        for name, (digest, size) in {**made, "header.json": (envelope["header"], 0)}.items():
+            recipe = _HEADER if name == "header.json" else _COMPOSITE.replace("1.cob", name)
+            where = tmp_path / "draft" / "draft" / envelope["envelope"]
+            said = subprocess.run(["sh", "-c", recipe], cwd=where, check=True, capture_output=True, text=True)
+            assert said.stdout.split()[0] == digest
+            assert digest in told.replace(" ", "")
+            assert f"{size:_}".replace("_", "\u202f") in told
     out.mkdir()
     tool = shutil.which("pdfdetach")
     if tool is None:
@@ -177,10 +196,10 @@ def test_the_sealed_receipt_carries_all_that_verifies_it(world: World, tmp_path:
         (signature,) = PdfFileReader(file).embedded_signatures
         kinds = [each["type"].native for each in signature.signer_info["unsigned_attrs"]]
     assert kinds == ["signature_time_stamp_token"]
-    # Tagged, in French, on one page: what a screen reader needs outlives the seal.
+    # Tagged, in French, its recipe on a second page: what a screen reader needs outlives the seal.
     drawn = PdfReader(pdf)
     root = drawn.root_object
-    assert (str(root["/Lang"])[:2], bool(root["/MarkInfo"]["/Marked"]), len(drawn.pages)) == ("fr", True, 1)
+    assert (str(root["/Lang"])[:2], bool(root["/MarkInfo"]["/Marked"]), len(drawn.pages)) == ("fr", True, 2)
     assert root["/StructTreeRoot"]["/K"]
     shown = drawn.pages[0].extract_text().replace("\n", "")
     assert said["envelopes"][0]["header"] in shown.replace(" ", "").replace("\u200b", "")

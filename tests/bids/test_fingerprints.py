@@ -10,8 +10,10 @@ import pytest
 import time_machine
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from dematmp.audit.keys import timestamp_anchors
+from dematmp.audit.checkpoints import publish
+from dematmp.audit.keys import journal_signer, timestamp_anchors
 from dematmp.audit.models import Entry
 from dematmp.bids.evidence import evidence, evidence_pdf
 from dematmp.bids.models import Attempt, Bid, Fingerprint, Part
@@ -20,6 +22,7 @@ from dematmp.consultations.models import Consultation
 from dematmp.web.templatetags.show import size
 from signing.client import attempt_body, load_draft
 from signing.committee import Committee
+from signing.evidence import verify_evidence
 from signing.timestamps import verify_token
 from tests.bids.test_deposit import refused
 from tests.world import World
@@ -63,6 +66,13 @@ def test_it_is_received_and_stamped_before_the_first_byte(
     entry = Entry.objects.get(kind="fingerprint")
     assert bytes(entry.record) == record
     assert not Bid.objects.exists()
+    publish(now=timezone.now())
+    path = tmp_path / "dossier.json"
+    path.write_text(json.dumps(evidence(made.attempt, now=timezone.now())))
+    key, anchors = journal_signer().verifier_key, timestamp_anchors()
+    lines = verify_evidence(path, journal_key=key, ca_pem=anchors).checked
+    assert "empreinte reçue avant les fichiers : ce que dit le journal" in lines
+    assert any("le jeton d'horodatage porte sur l'empreinte" in line for line in lines)
     assert speaker.finalise(draft, attempt)["state"] == "in-time"
     kept = json.loads((draft / "fingerprint.json").read_text())
     assert base64.b64decode(kept["record"]) == record

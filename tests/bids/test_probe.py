@@ -55,6 +55,17 @@ def test_a_silence_is_told_apart_from_an_outage() -> None:
     assert nothing.unmeasured == 40 * MINUTE
 
 
+@pytest.mark.parametrize(("gap", "suspect"), [(110, False), (111, True)])
+def test_a_stop_just_before_the_deadline_is_not_certified_away(gap: int, *, suspect: bool) -> None:
+    """One is due each minute and lasts fifty seconds at most: in a longer silence, one is missing."""
+    last, until = T + 10 * MINUTE, T + 10 * MINUTE + timedelta(seconds=gap)
+    found = availability([row(n) for n in range(11)], T, until)
+    assert found.silences == ([(last, until)] if suspect else [])
+    assert (found.at_the_end, found.last) == (suspect, last)
+    middle = availability([row(0), row(gap / 60)], T, until - 9 * MINUTE)
+    assert bool(middle.silences) == suspect
+
+
 def test_the_proposal_gives_back_the_time_lost() -> None:
     deadline = T + timedelta(minutes=7)
     short = availability([row(0), row(1, good=False), row(2)], T, deadline)
@@ -194,6 +205,8 @@ def test_the_attestation_of_a_platform_that_never_failed_says_so(world: World) -
         browser.force_login(world.agent)
         told = drawn(browser.get(reverse("attestation", args=[consultation.uuid])).content)
     assert "La plateforme recevait des dépôts" in told
+    last = timezone.localtime(consultation.deadline)
+    assert f"d’essai, commencé le {last:%d/%m/%Y à %H:%M:%S}" in told
     assert "121, dont 121 réussis" in told
     assert "Aucune." in told
 
@@ -229,15 +242,18 @@ def test_a_silence_of_the_platform_is_told_and_proposed(world: World) -> None:
     assert form.initial["reason"].startswith("Indisponibilité possible de la plateforme")
 
 
-def test_an_outage_that_lasts_past_the_deadline_is_told_all_the_same(world: World, tmp_path: Path) -> None:
-    """The platform stops ten minutes before, and is back ten minutes after: nobody could begin in time."""
+@pytest.mark.parametrize("stopped", [10, 1])
+def test_an_outage_that_lasts_past_the_deadline_is_told_all_the_same(
+    world: World, tmp_path: Path, stopped: int
+) -> None:
+    """The platform stops some minutes before, and is back ten minutes after: nobody could begin in time."""
     consultation = world.publish(closes_in=timedelta(hours=1))
     Consultation.objects.filter(pk=consultation.pk).update(published_at=timezone.now() - timedelta(days=1))
     consultation.refresh_from_db()
     trial.ensure(now=timezone.now())
     deadline = consultation.deadline
     assert deadline is not None
-    for ago in range(119, 10, -1):
+    for ago in range(119, stopped, -1):
         Probe.objects.create(at=deadline - ago * MINUTE, succeeded=True, seconds=0.4)
     with time_machine.travel(deadline + 10 * MINUTE):
         watch()

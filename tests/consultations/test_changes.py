@@ -1,8 +1,11 @@
 """What changes once it was written: a draft is corrected, a piece is replaced, who follows is told."""
 
+import html
+import io
 import json
 from datetime import timedelta
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from django.test import Client
@@ -13,7 +16,7 @@ from pytest_django.fixtures import Settings
 from dematmp.audit.models import Entry
 from dematmp.consultations import errors, exchanges, services
 from dematmp.consultations.documents import add_version, read_all, scan_version
-from dematmp.consultations.models import Consultation, Document, Follower
+from dematmp.consultations.models import Consultation, Document, DocumentVersion, Follower
 from dematmp.consultations.tasks import rescan, scan_document, sweep
 from dematmp.mails.models import Mail
 from deploy.services.clamd import EICAR, Clamd
@@ -103,6 +106,12 @@ def test_an_infected_new_version_replaces_nothing_and_its_sender_is_told(
     assert EICAR not in whole
     page = client.get(reverse("consultation", kwargs={"consultation": consultation.uuid})).content.decode()
     assert "RC-v2.txt" not in page
+    bad = DocumentVersion.objects.get(name="RC-v2.txt")
+    refused = client.get(reverse("piece", args=[consultation.uuid, bad.uuid]))
+    assert refused.status_code == 409
+    told = html.unescape(refused.content.decode())
+    assert "a été refusé : l'antivirus l'a jugé infecté" in told
+    assert "Réessayez" not in told
     assert "RC-v2.txt" in Mail.objects.filter(to=world.agent.email).latest("pk").body
     assert not Entry.objects.filter(kind="document-version").exists()
 
@@ -189,7 +198,13 @@ def test_a_piece_waits_for_an_antivirus_that_is_down_and_says_so(
         refused = client.get(piece)
         assert refused.status_code == 409
         assert "attente" in refused.content.decode().lower()
-        assert b"CCTP.pdf" not in b"".join(read_all(made, now=timezone.now()))
+        with ZipFile(io.BytesIO(b"".join(read_all(made, now=timezone.now())))) as whole:
+            assert "CCTP.pdf" not in whole.namelist()
+            note = next(name for name in whole.namelist() if name.startswith("LISEZ-MOI"))
+            assert "Cahier des clauses techniques : CCTP.pdf, version 1" in whole.read(note).decode()
+        shown = html.unescape(client.get(reverse("consultation", args=[made.uuid])).content.decode())
+        assert "1 pièce en cours d'analyse par l'antivirus, elle paraîtra ici" in shown
+        assert "Cahier des clauses techniques (CCTP.pdf)" in shown
     client.force_login(world.agent)
     shown = client.get(reverse("buyer-consultation", args=[made.uuid])).content.decode()
     assert str(version.get_verdict_display()) in shown
@@ -197,6 +212,9 @@ def test_a_piece_waits_for_an_antivirus_that_is_down_and_says_so(
     settings.ANTIVIRUS_URL = clamd.url
     sweep()
     assert client.get(piece).status_code == 200
+    shown = html.unescape(client.get(reverse("consultation", args=[made.uuid])).content.decode())
+    assert "en cours d'analyse" not in shown
+    assert b"LISEZ-MOI" not in b"".join(read_all(made, now=timezone.now()))
 
 
 def test_who_deposited_is_told_of_a_change_and_counted_by_nobody(

@@ -87,6 +87,8 @@ def test_a_rejected_bid_stays_sealed_and_its_company_reads_why(world: World, lat
         agent, page = page_of(world, late)
         reason = "Premier envoi quatre minutes avant la limite."
         assert agent.post(page, {"decision": "rejected", "reason": reason}).status_code == 302
+        mail = Mail.objects.get(subject__contains="hors délai : écarté")
+        assert (mail.to, f"Motif : {reason}" in mail.body) == (late.attempt.by.email, True)
         bidder = Client()
         bidder.force_login(world.bidder)
         told = bidder.get(reverse("deposit", args=[late.uuid])).content.decode()
@@ -206,3 +208,8 @@ def test_only_what_happened_between_the_first_byte_and_the_deadline_opens_a_bran
     BackupCopy.objects.filter(pk=copy.pk).delete()
     Probe.objects.filter(at__gt=started, at__lte=started + timedelta(minutes=3)).update(succeeded=False)
     assert codes() == ["incident"]
+    # The last canary is missing: nobody proves that the platform worked until its deadline.
+    Probe.objects.filter(at__gt=started).update(succeeded=True)
+    assert codes() == ["eliminated"]
+    Probe.objects.filter(at__gt=late.deadline - timedelta(seconds=110)).delete()
+    assert codes() == ["unproven"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from signing.cli import _state
 from tests.conftest import ROOT
 
 
@@ -44,6 +45,19 @@ def test_a_receipt_that_is_not_one_is_refused(tmp_path: Path) -> None:
     done = run("verify", tmp_path, "--journal-key", tmp_path / "key")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_late_state_says_whether_anything_is_left_to_decide(tmp_path: Path) -> None:
+    """On the instant of the deadline it began in time; a microsecond later nothing is left to decide."""
+    deadline = "2026-12-01T11:00:00.000000+00:00"
+    for started, words in (
+        (deadline, "décision motivée"),
+        (deadline.replace(".000000", ".000001"), "éliminé"),
+    ):
+        said = {"attempt": {"started": started}, "deadline": deadline}
+        (tmp_path / "receipt.json").write_text(json.dumps(said))
+        assert words in _state("late", tmp_path)
+        assert _state("deposited", tmp_path) == "déposé dans les délais"
 
 
 @pytest.mark.parametrize("folder", ["absent", "."])

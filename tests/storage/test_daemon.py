@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from django.core.checks import WARNING
 from pytest_django.fixtures import Settings
 
 from deploy.services.clamd import Clamd
@@ -31,7 +32,11 @@ def test_a_daemon_that_calls_clean_what_it_cannot_scan_is_found_out(settings: Se
 
 @pytest.mark.parametrize(
     ("left_out", "named"),
-    [(("MaxFileSize",), "MaxFileSize"), (("AlertEncrypted", "AlertEncryptedDoc"), "un PDF protégé")],
+    [
+        (("MaxFileSize",), "MaxFileSize"),
+        (("AlertEncrypted", "AlertEncryptedDoc"), "un PDF protégé"),
+        (("AlertOLE2Macros",), "AlertOLE2Macros"),
+    ],
 )
 def test_a_daemon_that_calls_clean_what_it_did_not_read_is_found_out(
     clamd: Clamd, left_out: tuple[str, ...], named: str
@@ -53,7 +58,8 @@ def test_a_daemon_that_cuts_long_files_is_found_out(settings: Settings) -> None:
 def test_an_antivirus_that_is_down_is_said(settings: Settings) -> None:
     settings.ANTIVIRUS_URL = "tcp://127.0.0.1:9"
     (said,) = antivirus_honest(None)
-    assert said.id == "storage.I001"
+    assert (said.id, said.level) == ("storage.W002", WARNING)
+    assert "rien n'en est servi" in said.msg
     settings.ANTIVIRUS_URL = "none"
     assert antivirus_honest(None) == []
 

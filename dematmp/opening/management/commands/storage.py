@@ -1,6 +1,7 @@
 """`manage.py storage setup | check | fsck`: the object store made, looked at, compared with the database."""
 
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from datetime import timedelta
 
 from django.conf import settings
@@ -8,8 +9,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from dematmp.bids import presence
 from dematmp.opening.reconciliation import IDLE, reconcile
-from storage import buckets
+from storage import buckets, disk
 from storage.errors import StorageError
+from storage.findings import Finding
+from storage.folder import FolderStore
 from storage.s3 import S3Store
 from storage.stores import object_store
 
@@ -40,24 +43,45 @@ class Command(BaseCommand):
 
     def _buckets(self, verb: str) -> None:
         store, site = object_store(), settings.SITE_URL
-        if not isinstance(store, S3Store):
-            if verb == "setup":
-                presence.leave()
-            self.stdout.write("Les objets sont dans un dossier : rien d'autre à préparer que sa marque.")
-            return
         days = settings.DEPOSIT_RETENTION_DAYS
         if verb == "setup":
-            for line in buckets.setup(store, site=site, retention_days=days):
+            done = (
+                buckets.setup(store, site=site, retention_days=days)
+                if isinstance(store, S3Store)
+                else ["Les objets sont dans un dossier : rien d'autre à préparer que sa marque."]
+            )
+            for line in done:
                 self.stdout.write(line)
             presence.leave()
             return
         bad = 0
-        for finding in buckets.check(store, site=site, retention_days=days):
+        for finding in self._findings(site=site, days=days):
             bad += not finding.good
             advice = "" if finding.good else f" → {finding.advice}"
             self.stdout.write(f"{'oui' if finding.good else 'NON'} : {finding.what}{advice}")
         if bad:
             raise CommandError(f"{bad} point(s) à corriger.")
+
+    @staticmethod
+    def _findings(*, site: str, days: int) -> Iterator[Finding]:
+        """What the store does, then whether it is the one of the deposits; leaves no mark itself."""
+        store = object_store()
+        looked = (
+            buckets.check(store, site=site, retention_days=days)
+            if isinstance(store, S3Store)
+            else disk.check(store)
+            if isinstance(store, FolderStore)
+            else ()
+        )
+        yield from looked
+        lost = presence.is_lost()
+        what = "la marque des dépôts est dans ce stockage" if lost or presence.is_left() else ""
+        yield Finding(
+            what or "ce stockage attend sa marque, que laissera le premier dépôt",
+            not lost,
+            "ce n'est pas le stockage des dépôts : montez le bon disque, nommez le bon compartiment ; après "
+            "une vraie perte seulement, manage.py storage setup",
+        )
 
     def _fsck(self, *, digests: bool, idle: timedelta) -> None:
         count = 0

@@ -1,0 +1,256 @@
+"""Verify a « dossier de preuve » without the platform: its journal entries, its tokens, the seal of its PDF.
+
+    verify_evidence(Path("dossier-de-preuve.pdf"), journal_key=key, ca_pem=None, seal_pem=seals)
+
+What nothing but the platform's word holds is said to be so: the JSON alone proves the entries of the journal
+and what their records say; the PDF's seal holds the rest.
+"""
+
+import base64
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from signing.digests import composite_of_parts
+from signing.enclosed import FILE_LIMIT, enclosed
+from signing.errors import ReceiptRefused, SigningError
+from signing.isolation import validate_isolated
+from signing.report import PASSED, in_french
+from signing.signers import BROKEN
+from signing.timestamps import verify_token
+from signing.tlog import verify_proof
+
+_ENCLOSED = "dossier-de-preuve.json"
+_CLOCKS = timedelta(seconds=60)  # by which an authority's clock and the platform's may differ
+
+
+@dataclass(frozen=True)
+class VerifiedEvidence:
+    """What a verified dossier proves.
+
+    `received` is the hour of reception, or the empty string when nothing was deposited; `entries` how many of
+    the journal were verified, and `waiting` how many had no proof yet; `seal` who sealed the PDF, or the
+    empty string. `checked` says what was verified, and what was not, in French; `trusted`, on whose word.
+    """
+
+    attempt: str
+    deposit: str
+    started: str
+    received: str
+    late: bool
+    entries: int
+    waiting: int
+    seal: str = ""
+    checked: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+
+
+def is_evidence(path: Path) -> bool:
+    """Whether this file is a dossier, PDF or JSON, rather than a receipt. Raises OSError."""
+    try:
+        return path.is_file() and bool(_said(path))
+    except SigningError:
+        return False
+
+
+def verify_evidence(
+    path: Path, *, journal_key: str, ca_pem: bytes | None, seal_pem: bytes | None = None
+) -> VerifiedEvidence:
+    """Verify a dossier, its PDF or its JSON; arguments as for `verify_receipt`.
+
+    An entry without proof was younger than the public checkpoint: it is counted, and proves nothing yet.
+    Raises ReceiptRefused, ProofRefused, TimestampRefused.
+    """
+    said = _said(path)
+    if not said:
+        raise ReceiptRefused("Ce fichier n'est pas un dossier de preuve.")
+    try:
+        consultation, journal = str(said["consultation"]["uuid"]), said["journal"]
+        proven = [
+            (str(each["type"]), _record_of(each, consultation, journal_key))
+            for each in journal["entries"]
+            if each["proof"]
+        ]
+        waiting = len(journal["entries"]) - len(proven)
+        checked = [
+            f"{len(proven)} entrée(s) du journal signé, chacune par sa preuve d'inclusion : "
+            f"{', '.join(dict.fromkeys(kind for kind, _ in proven)) or 'aucune'}"
+        ]
+        if waiting:
+            checked.append(
+                f"NON VÉRIFIÉ : {waiting} entrée(s) sans preuve, plus jeunes que le point de contrôle. "
+                "Redemandez le dossier dans une minute"
+            )
+        checked += _compared(said, proven)
+        stamped, about_stamps = _stamped(said, proven, ca_pem)
+        checked += about_stamps
+        receipt = said["receipt"] or {}
+        found = VerifiedEvidence(
+            str(said["attempt"]),
+            str(said["deposit"]),
+            str(said["started"]),
+            str(receipt.get("received", "")),
+            bool(receipt.get("late", False)),
+            len(proven),
+            waiting,
+        )
+    except BROKEN as bad:
+        raise ReceiptRefused("Le dossier de preuve est incomplet ou mal formé.") from bad
+    trusted = [f"clé du journal : {journal_key.strip()}"]
+    if stamped:
+        trusted.append(f"autorités d'horodatage données, SHA-256 {hashlib.sha256(ca_pem or b'').hexdigest()}")
+    seal = ""
+    word = (
+        "heure de chaque partie, refus, dates limites, horloge du poste, noms et SIRET, opérateur, référence"
+    )
+    if _is_pdf(path) and seal_pem is not None:
+        seal = _sealed_by(path, seal_pem, ca_pem)
+        checked.append(f"le cachet du PDF porte sur tout le fichier, par {seal} ; lui seul prouve : {word}")
+        trusted.append(f"certificats de cachet donnés, SHA-256 {hashlib.sha256(seal_pem).hexdigest()}")
+    else:
+        why = "aucun certificat de cachet donné (--seal-ca)" if _is_pdf(path) else "aucun PDF ici"
+        checked.append(f"CACHET NON JUGÉ : {why}. Ce que le journal n'a pas n'est pas prouvé : {word}")
+    return VerifiedEvidence(**{**vars(found), "seal": seal, "checked": (*checked,), "trusted": (*trusted,)})
+
+
+def _is_pdf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"%PDF"
+
+
+def _said(path: Path) -> dict[str, Any]:
+    """What the dossier says; empty for another thing. Raises ReceiptRefused for a PDF that is not read."""
+    if path.stat().st_size > FILE_LIMIT:
+        return {}
+    data = enclosed(path).get(_ENCLOSED, b"") if _is_pdf(path) else path.read_bytes()
+    try:
+        said = json.loads(data)
+    except BROKEN:
+        return {}
+    return said if isinstance(said, dict) and said.get("v") == "evidence/1" else {}
+
+
+def _record_of(entry: dict[str, Any], consultation: str, journal_key: str) -> dict[str, Any]:
+    """The record of an entry, once it is found under the signed checkpoint at the rank it says."""
+    record = base64.b64decode(entry["record"])
+    leaf = {
+        "consultation": consultation,
+        "digest": hashlib.sha256(bytes.fromhex(entry["nonce"]) + record).hexdigest(),
+        "time": entry["time"],
+        "type": entry["type"],
+    }
+    data = json.dumps(leaf, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    index, _ = verify_proof(entry["proof"], data, journal_key)
+    if entry["index"] != index:
+        raise ReceiptRefused("Le dossier ne dit pas à quelle entrée du journal est inscrit ce qu'il montre.")
+    made: dict[str, Any] = json.loads(record)
+    return made
+
+
+def _compared(said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+    """What the dossier shows is what the records of its entries say. Raises ReceiptRefused."""
+    headers = sorted(each["header"] for each in said["envelopes"])
+    begun = [record for kind, record in proven if kind == "attempt"]
+    for record in begun:
+        shown = (said["attempt"], said["deposit"], said["started"], said["client_clock"])
+        names = ("attempt", "deposit", "server_clock", "client_clock")
+        announced = (said["announced"]["bytes"], headers)
+        if shown != tuple(record[name] for name in names) or announced != (
+            record["bytes"],
+            sorted(record["headers"]),
+        ):
+            raise ReceiptRefused("Le dossier ne dit pas de la tentative ce que dit le journal.")
+    yield (
+        "début de la tentative, octets annoncés et en-têtes des enveloppes : ce que dit le journal"
+        if begun
+        else "NON VÉRIFIÉ : le début de la tentative, dont l'entrée n'est pas ici"
+    )
+    deposited, receipt = [record for kind, record in proven if kind == "deposit"], said["receipt"]
+    if receipt is None and deposited:
+        raise ReceiptRefused("Le dossier tait un dépôt que le journal a reçu.")
+    for record in deposited:
+        told = {name: said[name] for name in ("attempt", "deposit", "started")}
+        told |= {name: receipt[name] for name in ("received", "late")}
+        if any(record[name] != value for name, value in told.items()):
+            raise ReceiptRefused("Le dossier ne dit pas du dépôt ce que dit le journal.")
+        if sorted(each["header"] for each in record["envelopes"]) != headers:
+            raise ReceiptRefused("Le dossier ne montre pas les enveloppes que le journal a reçues.")
+        count = _parts(said, record)
+        yield f"heure de réception, retard et empreinte de chacune des {count} parties : celles du journal"
+    if receipt is not None and not deposited:
+        yield "NON VÉRIFIÉ : la réception, dont l'entrée n'est pas ici (canal de secours, ou trop jeune)"
+
+
+def _parts(said: dict[str, Any], record: dict[str, Any]) -> int:
+    """How many parts, whose digests make those of the deposit's record. Raises ReceiptRefused."""
+    sealed = {
+        (envelope["envelope"], each["name"]): (each["size"], each["sha256"])
+        for envelope in record["envelopes"]
+        for each in envelope["objects"]
+    }
+    shown = {
+        (envelope["envelope"], each["name"]): (
+            each["size"],
+            composite_of_parts([bytes.fromhex(part["sha256"]) for part in each["parts"]]),
+        )
+        for envelope in said["envelopes"]
+        for each in envelope["objects"]
+    }
+    if shown != sealed:
+        raise ReceiptRefused("Les parties du dossier ne font pas les objets que le journal a reçus.")
+    return sum(len(each["parts"]) for envelope in said["envelopes"] for each in envelope["objects"])
+
+
+def _stamped(
+    said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]], ca_pem: bytes | None
+) -> tuple[bool, list[str]]:
+    """Whether a token was judged, and what is to be said of those of the dossier."""
+    lines = []
+    if any(kind == "timestamp" for kind, _ in proven):
+        # The journal has the digest of the deposit's token; its bytes are in the receipt alone.
+        lines.append("HORODATAGE DU DÉPÔT NON JUGÉ : son jeton est dans l'accusé de réception, pas ici")
+    first = said["fingerprint"]
+    if first is None:
+        return False, lines
+    record = base64.b64decode(first["record"])
+    held = json.loads(record)
+    if (held["attempt"], held["received"]) != (said["attempt"], first["received"]):
+        raise ReceiptRefused("L'empreinte reçue n'est pas celle de cette tentative.")
+    journalled = [each for kind, each in proven if kind == "fingerprint"]
+    if journalled and held not in journalled:
+        raise ReceiptRefused("L'empreinte reçue n'est pas celle que dit le journal.")
+    lines.append(
+        "empreinte reçue avant les fichiers : ce que dit le journal"
+        if journalled
+        else "NON VÉRIFIÉ : l'empreinte reçue avant les fichiers, dont l'entrée n'est pas ici"
+    )
+    if ca_pem is None or first["token"] is None:
+        why = "aucune autorité donnée (--ca)" if ca_pem is None else "aucun jeton ici"
+        return False, [*lines, f"HORODATAGE DE L'EMPREINTE NON JUGÉ : {why}"]
+    token = base64.b64decode(first["token"])
+    moment = verify_token(token, digest=hashlib.sha256(record).digest(), ca_pem=ca_pem).gen_time
+    if datetime.fromisoformat(first["time"]) != moment:
+        raise ReceiptRefused("Le dossier ne dit pas l'heure que dit le jeton d'horodatage de l'empreinte.")
+    if moment < datetime.fromisoformat(first["received"]) - _CLOCKS:
+        raise ReceiptRefused("Le jeton d'horodatage est antérieur à la réception qu'il atteste.")
+    return True, [*lines, f"le jeton d'horodatage porte sur l'empreinte, le {moment.isoformat()}"]
+
+
+def _sealed_by(pdf: Path, seal_pem: bytes, ca_pem: bytes | None) -> str:
+    """Who sealed the whole PDF, hence the JSON that it encloses. Raises ReceiptRefused."""
+    with tempfile.TemporaryDirectory(prefix="dematmp-evidence-") as scratch:
+        seals, stampers = Path(scratch) / "seals.pem", Path(scratch) / "stampers.pem"
+        seals.write_bytes(seal_pem)
+        stampers.write_bytes(ca_pem or b"")
+        report = validate_isolated(
+            pdf, at=datetime.now(UTC), trust=[seals], stampers=[stampers] if ca_pem else []
+        )
+    if report.indication != PASSED or not report.signatures:
+        why = " ".join(each.reason for each in report.signatures if each.indication != PASSED)
+        raise ReceiptRefused(f"Le cachet du PDF n'est pas vérifié. {why or report.reason}".strip())
+    return ", ".join(dict.fromkeys(in_french(each.signer) for each in report.signatures))
