@@ -9,9 +9,8 @@ import re
 import sys
 import zlib
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from asn1crypto import cms, core, crl, ocsp, x509
 from pyhanko.pdf_utils import generic
@@ -39,6 +38,7 @@ from pyhanko.sign.validation.errors import NoDSSFoundError, SignatureValidationE
 
 from signing.cades import read_unsigned
 from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Stamped, Unreadable, malformed
+from signing.pdf_drawing import MAX_NODES, area_of, held, is_plain, smallest_page
 from signing.pdf_revisions import draws_no_text, is_hybrid_plain, stands_alone
 from signing.signers import BROKEN, certificates_of, read_signer, signed_attributes
 
@@ -47,10 +47,8 @@ _MAX_VALUES = 200
 _KINDS = {each.value for each in SigSeedSubFilter}
 _CHAIN = 2200
 _TAIL_BYTES = 64 * 1024
-_A4, _MOST_OF_PAGE, _MAX_NODES = 595.0 * 842.0, 0.15, 20_000
+_MOST_OF_PAGE = 0.15
 _START = re.compile(rb"startxref\s+(\d{1,15})\s*\Z")
-_ACTING = ("/A", "/AA")  # what makes a field act
-_Box = tuple[float, float, float, float]
 PDF_BROKEN = (PdfError, SignatureValidationError, PyhankoSigningError, zlib.error, *BROKEN)
 _LTA = ModificationLevel.LTA_UPDATES
 
@@ -242,10 +240,10 @@ def _compared(embedded: EmbeddedPdfSignature) -> object:
 def _policy(embedded: EmbeddedPdfSignature) -> StandardDiffPolicy:
     """Fonts and defaults of the form may come with the next signature where they draw nothing else."""
     before = embedded.reader.get_historical_root(embedded.signed_revision)
-    form = _held(before, "/AcroForm")
+    form = held(before, "/AcroForm")
     had = form.keys() if isinstance(form, generic.DictionaryObject) else ()
     new = [key for key in ("/DR", "/DA", "/Q") if key not in had]
-    return _only_signing(*new) if new and draws_no_text(embedded.reader, most=_MAX_NODES) else _POLICY
+    return _only_signing(*new) if new and draws_no_text(embedded.reader, most=MAX_NODES) else _POLICY
 
 
 def _followers(
@@ -269,10 +267,10 @@ def _followers(
         field = reference.get_object()
         if name in known and name not in filled:
             continue
-        if name not in known and not _is_plain(field):
+        if name not in known and not is_plain(field):
             return None
         # A place laid out before may be a whole page: what fills it since is drawn since.
-        area = _area(field)
+        area = area_of(field)
         if name in stamps and area:
             return None
         if name not in known and name not in later and name not in stamps:
@@ -280,99 +278,7 @@ def _followers(
         covered += area
     if covered:
         found.warnings.append("Une signature ajoutée ensuite est dessinée sur une page : regardez-la.")
-    return later if covered <= _MOST_OF_PAGE * _smallest_page(reader) else None
-
-
-def _held(owner: generic.DictionaryObject, name: str) -> Any:
-    """An entry, behind its reference if it is one; None when there is none."""
-    try:
-        return owner[name]
-    except KeyError:
-        return None
-
-
-def _is_plain(field: generic.DictionaryObject) -> bool:
-    """Whether a field added since is the widget of a signature and nothing that acts or draws otherwise.
-
-    A field without a rectangle is drawn nowhere; one whose rectangle is not four numbers, wherever a reader
-    likes.
-    """
-    widgets = _widgets(field)
-    return all(
-        isinstance(each, generic.DictionaryObject)
-        and (each is field or "/Kids" not in each)
-        and not any(name in each for name in _ACTING)
-        and not _is_bordered(each)
-        and str(each.get("/Subtype", "/Widget")) == "/Widget"
-        and ("/Rect" not in each or _box(each, "/Rect") is not None)
-        for each in widgets
-    )
-
-
-def _is_bordered(field: generic.DictionaryObject) -> bool:
-    """Whether a border is drawn (§12.5.4); one of no width is not."""
-    border, style = _held(field, "/Border"), _held(field, "/BS")
-    widths = []
-    if border is not None:
-        widths.append(border[2] if isinstance(border, generic.ArrayObject) and len(border) >= 3 else 1)
-    if style is not None:
-        widths.append(_held(style, "/W") if isinstance(style, generic.DictionaryObject) else 1)
-    return any(not isinstance(each, int | float | Decimal) or each != 0 for each in widths)
-
-
-def _widgets(field: generic.DictionaryObject) -> list[Any]:
-    """A field, and what it is drawn by when that is apart."""
-    kids = _held(field, "/Kids")
-    apart = kids if isinstance(kids, generic.ArrayObject) else ()
-    return [field, *(each.get_object() for each in apart)]
-
-
-def _area(field: generic.DictionaryObject) -> float:
-    """Square points over which a field may draw: its appearance is fitted to its rectangle (§12.5.5)."""
-    return sum(_extent(box) for each in _widgets(field) if (box := _box(each, "/Rect")) is not None)
-
-
-def _smallest_page(reader: PdfFileReader) -> float:
-    """Square points that are seen of the smallest page, A4 at most; 0 for a tree too large to be walked.
-
-    Which page a field is drawn on is what its signatory says: the smallest stands for all.
-    """
-    smallest, seen = _A4, 0
-    nodes: list[tuple[generic.PdfObject, _Box | None, _Box | None]] = [(reader.root["/Pages"], None, None)]
-    while nodes:
-        node, media, crop = nodes.pop()
-        seen += 1
-        if seen > _MAX_NODES or not isinstance(node, generic.DictionaryObject):
-            return 0.0
-        media, crop = _box(node, "/MediaBox") or media, _box(node, "/CropBox") or crop
-        kids = _held(node, "/Kids")
-        if isinstance(kids, generic.ArrayObject):
-            nodes += [(each.get_object(), media, crop) for each in kids]
-        elif media is not None:
-            smallest = min(smallest, _extent(_common(media, crop)))
-    return smallest
-
-
-def _box(owner: generic.DictionaryObject, name: str) -> _Box | None:
-    """Left, low, right, high."""
-    held = _held(owner, name)
-    if not isinstance(held, generic.ArrayObject) or len(held) != 4:
-        return None
-    numbers = [float(held[rank]) for rank in range(4)]
-    (left, right), (low, high) = sorted(numbers[::2]), sorted(numbers[1::2])
-    return left, low, right, high
-
-
-def _common(media: _Box, crop: _Box | None) -> _Box:
-    """What a reader shows of a page (§14.11.2)."""
-    if crop is None:
-        return media
-    left, low = max(media[0], crop[0]), max(media[1], crop[1])
-    return left, low, max(left, min(media[2], crop[2])), max(low, min(media[3], crop[3]))
-
-
-def _extent(box: _Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
+    return later if covered <= _MOST_OF_PAGE * smallest_page(reader) else None
 
 
 def _is_exact(embedded: EmbeddedPdfSignature, file: BinaryIO) -> bool:
@@ -442,11 +348,11 @@ def _moving_parts(reader: PdfFileReader) -> list[str]:
     """What may show another document than the one that was seen when signing."""
     root = reader.root
     said = []
-    form, names, action = (_held(root, each) for each in ("/AcroForm", "/Names", "/OpenAction"))
+    form, names, action = (held(root, each) for each in ("/AcroForm", "/Names", "/OpenAction"))
     if isinstance(form, generic.DictionaryObject) and "/XFA" in form:
         said.append("Ce PDF est un formulaire XFA, que tous les lecteurs ne montrent pas de même.")
     if isinstance(names, generic.DictionaryObject) and "/JavaScript" in names:
         said.append("Ce PDF contient du JavaScript : ce qu'il montre peut changer.")
-    if isinstance(action, generic.DictionaryObject) and str(_held(action, "/S")) == "/JavaScript":
+    if isinstance(action, generic.DictionaryObject) and str(held(action, "/S")) == "/JavaScript":
         said.append("Ce PDF exécute du JavaScript à l'ouverture : ce qu'il montre peut changer.")
     return said

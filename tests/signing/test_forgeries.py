@@ -11,11 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from asn1crypto import algos, cms, core, ocsp
-from asn1crypto.crl import CertificateList
+from asn1crypto import ocsp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as pyca_ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -26,196 +24,25 @@ from pyhanko.stamp import TextStampStyle
 
 from signing.authentic import of_responses
 from signing.authority import Authority
-from signing.cades import as_response
 from signing.errors import TimestampRefused
 from signing.lists_update import from_folder, update
 from signing.preserving import Kept, statement
-from signing.report import INDETERMINATE, PASSED, Report
+from signing.report import INDETERMINATE, PASSED
 from signing.timestamps import make_request
-from signing.trust import Trust
 from signing.validation import validate_isolated
 from tests.signing import detached
-from tests.signing.authority import NOW, Identity, Issuer, World, new_key, serving
-from tests.signing.cms_cases import cades, make_cms, signer_info
+from tests.signing.authority import NOW, Issuer, World
+from tests.signing.cms_cases import cades
 from tests.signing.judged import judge
 from tests.signing.list_cases import LOTL_URL, Lists, Service
 from tests.signing.pdf_cases import asn1, signed, simple_signer
 from tests.signing.test_asic import FILES, _extended_xades
 from tests.signing.test_asic import WORLD as ASIC_WORLD
+from tests.signing.test_revoked import subs
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 OFFER, OTHER = b"12 000 euros", b"1 euro"
 WORLD = World()
-
-
-def subs(report: Report) -> list[str]:
-    return [each.sub_indication for each in report.signatures]
-
-
-def stranger_of(issuer: Issuer) -> Issuer:
-    """The name of an authority, the key of somebody else."""
-    return Issuer(Identity(issuer.identity.certificate, new_key()))
-
-
-def _forged(issuer: Issuer, certificate: object) -> ocsp.OCSPResponse:
-    """« Good », dated tomorrow, in the authority's name, with a signature that is none."""
-    builder = pyca_ocsp.OCSPResponseBuilder().add_response(
-        cert=certificate,  # type: ignore[arg-type]
-        issuer=issuer.identity.certificate,
-        algorithm=hashes.SHA1(),
-        cert_status=pyca_ocsp.OCSPCertStatus.GOOD,
-        this_update=NOW + DAY,
-        next_update=NOW + 9 * DAY,
-        revocation_time=None,
-        revocation_reason=None,
-    )
-    named = builder.responder_id(pyca_ocsp.OCSPResponderEncoding.HASH, issuer.identity.certificate)
-    der = named.sign(issuer.identity.key, hashes.SHA256()).public_bytes(Encoding.DER)
-    basic = ocsp.OCSPResponse.load(der)["response_bytes"]["response"].parsed
-    basic["signature"] = basic["signature"].native[:-6] + b"forged"
-    made = ocsp.OCSPResponse(
-        {
-            "response_status": "successful",
-            "response_bytes": {
-                "response_type": "basic_ocsp_response",
-                "response": core.ParsableOctetString(basic.dump(force=True)),
-            },
-        }
-    )
-    return ocsp.OCSPResponse.load(made.dump())
-
-
-def _stapled(*answers: ocsp.OCSPResponse | CertificateList) -> list[cms.RevocationInfoChoice]:
-    return [
-        cms.RevocationInfoChoice("crl", each)
-        if isinstance(each, CertificateList)
-        else cms.RevocationInfoChoice(
-            "other", {"other_rev_info_format": "ocsp_response", "other_rev_info": each}
-        )
-        for each in answers
-    ]
-
-
-@pytest.mark.parametrize("forgery", ["none", "response", "list"])
-def test_a_forged_answer_of_tomorrow_does_not_hide_that_a_certificate_is_revoked(
-    tmp_path: Path, forgery: str
-) -> None:
-    world = World()
-    signer = world.issuer.issue(declares=True)
-    old = [CertificateList.load(each.crl(issued=NOW - DAY)) for each in (world.issuer, world.root)]
-    world.issuer.revoke(signer, NOW - 2 * HOUR)
-    said = world.issuer.ocsp(signer.certificate.serial_number, signer.certificate, issued=NOW - HOUR)
-    trust = Trust(anchors=[asn1(world.root.identity.certificate)], ocsps=[ocsp.OCSPResponse.load(said)])
-    stranger = stranger_of(world.issuer)
-    stranger.revoked[signer.certificate.serial_number] = NOW
-    more = {
-        "none": [],
-        "response": [_forged(world.issuer, signer.certificate)],
-        "list": [CertificateList.load(stranger.crl(issued=NOW))],
-    }[forgery]
-    made = make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=_stapled(*old, *more))
-    assert subs(judge(made, tmp_path, trust)) == ["REVOKED_NO_POE"]
-
-
-def _revocation(world: World, signer: Identity, said: str) -> list[ocsp.OCSPResponse | CertificateList]:
-    """What an authority really signed, and which a reader in a hurry does not hear."""
-    authority, now = world.issuer.identity.certificate, NOW - DAY
-    long_ago = NOW - 30 * DAY
-    if said.startswith("signer"):
-        world.issuer.revoke(signer, now if "response" in said else long_ago)
-        if said == "signer, by a list gone stale":
-            return [CertificateList.load(world.issuer.crl(issued=long_ago))]
-        return [_response(world.issuer, signer.certificate)]
-    world.root.revoked[authority.serial_number] = now if "response" in said else long_ago
-    good = _response(world.issuer, signer.certificate)
-    if said == "authority, by a list gone stale":
-        return [CertificateList.load(world.root.crl(issued=long_ago)), good]
-    return [_response(world.root, authority), good]
-
-
-def _response(issuer: Issuer, certificate: x509.Certificate, issued: datetime = NOW) -> ocsp.OCSPResponse:
-    return ocsp.OCSPResponse.load(issuer.ocsp(certificate.serial_number, certificate, issued=issued))
-
-
-@pytest.mark.parametrize("declares", [False, True])
-@pytest.mark.parametrize(
-    ("said", "sub"),
-    [
-        ("signer, by a response", "REVOKED_NO_POE"),
-        ("signer, by a list gone stale", "REVOKED_NO_POE"),
-        ("authority, by a response", "REVOKED_CA_NO_POE"),
-        ("authority, by a list gone stale", "REVOKED_CA_NO_POE"),
-    ],
-)
-def test_a_revocation_that_was_signed_is_heard(tmp_path: Path, said: str, sub: str, declares: bool) -> None:
-    world = World()
-    signer = world.issuer.issue(declares=declares)
-    carried = _stapled(*_revocation(world, signer, said))
-    made = make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=carried)
-    assert subs(judge(made, tmp_path, world.trust)) == [sub]
-
-
-@pytest.mark.parametrize("weak", [False, True])
-def test_a_response_that_tells_a_later_revocation_is_one_and_a_weak_one_is_none(
-    tmp_path: Path, weak: bool
-) -> None:
-    world = World()
-    signer = world.issuer.issue(declares=True)
-    world.issuer.revoke(signer, NOW + 2 * DAY)
-    later = _response(world.issuer, signer.certificate, NOW + 3 * DAY)
-    if weak:
-        basic = later["response_bytes"]["response"].parsed
-        basic["signature_algorithm"] = algos.SignedDigestAlgorithm({"algorithm": "sha1_ecdsa"})
-        key = world.issuer.identity.key
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        basic["signature"] = key.sign(basic["tbs_response_data"].dump(), ec.ECDSA(hashes.SHA1()))
-        later = as_response(ocsp.BasicOCSPResponse.load(basic.dump(force=True)))
-    carried = _stapled(later, CertificateList.load(world.root.crl()))
-    made = make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=carried)
-    assert subs(judge(made, tmp_path, world.trust)) == ["TRY_LATER" if weak else ""]
-
-
-@pytest.mark.parametrize("stapled", ["nothing", "old-response", "old-list", "old-response-forged-list"])
-def test_what_was_said_before_a_revocation_never_dispenses_from_asking(tmp_path: Path, stapled: str) -> None:
-    answers: dict[str, object] = {}
-    asked: list[str] = []
-    with serving(answers) as base:
-        issuer = Issuer.root().sub(base=base)
-        signer = issuer.issue(declares=True)
-        old_list = CertificateList.load(issuer.crl(issued=NOW - DAY))
-        good = issuer.ocsp(signer.certificate.serial_number, signer.certificate, issued=NOW - DAY)
-        old_response = ocsp.OCSPResponse.load(good)
-        issuer.revoke(signer, NOW - 6 * HOUR)
-
-        def respond(body: bytes) -> bytes:
-            asked.append("ocsp")
-            number = pyca_ocsp.load_der_ocsp_request(body).serial_number
-            return issuer.ocsp(number, signer.certificate)
-
-        answers |= {"/ocsp": respond, "/crl": lambda _: issuer.crl()}
-        made = Lists.of([Service(issuer.identity.certificate, supply=f"{base}/ocsp")])
-        store = tmp_path / "store"
-        update(
-            store,
-            fetch=from_folder(made.write(tmp_path / "source")),
-            now=NOW,
-            lotl_url=LOTL_URL,
-            signers=[asn1(made.lotl_signer.certificate)],
-        )
-        empty = CertificateList.load(stranger_of(issuer).crl(issued=NOW + DAY))
-        given = {
-            "nothing": [],
-            "old-response": [old_response],
-            "old-list": [old_list],
-            "old-response-forged-list": [old_response, empty],
-        }[stapled]
-        file = tmp_path / "offre.p7m"
-        file.write_bytes(
-            make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=_stapled(*given))
-        )
-        report = validate_isolated(file, at=datetime.now(UTC), trust=[store], online=True)
-    assert asked
-    assert subs(report) == ["REVOKED_NO_POE"]
 
 
 def test_an_element_beside_the_signatures_of_a_wrapper_is_not_signed(
