@@ -22,6 +22,7 @@ from signing.errors import ReceiptRefused, SigningError
 from signing.isolation import validate_isolated
 from signing.report import PASSED, in_french
 from signing.signers import BROKEN
+from signing.strict import parse
 from signing.timestamps import verify_token
 from signing.tlog import verify_proof
 
@@ -129,7 +130,7 @@ def _said(path: Path) -> dict[str, Any]:
         return {}
     data = enclosed(path).get(_ENCLOSED, b"") if _is_pdf(path) else path.read_bytes()
     try:
-        said = json.loads(data)
+        said = parse(data)
     except BROKEN:
         return {}
     return said if isinstance(said, dict) and said.get("v") == "evidence/1" else {}
@@ -137,7 +138,7 @@ def _said(path: Path) -> dict[str, Any]:
 
 def _record_of(entry: dict[str, Any], consultation: str, journal_key: str) -> dict[str, Any]:
     """The record of an entry, once it is found under the signed checkpoint at the rank it says."""
-    record = base64.b64decode(entry["record"])
+    record = base64.b64decode(entry["record"], validate=True)
     leaf = {
         "consultation": consultation,
         "digest": hashlib.sha256(bytes.fromhex(entry["nonce"]) + record).hexdigest(),

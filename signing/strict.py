@@ -20,6 +20,11 @@ def _constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
+def parse(data: bytes) -> object:
+    """The value of a JSON text that two readers read alike. Raises ValueError, RecursionError."""
+    return json.loads(data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant)
+
+
 def load_object(
     data: bytes,
     *,
@@ -35,7 +40,7 @@ def load_object(
     if len(data) > limit:
         raise refuse(f"{len(data)} octets dépassent la limite de {limit}.")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant)
+        value = parse(data)
     except (UnicodeDecodeError, ValueError, RecursionError) as bad:
         raise refuse(f"JSON invalide : {bad}") from bad
     if not isinstance(value, dict) or set(value) not in (keys, keys - optional):

@@ -8,7 +8,7 @@ DATA = {
     "operator": "Syndicat",
     "buyer": {"name": "Ville", "siret": "21340172201787"},
     "consultation": {"reference": "2026-01", "title": "Travaux"},
-    **dict.fromkeys(("deadline", "zone", "since", "until", "slowest"), "x"),
+    **dict.fromkeys(("deadline", "zone", "since", "until", "last", "slowest"), "x"),
     "probes": 120,
     "succeeded": 120,
     "unmeasured": 0,

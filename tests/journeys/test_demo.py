@@ -101,7 +101,7 @@ def test_the_evidence_has_the_agreed_names(out: Path) -> None:
         "archive.tar.gz",
         "ar.xml",
     }
-    assert {"checkpoint", "key", "tile"} == {path.name for path in (out / "journal").iterdir()}
+    assert {"checkpoint", "checkpoints", "key", "tile"} == {path.name for path in (out / "journal").iterdir()}
     companies = {path.name for path in (out / "originals").iterdir()}
     assert companies == {path.name for path in (out / "envelopes").iterdir()}
     for company in companies:

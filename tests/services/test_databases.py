@@ -36,8 +36,6 @@ _APART = [
 _FIRST = [
     "audit/test_journal.py",
     "bids/test_deposit.py",
-    "bids/test_finalise.py",
-    "consultations/test_changes.py",
     "opening/test_opening.py",
 ]
 WHOLE = bool(os.environ.get("DEMATMP_WHOLE_MATRIX"))
