@@ -7,12 +7,13 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, absent
+from tests.conftest import ROOT, absent, whole_matrix
 
 pytestmark = pytest.mark.services
 _LINK = "ip link set lo up"
 
 
+@whole_matrix
 def test_a_deposit_through_a_network_that_loses_packets() -> None:
     """The test of `lossy.py`, in a network namespace: no rule of this machine's own network is touched."""
     alone = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-Urn"]
