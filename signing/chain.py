@@ -120,9 +120,8 @@ def check_chain(
         above = bare.path[:-1]
         crls, ocsps = of_lists(crls, above), of_responses(ocsps, above)
     told = _told(bare, crls, ocsps)
-    for rank, said in enumerate(told):
-        if said is not None and said.revoked is not None and said.revoked <= at:
-            return _known_revoked(said.revoked, is_signer=rank == len(told) - 1)
+    if (refused := _revoked_by(told, at)) is not None:
+        return refused
     lists, answers = freshest(crls, ocsps)
     lists = [each for each in lists if each["tbs_cert_list"]["this_update"].native <= end]
     if not lists and not answers:
@@ -149,6 +148,14 @@ def _told(
     """What was said last of each certificate of a path, from the anchor's down to the signer's."""
     pairs = zip(bare.path, bare.path[1:], strict=False)
     return [last_told(below, above, crls, ocsps) for above, below in pairs]
+
+
+def _revoked_by(told: Sequence[Told | None], at: datetime) -> Chain | None:
+    """The problem of a path one of whose certificates was revoked by then, by what was said of each."""
+    for rank, said in enumerate(told):
+        if said is not None and said.revoked is not None and said.revoked <= at:
+            return _known_revoked(said.revoked, is_signer=rank == len(told) - 1)
+    return None
 
 
 def _known_revoked(when: datetime, *, is_signer: bool) -> Chain:
@@ -192,6 +199,8 @@ def _without_revocation(
     """Certificates that declare where their revocation is told must be known not to be revoked."""
     if chain.problem is not None:
         return chain
+    if (refused := _revoked_by(told, at)) is not None:
+        return refused
     pairs = [(below, above) for above, below in zip(chain.path, chain.path[1:], strict=False)]
     said = standing(*pairs[0], lists, at) if pairs and not (above_only and len(pairs) == 1) else None
     if said is not None and said.revoked is not None:

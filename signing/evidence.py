@@ -12,15 +12,14 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from signing.digests import composite_of_parts
 from signing.enclosed import FILE_LIMIT, enclosed
 from signing.errors import ReceiptRefused, SigningError
-from signing.isolation import validate_isolated
-from signing.report import PASSED, in_french
+from signing.receipt import sealed_by
 from signing.signers import BROKEN
 from signing.strict import parse
 from signing.timestamps import verify_token
@@ -110,7 +109,8 @@ def verify_evidence(
         "heure de chaque partie, refus, dates limites, horloge du poste, noms et SIRET, opérateur, référence"
     )
     if _is_pdf(path) and seal_pem is not None:
-        seal = _sealed_by(path, seal_pem, ca_pem)
+        with tempfile.TemporaryDirectory(prefix="dematmp-evidence-") as scratch:
+            seal = sealed_by(path, Path(scratch), seal_pem=seal_pem, ca_pem=ca_pem)
         checked.append(f"le cachet du PDF porte sur tout le fichier, par {seal} ; lui seul prouve : {word}")
         trusted.append(f"certificats de cachet donnés, SHA-256 {hashlib.sha256(seal_pem).hexdigest()}")
     else:
@@ -240,18 +240,3 @@ def _stamped(
     if moment < datetime.fromisoformat(first["received"]) - _CLOCKS:
         raise ReceiptRefused("Le jeton d'horodatage est antérieur à la réception qu'il atteste.")
     return True, [*lines, f"le jeton d'horodatage porte sur l'empreinte, le {moment.isoformat()}"]
-
-
-def _sealed_by(pdf: Path, seal_pem: bytes, ca_pem: bytes | None) -> str:
-    """Who sealed the whole PDF, hence the JSON that it encloses. Raises ReceiptRefused."""
-    with tempfile.TemporaryDirectory(prefix="dematmp-evidence-") as scratch:
-        seals, stampers = Path(scratch) / "seals.pem", Path(scratch) / "stampers.pem"
-        seals.write_bytes(seal_pem)
-        stampers.write_bytes(ca_pem or b"")
-        report = validate_isolated(
-            pdf, at=datetime.now(UTC), trust=[seals], stampers=[stampers] if ca_pem else []
-        )
-    if report.indication != PASSED or not report.signatures:
-        why = " ".join(each.reason for each in report.signatures if each.indication != PASSED)
-        raise ReceiptRefused(f"Le cachet du PDF n'est pas vérifié. {why or report.reason}".strip())
-    return ", ".join(dict.fromkeys(in_french(each.signer) for each in report.signatures))

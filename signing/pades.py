@@ -115,15 +115,15 @@ def _signatures(reader: PdfFileReader) -> tuple[list[EmbeddedPdfSignature], list
         raise Unreadable(f"Plus de {MAX_SIGNATURES} signatures.")
     every, unread = list[EmbeddedPdfSignature](), list[Found]()
     for name, value, field in fields:
+        said = "d'un type non pris en charge"
         try:
-            kind = str(value.get_object()["/SubFilter"])
-            if kind not in _KINDS:
-                raise NotImplementedError(kind)
-            every.append(EmbeddedPdfSignature(reader, field, name))
-        except PDF_BROKEN as broken:
-            said = "d'un type non pris en charge" if isinstance(broken, NotImplementedError) else "illisible"
-            problem = malformed(f"Le champ « {name[:100]} » porte une signature {said}.")
-            unread.append(Found("PDF", problem=problem, coverage=UNCLEAR))
+            if str(value.get_object()["/SubFilter"]) in _KINDS:
+                every.append(EmbeddedPdfSignature(reader, field, name))
+                continue
+        except PDF_BROKEN:
+            said = "illisible"
+        problem = malformed(f"Le champ « {name[:100]} » porte une signature {said}.")
+        unread.append(Found("PDF", problem=problem, coverage=UNCLEAR))
     every.sort(key=lambda each: each.signed_revision)
     return every, unread
 

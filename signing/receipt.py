@@ -244,6 +244,19 @@ def _judge_seal(
     pdf: Path, receipt: dict[str, Any], scratch: Path, seal_pem: bytes, ca_pem: bytes | None
 ) -> str:
     """Who sealed the whole PDF, which encloses this very receipt. Raises ReceiptRefused."""
+    sealer = sealed_by(pdf, scratch, seal_pem=seal_pem, ca_pem=ca_pem)
+    try:
+        held = json.loads(enclosed(pdf)["receipt.json"])
+        same = _untimed(held) == _untimed(receipt)
+    except BROKEN as bad:
+        raise ReceiptRefused("Ce PDF ne contient pas d'accusé vérifiable.") from bad
+    if not same:
+        raise ReceiptRefused("Le PDF est l'accusé d'un autre dépôt que celui de ce dossier.")
+    return sealer
+
+
+def sealed_by(pdf: Path, scratch: Path, *, seal_pem: bytes, ca_pem: bytes | None) -> str:
+    """Who sealed the whole PDF, by these certificates; files are laid in `scratch`. Raises ReceiptRefused."""
     seals, stampers = scratch / "seals.pem", scratch / "stampers.pem"
     seals.write_bytes(seal_pem)
     stampers.write_bytes(ca_pem or b"")
@@ -253,13 +266,6 @@ def _judge_seal(
     if report.indication != PASSED or not report.signatures:
         why = " ".join(each.reason for each in report.signatures if each.indication != PASSED)
         raise ReceiptRefused(f"Le cachet du PDF n'est pas vérifié. {why or report.reason}".strip())
-    try:
-        held = json.loads(enclosed(pdf)["receipt.json"])
-        same = _untimed(held) == _untimed(receipt)
-    except BROKEN as bad:
-        raise ReceiptRefused("Ce PDF ne contient pas d'accusé vérifiable.") from bad
-    if not same:
-        raise ReceiptRefused("Le PDF est l'accusé d'un autre dépôt que celui de ce dossier.")
     return ", ".join(dict.fromkeys(in_french(each.signer) for each in report.signatures))
 
 

@@ -90,7 +90,7 @@ def prepare_award_act(award: Award, *, by: User, now: datetime) -> Act:
 
 def _posting(act: Act, stack: ExitStack) -> Posting:
     """The act as it is posted; its document is laid on disk, closed with the stack."""
-    upload = _laid(f"{act.number}.pdf", act.document_size, act.document_key, stack)
+    upload = laid(f"{act.number}.pdf", act.document_size, act.document_key, stack)
     return Posting(
         nature=act.nature,
         codes=tuple(int(code) for code in act.classification.split(".")),
@@ -99,13 +99,14 @@ def _posting(act: Act, stack: ExitStack) -> Posting:
         subject=act.subject,
         main=Piece(upload, act.typology),
         annexes=tuple(
-            Piece(_laid(each.name, each.size, each.key, stack), each.typology)
+            Piece(laid(each.name, each.size, each.key, stack), each.typology)
             for each in act.pieces.order_by("rank")
         ),
     )
 
 
-def _laid(name: str, size: int, key: str, stack: ExitStack) -> Upload:
+def laid(name: str, size: int, key: str, stack: ExitStack) -> Upload:
+    """A file of the object store on disk, to be posted; closed with the stack."""
     file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  (the stack closes it)
     for block in object_store().open(key):
         file.write(block)

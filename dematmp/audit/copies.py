@@ -5,7 +5,7 @@ It outlives the database, and betrays a database restored from an old backup.
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dematmp.audit import mark
 from dematmp.audit.errors import CopyUnreadable, JournalBroken
@@ -99,20 +99,34 @@ def stored_tile(level: int, index: int) -> bytes:
 def copy(*, again: bool = False) -> int:
     """Copy what is new; the size copied. May run twice or be killed anywhere. Raises JournalBroken.
 
-    `again`: whatever the store has not any more is put back too.
+    `again`: whatever the store has not any more is put back too, its checkpoint among it.
     """
     head = Head.objects.filter(pk=1).first()
     if head is None or head.size == 0:
         return 0
-    check_against_copy(head.size, stored_tile)
     store = object_store()
     held = set(store.list("journal/tile")) if again else None
+    try:
+        check_against_copy(head.size, stored_tile)
+    except CopyUnreadable:
+        if held is None:
+            raise
+        _check_files(held, head.size)  # they say what its checkpoint does not any more
     # The oldest first: what is there rests on what is there, and the next run stops at it.
     for key in reversed(_missing(head.size, held)):
         store.put(key, _content(key))
     # Every tile of this checkpoint is there: a crash from here leaves the former checkpoint, still true.
     store.put(_CHECKPOINT, head.note.encode())
     return head.size
+
+
+def _check_files(held: Iterable[str], size: int) -> None:
+    """Each file of the copy is of a journal of `size` entries, and of this one. Raises JournalBroken."""
+    for key in sorted(held):
+        level, index, width = parse_path(key.removeprefix("journal/")) or ("", 0, 0)
+        unit = tlog.WIDTH ** (int(level) if level.isdigit() else 0)
+        if (index * tlog.WIDTH + width) * unit > size or object_store().read(key) != _content(key):
+            raise JournalBroken(f"{key} de la copie ne correspond pas aux entrées.")
 
 
 def _missing(size: int, held: set[str] | None) -> list[str]:
@@ -166,14 +180,11 @@ def _published(size: int) -> Iterator[str]:
 
 def compare() -> int:
     """How many tiles and bundles the copy has, each read again. Raises JournalBroken, StoreUnavailable."""
-    store, seen, compared = object_store(), copied_checkpoint(), 0
+    store, seen = object_store(), copied_checkpoint()
     if seen is None:
         return 0
     held = set(store.list("journal/tile"))
     if absent := [key for key in _published(seen.size) if key not in held]:
         raise JournalBroken(f"La copie du journal n'a plus {absent[0]} ({len(absent)} fichier(s) absent(s)).")
-    for key in sorted(held):
-        if store.read(key) != _content(key):
-            raise JournalBroken(f"{key} de la copie ne correspond pas aux entrées.")
-        compared += 1
-    return compared
+    _check_files(held, Head.objects.get(pk=1).size)
+    return len(held)

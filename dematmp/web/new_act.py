@@ -1,10 +1,9 @@
 """An act prepared in one page: nature, matter, files, and the typology of each, confirmed by a person."""
 
-import tempfile
 import uuid
 from contextlib import ExitStack
 from datetime import datetime
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -18,18 +17,18 @@ from dematmp.accounts.models import Organisation
 from dematmp.acts import pieces
 from dematmp.acts.classification import Codes, parsed
 from dematmp.acts.errors import ActError
-from dematmp.acts.fields import Piece, Upload
+from dematmp.acts.fields import Piece
 from dematmp.acts.models import Act
 from dematmp.acts.operators import Operator, operator_of
 from dematmp.acts.preparing import may_be_replaced, number_again, prepare_act
 from dematmp.acts.rules import NATURES, NUMBER_CHARS, SUBJECT_CHARS
+from dematmp.acts.services import laid
 from dematmp.awards.contracts import is_concluded
 from dematmp.awards.models import Award, ContractVersion
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.act_forms import upload_of
 from dematmp.web.errors import explain, problem
 from dematmp.web.pages import page_of
-from storage.stores import object_store
 
 _CONTRACT = "4"
 _ANNEXES = 9
@@ -89,17 +88,9 @@ class ActForm(forms.Form):
         said = self.cleaned_data
         given = [rank for rank in range(1 + self.annexes) if said.get(f"file{rank}")]
         found = [Piece(upload_of(said[f"file{rank}"]), said[f"typology{rank}"]) for rank in given]
-        if self.contract is not None:
-            found.insert(0, Piece(_laid(self.contract, stack), said["typology0"]))
+        if (kept := self.contract) is not None:
+            found.insert(0, Piece(laid(kept.name, kept.size, kept.key, stack), said["typology0"]))
         return found
-
-
-def _laid(contract: ContractVersion, stack: ExitStack) -> Upload:
-    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  (the stack closes it)
-    for block in object_store().open(contract.key):
-        file.write(block)
-    file.seek(0)
-    return Upload(contract.name, contract.size, cast(BinaryIO, file))
 
 
 def _dotted(levels: tuple[int, ...]) -> str:

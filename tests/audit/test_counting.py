@@ -19,7 +19,7 @@ from pytest_django.fixtures import Settings
 
 from dematmp.audit import copies
 from dematmp.audit.checkpoints import complete, publish
-from dematmp.audit.errors import JournalBroken
+from dematmp.audit.errors import CopyUnreadable, JournalBroken
 from dematmp.audit.keys import create_keys, journal_signer
 from dematmp.audit.models import Entry, Head, PublicCheckpoint
 from dematmp.audit.services import append
@@ -140,6 +140,19 @@ def test_a_copy_killed_between_two_files_is_completed_by_the_next(monkeypatch: p
         copies.compare()
     call_command("journal", "copy", stdout=io.StringIO())
     assert copies.compare() == 7
+    publish(now=timezone.now())
+    for spoilt in (None, b"illisible"):  # the minute's copy stops; an operator's looks at every file first
+        object_store().delete("journal/checkpoint")
+        if spoilt:
+            object_store().put("journal/checkpoint", spoilt)
+        with pytest.raises(CopyUnreadable):
+            copies.copy()
+        call_command("journal", "copy", stdout=io.StringIO())
+        assert copies.compare() == 7
+    object_store().delete("journal/checkpoint")
+    object_store().put("journal/tile/0/002.p/99", bytes(99 * 32))  # of a longer journal
+    with pytest.raises(JournalBroken, match="ne correspond pas"):
+        copies.copy(again=True)
 
 
 def test_a_line_that_a_witness_did_not_sign_is_not_published(settings: Settings) -> None:
