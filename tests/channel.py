@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from dematmp.audit.keys import channel_signer, create_keys
 from dematmp.demo.runtime import ROOT, Processes, free_port, wait_for
+from tests.migrated import lay_sqlite
 
 _MADE_BY_MIGRATIONS = ("django_migrations", "django_content_type", "auth_permission", "django_site")
 
@@ -61,6 +62,7 @@ def running_channel(main: str, state: Path) -> Iterator[Channel]:
         "DEMATMP_JOURNAL_ORIGIN": "secours.example/journal",
     }
     made = Channel(url, environment)
+    lay_sqlite(state / "dematmp.sqlite3")
     made.manage("migrate", "-v0")
     made.key = made.manage("platform_keys").split("journal : ", 1)[1].splitlines()[0]
     processes = Processes(state / "journaux", environment)

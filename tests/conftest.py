@@ -4,6 +4,8 @@ A service that cannot start is a loud skip, listed at the end of the run; with C
 """
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from deploy.services.clamd import Clamd
 from deploy.services.mail import MailSink
 from deploy.services.postgres import Postgres
 from deploy.services.process import Service
+from tests import migrated
 from tests.channel import Channel, running_channel
 from tests.world import World, make_world
 
@@ -62,6 +65,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((n for n, each in enumerate(_LONGEST) if where.startswith(each)), len(_LONGEST))
 
     items.sort(key=rank)  # stable: the rest stays in its random order
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        os.environ[migrated.FOLDER] = tempfile.mkdtemp(prefix="dematmp-migrated-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ[migrated.FOLDER], ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -136,6 +149,18 @@ def shared() -> Path:
         _ABSENT.add(reason)
         pytest.skip(reason)
     return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(request: pytest.FixtureRequest) -> bool:
+    """The test database in SQLite is a migrated copy, in a folder that goes with the process."""
+    return connection.vendor == "sqlite" or bool(request.config.getvalue("reuse_db"))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    if connection.vendor == "sqlite":
+        migrated.lay_sqlite(Path(connection.settings_dict["TEST"]["NAME"]))
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,14 @@ import httpx
 
 from deploy.services.pki import Held
 from deploy.transmission import Stack
+from tests.migrated import lay_sqlite
 
 
 class Running:
     """The stack with its accounts: lea alone on her certificate, paul and zoe on a shared one."""
 
     def __init__(self, folder: Path) -> None:
+        lay_sqlite(folder / "state" / "dematmp.sqlite3")
         self.stack = stack = Stack(folder, delay=0.2)
         self.lea, self.shared = stack.pki.client("lea"), stack.pki.client("partage")
         self.revoked, self.expired = stack.pki.client("revoque"), stack.pki.client("perime", expired=True)

@@ -36,6 +36,7 @@ from tests.acts.service import Caller, act_fields, ministry_in, multipart, poste
 from tests.acts.stack import Running
 from tests.acts.test_interop import letters
 from tests.conftest import absent
+from tests.migrated import lay_sqlite
 
 
 def ready(lea: Caller, number: str = "PANNE_1") -> int:
@@ -320,6 +321,7 @@ def test_workers_killed_again_and_again_lose_nothing_and_send_nothing_twice(tmp_
     if reason := Nginx.missing():
         absent(reason)
     soon = {"DEMATMP_ACTES_UNCERTAIN_SECONDS": "15", "DEMATMP_ACTES_CLAIM_SECONDS": "15"}
+    lay_sqlite(tmp_path / "state" / "dematmp.sqlite3")
     stack = Stack(tmp_path, delay=0.2, worker=False, **soon)
     lea = stack.pki.client("lea")
     try:

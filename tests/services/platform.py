@@ -17,6 +17,7 @@ from deploy.services.ceph import Ceph
 from deploy.services.postgres import Postgres
 from deploy.services.process import Service, descendants, free_ports, listening
 from tests.conftest import ROOT
+from tests.migrated import create_postgres, lay_sqlite
 from tests.services.invariants import EmbeddedStores, Stores
 from tests.services.stops import Gates
 
@@ -124,10 +125,8 @@ class Platform:
         consultations: int,
     ) -> None:
         name = f"kill_{os.getpid()}"
-        at = ["-h", "127.0.0.1", "-p", str(postgres.port), "-U", "app"]
-        subprocess.run([str(Service.find("createdb")), *at, name], check=True)
         self.postgres, self.ceph, self.clamd = postgres, ceph, clamd
-        self.database = postgres.url.replace("/postgres", f"/{name}")
+        self.database = create_postgres(postgres, name)
         self.bucket = name.replace("_", "-")
         (port,) = free_ports(1)
         self.environment = {
@@ -245,6 +244,7 @@ class EmbeddedPlatform(Platform):
         }
         self.web, self.worker, self.running = Web(self.environment, port), Worker(self.environment), False
         self.state, self.database = state, str(state / "dematmp.sqlite3")
+        lay_sqlite(state / "dematmp.sqlite3")
         self._prepare(consultations)
 
     def stores(self, files: Mapping[str, bytes]) -> Stores:

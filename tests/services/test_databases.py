@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from deploy.services.postgres import Postgres
-from deploy.services.process import Service
 from tests.conftest import ROOT
+from tests.migrated import create_postgres, lay_sqlite
 
 pytestmark = pytest.mark.services
 # The rooms where a lock, a constraint or an order of commits matters.
@@ -129,11 +129,9 @@ def python(request: pytest.FixtureRequest, tmp_path: Path) -> Python:
     if request.param == "postgres":
         service: Postgres = request.getfixturevalue("postgres")
         name = f"four_{uuid.uuid4().hex[:12]}"
-        subprocess.run(
-            [str(Service.find("createdb")), "-h", "127.0.0.1", "-p", str(service.port), "-U", "app", name],
-            check=True,
-        )
-        environment["DEMATMP_DATABASE_URL"] = service.url.replace("/postgres", f"/{name}")
+        environment["DEMATMP_DATABASE_URL"] = create_postgres(service, name)
+    else:
+        lay_sqlite(tmp_path / "dematmp.sqlite3")
 
     def python(*arguments: object) -> "subprocess.Popen[str]":
         return subprocess.Popen(

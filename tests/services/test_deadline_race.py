@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from deploy.services.postgres import Postgres
-from deploy.services.process import Service
 from tests.conftest import ROOT
+from tests.migrated import create_postgres
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 COUNT, WORKERS = int(os.environ.get("DEMATMP_RACE", "200")), 4
@@ -143,15 +143,12 @@ print(json.dumps([len(said), late]))
 
 
 def test_receipt_journal_and_status_agree_whoever_answered(postgres: Postgres, tmp_path: Path) -> None:
-    name = f"race_{os.getpid()}"
-    at = ["-h", "127.0.0.1", "-p", str(postgres.port), "-U", "app"]
-    subprocess.run([str(Service.find("createdb")), *at, name], check=True)
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "dematmp.settings.dev",
         "DEMATMP_STATE_DIR": str(tmp_path),
         "DEMATMP_SECRETS_DIR": str(tmp_path / "secrets"),
-        "DEMATMP_DATABASE_URL": postgres.url.replace("/postgres", f"/{name}"),
+        "DEMATMP_DATABASE_URL": create_postgres(postgres, f"race_{os.getpid()}"),
         "DEMATMP_ANTIVIRUS_URL": "none",
         "DEMATMP_LOG_LEVEL": "ERROR",
     }

@@ -14,6 +14,7 @@ import pytest
 from deploy.services.mail import MailSink
 from deploy.services.process import Service
 from tests.conftest import ROOT, whole_matrix
+from tests.migrated import lay_sqlite
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 _SEND = """
@@ -42,6 +43,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path, smtp: MailSink) 
     if request.param != "folder":
         service: Service = request.getfixturevalue(request.param)
         values["DEMATMP_BROKER_URL"] = service.url
+    lay_sqlite(tmp_path / "dematmp.sqlite3")
     run(values, "manage.py", "migrate", "-v0", "--skip-checks")
     return values
 
@@ -147,6 +149,7 @@ def test_a_broker_that_is_down_fails_nothing_and_the_sweep_finds_the_work(
         "DEMATMP_STATE_DIR": str(tmp_path),
         "DEMATMP_EMAIL_URL": smtp.url,
     }
+    lay_sqlite(tmp_path / "dematmp.sqlite3")
     run(values, "manage.py", "migrate", "-v0", "--skip-checks")
     run({**values, "DEMATMP_BROKER_URL": "redis://127.0.0.1:9/0"}, "-c", _SEND, "sans courtier")
     started = start_worker(values, tmp_path)
@@ -164,6 +167,7 @@ def test_a_mail_server_that_is_down_loses_nothing(tmp_path: Path, smtp: MailSink
         "DEMATMP_STATE_DIR": str(tmp_path),
         "DEMATMP_EMAIL_URL": "smtp://127.0.0.1:9",
     }
+    lay_sqlite(tmp_path / "dematmp.sqlite3")
     run(values, "manage.py", "migrate", "-v0", "--skip-checks")
     run(values, "-c", _SEND, "plus tard")
     sweep = "import django; django.setup()\nfrom dematmp.mails.tasks import sweep\nsweep()"
@@ -185,6 +189,7 @@ def test_the_folder_s_worker_outlives_a_crowd_of_writers(tmp_path: Path, smtp: M
         "DEMATMP_EMAIL_URL": smtp.url,
     }
     values.pop("DEMATMP_BROKER_URL", None)
+    lay_sqlite(tmp_path / "dematmp.sqlite3")
     run(values, "manage.py", "migrate", "-v0", "--skip-checks")
     (tmp_path / "broker" / "queue" / "1_x.celery.msg").write_text("")  # what a killed writer of before left
     started = start_worker(values, tmp_path)
