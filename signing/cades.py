@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from asn1crypto import cms, core, crl, ocsp, x509
 
+from signing.archived import DIFFERENT, FORMER, Different, cms_archive
 from signing.contents import Content, named_like, only_one
 from signing.der import TooComplex, check_limits
 from signing.found import UNCLEAR, Found, Problem, Stamped, altered, malformed, no_content
@@ -12,15 +13,14 @@ from signing.signers import BROKEN, certificates_of, digest_of, read_signer, sig
 
 MAX_SIGNERS = 50
 _MAX_STAMPS = 20
-# Archive timestamps (EN 319 122-1 §5.5, TS 101 733), long-term references: not re-computed here.
-_ARCHIVES = {"0.4.0.1733.2.4", "1.2.840.113549.1.9.16.2.48", "1.2.840.113549.1.9.16.2.27"}
+_ARCHIVE = "0.4.0.1733.2.4"  # archive-time-stamp-v3
+_FORMER_ARCHIVES = {"1.2.840.113549.1.9.16.2.48", "1.2.840.113549.1.9.16.2.27"}  # TS 101 733
 _CERTIFICATE_VALUES, _REVOCATION_VALUES = "1.2.840.113549.1.9.16.2.23", "1.2.840.113549.1.9.16.2.24"
 _STAMP, _COUNTER = "1.2.840.113549.1.9.16.2.14", "1.2.840.113549.1.9.6"
 _CONTENT_STAMP = "1.2.840.113549.1.9.16.2.20"
-ARCHIVED = (
-    "Signature à archivage (niveau LTA) : ses horodatages d'archive ne sont pas recalculés ici, et le reste "
-    "ne suffit pas à conclure."
-)
+
+Digest = Callable[[str], bytes]  # of the content, by the name of the algorithm
+Archive = Callable[[cms.ContentInfo, Digest], Stamped]
 
 
 def read_cades(data: bytes, name: str, contents: Sequence[Content]) -> list[Found]:
@@ -30,6 +30,8 @@ def read_cades(data: bytes, name: str, contents: Sequence[Content]) -> list[Foun
         signed = _signed_data(data)
         carried = certificates_of(signed)
         infos = list(signed["signer_infos"])
+        received = [bytes(each.dump()) for each in infos]  # before anything of them is read
+        whose = bytes(signed["encap_content_info"]["content_type"].dump())
         kind = str(signed["encap_content_info"]["content_type"].native)
         attached = _attached(signed)
         lists, responses = _revocation(signed)
@@ -40,8 +42,12 @@ def read_cades(data: bytes, name: str, contents: Sequence[Content]) -> list[Foun
     if len(infos) > MAX_SIGNERS:
         return [_unread(f"Plus de {MAX_SIGNERS} signataires.")]
     found: list[Found] = []
-    for info in infos:
-        one = _read_one(info, carried, attached, name, contents, kind=kind)
+    for info, whole in zip(infos, received, strict=True):
+
+        def archive(token: cms.ContentInfo, digest: Digest, whole: bytes = whole) -> Stamped:
+            return cms_archive(token, signed, whole, whose, digest)
+
+        one = _read_one(info, carried, attached, name, contents, kind=kind, archive=archive)
         one.crls, one.ocsps = [*one.crls, *lists], [*one.ocsps, *responses]
         found.append(one)
         found += _countersigners(info, carried, left=MAX_SIGNERS)
@@ -75,16 +81,17 @@ def _read_one(
     contents: Sequence[Content],
     *,
     kind: str,
+    archive: Archive,
 ) -> Found:
     if attached is not None:
-        found = _read(info, carried, digest_of(attached), kind=kind)
+        found = _read(info, carried, digest_of(attached), kind=kind, archive=archive)
         found.covers = ("contenu joint à la signature",)
         if contents and found.problem is None:
             _compare(found, attached, name, contents)
         return found
     chosen = _choose(info, name, contents)
     if chosen is None:
-        found = _read(info, carried, lambda _: b"", kind=kind)
+        found = _read(info, carried, lambda _: b"", kind=kind, archive=archive)
         # The signature itself may be false, which is said first.
         if found.problem is None or found.problem.sub in ("HASH_FAILURE",):
             found.problem = no_content(
@@ -92,7 +99,7 @@ def _read_one(
             )
         found.coverage = UNCLEAR
         return found
-    found = _read(info, carried, chosen.digest, kind=kind)
+    found = _read(info, carried, chosen.digest, kind=kind, archive=archive)
     found.covers = (chosen.name,)
     return found
 
@@ -111,7 +118,12 @@ def _compare(found: Found, attached: bytes, name: str, contents: Sequence[Conten
 
 
 def _read(
-    info: cms.SignerInfo, carried: list[x509.Certificate], digest: Callable[[str], bytes], *, kind: str
+    info: cms.SignerInfo,
+    carried: list[x509.Certificate],
+    digest: Digest,
+    *,
+    kind: str,
+    archive: Archive,
 ) -> Found:
     # The type that is signed must be that of the content (RFC 5652 §11.1), whichever it is.
     found = read_signer(info, carried, digest, format_name="CAdES", content_type=kind)
@@ -119,13 +131,13 @@ def _read(
         found.format = "CMS"
     try:
         found.problem = found.problem or _check_content_stamps(info, digest)
-        read_unsigned(info, found)
+        read_unsigned(info, found, lambda token: archive(token, digest))
     except BROKEN as broken:
         found.warnings.append(f"Des attributs non signés sont illisibles ({type(broken).__name__}).")
     return found
 
 
-def _check_content_stamps(info: cms.SignerInfo, digest: Callable[[str], bytes]) -> Problem | None:
+def _check_content_stamps(info: cms.SignerInfo, digest: Digest) -> Problem | None:
     """A timestamp of the content, among what is signed, must be of this content (EN 319 122-1 §5.2.8)."""
     attributes = signed_attributes(info) or {}
     # asn1crypto knows it by its number, or by its name once pyHanko told it.
@@ -156,7 +168,9 @@ def _choose(info: cms.SignerInfo, name: str, contents: Sequence[Content]) -> Con
     return only_one(contents) or named_like(name, contents)
 
 
-def read_unsigned(info: cms.SignerInfo, found: Found) -> None:
+def read_unsigned(
+    info: cms.SignerInfo, found: Found, archive: Callable[[cms.ContentInfo], Stamped] | None = None
+) -> None:
     """Timestamps, certificates and revocation data that were added to a signature. Raises BROKEN."""
     if isinstance(info["unsigned_attrs"], core.Void):
         return
@@ -166,14 +180,28 @@ def read_unsigned(info: cms.SignerInfo, found: Found) -> None:
         if kind == _STAMP:
             for token in list(values)[:_MAX_STAMPS]:
                 found.stamps.append(Stamped(cms.ContentInfo.load(token.dump()), signature))
-        elif kind in _ARCHIVES:
-            found.archived = ARCHIVED
+        elif kind == _ARCHIVE and archive is not None:
+            for token in list(values)[:_MAX_STAMPS]:
+                _read_archive(cms.ContentInfo.load(token.dump()), found, archive)
+        elif kind == _ARCHIVE or kind in _FORMER_ARCHIVES:
+            found.archived = FORMER
         elif kind == _REVOCATION_VALUES:
             for value in values:
                 _read_revocation_values(value.dump(), found)
         elif kind == _CERTIFICATE_VALUES:
             for value in values:
                 found.others += list(_Certificates.load(value.dump()))[:100]
+
+
+def _read_archive(
+    token: cms.ContentInfo, found: Found, archive: Callable[[cms.ContentInfo], Stamped]
+) -> None:
+    try:
+        found.stamps.append(archive(token))
+    except Different:
+        found.archived = DIFFERENT
+    except BROKEN:
+        found.archived = FORMER
 
 
 class _Lists(core.SequenceOf):  # type: ignore[misc]

@@ -141,7 +141,7 @@ def _level(found: Found, proof: Proof | None) -> str:
     if not found.baseline:
         return ""
     counted = proof.counted if proof else set()
-    if found.archived or ("document" in counted and (found.crls or found.ocsps)):
+    if found.archived or "archive" in counted or ("document" in counted and (found.crls or found.ocsps)):
         return "B-LTA"
     if not counted:
         return "B-B"

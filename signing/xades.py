@@ -16,6 +16,7 @@ from signxml.algorithms import SignatureMethod
 from signxml.verifier import VerifyResult
 
 from signing.algorithms import KNOWN_HASHES, hash_weakness, key_weakness
+from signing.archived import DIFFERENT, FORMER, is_computed, xml_archive
 from signing.beside import CONTENT_LIMIT, canonicalised, external, is_cut, other_file, renamed
 from signing.contents import Content
 from signing.covering import by_id, coverage, cuts, ids_of, manifests, own_properties
@@ -28,7 +29,7 @@ from signing.found import (
     malformed,
 )
 from signing.report import INDETERMINATE
-from signing.signers import BROKEN
+from signing.signers import BROKEN, digest_of
 from signing.xml import DS, XADES, XADES_141, XmlRefused, hash_name, parse, text_of
 from signing.xmldsig import MAX_REFERENCES, UnknownTransform, alone, decoded, inheriting, verify
 
@@ -38,10 +39,6 @@ _MAX_VALUES = 200  # lists and responses carried along
 _NAMESPACE = DS[1:-1]
 _PROPERTIES_TYPE = "http://uri.etsi.org/01903#SignedProperties"
 _C14N = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
-ARCHIVED = (
-    "Signature à archivage (niveau LTA) : ses horodatages d'archive ne sont pas recalculés ici, et le reste "
-    "ne suffit pas à conclure."
-)
 
 
 def read_xades(
@@ -136,7 +133,7 @@ def _read(
         found.warnings += renamed(names)
         if found.problem is None and not container:
             found.problem = other_file(said, signature, results, list(names.values()), contents, name)
-        _read_unsigned(found, signature)
+        _read_unsigned(found, signature, [bytes(each.signed_data) for each in results[: len(references)]])
         if cuts(root) or any(map(is_cut, canonicalised([*references, *listed], names))):
             found.coverage = PARTIAL
         if next(root.iter(etree.Comment), None) is not None:
@@ -264,7 +261,7 @@ def _read_properties(
     found.signing_time = text_of(properties.find(f"{XADES}SignedSignatureProperties/{XADES}SigningTime"))
 
 
-def _read_unsigned(found: Found, signature: etree._Element) -> None:
+def _read_unsigned(found: Found, signature: etree._Element, signed: Sequence[bytes]) -> None:
     qualifying = signature.find(f"{DS}Object/{XADES}QualifyingProperties")
     if qualifying is None:
         return
@@ -281,8 +278,25 @@ def _read_unsigned(found: Found, signature: etree._Element) -> None:
         found.crls.append(crl.CertificateList.load(base64.b64decode(text_of(row)), strict=True))
     for row in list(unsigned.iter(f"{XADES}EncapsulatedOCSPValue"))[:_MAX_VALUES]:
         found.ocsps.append(ocsp.OCSPResponse.load(base64.b64decode(text_of(row)), strict=True))
-    if any(each.tag in (f"{XADES}ArchiveTimeStamp", f"{XADES_141}ArchiveTimeStamp") for each in unsigned):
-        found.archived = ARCHIVED
+    for stamp in unsigned.iterchildren(f"{XADES}ArchiveTimeStamp", f"{XADES_141}ArchiveTimeStamp"):
+        if is_computed(stamp):
+            _read_archive(found, stamp, signature, signed)
+        else:
+            found.archived = FORMER
+
+
+def _read_archive(
+    found: Found, stamp: etree._Element, signature: etree._Element, signed: Sequence[bytes]
+) -> None:
+    method = stamp.find(f"{DS}CanonicalizationMethod")
+    data = xml_archive(stamp, signature, signed, lambda element: _canonical(element, method))
+    for token in stamp.iterfind(f"{XADES}EncapsulatedTimeStamp"):
+        one = Stamped(cms.ContentInfo.load(base64.b64decode(text_of(token)), strict=True), data, of="archive")
+        imprint = one.token["content"]["encap_content_info"]["content"].parsed["message_imprint"]
+        if digest_of(data)(imprint["hash_algorithm"]["algorithm"].native) != imprint["hashed_message"].native:
+            found.archived = DIFFERENT
+            return
+        found.stamps.append(one)
 
 
 def _canonical(element: etree._Element, method: etree._Element | None) -> bytes:
