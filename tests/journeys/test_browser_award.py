@@ -1,5 +1,6 @@
 """After the award, in a real Chromium: the contract signed by both, the letters of the prefecture."""
 
+import hashlib
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from dematmp.acts.confirming import confirm
 from dematmp.acts.models import Act, Transmission
 from dematmp.acts.services import prepare_award_act
 from dematmp.acts.tasks import sweep
+from dematmp.awards.models import Award
 from dematmp.awards.services import award
 from dematmp.opening import closing
 from tests.acts.service import acknowledged, ministry_in
@@ -62,9 +64,11 @@ def test_a_contract_is_countersigned(
     live_server: LiveServer,
     act: Act,
     chromium: str,
+    settings: Settings,
     tmp_path: Path,
 ) -> None:
     assert act.award is not None
+    settings.ACTES = {**settings.ACTES, "ministry_url": "https://ministere.example"}  # nothing leaves here
     authorities, address = Authorities(), reverse("contract", args=[act.award.pk])
     deed, both = tmp_path / "AE.pdf", tmp_path / "AE signé.pdf"
     deed.write_bytes(signed(authorities.signer, field="Entreprise"))
@@ -81,6 +85,14 @@ def test_a_contract_is_countersigned(
             expect(page.get_by_text("du contrat est enregistrée")).to_be_visible()
             wrong += faults(page, address)
             shot(page, f"contract-{file.stem}")
+        Award.objects.update(amount=300_000)  # above the threshold
+        wrong += faults(page, address)
+        page.get_by_role("link", name="Préparer sa transmission").click()
+        wrong += faults(page, page.url)
+        shot(page, "contract-act")
+        page.get_by_role("button", name="Préparer l'acte").click()
+        expect(page.get_by_text("Rien n'est parti.", exact=True)).to_be_visible()
+        shot(page, "contract-act-review")
         context.close()
         context = signed_in(browser, live_server, live_world.bidder)
         page = context.new_page()
@@ -90,6 +102,8 @@ def test_a_contract_is_countersigned(
         expect(page.get_by_text("Le contrat est signé par les deux parties.")).to_be_visible()
         context.close()
     assert wrong == []
+    made = Act.objects.get(award=None)
+    assert (made.document_sha256, made.typology) == (hashlib.sha256(both.read_bytes()).hexdigest(), "11_AE")
 
 
 def test_a_letter_goes_and_its_answer_comes(
