@@ -11,7 +11,7 @@ from django.conf import settings
 
 from dematmp.audit.copies import stored_tile
 from dematmp.audit.errors import JournalBroken
-from dematmp.audit.keys import journal_signer
+from dematmp.audit.keys import verifier_of
 from dematmp.audit.models import Head, PublicCheckpoint
 from dematmp.audit.stamping import obtain_token
 from signing import tlog
@@ -117,11 +117,11 @@ def _posted(url: str, body: bytes) -> tuple[int, str]:
 
 def check_published(size: int) -> int:
     """How many checkpoints were ever published, all of this very tree. Raises JournalBroken."""
-    key, count = journal_signer().verifier_key, 0
+    count = 0
     for kept in PublicCheckpoint.objects.order_by("size").iterator():
         count += 1
         try:
-            stated = tlog.Checkpoint.parse(verify_note(kept.note, key))
+            stated = tlog.Checkpoint.parse(verify_note(kept.note, verifier_of(kept.note)))
         except ProofRefused as forged:
             raise JournalBroken(
                 f"Le point de contrôle publié à {kept.size} entrées n'est pas signé."

@@ -7,9 +7,11 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 
+from django.conf import settings
+
 from dematmp.audit import mark
 from dematmp.audit.errors import CopyUnreadable, JournalBroken
-from dematmp.audit.keys import journal_signer
+from dematmp.audit.keys import former_verifiers, journal_signer
 from dematmp.audit.models import Entry, Head, PublicCheckpoint, Tile
 from dematmp.audit.publication import parse_path
 from signing import tlog
@@ -19,9 +21,19 @@ from storage.errors import ObjectMissing, StoreUnavailable
 from storage.stores import object_store
 
 log = logging.getLogger(__name__)
-_CHECKPOINT = "journal/checkpoint"
 _RETRY = 60.0  # seconds between two looks at the copy
 _not_before = 0.0
+
+
+def folder(rank: int | None = None) -> str:
+    """Where the copy is of this journal, or of the former one of that rank, which stays as it was."""
+    rank = len(former_verifiers()) if rank is None else rank
+    return f"journal/{rank + 1}/" if rank else "journal/"
+
+
+def copied_note(rank: int | None = None) -> str:
+    """The checkpoint of the copy, as it is. Raises ObjectMissing, StoreUnavailable, ValueError."""
+    return object_store().read(f"{folder(rank)}checkpoint").decode()
 
 
 def copied_checkpoint() -> tlog.Checkpoint | None:
@@ -31,17 +43,16 @@ def copied_checkpoint() -> tlog.Checkpoint | None:
     """
     store = object_store()
     try:
-        note = store.read(_CHECKPOINT).decode()
-        return tlog.Checkpoint.parse(verify_note(note, journal_signer().verifier_key))
+        return tlog.Checkpoint.parse(verify_note(copied_note(), journal_signer().verifier_key))
     except ObjectMissing:
-        if PublicCheckpoint.objects.exists() and next(iter(store.list("journal/tile")), None):
+        if PublicCheckpoint.objects.exists() and next(iter(store.list(f"{folder()}tile")), None):
             raise CopyUnreadable(
-                f"La copie du journal n'a plus son point de contrôle ({_CHECKPOINT}), et en a les tuiles."
+                f"La copie du journal ({folder()}) n'a plus son point de contrôle, et en a les tuiles."
             ) from None
         return None
     except (SigningError, ValueError) as broken:
         raise CopyUnreadable(
-            f"Le point de contrôle de la copie ({_CHECKPOINT}) n'est pas lisible, ou pas de notre clé."
+            f"Le point de contrôle de la copie ({folder()}) n'est pas lisible, ou pas de notre clé."
         ) from broken
 
 
@@ -52,7 +63,7 @@ def check_continued(size: int, seen: tlog.Checkpoint | None, read_tile: tlog.Rea
     if size < seen.size:
         raise JournalBroken(
             f"La base a {size} entrées, {where} {seen.size} : la base a été restaurée d'une sauvegarde "
-            "ancienne. Rien n'est signé tant que les entrées manquantes ne sont pas retrouvées."
+            f"ancienne. Rien n'est signé tant que les entrées manquantes ne sont pas retrouvées{mark.OR}."
         )
     if tlog.root_at(seen.size, read_tile) != seen.root:
         raise JournalBroken(
@@ -74,6 +85,7 @@ def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
     global _not_before
     if time.monotonic() < _not_before:
         return
+    _refuse_another_name(size)
     check_continued(size, mark.last(), read_tile, where="cette machine en a vu")
     try:
         check_against_copy(size, read_tile)
@@ -86,6 +98,17 @@ def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
         log.error("journal : %s", broken)
         return
     _not_before = time.monotonic() + _RETRY
+
+
+def _refuse_another_name(size: int) -> None:
+    """A journal does not change its name by a setting: `succession` says it to whoever reads it."""
+    note = Head.objects.values_list("note", flat=True).get(pk=1) if size else ""
+    name = note.split("\n", 1)[0]
+    if note and name != settings.JOURNAL_ORIGIN:
+        raise JournalBroken(
+            f"Ce journal se nomme {name}, et DEMATMP_JOURNAL_ORIGIN dit {settings.JOURNAL_ORIGIN} : "
+            "rendez-lui son nom, ou lancez « manage.py journal succeed »."
+        )
 
 
 def stored_tile(level: int, index: int) -> bytes:
@@ -105,7 +128,7 @@ def copy(*, again: bool = False) -> int:
     if head is None or head.size == 0:
         return 0
     store = object_store()
-    held = set(store.list("journal/tile")) if again else None
+    held = set(store.list(f"{folder()}tile")) if again else None
     try:
         check_against_copy(head.size, stored_tile)
     except CopyUnreadable:
@@ -116,14 +139,14 @@ def copy(*, again: bool = False) -> int:
     for key in reversed(_missing(head.size, held)):
         store.put(key, _content(key))
     # Every tile of this checkpoint is there: a crash from here leaves the former checkpoint, still true.
-    store.put(_CHECKPOINT, head.note.encode())
+    store.put(f"{folder()}checkpoint", head.note.encode())
     return head.size
 
 
 def _check_files(held: Iterable[str], size: int) -> None:
     """Each file of the copy is of a journal of `size` entries, and of this one. Raises JournalBroken."""
     for key in sorted(held):
-        level, index, width = parse_path(key.removeprefix("journal/")) or ("", 0, 0)
+        level, index, width = parse_path(key.removeprefix(folder())) or ("", 0, 0)
         unit = tlog.WIDTH ** (int(level) if level.isdigit() else 0)
         if (index * tlog.WIDTH + width) * unit > size or object_store().read(key) != _content(key):
             raise JournalBroken(f"{key} de la copie ne correspond pas aux entrées.")
@@ -140,13 +163,13 @@ def _missing(size: int, held: set[str] | None) -> list[str]:
     while count:
         for index in range((count - 1) // tlog.WIDTH, -1, -1):
             width = min(tlog.WIDTH, count - index * tlog.WIDTH)
-            key = f"journal/{tlog.tile_path(level, index, width)}"
+            key = f"{folder()}{tlog.tile_path(level, index, width)}"
             if store.exists(key):
                 break
             found.append(key)
         level, count = level + 1, count // tlog.WIDTH
     for index in range((size - 1) // tlog.WIDTH, -1, -1):
-        key = f"journal/{tlog.entries_path(index, min(tlog.WIDTH, size - index * tlog.WIDTH))}"
+        key = f"{folder()}{tlog.entries_path(index, min(tlog.WIDTH, size - index * tlog.WIDTH))}"
         if store.exists(key):
             break
         found.append(key)
@@ -155,7 +178,7 @@ def _missing(size: int, held: set[str] | None) -> list[str]:
 
 def _content(key: str) -> bytes:
     """What a file of the copy holds, from the database. Raises JournalBroken."""
-    said = parse_path(key.removeprefix("journal/"))
+    said = parse_path(key.removeprefix(folder()))
     if said is None:
         raise JournalBroken(f"La copie du journal contient {key}, qui n'est pas du journal.")
     level, index, width = said
@@ -172,10 +195,10 @@ def _published(size: int) -> Iterator[str]:
     while count:
         for index in range((count - 1) // tlog.WIDTH + 1):
             width = min(tlog.WIDTH, count - index * tlog.WIDTH)
-            yield f"journal/{tlog.tile_path(level, index, width)}"
+            yield f"{folder()}{tlog.tile_path(level, index, width)}"
         level, count = level + 1, count // tlog.WIDTH
     for index in range((size - 1) // tlog.WIDTH + 1):
-        yield f"journal/{tlog.entries_path(index, min(tlog.WIDTH, size - index * tlog.WIDTH))}"
+        yield f"{folder()}{tlog.entries_path(index, min(tlog.WIDTH, size - index * tlog.WIDTH))}"
 
 
 def compare() -> int:
@@ -183,7 +206,7 @@ def compare() -> int:
     store, seen = object_store(), copied_checkpoint()
     if seen is None:
         return 0
-    held = set(store.list("journal/tile"))
+    held = set(store.list(f"{folder()}tile"))
     if absent := [key for key in _published(seen.size) if key not in held]:
         raise JournalBroken(f"La copie du journal n'a plus {absent[0]} ({len(absent)} fichier(s) absent(s)).")
     _check_files(held, Head.objects.get(pk=1).size)

@@ -23,6 +23,7 @@ from signing.authority import Authority
 from signing.notes import Signer
 
 _NONCE_BYTES = 12
+_FORMER = "journal.former"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,46 @@ def create_keys(*, now: datetime) -> None:
 
 def journal_signer() -> Signer:
     """The Ed25519 signer of the journal's checkpoints; its name is the journal's origin."""
-    return Signer(settings.JOURNAL_ORIGIN, _read("journal.key"))
+    return named(settings.JOURNAL_ORIGIN)
+
+
+def named(origin: str) -> Signer:
+    """The signer of the journal of this name: whose checkpoints are whose is told by it."""
+    return Signer(origin, _read("journal.key"))
+
+
+def succeeded() -> list[str]:
+    """The verifier key of each journal whose succession was begun here, the oldest first (`succession`)."""
+    try:
+        return (_directory() / _FORMER).read_text().split()
+    except FileNotFoundError:
+        return []
+
+
+def former_verifiers() -> list[str]:
+    """The same, but the present journal's: its succession was begun, and given up."""
+    return [each for each in succeeded() if each != journal_signer().verifier_key]
+
+
+def keep_former(verifier_key: str) -> None:
+    """One more former journal, once; the file is whole whatever happens."""
+    kept = succeeded()
+    if verifier_key in kept:
+        return
+    draft = _directory() / f".{_FORMER}.{os.getpid()}"
+    with draft.open("w") as file:
+        file.write("".join(f"{each}\n" for each in [*kept, verifier_key]))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(_directory() / _FORMER)
+
+
+def verifier_of(note: str) -> str:
+    """The verifier key of the journal that signed a checkpoint, or a proof that ends with one."""
+    for each in former_verifiers():
+        if f"\n— {each.split('+', 1)[0]} " in note:
+            return each
+    return journal_signer().verifier_key
 
 
 def channel_signer() -> Signer:

@@ -12,7 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 from dematmp.audit.errors import JournalBroken
-from dematmp.audit.keys import journal_signer
+from dematmp.audit.keys import former_verifiers, journal_signer
 from signing import tlog
 from signing.errors import SigningError
 from signing.notes import verify_note
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _NAME = "journal.seen"
 _LIMIT = 4096  # bytes of a checkpoint
 _SIZE_LINE = 1
+OR = " (« After restoring the database », deploy/UPGRADE.md, si elles sont perdues)"
 
 
 def _path() -> Path:
@@ -28,8 +29,10 @@ def _path() -> Path:
 
 
 def _size(note: str) -> int:
-    """The size that a checkpoint says; 0 when it is not one (a power cut may leave half of it)."""
+    """The size that a checkpoint says; 0 for half of one (a power cut), or for a former journal's."""
     lines = note.split("\n", 2)
+    if any(lines[0] == each.split("+", 1)[0] for each in former_verifiers()):
+        return 0
     text = lines[_SIZE_LINE] if len(lines) > _SIZE_LINE else ""
     return int(text) if text.isascii() and text.isdigit() else 0
 
@@ -62,8 +65,17 @@ def refuse_less(size: int) -> None:
     if size < seen:
         raise JournalBroken(
             f"La base a {size} entrées, cette machine en a vu {seen} : la base a été restaurée d'une "
-            "sauvegarde ancienne. Rien n'est signé tant que les entrées manquantes ne sont pas retrouvées."
+            "sauvegarde ancienne. Rien n'est signé tant que les entrées manquantes ne sont pas "
+            f"retrouvées{OR}."
         )
+
+
+def text() -> str:
+    """The checkpoint seen last, whichever journal's; empty when there is none."""
+    try:
+        return _path().read_text(errors="replace")[:_LIMIT]
+    except OSError:
+        return ""
 
 
 def last() -> tlog.Checkpoint | None:

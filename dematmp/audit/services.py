@@ -148,11 +148,21 @@ def prove(index: int) -> str | None:
 def verify() -> int:
     """Rebuild everything from the entries and compare; returns the size, raises JournalBroken."""
     seen, copied = mark.last(), copied_checkpoint()  # before the first entry is read: they only grow
+    size = rebuild(journal_signer().verifier_key)
+    check_continued(size, seen, stored_tile, where="cette machine en a vu")
+    check_continued(size, copied, stored_tile, where="la copie du journal en atteste")
+    return size
+
+
+def rebuild(verifier_key: str) -> int:
+    """Rebuild the tree from the entries, compare it with the tiles and with the head, which this key signed.
+
+    The size. Raises JournalBroken, ProofRefused.
+    """
     head = Head.objects.filter(pk=1).first()
     if head is None or head.size == 0:
         if Entry.objects.exists():
             raise JournalBroken("Le journal a des entrées, et plus de point de contrôle.")
-        _check_continued(0, seen, copied)
         return 0
     hashes: list[bytes] = []
     for entry in Entry.objects.order_by("index").iterator(chunk_size=1000):
@@ -174,8 +184,7 @@ def verify() -> int:
         if not about or any(said.get(name) != value for name, value in columns.items()):
             raise JournalBroken(f"Les colonnes de l'entrée {entry.index} ne sont pas celles de sa feuille.")
         hashes.append(tlog.leaf_hash(bytes(entry.leaf)))
-    signer = journal_signer()
-    stated = tlog.Checkpoint.parse(verify_note(head.note, signer.verifier_key))
+    stated = tlog.Checkpoint.parse(verify_note(head.note, verifier_key))
     if stated.size != len(hashes) or stated.size != head.size:
         raise JournalBroken(
             f"Le point de contrôle annonce {stated.size} entrées, le journal en a {len(hashes)}."
@@ -195,17 +204,11 @@ def verify() -> int:
         level = [tlog.root_of(level[i : i + tlog.WIDTH]) for i in range(0, whole, tlog.WIDTH)]
     if Tile.objects.filter(level__gt=number).exists():
         raise JournalBroken("Le journal a des tuiles d'un niveau qu'il n'a pas.")
-    _check_continued(stated.size, seen, copied)
     return stated.size
 
 
 def _text(entry: Entry) -> str:
     return bytes(entry.record).decode(errors="replace")
-
-
-def _check_continued(size: int, seen: tlog.Checkpoint | None, copied: tlog.Checkpoint | None) -> None:
-    check_continued(size, seen, stored_tile, where="cette machine en a vu")
-    check_continued(size, copied, stored_tile, where="la copie du journal en atteste")
 
 
 def export(write: Callable[[str, bytes], None], *, size: int | None = None) -> None:

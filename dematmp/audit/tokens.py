@@ -28,6 +28,7 @@ STAMPED = frozenset(
         "act-prepared",
         "act-received",
         "act-acknowledged",
+        "journal-succession",
     }
 )
 _MOST = 100  # of one pass

@@ -17,7 +17,7 @@ from django.utils import timezone as django_timezone
 
 from dematmp.accounts.models import Organisation
 from dematmp.audit.documents import render
-from dematmp.audit.keys import journal_signer
+from dematmp.audit.keys import verifier_of
 from dematmp.audit.sealing import seal
 from dematmp.audit.services import append, canonical, utc_text
 from dematmp.audit.stamping import obtain_token
@@ -69,7 +69,7 @@ def receipt(bid: Bid) -> dict[str, object]:
             "index": bid.journal_index,
             "nonce": bytes(bid.nonce).hex(),
             "proof": bid.proof,
-            "key": bid.channel_key or journal_signer().verifier_key,
+            "key": bid.channel_key or verifier_of(bid.proof),
         },
         "timestamp": {
             "token": base64.b64encode(bytes(bid.token)).decode() if bid.token else None,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dematmp.audit.copies import stored_tile
 from dematmp.audit.errors import JournalBroken
-from dematmp.audit.keys import journal_signer, timestamp_anchors
+from dematmp.audit.keys import timestamp_anchors, verifier_of
 from dematmp.audit.models import Entry
 from dematmp.bids.models import Bid
 from dematmp.bids.receipts import receipt
@@ -19,7 +19,7 @@ def check_bids() -> str:
     """Verify the receipt of each bid as a stranger would, and its row. Raises JournalBroken."""
     entries = dict(Entry.objects.filter(kind="deposit").values_list("subject", "index"))
     withdrawn = set(Entry.objects.filter(kind="withdrawal").values_list("subject", flat=True))
-    key, count = journal_signer().verifier_key, 0
+    count = 0
     with tempfile.TemporaryDirectory(prefix="dematmp-verify-") as folder:
         bids = Bid.objects.select_related("attempt", "bidder", "consultation__buyer").order_by("pk")
         for bid in bids.iterator(chunk_size=200):
@@ -30,17 +30,17 @@ def check_bids() -> str:
                 continue
             if entries.pop(bid.uuid, None) != bid.journal_index:
                 raise JournalBroken(f"Le dépôt {bid.number} n'a pas l'entrée du journal qu'il dit.")
-            _check(bid, key, Path(folder) / "receipt.json")
+            _check(bid, Path(folder) / "receipt.json")
     if entries:
         uuid, index = next(iter(entries.items()))
         raise JournalBroken(f"L'entrée {index} est un dépôt ({uuid}) dont l'offre manque.")
     return f"{count} dépôts"
 
 
-def _check(bid: Bid, key: str, path: Path) -> None:
+def _check(bid: Bid, path: Path) -> None:
     path.write_text(json.dumps(receipt(bid)))
     try:
-        verify_receipt(path, journal_key=key, ca_pem=timestamp_anchors())
+        verify_receipt(path, journal_key=verifier_of(bid.proof), ca_pem=timestamp_anchors())
         _, _, note = tlog.parse_proof(bid.proof)
         stated = tlog.Checkpoint.parse(note)
     except SigningError as refused:

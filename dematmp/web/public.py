@@ -14,12 +14,14 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from dematmp.audit.clock import health
 from dematmp.audit.keys import (
     authority_certificate,
+    former_verifiers,
     journal_signer,
     seal_anchors,
     timestamp_anchors,
     timestamp_authority,
 )
 from dematmp.audit.publication import entries_bundle, kept_checkpoint, public_checkpoint, tile_hashes
+from dematmp.audit.succession import successions
 from dematmp.consultations import documents
 from dematmp.consultations.exchanges import ask, follow, followed_by, unfollow
 from dematmp.consultations.models import Consultation, DocumentVersion
@@ -197,6 +199,7 @@ def journal(request: HttpRequest) -> HttpResponse:
     context = {
         "checkpoint": public_checkpoint()[1],
         "key": journal_signer().verifier_key,
+        "successions": successions(),
         "channel_key": settings.BACKUP_CHANNEL["journal_key"],
         "site_url": settings.SITE_URL,
         "clock": health(),
@@ -208,7 +211,7 @@ def journal(request: HttpRequest) -> HttpResponse:
 @anyone
 def check_receipt(request: HttpRequest) -> HttpResponse:
     """A receipt verified in the visitor's own browser."""
-    keys = [journal_signer().verifier_key, settings.BACKUP_CHANNEL["journal_key"]]
+    keys = [journal_signer().verifier_key, *former_verifiers(), settings.BACKUP_CHANNEL["journal_key"]]
     context = {
         "keys": [key for key in keys if key],
         "pdf_url": static("build/receipt-pdf.js"),
@@ -229,6 +232,8 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
         data = public_checkpoint()[1].encode()
     elif path == "key":
         data = f"{journal_signer().verifier_key}\n".encode()
+    elif path == "former":
+        data = "".join(f"{each}\n" for each in former_verifiers()).encode() or None
     elif path == "ca.pem":
         data = authority_certificate()
     elif path == "seals.pem":
@@ -247,7 +252,7 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
         data = tile_hashes(path)
     if data is None:
         raise Http404
-    text = path in ("checkpoint", "key", "ca.pem", "seals.pem")
+    text = path in ("checkpoint", "key", "former", "ca.pem", "seals.pem")
     text = text or (path.startswith("checkpoints/") and not path.endswith(".tsr"))
     response = HttpResponse(
         data, content_type="text/plain; charset=utf-8" if text else "application/octet-stream"

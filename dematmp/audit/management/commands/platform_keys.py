@@ -4,7 +4,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from dematmp.audit.keys import channel_signer, create_keys, journal_signer
+from dematmp.audit.keys import channel_signer, create_keys, former_verifiers, journal_signer
 
 
 class Command(BaseCommand):
@@ -14,4 +14,6 @@ class Command(BaseCommand):
         create_keys(now=timezone.now())
         self.stdout.write(f"Clés prêtes dans {settings.SECRETS_DIR}")
         self.stdout.write(f"Clé publique du journal : {journal_signer().verifier_key}")
+        for former in former_verifiers():
+            self.stdout.write(f"Clé d'un journal précédent : {former}")
         self.stdout.write(f"Clé publique du canal de secours : {channel_signer().verifier_key}")
