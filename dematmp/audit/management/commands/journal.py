@@ -76,7 +76,7 @@ class Command(BaseCommand):
         said = succeed(reason=reason, now=timezone.now())
         self.stdout.write(
             f"Nouveau journal, dont la clé est {said['key']}. Copiez journal.former sur chaque machine, "
-            "donnez cette clé aux témoins et au canal de secours, puis relancez le site et les tâches."
+            "donnez les clés (platform_keys) aux témoins et au canal de secours, puis relancez tout."
         )
 
     def _prove(self, index: int) -> None:
