@@ -1,5 +1,6 @@
 """A committee member's whole way without a mouse: protectors, keys, rehearsal, opening, minutes, a loss."""
 
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pytest_django.live_server_helper import LiveServer
 from dematmp.consultations import services
 from dematmp.consultations.models import Consultation
 from dematmp.opening.keys import start_ceremony
-from dematmp.opening.models import OpeningSession, Protector
+from dematmp.opening.models import OpenedEnvelope, OpeningSession, Protector
 from dematmp.opening.tasks import prepare_twin
 from dematmp.opening.unsealing import unseal_all
 from tests.journeys.keyboard import Keyboard
@@ -100,9 +101,9 @@ def _confirm(world: World, consultation: Consultation, president: Keyboard, seco
 
 
 def _quorum(
-    president: Keyboard, second: Keyboard, consultation: Consultation, title: str, button: str
+    president: Keyboard, second: Keyboard, consultation: Consultation, title: str, button: str, late: str = ""
 ) -> None:
-    """Both bring their shares, the second opens."""
+    """Both bring their shares, the second opens; `late`: what it must say first, of a late bid."""
     _session(president, consultation)
     president.choose("Phrase secrète", within=title)
     president.write("Votre phrase secrète", PHRASE, within=title)
@@ -113,6 +114,8 @@ def _quorum(
     second.page.bring_to_front()
     second.submit("Apporter ma part", within=title)
     second.told("Le quorum est réuni")
+    if late:
+        second.tick(late)
     second.submit(button)
     second.told("en cours")
 
@@ -171,6 +174,17 @@ def _publish(world: World, consultation: Consultation, folder: Path) -> None:
     world.deposit(consultation, folder, files={"offre.txt": b"mon offre"})
 
 
+def _deposit_late(world: World, consultation: Consultation, folder: Path) -> None:
+    """Sent in time, finalised too late: the buyer may admit it."""
+    speaker, draft = world.seal(consultation, folder, rival=True)
+    attempt = str(speaker.upload(draft)["attempt"])
+    assert consultation.deadline is not None
+    left = (consultation.deadline - timezone.now()).total_seconds()
+    assert left > 0
+    time.sleep(left + 0.05)
+    assert speaker.finalise(draft, attempt)["state"] == "late"
+
+
 def _pages(world: World, browser: Browser, server: LiveServer) -> tuple[Keyboard, Keyboard]:
     president, second = (Keyboard(browser, server, user=user) for user in world.members[:2])
     _passphrase(president)
@@ -201,11 +215,13 @@ def test_a_committee_member_goes_from_protectors_to_signed_minutes_without_a_mou
         second.told("réussie")
         apart(lambda: _publish(world, consultation, tmp_path))
         # The members' browsers have a clock of their own: the deadline is really awaited.
+        apart(lambda: _deposit_late(world, consultation, tmp_path / "rivale"))
         _session(president, consultation)
         president.told("pour ouvrir : candidature")
         _leave_a_lot_sealed(president, consultation)
         for phase in ("candidature", "offre"):
-            _quorum(president, second, consultation, "Apporter ma part", "Ouvrir les plis")
+            late = "Ouvrir quand même" if phase == "candidature" else ""  # nobody decided of the late bid
+            _quorum(president, second, consultation, "Apporter ma part", "Ouvrir les plis", late)
             apart(lambda: unseal_all(OpeningSession.objects.get(consultation=consultation)))
             if phase == "candidature":
                 _decide(second, world)
@@ -220,5 +236,7 @@ def test_a_committee_member_goes_from_protectors_to_signed_minutes_without_a_mou
     session = OpeningSession.objects.get(consultation=consultation)
     assert session.closed_at is not None
     assert session.signatures.get().user == world.members[0]
+    sealed = OpenedEnvelope.objects.filter(session=session, envelope__attempt__bidder=world.rival)
+    assert {each.state for each in sealed} == {"unopened"}
     lost = Protector.objects.exclude(lost_at=None)
     assert [(each.user, each.kind) for each in lost.order_by("pk")] == [(world.members[0], "paper")]
