@@ -40,6 +40,7 @@ from signing.cades import read_unsigned
 from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Stamped, Unreadable, malformed
 from signing.pdf_drawing import MAX_NODES, area_of, held, is_plain, smallest_page
 from signing.pdf_revisions import draws_no_text, is_hybrid_plain, stands_alone
+from signing.pdf_updates import Changes
 from signing.signers import BROKEN, certificates_of, read_signer, signed_attributes
 
 MAX_SIGNATURES = 50
@@ -49,7 +50,7 @@ _CHAIN = 2200
 _TAIL_BYTES = 64 * 1024
 _MOST_OF_PAGE = 0.15
 _START = re.compile(rb"startxref\s+(\d{1,15})\s*\Z")
-PDF_BROKEN = (PdfError, SignatureValidationError, PyhankoSigningError, zlib.error, *BROKEN)
+PDF_BROKEN = (OSError, PdfError, SignatureValidationError, PyhankoSigningError, zlib.error, *BROKEN)
 _LTA = ModificationLevel.LTA_UPDATES
 
 
@@ -209,7 +210,8 @@ def _coverage(
         return UNCLEAR
     if not stands_alone(reader, file, end=_end(embedded), signed_revision=signed):
         return PARTIAL
-    difference = _compared(embedded)
+    changes = Changes(reader, signed)
+    difference = _compared(embedded) if changes.are_foreseen(_signed_since(embedded, every)) else None
     if not isinstance(difference, DiffResult):
         return PARTIAL
     allowed = embedded.docmdp_level
@@ -217,7 +219,9 @@ def _coverage(
     followers = _followers(embedded, every, found)
     if followers is None:
         return PARTIAL
-    if allowed is not None and changed.value > allowed.value:
+    if changes.titled:
+        found.warnings.append("Le titre ou l'auteur que ce document annonce ont changé depuis.")
+    if allowed is not None and (changed.value > allowed.value or (changes.titled and allowed.value <= 1)):
         found.warnings.append("Le premier signataire n'autorisait pas ce qui a été ajouté après lui.")
         return PARTIAL
     if changed <= _LTA:
@@ -225,6 +229,22 @@ def _coverage(
     # With this policy, filling a form means signing it, or a timestamp that shows nothing.
     found.followed = bool(followers)
     return WHOLE if changed == ModificationLevel.FORM_FILLING else PARTIAL
+
+
+def _signed_since(embedded: EmbeddedPdfSignature, every: list[EmbeddedPdfSignature]) -> set[int]:
+    """The numbers of the fields that were signed after this one, and of what draws them."""
+    filled = {each.field_name for each in every if _end(each) > _end(embedded)}
+    numbers: set[int] = set()
+    for name, _, reference in enumerate_sig_fields(embedded.reader):
+        if name in filled:
+            field = reference.get_object()
+            kids = held(field, "/Kids")
+            apart = kids if isinstance(kids, generic.ArrayObject) else generic.ArrayObject()
+            both = [reference, *(apart.raw_get(rank) for rank in range(len(apart)))]
+            numbers |= {
+                each.idnum for each in both if isinstance(each, generic.IndirectObject | generic.Reference)
+            }
+    return numbers
 
 
 def _compared(embedded: EmbeddedPdfSignature) -> object:

@@ -15,8 +15,14 @@ from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.pdf_utils.xref import XRefSectionData, XRefSectionMetaInfo, XRefSectionType
 
+from signing.pdf_grammar import NotPlain, check_updates
+
 _OBJECT = re.compile(rb"(?<![0-9])([0-9]{1,10})[\s\0]+([0-9]{1,5})[\s\0]+obj\b")
 _BLANK = re.compile(rb"(?:[\s\0]|%[^\r\n]*[\r\n])*")
+_HEAD_BYTES = 2048
+_ESCAPED = re.compile(rb"#([0-9A-Fa-f]{2})")
+_SIZE = re.compile(rb"/L(?:[\s\0]|%[^\r\n]*[\r\n])*\+?(\d{1,15})")
+_LENGTH = re.compile(rb"/Length[\s\0]+(\d{1,10})")
 _MAX_NUMBER = 8_388_607  # of an object (ISO 32000-2 annex C): beyond it, readers differ
 
 
@@ -47,11 +53,22 @@ def stands_alone(reader: PdfFileReader, file: BinaryIO, *, end: int, signed_revi
     """Whether the revision that ends at `end` reads the same alone, and nothing after it is left unlisted."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return (
-            _is_tabled(reader, end=end, signed_revision=signed_revision)
+            not _is_linear_again(data)
+            and _is_tabled(reader, end=end, signed_revision=signed_revision)
             and _lists_its_objects(reader, data)
+            and _is_plain_after(reader, data, end=end, signed_revision=signed_revision)
             and _holds_listed_members(reader, signed_revision)
             and _reads_the_same(reader, data[:end], signed_revision)
         )
+
+
+def _is_linear_again(data: mmap.mmap) -> bool:
+    """Whether a head for reading page by page (annex F) gives the size that the file has only now.
+
+    Readers then follow its table, and not the last one.
+    """
+    head = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), data[:_HEAD_BYTES])
+    return b"/Linearized" in head and any(int(each) == len(data) for each in _SIZE.findall(head))
 
 
 def _sections(reader: PdfFileReader, revision: int) -> Iterator[tuple[XRefSectionData, XRefSectionMetaInfo]]:
@@ -99,6 +116,30 @@ def _lists_its_objects(reader: PdfFileReader, data: mmap.mmap) -> bool:
                 blank = _BLANK.match(data, offset)
                 starts.add(blank.end() if blank else offset)
     return all(found.start() in starts for found in _OBJECT.finditer(data))
+
+
+def _is_plain_after(reader: PdfFileReader, data: mmap.mmap, *, end: int, signed_revision: int) -> bool:
+    """Whether the bytes of the updates are objects that are listed and their tables, to the letter."""
+    places: dict[int, tuple[int, int]] = {}
+    tables: set[int] = set()
+    for revision in range(signed_revision + 1, reader.xrefs.total_revisions):
+        for section, meta in _sections(reader, revision):
+            places |= {offset: (number, each) for number, (each, offset) in section.standard_xrefs.items()}
+            if meta.xref_section_type != XRefSectionType.STANDARD:
+                tables.add(meta.start_location)
+
+    def length_at(position: int) -> int | None:
+        if position in tables:
+            said = _LENGTH.search(data, position)
+            return int(said[1]) if said else None
+        found = _object(reader, *places[position])
+        return len(found.encoded_data) if isinstance(found, generic.StreamObject) else None
+
+    try:
+        check_updates(data, end, listed=places.keys() | tables, length_at=length_at)
+    except NotPlain:
+        return False
+    return True
 
 
 def _holds_listed_members(reader: PdfFileReader, signed_revision: int) -> bool:
