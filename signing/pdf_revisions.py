@@ -104,17 +104,21 @@ def _names_its_root(trailer: generic.DictionaryObject) -> bool:
     return "/Root" in trailer and isinstance(trailer.raw_get("/Root"), generic.IndirectObject)
 
 
+def _begins(data: mmap.mmap, offset: int) -> int:
+    """Where the object begins that a table says to be there: some count the blank before it."""
+    blank = _BLANK.match(data, offset)
+    return blank.end() if blank else offset
+
+
 def _lists_its_objects(reader: PdfFileReader, data: mmap.mmap) -> bool:
     """Each object in the bytes is where some table says that it is."""
-    starts = set()
+    starts = set[int]()
     for revision in range(reader.xrefs.total_revisions):
         for section, meta in _sections(reader, revision):
             offsets = [offset for _, offset in section.standard_xrefs.values()]
             if meta.xref_section_type != XRefSectionType.STANDARD:
                 offsets.append(meta.start_location)
-            for offset in offsets:
-                blank = _BLANK.match(data, offset)
-                starts.add(blank.end() if blank else offset)
+            starts |= {_begins(data, offset) for offset in offsets}
     return all(found.start() in starts for found in _OBJECT.finditer(data))
 
 
@@ -124,9 +128,10 @@ def _is_plain_after(reader: PdfFileReader, data: mmap.mmap, *, end: int, signed_
     tables: set[int] = set()
     for revision in range(signed_revision + 1, reader.xrefs.total_revisions):
         for section, meta in _sections(reader, revision):
-            places |= {offset: (number, each) for number, (each, offset) in section.standard_xrefs.items()}
+            for number, (generation, offset) in section.standard_xrefs.items():
+                places[_begins(data, offset)] = number, generation
             if meta.xref_section_type != XRefSectionType.STANDARD:
-                tables.add(meta.start_location)
+                tables.add(_begins(data, meta.start_location))
 
     def length_at(position: int) -> int | None:
         if position in tables:
