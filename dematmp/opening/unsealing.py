@@ -271,11 +271,12 @@ def _altered_in_store(row: OpenedEnvelope) -> Iterator[str]:
 
 
 def _close(session: OpeningSession, row: OpenedEnvelope, *, state: str, reason: str, ek: str) -> None:
+    """Once: a process that comes second, after a lock that was lost, changes nothing that minutes tell."""
     now = timezone.now()
     with transaction.atomic():
-        OpenedEnvelope.objects.filter(pk=row.pk).update(
-            state=state, reason=reason[:300], ek=ek, opened_at=now
-        )
+        waiting = OpenedEnvelope.objects.filter(pk=row.pk, state="waiting")
+        if not waiting.update(state=state, reason=reason[:300], ek=ek, opened_at=now):
+            return
         append(
             "opened",
             {

@@ -9,6 +9,7 @@ import time_machine
 from django.test import Client
 from django.urls import reverse
 
+from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
 from dematmp.opening import unsealing
 from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
@@ -16,6 +17,7 @@ from dematmp.opening.tasks import unseal_session
 from dematmp.opening.unsealing import unseal_all
 from storage.errors import StoreUnavailable
 from storage.stores import object_store
+from tests.opening.test_opening import opened
 from tests.world import client, make_world
 
 
@@ -67,3 +69,19 @@ def test_several_at_a_time_give_the_same_minutes(tmp_path: Path, monkeypatch: py
         browser.force_login(world.members[0])
         page = browser.get(reverse("session", kwargs={"consultation": consultation.uuid})).content.decode()
         assert "8 ouvert" in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_opening_of_an_envelope_changes_nothing(tmp_path: Path) -> None:
+    world = make_world()
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path)
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1), tick=True):
+        session = opened(world, consultation)
+    row = session.envelopes.order_by("pk").first()
+    assert row is not None
+    before = (row.state, row.opened_at, Entry.objects.filter(kind="opened").count())
+    unsealing._close(session, row, state="incident", reason="venu après", ek="")
+    row.refresh_from_db()
+    assert (row.state, row.opened_at, Entry.objects.filter(kind="opened").count()) == before

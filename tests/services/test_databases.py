@@ -154,6 +154,44 @@ def test_four_processes_write_one_journal(python: Python) -> None:
     assert int(out) == 160
 
 
+_ALONE = """
+import signal, sys
+from pathlib import Path
+import django
+django.setup()
+from django.conf import settings
+from uuid import UUID
+from dematmp.opening.alone import alone
+from dematmp.opening.models import OpeningSession
+settings.STATE_DIR = Path(sys.argv[1])  # a machine of its own
+with alone(OpeningSession(uuid=UUID(int=2**127 + 1))) as is_alone:
+    print(is_alone, flush=True)
+    signal.pause()
+"""
+
+
+def test_two_machines_never_unseal_one_session_at_once(
+    python: Python, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    one_machine = request.node.callspec.params["python"] == "sqlite"
+    said = []
+    for turn in range(2):
+        machine = tmp_path / ("machine" if one_machine else f"machine-{turn}")
+        machine.mkdir(exist_ok=True)
+        process = python("-c", _ALONE, machine)
+        assert process.stdout is not None
+        said.append((process, process.stdout.readline().strip()))
+    assert [each for _, each in said] == ["True", "False"]
+    for process, _ in said:
+        process.kill()
+        process.communicate()
+    process = python("-c", _ALONE, tmp_path / "machine" if one_machine else tmp_path / "machine-1")
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "True"  # given back by the one that died
+    process.kill()
+    process.communicate()
+
+
 def test_one_company_begins_no_more_at_once_than_one_by_one(python: Python, tmp_path: Path) -> None:
     out, _ = python("-c", _OPEN).communicate()
     known = out.split()

@@ -1,11 +1,9 @@
-"""Unseal one released session, alone: a file lock keeps two processes off the same session."""
-
-from pathlib import Path
+"""Unseal one released session, alone."""
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from filelock import FileLock, Timeout
 
+from dematmp.opening.alone import alone
 from dematmp.opening.errors import OpeningError
 from dematmp.opening.models import OpeningSession
 from dematmp.opening.unsealing import harden, unseal_all
@@ -22,10 +20,11 @@ class Command(BaseCommand):
         harden()
         found = OpeningSession.objects.get(uuid=session)
         try:
-            with FileLock(Path(settings.STATE_DIR) / f"unseal-{found.uuid}.lock", timeout=0):
+            with alone(found) as is_alone:
+                if not is_alone:
+                    self.stdout.write("Une autre ouverture de cette séance est en cours.")
+                    return
                 found.refresh_from_db()
                 unseal_all(found, workers=settings.OPENING_WORKERS)
-        except Timeout:
-            self.stdout.write("Une autre ouverture de cette séance est en cours.")
         except (OpeningError, StorageError) as refused:
             raise CommandError(f"[{refused.code}] {refused}") from refused
