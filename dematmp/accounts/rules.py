@@ -34,16 +34,21 @@ def clean_siret(text: str) -> str:
         ) from refused
 
 
+_TURNING = frozenset("\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+
+
 def clean_text(text: str, *, lines: bool = False) -> str:
     """What a person typed, without the characters that documents and messages cannot bear (XML 1.0 §2.2).
 
-    Line ends and tabulations are kept with `lines`, written as spaces without.
+    Nor those that turn a text around or hide in it: another name would be read. Line ends and tabulations are
+    kept with `lines`, written as spaces without.
     """
     kept = "\n\t" if lines else ""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return "".join(
         char if char in kept or unicodedata.category(char) not in {"Cc", "Cs", "Cn", "Co"} else " "
         for char in text
+        if char not in _TURNING
     ).strip()
 
 

@@ -11,6 +11,8 @@ import typst
 
 # What the embedded fonts surely draw: Latin and its signs; everything else is told by its code point.
 _UNDRAWN = re.compile(r"[^\n\t\x20-\x7e\xa0-\xac\xae-\u017f\u2010-\u2015\u2018-\u201e\u2026\u202f\u20ac]")
+# What turns a text around, or hides in it: another name would be read. Told by its code point, always.
+_TURNING = re.compile(r"[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _ONE_AT_A_TIME = threading.Lock()
 TEMPLATES = Path(__file__).resolve().parent / "typst"
 
@@ -27,20 +29,22 @@ def render(template: str, data: Mapping[str, object], *, title: str) -> bytes:
 
 def render_file(path: Path, data: Mapping[str, object], *, title: str) -> bytes:
     """The same for a template elsewhere."""
+    plain, said = _told(data, _TURNING), str(_told(title, _TURNING))
     try:
-        return _compile(path, data, title)
+        return _compile(path, plain, said)
     except typst.TypstError:
         # PDF/UA-1 refuses a character that no font draws: it is then written as its code point.
-        return _compile(path, _drawn(data), str(_drawn(title)))
+        return _compile(path, _told(plain, _UNDRAWN), str(_told(said, _UNDRAWN)))
 
 
-def _drawn(value: object) -> object:
+def _told(value: object, characters: re.Pattern[str]) -> object:
+    """The same, these characters written as their code points."""
     if isinstance(value, str):
-        return _UNDRAWN.sub(lambda found: f"[U+{ord(found[0]):04X}]", value)
+        return characters.sub(lambda found: f"[U+{ord(found[0]):04X}]", value)
     if isinstance(value, Mapping):
-        return {key: _drawn(each) for key, each in value.items()}
+        return {key: _told(each, characters) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_drawn(each) for each in value]
+        return [_told(each, characters) for each in value]
     return value
 
 
