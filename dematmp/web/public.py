@@ -25,6 +25,7 @@ from dematmp.audit.succession import successions
 from dematmp.consultations import documents
 from dematmp.consultations.exchanges import ask, follow, followed_by, unfollow
 from dematmp.consultations.models import Consultation, DocumentVersion
+from dematmp.opening.models import OpeningSession
 from dematmp.web.access import anyone
 from dematmp.web.downloads import attachment, resumable
 from dematmp.web.forms import FollowForm, QuestionForm, SearchForm
@@ -91,6 +92,9 @@ def _consultation_page(
     context = {
         "consultation": found,
         "open": found.is_open(now=timezone.now()),
+        "late_door": not OpeningSession.objects.filter(
+            consultation=found, released_at__isnull=False
+        ).exists(),
         "deadline": found.current_deadline,
         "former_deadlines": found.announced_deadlines()[1:],
         "fingerprint": fingerprint(found.ceremony_sha256),

@@ -360,3 +360,19 @@ def test_hostile_journal_paths_answer_404(world: World, client: Client, path: st
 def test_a_stranger_s_uuid_answers_404(world: World, client: Client) -> None:
     visits: list[Callable[[], str]] = [lambda: f"/consultations/{uuid.uuid4()}/"]
     assert {client.get(visit()).status_code for visit in visits} == {404}
+
+
+def test_after_the_deadline_the_door_of_late_deposits_is_shown_until_the_opening(
+    world: World, client: Client, tmp_path: Path
+) -> None:
+    consultation = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(consultation, tmp_path)
+    page, door = reverse("consultation", args=[consultation.uuid]), "Déposer hors délai"
+    assert door not in client.get(page).content.decode()
+    assert consultation.deadline is not None
+    with time_machine.travel(consultation.deadline + timedelta(seconds=1)):
+        shown = client.get(page).content.decode()
+        assert door in shown
+        assert reverse("new-deposit", args=[consultation.uuid]) in shown
+        opened(world, consultation)
+        assert door not in client.get(page).content.decode()
