@@ -30,6 +30,7 @@ from signing.found import (
 )
 from signing.report import INDETERMINATE
 from signing.signers import BROKEN, digest_of
+from signing.unsigned import stray
 from signing.xml import DS, XADES, XADES_141, XmlRefused, hash_name, parse, text_of
 from signing.xmldsig import MAX_REFERENCES, UnknownTransform, alone, decoded, inheriting, verify
 
@@ -134,6 +135,12 @@ def _read(
         if found.problem is None and not container:
             found.problem = other_file(said, signature, results, list(names.values()), contents, name)
         _read_unsigned(found, signature, [bytes(each.signed_data) for each in results[: len(references)]])
+        beside = stray(
+            root, signature, references, found.certificate, [*found.others, *_responders(found.ocsps)]
+        )
+        if beside:
+            found.coverage = PARTIAL
+            found.warnings.append(f"La signature porte « {beside[:50]} », que rien ne signe ni n'attend là.")
         if cuts(root) or any(map(is_cut, canonicalised([*references, *listed], names))):
             found.coverage = PARTIAL
         if next(root.iter(etree.Comment), None) is not None:
@@ -283,6 +290,12 @@ def _read_unsigned(found: Found, signature: etree._Element, signed: Sequence[byt
             _read_archive(found, stamp, signature, signed)
         else:
             found.archived = FORMER
+
+
+def _responders(responses: Sequence[ocsp.OCSPResponse]) -> list[x509.Certificate]:
+    """The certificates that responses carry: references may name them."""
+    successful = [each for each in responses if each["response_status"].native == "successful"]
+    return [held for each in successful for held in list(each.basic_ocsp_response["certs"] or [])[:5]]
 
 
 def _read_archive(
