@@ -95,7 +95,8 @@ def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | R
             "Ce fichier XML n'est pas signé."
         )
     if kind is Kind.ZIP:
-        from signing.asic import ContainerRefused, read_asic
+        from signing.asic import read_asic
+        from signing.zipped import ContainerRefused
 
         try:
             container = read_asic(path)

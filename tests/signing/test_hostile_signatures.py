@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from signing.asic import ContainerRefused, read_asic
+from signing.asic import read_asic
 from signing.cades import read_cades
 from signing.der import check_limits
 from signing.validation import validate_isolated
 from signing.xades import read_xades
+from signing.zipped import ContainerRefused
 from tests.signing.authority import NOW, World
 from tests.signing.cms_cases import cades
 from tests.signing.judged import judge
