@@ -38,7 +38,7 @@ def of_lists(
 def of_responses(
     responses: Sequence[ocsp.OCSPResponse], issuers: Sequence[x509.Certificate]
 ) -> list[ocsp.OCSPResponse]:
-    """Those signed by one of these authorities, or by a responder of one (RFC 6960 §4.2.2.2)."""
+    """Those signed by one of these authorities, or by a responder of one, valid then (RFC 6960 §4.2.2.2)."""
     return [each for each in responses if any(_signed_response(each, issuer) for issuer in issuers)]
 
 
@@ -83,9 +83,12 @@ def _verifies(
 def _responders(basic: ocsp.BasicOCSPResponse, issuer: x509.Certificate) -> Iterator[x509.Certificate]:
     yield issuer
     above = pyca.load_der_x509_certificate(issuer.dump())
+    produced = basic["tbs_response_data"]["produced_at"].native
     for each in list(basic["certs"] or [])[:_MAX_DELEGATES]:
         usage = each.extended_key_usage_value
         if usage is None or "ocsp_signing" not in usage.native:
+            continue
+        if not each.not_valid_before <= produced <= each.not_valid_after:
             continue
         try:
             pyca.load_der_x509_certificate(each.dump()).verify_directly_issued_by(above)

@@ -1,7 +1,7 @@
 """What an authority said last of a certificate below it, by a list or by a response, fresh or not.
 
-A revocation that it signed is heard before one asks whether the answer is still fresh (EN 319 102-1 §5.2.6),
-unless it said later that the certificate is good: a suspension ends.
+A revocation that it signed is heard before one asks whether the answer is still fresh (EN 319 102-1 §5.2.6).
+A suspension ends when it says later that the certificate is good; nothing ends any other (RFC 5280 §5.3.1).
 """
 
 import hashlib
@@ -21,11 +21,16 @@ _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 
 @dataclass(frozen=True)
 class Told:
-    """When it was said, by what, and since when the certificate is revoked; None for one that is good."""
+    """When it was said, by what, and since when the certificate is revoked; None for one that is good.
+
+    `held`: suspended, which may end. `unknown`: neither revoked nor good, the authority does not know it.
+    """
 
     at: datetime
     by: crl.CertificateList | ocsp.OCSPResponse
     revoked: datetime | None = None
+    held: bool = False
+    unknown: bool = False
 
 
 def last_told(
@@ -34,7 +39,10 @@ def last_told(
     lists: Sequence[crl.CertificateList],
     responses: Sequence[ocsp.OCSPResponse],
 ) -> Told | None:
-    """The latest that `above`, or a responder of its own, signed about `below`; None when it said nothing."""
+    """The latest that `above`, or a responder of its own, signed about `below`; None when it said nothing.
+
+    A revocation is the last word whatever is said since.
+    """
     found: list[Told] = []
     for each in of_lists(lists, [above]):
         try:
@@ -46,7 +54,11 @@ def last_told(
             found += _of_response(response, below, above)
         except _UNREADABLE:
             continue
-    return max(found, key=lambda each: (each.at, each.revoked is not None), default=None)
+    ended = [each for each in found if each.revoked is not None and not each.held]
+    if ended:
+        return min(ended, key=lambda each: each.revoked or each.at)
+    heard = [each for each in found if not each.unknown] or found
+    return max(heard, key=lambda each: (each.at, each.revoked is not None), default=None)
 
 
 def _of_list(each: crl.CertificateList, below: x509.Certificate) -> Iterator[Told]:
@@ -56,7 +68,9 @@ def _of_list(each: crl.CertificateList, below: x509.Certificate) -> Iterator[Tol
     for row in rows if rows.native is not None else ():
         if row["user_certificate"].native == below.serial_number and _is_of_issuer(row):
             when: datetime = row["revocation_date"].native
-            yield Told(at, each, None if _is_removed(row) else when)
+            reason = "" if row.crl_reason_value is None else row.crl_reason_value.native
+            removed = reason == "remove_from_crl"
+            yield Told(at, each, None if removed else when, held=reason == "certificate_hold")
             return
     extensions = {row["extn_id"].native for row in body["crl_extensions"]}
     if not extensions - _KNOWN and at <= below.not_valid_after:
@@ -66,10 +80,6 @@ def _of_list(each: crl.CertificateList, below: x509.Certificate) -> Iterator[Tol
 def _is_of_issuer(row: crl.RevokedCertificate) -> bool:
     """Not an entry about another authority's certificate (RFC 5280 §5.3.3)."""
     return row.certificate_issuer_value is None
-
-
-def _is_removed(row: crl.RevokedCertificate) -> bool:
-    return row.crl_reason_value is not None and row.crl_reason_value.native == "remove_from_crl"
 
 
 def _of_response(
@@ -85,6 +95,10 @@ def _of_response(
             continue
         at: datetime = single["this_update"].native
         if status.name == "revoked":
-            yield Told(at, response, status.chosen["revocation_time"].native)
+            said = status.chosen
+            held = said["revocation_reason"].native == "certificate_hold"
+            yield Told(at, response, said["revocation_time"].native, held=held)
         elif status.name == "good":
             yield Told(at, response)
+        else:
+            yield Told(at, response, unknown=True)

@@ -73,14 +73,38 @@ class Issuer:
     revoked: dict[int, datetime] = field(default_factory=dict)
 
     @classmethod
-    def root(cls, common: str = "Racine d'essai", *, base: str = "", kind: str = "p256") -> "Issuer":
-        key = new_key(kind)
+    def root(
+        cls,
+        common: str = "Racine d'essai",
+        *,
+        base: str = "",
+        kind: str = "p256",
+        length: int | None = None,
+        extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (),
+        usages: tuple[str, ...] = (),
+    ) -> "Issuer":
+        """`length`: of the paths below."""
+        key, name = new_key(kind), _name(common)
         certificate = _build(
-            _name(common), _name(common), key, key, ca=True, start=NOW - timedelta(days=3650)
+            name,
+            name,
+            key,
+            key,
+            ca=True,
+            start=NOW - timedelta(days=3650),
+            length=length,
+            extensions=list(extensions),
+            usages=usages,
         )
         return cls(Identity(certificate, key), base)
 
-    def sub(self, common: str = "Autorité d'essai", *, base: str = "") -> "Issuer":
+    def sub(
+        self,
+        common: str = "Autorité d'essai",
+        *,
+        base: str = "",
+        extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (),
+    ) -> "Issuer":
         key = new_key()
         certificate = _build(
             _name(common),
@@ -90,6 +114,7 @@ class Issuer:
             ca=True,
             start=NOW - timedelta(days=3000),
             issuer=self.identity.certificate,
+            extensions=list(extensions),
         )
         above = [self.identity.certificate, *self.identity.above]
         return Issuer(Identity(certificate, key, above), base)
@@ -137,8 +162,8 @@ class Issuer:
     def revoke(self, identity: Identity, at: datetime) -> None:
         self.revoked[identity.certificate.serial_number] = at
 
-    def crl(self, *, issued: datetime = NOW, days: int = 7) -> bytes:
-        """DER."""
+    def crl(self, *, issued: datetime = NOW, days: int = 7, reason: x509.ReasonFlags | None = None) -> bytes:
+        """DER; `reason`: of every revocation in it."""
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.identity.certificate.subject)
@@ -152,27 +177,39 @@ class Issuer:
         )
         for serial, at in self.revoked.items():
             row = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at)
+            row = row.add_extension(x509.CRLReason(reason), critical=False) if reason else row
             builder = builder.add_revoked_certificate(row.build())
         return builder.sign(self.identity.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
-    def ocsp(self, serial: int, certificate: x509.Certificate, *, issued: datetime = NOW) -> bytes:
-        """DER response signed by the authority itself."""
-        at = self.revoked.get(serial)
+    def ocsp(
+        self,
+        serial: int,
+        certificate: x509.Certificate,
+        *,
+        issued: datetime = NOW,
+        responder: Identity | None = None,
+        unknown: bool = False,
+    ) -> bytes:
+        """DER response signed by the authority itself, or by a responder; `unknown`: it knows it not."""
+        at, answering = self.revoked.get(serial), responder or self.identity
+        status = ocsp.OCSPCertStatus.REVOKED if at else ocsp.OCSPCertStatus.GOOD
         builder = (
             ocsp.OCSPResponseBuilder()
             .add_response(
                 cert=certificate,
                 issuer=self.identity.certificate,
                 algorithm=hashes.SHA1(),
-                cert_status=ocsp.OCSPCertStatus.REVOKED if at else ocsp.OCSPCertStatus.GOOD,
+                cert_status=ocsp.OCSPCertStatus.UNKNOWN if unknown else status,
                 this_update=issued,
                 next_update=issued + timedelta(days=7),
-                revocation_time=at,
-                revocation_reason=x509.ReasonFlags.key_compromise if at else None,
+                revocation_time=None if unknown else at,
+                revocation_reason=x509.ReasonFlags.key_compromise if at and not unknown else None,
             )
-            .responder_id(ocsp.OCSPResponderEncoding.HASH, self.identity.certificate)
+            .responder_id(ocsp.OCSPResponderEncoding.HASH, answering.certificate)
         )
-        return builder.sign(self.identity.key, hashes.SHA256()).public_bytes(Encoding.DER)
+        if responder is not None:
+            builder = builder.certificates([responder.certificate])
+        return builder.sign(answering.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
     def authority(self, folder: Path, common: str = "Horodatage d'essai", **options: object) -> Authority:
         """A timestamp authority whose certificate this one issued."""
@@ -195,8 +232,9 @@ def _build(
     extensions: list[tuple[x509.ExtensionType, bool]] | None = None,
     usages: tuple[str, ...] = (),
     digest: hashes.HashAlgorithm | None = None,
+    length: int | None = None,
 ) -> x509.Certificate:
-    named = ("key_cert_sign", "crl_sign") if ca else usages
+    named = usages or (("key_cert_sign", "crl_sign") if ca else ())
     every = [
         "digital_signature",
         "content_commitment",
@@ -216,7 +254,7 @@ def _build(
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(start + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=length), critical=True)
         .add_extension(x509.KeyUsage(**{name: name in named for name in every}), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as pyca_ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from signing.cades import as_response
 from signing.lists_update import from_folder, update
@@ -132,6 +133,50 @@ def test_a_revocation_that_was_signed_is_heard(tmp_path: Path, said: str, sub: s
     carried = _stapled(*_revocation(world, signer, said))
     made = make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=carried)
     assert subs(judge(made, tmp_path, world.trust)) == [sub]
+
+
+_RESPONDS = ((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False),)
+_RESPONDERS = {
+    "the authority": None,
+    "a responder": {},
+    "one that had expired": {"start": NOW - 300 * DAY, "days": 100},
+    "one that did not exist yet": {"start": NOW + 10 * DAY},
+}
+
+
+@pytest.mark.parametrize("responder", _RESPONDERS)
+@pytest.mark.parametrize(("declares", "fresh"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("reason", [x509.ReasonFlags.key_compromise, x509.ReasonFlags.certificate_hold, None])
+def test_a_later_good_ends_a_suspension_and_no_other_revocation(
+    tmp_path: Path, reason: x509.ReasonFlags | None, declares: bool, fresh: bool, responder: str
+) -> None:
+    world = World()
+    signer = world.issuer.issue(declares=declares)
+    world.issuer.revoke(signer, NOW - 10 * DAY)
+    held = CertificateList.load(
+        world.issuer.crl(issued=NOW - 9 * DAY, days=10 if fresh else 1, reason=reason)
+    )
+    world.issuer.revoked.clear()
+    options = _RESPONDERS[responder]
+    other = None if options is None else world.issuer.issue("Répondeur", extensions=_RESPONDS, **options)  # type: ignore[arg-type]
+    good = world.issuer.ocsp(signer.certificate.serial_number, signer.certificate, responder=other)
+    carried = _stapled(held, ocsp.OCSPResponse.load(good), CertificateList.load(world.root.crl()))
+    made = make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=carried)
+    (said,) = subs(judge(made, tmp_path, world.trust))
+    lifted = reason is x509.ReasonFlags.certificate_hold and not responder.startswith("one")
+    assert (said != "REVOKED_NO_POE") is lifted
+
+
+@pytest.mark.parametrize("declares", [False, True])
+def test_an_authority_that_does_not_know_a_certificate_leaves_it_in_doubt(
+    tmp_path: Path, declares: bool
+) -> None:
+    world = World()
+    signer = world.issuer.issue(declares=declares)
+    said = world.issuer.ocsp(signer.certificate.serial_number, signer.certificate, unknown=True)
+    carried = _stapled(ocsp.OCSPResponse.load(said), CertificateList.load(world.root.crl()))
+    made = make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=carried)
+    assert subs(judge(made, tmp_path, world.trust)) == ["TRY_LATER"]
 
 
 @pytest.mark.parametrize("weak", [False, True])
