@@ -25,6 +25,7 @@ from pyhanko_certvalidator.policy_decl import (
 )
 
 from signing.algorithms import CHAIN_POLICY, key_weakness
+from signing.anchors import Anchor
 from signing.authentic import of_lists, of_responses
 from signing.crls import standing
 from signing.found import Problem
@@ -32,6 +33,7 @@ from signing.freshness import freshest, told_at
 from signing.report import FAILED, INDETERMINATE
 from signing.told import Told, last_told
 
+_SIGNING = {"digital_signature", "non_repudiation"}
 # Extended usages with which one may sign a document, where the extension is there at all.
 _DOCUMENT_USAGES = {
     "any_extended_key_usage",
@@ -65,14 +67,27 @@ class Chain:
 def may_sign(certificate: x509.Certificate) -> bool:
     """Whether its usages allow signing documents (RFC 5280 §4.2.1.3, §4.2.1.12)."""
     usage = certificate.key_usage_value
-    if usage is not None and not {"digital_signature", "non_repudiation"} & set(usage.native):
+    if usage is not None and not _SIGNING & set(usage.native):
         return False
+    return _allows(certificate, _DOCUMENT_USAGES)
+
+
+def _allows(certificate: x509.Certificate, usages: set[str]) -> bool:
     extended = certificate.extended_key_usage_value
-    return extended is None or bool(_DOCUMENT_USAGES & set(extended.native))
+    return extended is None or bool(usages & set(extended.native))
+
+
+def may_be_above(path: Sequence[x509.Certificate], *, stamping: bool = False) -> bool:
+    """Whether the authorities below an anchor are for documents, or timestamps, where they say for what."""
+    usages = {"any_extended_key_usage", "time_stamping"} if stamping else _DOCUMENT_USAGES
+    return all(_allows(each, usages) for each in path[1:-1])
 
 
 def may_stamp(certificate: x509.Certificate) -> bool:
-    """RFC 3161 §2.3: the critical extended usage timeStamping, alone."""
+    """RFC 3161 §2.3: the critical extended usage timeStamping, alone; a key that signs, of no authority."""
+    usage = certificate.key_usage_value
+    if certificate.ca or (usage is not None and not _SIGNING & set(usage.native)):
+        return False
     for extension in certificate["tbs_certificate"]["extensions"]:
         if extension["extn_id"].native == "extended_key_usage":
             return bool(extension["critical"].native) and extension["extn_value"].parsed.native == [
@@ -102,7 +117,7 @@ def check_chain(
         answers: Sequence[ocsp.OCSPResponse] = (),
     ) -> Chain:
         context = ValidationContext(
-            trust_roots=list(anchors),
+            trust_roots=[Anchor(each) for each in anchors],
             other_certs=list(between.values()),
             moment=at,
             best_signature_time=at,
@@ -205,7 +220,10 @@ def _without_revocation(
     said = standing(*pairs[0], lists, at) if pairs and not (above_only and len(pairs) == 1) else None
     if said is not None and said.revoked is not None:
         return _known_revoked(said.revoked, is_signer=len(pairs) == 1)
-    unknown = [pair for pair in (pairs[:-1] if above_only else pairs) if _declares(pair[0])]
+    denied = {id(pair) for pair, each in zip(pairs, told, strict=True) if each and each.unknown}
+    unknown = [
+        pair for pair in (pairs[:-1] if above_only else pairs) if _declares(pair[0]) or id(pair) in denied
+    ]
     if said is not None:
         unknown = [pair for pair in unknown if pair is not pairs[0]]
         chain.used = [said.used]
@@ -252,6 +270,26 @@ def _revoked(sub: str, when: datetime) -> Problem:
     return Problem(INDETERMINATE, sub, f"Certificat révoqué depuis le {when:%d/%m/%Y %H:%M} UTC.")
 
 
+def out_of_bounds(certificate: x509.Certificate, at: datetime) -> Problem | None:
+    """Why a certificate that is trusted as itself proves nothing at this time; a path is judged elsewhere."""
+    if at < certificate.not_valid_before:
+        return _not_yet()
+    return _expired(certificate.not_valid_after) if at > certificate.not_valid_after else None
+
+
+def _not_yet() -> Problem:
+    return Problem(FAILED, "NOT_YET_VALID", "Le certificat n'existait pas encore à cette date.")
+
+
+def _expired(when: datetime) -> Problem:
+    return Problem(
+        INDETERMINATE,
+        "OUT_OF_BOUNDS_NO_POE",
+        f"Certificat expiré le {when:%d/%m/%Y %H:%M} UTC, et rien ne prouve que la signature soit "
+        "antérieure.",
+    )
+
+
 def _weak_chain() -> Problem:
     return Problem(
         INDETERMINATE,
@@ -268,16 +306,9 @@ def _attempt(certificate: x509.Certificate, context: ValidationContext) -> Chain
         sub = "REVOKED_NO_POE" if revoked.is_ee_cert else "REVOKED_CA_NO_POE"
         return Chain(_revoked(sub, when), revocation=f"révoqué depuis le {when:%d/%m/%Y %H:%M}")
     except NotYetValidError:
-        return Chain(Problem(FAILED, "NOT_YET_VALID", "Le certificat n'existait pas encore à cette date."))
+        return Chain(_not_yet())
     except ExpiredError as expired:
-        return Chain(
-            Problem(
-                INDETERMINATE,
-                "OUT_OF_BOUNDS_NO_POE",
-                f"Certificat expiré le {expired.expired_dt:%d/%m/%Y %H:%M} UTC, et rien ne prouve que la "
-                "signature soit antérieure.",
-            )
-        )
+        return Chain(_expired(expired.expired_dt))
     except InsufficientRevinfoError:
         return Chain(Problem(INDETERMINATE, "TRY_LATER", ""))
     except DisallowedAlgorithmError:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from asn1crypto.core import Asn1Value
 
 from signing.algorithms import describe
-from signing.chain import Chain, check_chain, may_sign
+from signing.chain import Chain, check_chain, may_be_above, may_sign, out_of_bounds
 from signing.found import PARTIAL, WHOLE, Found, Problem
 from signing.qualification import Qualification, qualify
 from signing.report import INDETERMINATE, MEANINGS, PASSED, Evidence, SignatureReport
@@ -94,7 +94,9 @@ def _doubt(
     # Somebody who trusts this very certificate has said so, whatever its usages.
     certificate = chain.path[-1]
     itself = len(chain.path) == 1 and trust.is_given(certificate)
-    if not itself and (not may_sign(certificate) or certificate.ca):
+    if len(chain.path) == 1 and (bounds := out_of_bounds(certificate, proof.at)) is not None:
+        return bounds
+    if not itself and (not may_sign(certificate) or certificate.ca or not may_be_above(chain.path)):
         return Problem(
             INDETERMINATE,
             "CHAIN_CONSTRAINTS_FAILURE",

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from asn1crypto import cms, crl, ocsp, tsp, x509
 
 from signing.algorithms import hash_weakness
-from signing.chain import Chain, check_chain, may_stamp
+from signing.chain import Chain, check_chain, may_be_above, may_stamp
 from signing.found import Stamped
 from signing.qualification import was_granted
 from signing.signers import BROKEN, certificates_of, digest_of, read_signer
@@ -137,6 +137,8 @@ def _count(
     )
     if chain.problem is not None:
         raise _Unusable(chain.problem.reason, chain)
+    if not may_be_above(chain.path, stamping=True):
+        raise _Unusable("une autorité de son certificat n'est pas faite pour l'horodatage.")
     if not was_granted(chain, trust, moment):
         raise _Unusable("son autorité n'était pas reconnue par la liste de confiance à cette date.")
     if moment < found.certificate.not_valid_before:
