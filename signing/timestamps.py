@@ -6,14 +6,13 @@ A client with ordered authorities, full verification of tokens.
 import asyncio
 import concurrent.futures
 import hashlib
+import logging
 import secrets
-import threading
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-import httpx
 from asn1crypto import cms, core, tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
@@ -26,9 +25,11 @@ from pyhanko_certvalidator import CertificateValidator, ValidationContext
 from pyhanko_certvalidator.errors import PathError, ValidationError
 
 from signing.algorithms import key_weakness
+from signing.asking import TOKEN_LIMIT, started
 from signing.authority import HASHES, POLICY, Authority, Response
 from signing.errors import ClockDisagrees, TimestampRefused
 
+log = logging.getLogger(__name__)
 # What a hostile token, or the certificate of one, makes the parsers raise.
 _INVALID = (
     ValueError,
@@ -45,7 +46,6 @@ _INVALID = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-TOKEN_LIMIT = 1024 * 1024  # bytes of a response
 SKEW = timedelta(seconds=60)
 EMBEDDED = "embedded"
 
@@ -62,12 +62,16 @@ class Token:
 
 @dataclass(frozen=True)
 class Stamp:
-    """A request, the response as received (DER), what it says, and who was asked."""
+    """A request, the response as received (DER), what it says, and who was asked.
+
+    `disagreed`: the outside authorities that gave another time before this one was heard.
+    """
 
     request: bytes
     response: bytes
     token: Token
     authority: str
+    disagreed: tuple[str, ...] = ()
 
 
 def make_request(digest: bytes, nonce: int | None = None) -> bytes:
@@ -258,42 +262,6 @@ class _Resting:
 _resting = _Resting()
 
 
-def _ask(authority: "Authority | str", request: bytes, now: datetime, timeout: float) -> bytes:
-    if isinstance(authority, Authority):
-        return authority.respond(request, now=now)
-    return _post(authority, request, timeout)
-
-
-def _started(
-    authority: "Authority | str", request: bytes, now: datetime, timeout: float
-) -> "concurrent.futures.Future[bytes]":
-    """The question, asked in a thread that nobody waits for: an authority may trickle its answer for ever."""
-    future: concurrent.futures.Future[bytes] = concurrent.futures.Future()
-
-    def run() -> None:
-        try:
-            future.set_result(_ask(authority, request, now, timeout))
-        except BaseException as failed:  # noqa: BLE001  (raised again by whoever reads the future)
-            future.set_exception(failed)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
-
-
-def _post(authority: str, request: bytes, timeout: float) -> bytes:
-    headers = {"Content-Type": "application/timestamp-query"}
-    with httpx.stream("POST", authority, content=request, headers=headers, timeout=timeout) as answer:
-        answer.raise_for_status()
-        data, until = b"", time.monotonic() + timeout  # of all, not of each byte
-        for block in answer.iter_bytes():
-            data += block
-            if time.monotonic() > until:
-                raise TimestampRefused("Réponse trop lente.")
-            if len(data) > TOKEN_LIMIT:
-                raise TimestampRefused("Réponse trop longue.")
-    return data
-
-
 def first_response(
     request: bytes,
     authorities: Sequence["Authority | str"],
@@ -355,13 +323,13 @@ def _first(
     request: bytes, authorities: Sequence["Authority | str"], check: _Check, *, timeout: float, hedge: float
 ) -> Stamp:
     reasons: list[str] = []
-    disagrees = False
+    disagreed: list[str] = []
     waiting: dict[concurrent.futures.Future[bytes], tuple[Authority | str, float]] = {}
     queue = _resting.last(authorities)
     while queue or waiting:
         if queue:
             authority = queue.pop(0)
-            future = _started(authority, request, check.now, timeout)
+            future = started(authority, request, check.now, timeout)
             waiting[future] = authority, time.monotonic() + timeout
         first_end = min(end for _, end in waiting.values()) - time.monotonic()
         done, _ = concurrent.futures.wait(
@@ -369,23 +337,32 @@ def _first(
             timeout=max(0.0, min(hedge, first_end) if queue else first_end),
             return_when=concurrent.futures.FIRST_COMPLETED,
         )
-        for future in done:
+        given: Stamp | None = None
+        for future in [each for each in waiting if each in done]:
             authority, _ = waiting.pop(future)
             name = EMBEDDED if isinstance(authority, Authority) else authority
             try:
                 response = future.result()
                 token = check.verified(response)
-            except (TimestampRefused, httpx.HTTPError, OSError, ValueError) as refused:
-                reasons.append(f"{name} : {refused}")
-                _resting.heard(name, good=False)
+            except Exception as refused:  # noqa: BLE001  (a mistyped address too: the next one is asked)
+                why = str(refused) or type(refused).__name__
+                reasons.append(f"{name} : {why}")
                 # An authority of this very machine contradicts nothing.
-                disagrees |= isinstance(refused, ClockDisagrees) and name != EMBEDDED
+                if isinstance(refused, ClockDisagrees) and name != EMBEDDED:
+                    # It answers: it never rests, or whoever insists would no longer hear it.
+                    disagreed.append(name)
+                    log.error("horodatage : %s contredit l'horloge de la plateforme : %s", name, why)
+                else:
+                    _resting.heard(name, good=False)
+                    log.warning("horodatage : %s : %s", name, why)
                 continue
             _resting.heard(name, good=True)
-            return Stamp(request, response, token, name)
+            given = given or Stamp(request, response, token, name)
+        if given is not None:
+            return replace(given, disagreed=tuple(disagreed))
         for future in [each for each, (_, end) in waiting.items() if end <= time.monotonic()]:
             authority, _ = waiting.pop(future)
             reasons.append(f"{authority} : réponse trop lente")
             _resting.heard(str(authority), good=False)
-    refusal = ClockDisagrees if disagrees else TimestampRefused
+    refusal = ClockDisagrees if disagreed else TimestampRefused
     raise refusal("Aucune autorité d'horodatage n'a donné de jeton valable. " + " ; ".join(reasons))

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from dematmp.audit.keys import timestamp_anchors, timestamp_authority
 from signing.authority import Authority
-from signing.errors import TimestampRefused
+from signing.errors import ClockDisagrees, TimestampRefused
 from signing.timestamps import Stamp, first_response, request_token
 
 EMBEDDED = "autorité intégrée à la plateforme (non qualifiée)"
@@ -34,8 +34,26 @@ def _authorities() -> list[Authority | str]:
 
 def ask_token(data: bytes, *, now: datetime) -> tuple[Stamp, str]:
     """The same. Raises TimestampRefused, ClockDisagrees when an authority gives another time than ours."""
+    return _asked(data, _authorities(), now=now)
+
+
+def ask_others(data: bytes, *, now: datetime) -> tuple[Stamp, str]:
+    """The same, of outside authorities alone where the settings name one: our clock proves nothing of itself.
+
+    Raises ClockDisagrees as soon as one of them gave another time, even where the next one gives ours.
+    """
+    every = _authorities()
+    stamped, who = _asked(data, [each for each in every if isinstance(each, str)] or every, now=now)
+    if stamped.disagreed:
+        raise ClockDisagrees(
+            "Une autorité d'horodatage donne une autre heure : " + ", ".join(stamped.disagreed)
+        )
+    return stamped, who
+
+
+def _asked(data: bytes, authorities: list[Authority | str], *, now: datetime) -> tuple[Stamp, str]:
     digest = hashlib.sha256(data).digest()
     stamped = request_token(
-        digest, _authorities(), ca_pem=timestamp_anchors(), now=now, policies=settings.TSA_POLICIES
+        digest, authorities, ca_pem=timestamp_anchors(), now=now, policies=settings.TSA_POLICIES
     )
     return stamped, EMBEDDED if stamped.authority == "embedded" else stamped.authority

@@ -11,7 +11,7 @@ from django.db import transaction
 from dematmp.accounts.models import User
 from dematmp.audit.keys import wrap
 from dematmp.audit.services import append, utc_text
-from dematmp.audit.stamping import ask_token
+from dematmp.audit.stamping import ask_others
 from dematmp.bids.models import Envelope
 from dematmp.bids.rules import COUNTS, LATE
 from dematmp.bids.rules import reason as why_sealed
@@ -156,7 +156,7 @@ def release(
         raise LateBidsUndecided(undecided_text(len(waiting)), late=len(waiting))
     deadline = consultation.deadline
     try:
-        stamped = ask_token(bytes(session.public_key), now=now)
+        stamped = ask_others(bytes(session.public_key), now=now)
     except ClockDisagrees:
         other = BeforeDeadline(
             "L'heure d'une autorité d'horodatage s'écarte de plus d'une minute de celle de la plateforme."

@@ -9,6 +9,7 @@ import time_machine
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from dematmp.accounts.models import Membership
 from dematmp.accounts.services import give_role, take_role
@@ -18,13 +19,14 @@ from dematmp.consultations import errors as consultation_errors
 from dematmp.consultations import services as consultations
 from dematmp.consultations.models import Consultation
 from dematmp.opening import services, unsealing
-from dematmp.opening.errors import OpeningError, QuorumMissing
+from dematmp.opening.errors import BeforeDeadline, OpeningError, QuorumMissing
 from dematmp.opening.keys import start_ceremony
 from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
 from dematmp.opening.unsealing import unseal_all
 from signing.client import ServerRefused
 from storage.stores import object_store
 from tests.opening.test_opening import closed, opened
+from tests.signing.authority import Issuer, serving
 from tests.world import World, client, organisation
 
 __all__ = ["closed"]
@@ -47,11 +49,46 @@ def test_a_share_taken_away_while_the_authority_is_asked_is_missed(
     def slow(*_: object, **__: object) -> None:
         session.shares.filter(holder__index=3).delete()
 
-    monkeypatch.setattr(services, "ask_token", slow)
+    monkeypatch.setattr(services, "ask_others", slow)
     with pytest.raises(QuorumMissing):
         services.release(session, by=world.members[0], now=timezone.now())
     session.refresh_from_db()
     assert session.released_at is None
+
+
+@pytest.mark.parametrize("urls", [["/tsa"], ["/tsa", "embedded"], ["/tsa", "/other", "embedded"]])
+def test_an_outside_authority_holds_the_bids_of_a_clock_that_runs_ahead(
+    world: World, tmp_path: Path, settings: Settings, caplog: pytest.LogCaptureFixture, urls: list[str]
+) -> None:
+    """Our own authority, asked after it, has our own clock; nor does one that is wrong too make it right."""
+    root, ahead = Issuer.root(), timedelta(hours=3)
+    (tmp_path / "root.pem").write_bytes(root.identity.pem)
+    true, other = root.authority(tmp_path), root.authority(tmp_path, "Autre")
+    consultation = world.publish(closes_in=timedelta(hours=2))
+    answers = {
+        "/tsa": lambda body: true.respond(body, now=timezone.now() - ahead),
+        "/other": lambda body: other.respond(body, now=timezone.now()),
+    }
+    with serving(answers) as base, time_machine.travel(timezone.now() + ahead, tick=True):
+        settings.TSA_TRUST = [str(tmp_path / "root.pem")]
+        settings.TSA_URLS = [base + each if each.startswith("/") else each for each in urls]
+        world.share(consultation, 0)
+        world.share(consultation, 2)
+        for _ in range(5):  # whoever insists does not make it rest
+            with pytest.raises(BeforeDeadline, match="une minute"):
+                services.release(OpeningSession.objects.get(), by=world.members[0], now=timezone.now())
+    assert OpeningSession.objects.get().released_at is None
+    assert Entry.objects.filter(kind="opening-refused").exists()
+    assert any("contredit l'horloge" in each.message for each in caplog.records)
+
+
+def test_without_an_answer_from_outside_the_deadline_passed_by_our_clock_alone(
+    world: World, closed: Consultation, settings: Settings
+) -> None:
+    settings.TSA_URLS, settings.TSA_TRUST = ["http://127.0.0.1:9/", "embedded"], []
+    _released(world, closed)
+    release = Entry.objects.get(kind="platform-release")
+    assert json.loads(bytes(release.record))["authority_time"] is None
 
 
 def test_fewer_shares_than_the_quorum_never_read_as_unreadable_bids(
