@@ -77,7 +77,7 @@ def _cosigned(kept: PublicCheckpoint, url: str, key: str, *, now: datetime) -> N
         line = _ask(kept, url)
         note = kept.note + line
         verify_cosignature(note, key)
-    except (httpx.HTTPError, ProofRefused, ValueError) as away:
+    except (httpx.HTTPError, httpx.InvalidURL, ProofRefused, ValueError) as away:
         log.warning("témoin %s : %s", url, away)
         return
     kept.note = note

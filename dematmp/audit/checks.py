@@ -4,11 +4,14 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+import httpx
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 
 from dematmp.audit.clock import health
+
+_PORTS = 65536
 
 
 @register(Tags.security)
@@ -63,8 +66,29 @@ def timestamp_authorities(app_configs: Sequence[AppConfig] | None, **kwargs: obj
                 id="audit.E003",
             )
         ]
-    return [
+    wrong = [url for url in settings.TSA_URLS if url != "embedded" and not _is_address(url)]
+    found: list[CheckMessage] = [
+        Error(
+            f"« {url} » n'est pas l'adresse d'une autorité d'horodatage.",
+            hint="DEMATMP_TSA_URLS=https://…, ou embedded, séparés par des virgules.",
+            id="audit.E005",
+        )
+        for url in wrong
+    ]
+    found += [
         Error(f"Le certificat d'autorité {name} ne peut être lu.", id="audit.E004")
         for name in settings.TSA_TRUST
         if not Path(name).is_file()
     ]
+    return found
+
+
+def _is_address(url: str) -> bool:
+    """Whether a request can be sent there: httpx refuses others only as they are asked."""
+    try:
+        said = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return (
+        said.scheme in ("http", "https") and bool(said.host) and (said.port or 80) < _PORTS and " " not in url
+    )

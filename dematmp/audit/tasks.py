@@ -32,11 +32,11 @@ def copy_journal() -> None:
             "l'autorité d'horodatage intégrée ne sait plus l'heure qu'elle a donnée : manage.py timestamps"
         )
     kept = publish(now=now)
-    if kept is not None:
-        complete(kept, now=now)
     try:
         copy()
     except (AuditError, StorageError) as failed:
         log.error("journal : %s", failed)
-    stamp_entries(timezone.now)  # last: a slow authority delays no copy
+    if kept is not None:  # a slow authority, or witness, delays no copy
+        complete(kept, now=now)
+    stamp_entries(timezone.now)
     catch_up(timezone.now)
