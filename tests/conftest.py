@@ -21,6 +21,7 @@ from deploy.services.clamd import Clamd
 from deploy.services.mail import MailSink
 from deploy.services.postgres import Postgres
 from deploy.services.process import Service
+from storage.stores import object_store
 from tests import migrated
 from tests.channel import Channel, running_channel
 from tests.world import World, make_world
@@ -168,6 +169,8 @@ def clock_of_now() -> None:
     """Another test may have travelled in time, or had a longer journal in a database that is gone."""
     (configured.SECRETS_DIR / "pki" / "tsa.state").unlink(missing_ok=True)
     (configured.SECRETS_DIR / "journal.seen").unlink(missing_ok=True)
+    for key in list(object_store().list("journal")):
+        object_store().delete(key)
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from datetime import datetime
 import httpx
 from django.conf import settings
 
-from dematmp.audit.copies import stored_tile
+from dematmp.audit.copies import refuse_rollback_now, stored_tile
 from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import verifier_of
+from dematmp.audit.mark import refuse_less
 from dematmp.audit.models import Head, PublicCheckpoint
 from dematmp.audit.stamping import obtain_token
 from signing import tlog
@@ -26,10 +27,15 @@ _MOST = 100  # tokens of one pass
 
 
 def publish(*, now: datetime) -> PublicCheckpoint | None:
-    """The latest checkpoint becomes the public one: once a minute, whatever was written meanwhile."""
+    """The latest checkpoint becomes the public one: once a minute, whatever was written meanwhile.
+
+    Raises JournalBroken for one that contradicts what was signed already: a database that was restored.
+    """
     head = Head.objects.filter(pk=1).first()
     if head is None or head.size == 0:
         return None
+    refuse_less(head.size)
+    refuse_rollback_now(head.size, stored_tile)
     kept, _ = PublicCheckpoint.objects.get_or_create(
         size=head.size, defaults={"note": head.note, "published_at": now}
     )

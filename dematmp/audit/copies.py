@@ -5,7 +5,7 @@ It outlives the database, and betrays a database restored from an old backup.
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from django.conf import settings
 
@@ -73,31 +73,78 @@ def check_continued(size: int, seen: tlog.Checkpoint | None, read_tile: tlog.Rea
 
 
 def check_against_copy(size: int, read_tile: tlog.ReadTile) -> None:
-    """Refuse a journal of `size` entries that is not the continuation of the copy. Raises JournalBroken."""
-    check_continued(size, copied_checkpoint(), read_tile, where="la copie du journal en atteste")
+    """Refuse a journal of `size` entries that is not the continuation of the copy. Raises JournalBroken.
+
+    Where its checkpoint says nothing, its files do. Raises CopyUnreadable, once they agree, and
+    StoreUnavailable.
+    """
+    try:
+        seen = copied_checkpoint()
+    except CopyUnreadable:
+        check_edges(copied_edges(), size, read_tile)
+        raise
+    if seen is None:  # no copy, or a first one that was killed
+        check_edges(copied_edges(), size, read_tile)
+    check_continued(size, seen, read_tile, where="la copie du journal en atteste")
+
+
+def copied_edges() -> dict[str, tuple[int, int, str]]:
+    """The last file of each level of the copy: its index, how much it holds, its key."""
+    found: dict[str, tuple[int, int, str]] = {}
+    for key in object_store().list(f"{folder()}tile"):
+        if (said := parse_path(key.removeprefix(folder()))) is not None:
+            level, index, width = said
+            found[level] = max(found.get(level, (0, 0, "")), (index, width, key))
+    return found
+
+
+def check_edges(edges: Mapping[str, tuple[int, int, str]], size: int, read_tile: tlog.ReadTile) -> None:
+    """Refuse `size` entries that do not reach the copy's last files, or contradict them.
+
+    Raises JournalBroken, StoreUnavailable.
+    """
+    for level, (index, width, key) in edges.items():
+        least = (index * tlog.WIDTH + width) * tlog.WIDTH ** (int(level) if level.isdigit() else 0)
+        if size < least:
+            raise JournalBroken(
+                f"{key} de la copie ne correspond pas aux entrées : la base en a {size}, il y en avait au "
+                f"moins {least}. Rien n'est signé tant que les entrées manquantes ne sont pas "
+                f"retrouvées{mark.OR}."
+            )
+    for level, (index, width, key) in edges.items():
+        if not level.isdigit():
+            continue
+        try:
+            same = object_store().read(key) == read_tile(int(level), index)[: width * 32]
+        except ObjectMissing:
+            continue  # it was there a moment ago: `journal verify` says so
+        if not same:
+            raise JournalBroken(f"{key} de la copie ne correspond pas aux entrées.")
 
 
 def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
-    """The same, once a minute in each process: a database may be restored under one that runs.
-
-    A store that does not answer never blocks a deposit: it is asked again a minute later.
-    """
+    """The same, once a minute in each process: a database may be restored under one that runs."""
     global _not_before
     if time.monotonic() < _not_before:
         return
+    refuse_rollback_now(size, read_tile)
+    _not_before = time.monotonic() + _RETRY
+
+
+def refuse_rollback_now(size: int, read_tile: tlog.ReadTile) -> None:
+    """Refuse what contradicts this machine's memory, or the copy. Raises JournalBroken.
+
+    A store that does not answer never blocks a deposit, nor does a checkpoint lost or spoilt where the copy's
+    files agree: both are said in the log.
+    """
     _refuse_another_name(size)
     check_continued(size, mark.last(), read_tile, where="cette machine en a vu")
     try:
         check_against_copy(size, read_tile)
     except StoreUnavailable:
-        _not_before = time.monotonic() + _RETRY
         log.warning("journal : la copie n'a pas pu être comparée")
-        return
     except CopyUnreadable as broken:
-        _not_before = time.monotonic() + _RETRY
         log.error("journal : %s", broken)
-        return
-    _not_before = time.monotonic() + _RETRY
 
 
 def _refuse_another_name(size: int) -> None:

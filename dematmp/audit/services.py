@@ -11,7 +11,14 @@ from datetime import UTC, datetime
 from django.db import connection, transaction
 
 from dematmp.audit import ledger, mark
-from dematmp.audit.copies import check_continued, copied_checkpoint, refuse_rollback, stored_tile
+from dematmp.audit.copies import (
+    check_continued,
+    check_edges,
+    copied_checkpoint,
+    copied_edges,
+    refuse_rollback,
+    stored_tile,
+)
 from dematmp.audit.errors import JournalBroken, NotInTransaction
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry, Head, PublicCheckpoint, Tile
@@ -147,10 +154,13 @@ def prove(index: int) -> str | None:
 
 def verify() -> int:
     """Rebuild everything from the entries and compare; returns the size, raises JournalBroken."""
-    seen, copied = mark.last(), copied_checkpoint()  # before the first entry is read: they only grow
+    # Before the first entry is read: they only grow.
+    seen, copied = mark.last(), copied_checkpoint()
+    edges = copied_edges() if copied is None else {}
     size = rebuild(journal_signer().verifier_key)
     check_continued(size, seen, stored_tile, where="cette machine en a vu")
     check_continued(size, copied, stored_tile, where="la copie du journal en atteste")
+    check_edges(edges, size, stored_tile)
     return size
 
 

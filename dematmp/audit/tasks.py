@@ -31,8 +31,9 @@ def copy_journal() -> None:
         log.error(
             "l'autorité d'horodatage intégrée ne sait plus l'heure qu'elle a donnée : manage.py timestamps"
         )
-    kept = publish(now=now)
+    kept = None
     try:
+        kept = publish(now=now)
         copy()
     except (AuditError, StorageError) as failed:
         log.error("journal : %s", failed)

@@ -26,11 +26,15 @@ from tests.world import make_world
 @pytest.fixture(autouse=True)
 def alone() -> Iterator[None]:
     """The copy of another test is not ours."""
-    object_store().delete("journal/checkpoint")
-    copies._not_before = 0.0
+
+    def clear() -> None:
+        for key in list(object_store().list("journal")):
+            object_store().delete(key)
+        copies._not_before = 0.0
+
+    clear()
     yield
-    object_store().delete("journal/checkpoint")
-    copies._not_before = 0.0
+    clear()
 
 
 @pytest.fixture
