@@ -21,6 +21,10 @@ def node(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
+def leaf_hash(leaf: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + leaf).digest()
+
+
 def root(hashes: list[bytes]) -> bytes:
     """RFC 6962, section 2.1."""
     if len(hashes) <= 1:
@@ -81,20 +85,35 @@ def included(index: int, size: int, leaf: bytes, proof: list[bytes], expected: b
 
 
 def check_deposit(record: Path, entries: list[bytes], key_line: str) -> int:
-    """The rank of a deposit in the journal: its record, its leaf and its proof agree."""
+    """The rank of a deposit in the journal: its receipt, its record, its leaf and its proof agree.
+
+    The tree that the receipt was given under is the beginning of this journal: nothing was rewritten since.
+    """
     stem = record.with_suffix("")
     receipt = json.loads(Path(f"{stem}.receipt.json").read_text())
     proof = Path(f"{stem}.tlog-proof").read_text()
+    said = json.loads(record.read_bytes())
+    for name in ("deposit", "received"):
+        if receipt.get(name) != said.get(name) or not said.get(name):
+            raise SystemExit(f"{record.name} : l'accusé dit un autre « {name} » que l'enregistrement")
+    if "record" in receipt and base64.b64decode(receipt["record"]) != record.read_bytes():
+        raise SystemExit(f"{record.name} : l'accusé porte un autre enregistrement")
     head, _, note = proof.partition("\n\n")
     lines = head.splitlines()
     index = int(next(line for line in lines if line.startswith("index ")).split()[1])
     path = [base64.b64decode(line) for line in lines[lines.index(f"index {index}") + 1 :]]
     size, expected = checkpoint(note, key_line)
+    if size > len(entries):
+        raise SystemExit(f"{record.name} : l'accusé atteste {size} entrées, le journal en a {len(entries)}")
+    if root([leaf_hash(leaf) for leaf in entries[:size]]) != expected:
+        raise SystemExit(f"{record.name} : le journal a été réécrit depuis cet accusé")
     digest = hashlib.sha256(bytes.fromhex(receipt["journal"]["nonce"]) + record.read_bytes()).hexdigest()
-    leaf = entries[index]
-    if json.loads(leaf)["digest"] != digest:
+    if index >= size:
+        raise SystemExit(f"{record.name} : la preuve d'inclusion est fausse")
+    leaf = json.loads(entries[index])
+    if (leaf["digest"], leaf["type"], leaf["time"]) != (digest, "deposit", said["received"]):
         raise SystemExit(f"{record.name} : l'entrée {index} n'est pas celle de ce dépôt")
-    if not included(index, size, hashlib.sha256(b"\x00" + leaf).digest(), path, expected):
+    if not included(index, size, leaf_hash(entries[index]), path, expected):
         raise SystemExit(f"{record.name} : la preuve d'inclusion est fausse")
     return index
 
@@ -104,10 +123,7 @@ def main() -> int:
     key_line = (journal / "key").read_text()
     size, expected = checkpoint((journal / "checkpoint").read_text(), key_line)
     entries = leaves(journal, size)
-    if (
-        len(entries) != size
-        or root([hashlib.sha256(b"\x00" + leaf).digest() for leaf in entries]) != expected
-    ):
+    if len(entries) != size or root([leaf_hash(leaf) for leaf in entries]) != expected:
         raise SystemExit("la racine signée n'est pas celle des entrées")
     sys.stdout.write(f"journal : {size} entrées, racine signée conforme\n")
     if len(sys.argv) > 2:

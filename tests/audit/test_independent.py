@@ -1,7 +1,10 @@
 """The published journal and the embedded authority, read by tools that know nothing of this project."""
 
+import hashlib
+import json
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +25,9 @@ from dematmp.audit.checkpoints import publish
 from dematmp.audit.keys import create_keys, journal_signer
 from dematmp.audit.models import Entry
 from dematmp.audit.services import append
-from tests.conftest import absent
+from signing import tlog
+from signing.notes import Signer
+from tests.conftest import ROOT, absent
 
 ENTRIES = 700  # two full tiles and a partial one
 
@@ -107,3 +112,44 @@ def test_openssl_and_curl_obtain_and_verify_a_timestamp(tmp_path: Path) -> None:
     (tmp_path / "acte.pdf").write_bytes(b"autre")
     other = run("openssl", "ts", "-verify", "-data", "acte.pdf", "-in", "jeton.tsr", "-CAfile", ca)
     assert "Verification: OK" not in other.stdout + other.stderr
+
+
+def _tree(leaves: list[bytes]) -> tuple[bytes, tlog.ReadTile]:
+    grown = tlog.append(0, lambda level, index: b"", [tlog.leaf_hash(each) for each in leaves])
+    return grown.root, lambda level, index: grown.tiles[level, index]
+
+
+@pytest.mark.parametrize("lie", ["none", "rewritten", "shorter", "received", "deposit"])
+def test_the_stranger_s_script_sees_a_journal_rewritten_since_a_receipt(tmp_path: Path, lie: str) -> None:
+    """The same leaf, at the same rank, among other entries; or a receipt that says other than its record."""
+    signer, received, nonce = Signer("journal.example", bytes(32)), "2026-11-28T09:59:00+00:00", bytes(32)
+    record = json.dumps({"deposit": "x", "received": received}).encode()
+    digest = hashlib.sha256(nonce + record).hexdigest()
+    leaf = json.dumps({"digest": digest, "time": received, "type": "deposit"}).encode()
+    before = [b'{"digest":"a"}', b'{"digest":"b"}', leaf, b'{"digest":"d"}']
+    after = [*before, b'{"digest":"e"}']
+    if lie == "rewritten":
+        after[1] = b'{"digest":"c"}'
+    if lie == "shorter":
+        after = after[:3]
+    journal, deposits = tmp_path / "journal", tmp_path / "deposits"
+    bundle = journal / "tile" / "entries" / "000.p" / str(len(after))
+    bundle.parent.mkdir(parents=True)
+    bundle.write_bytes(tlog.bundle(after))
+    (journal / "key").write_text(signer.verifier_key + "\n")
+    checkpoint = tlog.Checkpoint(signer.name, len(after), _tree(after)[0])
+    (journal / "checkpoint").write_text(signer.sign(checkpoint.text()))
+    deposits.mkdir()
+    root, read = _tree(before)
+    note = signer.sign(tlog.Checkpoint(signer.name, 4, root).text())
+    proof = tlog.format_proof(2, tlog.inclusion_proof(2, 4, read), note)
+    said = {"deposit": "x", "received": received, "journal": {"nonce": nonce.hex()}}
+    said |= {lie: "autre"} if lie in said else {}
+    (deposits / "pli.record").write_bytes(record)
+    (deposits / "pli.tlog-proof").write_text(proof)
+    (deposits / "pli.receipt.json").write_text(json.dumps(said))
+    script = ROOT / "docs" / "expert" / "verify_journal.py"
+    command = [sys.executable, str(script), str(journal), str(deposits)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "prouvée" in done.stdout) == ((0, True) if lie == "none" else (1, False))
+    assert "Traceback" not in done.stderr
