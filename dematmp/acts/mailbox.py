@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from dematmp.acts import names
 from dematmp.acts.errors import MessageRefused, MinistryUnavailable
 
 MAIL_BYTES = 220 * 1024**2  # an archive's worth of attachments in base64
@@ -114,8 +115,13 @@ def box(url: str) -> Box:
 
 
 def is_multichannel(raw: bytes) -> bool:
-    """Whether a mail only announces that the act is handled by several channels: nothing to do."""
+    """Whether a mail only announces that the act is handled by several channels: nothing to do.
+
+    One that carries a message is read, whatever words surround it.
+    """
     message = _parsed(raw)
+    if any(names.is_of_return(str(part.get_filename() or "")) for part in message.walk()):
+        return False
     body = message.get_body(("plain", "html"))
     text = str(message.get("Subject", ""))
     if body is not None:

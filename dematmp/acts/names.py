@@ -34,6 +34,11 @@ class MessageName:
     serial: int
 
 
+def is_of_return(name: str) -> bool:
+    """Whether a file is a message, an envelope or an anomaly that the ministry sends."""
+    return any(each.fullmatch(name) for each in (MESSAGE, RETURN_ENVELOPE, ANOMALY))
+
+
 def envelope(*, application: str, siren: str, day: date, serial: int) -> str:
     """`EACT--214502494--20170717-6.xml`; the serial runs from 1 to 9999 for each authority and day."""
     if not 1 <= serial <= 9999:

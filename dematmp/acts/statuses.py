@@ -44,14 +44,14 @@ _FOLLOWS: dict[int | None, frozenset[int]] = {
     VALID: frozenset({TO_ARCHIVE, REFUSED, ERROR, CANCELLED}),
     REFUSED: frozenset({CANCELLED, ERROR}),
     RECEIVED: frozenset({RECEIPT_SENT, ERROR}),
-    RECEIPT_SENT: frozenset({ERROR}),
+    RECEIPT_SENT: frozenset({RECEIVED, ERROR}),  # again: the ministry refused our receipt
     LETTER: frozenset({ERROR}),
     TO_ARCHIVE: frozenset({IN_ARCHIVING, ARCHIVE_SENDING_ERROR, NO_DOCUMENTS, ERROR, CANCELLED}),
     IN_ARCHIVING: frozenset({ARCHIVED, ARCHIVE_ERROR, ERROR, CANCELLED}),
-    ARCHIVE_ERROR: frozenset({VALID, REFUSED, TO_ARCHIVE, ERROR}),
-    ARCHIVE_SENDING_ERROR: frozenset({VALID, REFUSED, TO_ARCHIVE, ERROR}),
-    NO_DOCUMENTS: frozenset({TO_ARCHIVE, ERROR}),
-    ARCHIVED: frozenset({ERROR}),
+    ARCHIVE_ERROR: frozenset({VALID, REFUSED, TO_ARCHIVE, ERROR, CANCELLED}),
+    ARCHIVE_SENDING_ERROR: frozenset({VALID, REFUSED, TO_ARCHIVE, ERROR, CANCELLED}),
+    NO_DOCUMENTS: frozenset({TO_ARCHIVE, ERROR, CANCELLED}),
+    ARCHIVED: frozenset({ERROR, CANCELLED}),  # an act may be withdrawn long after it was archived
     ERROR: frozenset(),
     CANCELLED: frozenset(),
 }

@@ -131,7 +131,7 @@ def sweep_service() -> None:
 
     The checks come last: one of them may take minutes, and keeps nothing else waiting.
     """
-    collect_returns()
+    each_row(["boîte de retour"], lambda _: collect_returns())
     now = timezone.now()
     due = Q(due_at=None) | Q(due_at__lte=now)
     ready = Transaction.objects.filter(due, status__in=[statuses.WAITING, statuses.RECEIVED])

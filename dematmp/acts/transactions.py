@@ -217,6 +217,7 @@ class ReturnMail(models.Model):
     sha256 = models.CharField(max_length=64, unique=True)
     key = models.CharField(max_length=200)
     received_at = models.DateTimeField("reçu le")
+    tried_at = models.DateTimeField("dernière analyse", null=True, blank=True)
     done_at = models.DateTimeField("traité le", null=True, blank=True)
     error = models.CharField("incident", max_length=500, blank=True, default="")
 

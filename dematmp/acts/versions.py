@@ -9,8 +9,8 @@ from dematmp.acts.transactions import ClassificationVersion
 
 
 def held(authority: Authority) -> bytes:
-    """Its bytes: the same at each call until a new one arrives."""
-    last = ClassificationVersion.objects.filter(authority=authority).order_by("-pk").first()
+    """Its bytes: the same at each call until one of a later date arrives."""
+    last = ClassificationVersion.objects.filter(authority=authority).order_by("-on", "-pk").first()
     return bytes(last.bytes) if last else shipped()
 
 
