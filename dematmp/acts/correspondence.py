@@ -21,6 +21,7 @@ from dematmp.acts.package import blocks_of, members
 from dematmp.acts.reading import read
 from dematmp.acts.remote import Letter, Remote, Status, client_context
 from dematmp.acts.rules import LETTERS
+from dematmp.acts.services import reach
 from dematmp.acts.sound import check_early
 from dematmp.acts.telling import tell_failed, tell_letter, tell_reply
 from dematmp.acts.transactions import Transaction
@@ -52,7 +53,7 @@ def to_read(now: datetime) -> "QuerySet[Act]":
 def read_letters(act_id: int, operator: Operator, *, now: datetime) -> None:
     """Keep the letters that this act has at the operator, and learn whether it was cancelled.
 
-    May run twice. Raises GatewayUnavailable, GatewayRefused.
+    May run twice. Raises GatewayUnavailable, GatewayRefused, MessageRefused.
     """
     act = Act.objects.select_related("buyer", "authority", "transmission").get(pk=act_id)
     sent = act.transmission
@@ -60,6 +61,9 @@ def read_letters(act_id: int, operator: Operator, *, now: datetime) -> None:
         return
     # This very service costs nothing to read: those read the longest ago come first.
     Transmission.objects.filter(pk=sent.pk).update(due_at=now + EVERY if operator.is_remote else now)
+    found = _same(act, operator)
+    if found.code == statuses.ERROR and sent.status != statuses.ERROR:
+        reach(sent, statuses.ERROR, detail=_reason(found), now=now)
     _not_gone(act, operator, now)
     for each in operator.letters(sent.remote_id):
         known = act.letters.filter(Q(remote_id=each.transaction) | Q(reply_id=each.transaction))
@@ -68,8 +72,24 @@ def read_letters(act_id: int, operator: Operator, *, now: datetime) -> None:
     if not operator.is_remote:
         _answered_elsewhere(act, now)
     # A cancellation may have been asked by other software, or by a call whose answer was lost.
-    if sent.cancelled_at is None and operator.status(sent.remote_id).code == statuses.CANCELLED:
+    if sent.cancelled_at is None and found.code == statuses.CANCELLED:
         _cancelled(sent, now)
+
+
+def _same(act: Act, operator: Operator) -> Status:
+    """Where the act is at the operator, whose number was proved to be this act's.
+
+    Raises MessageRefused for another act's: nothing is then read, asked or answered there.
+    """
+    number = Transmission.objects.get(act=act).remote_id or 0
+    found = operator.status(number)
+    data = found.detail if found.code in (statuses.ACKNOWLEDGED, statuses.CANCELLED) else b""
+    said = read(data or operator.receipt(number))
+    if not isinstance(said, m.ActReceipt | m.CancellationReceipt) or said.identifier != act.identifier:
+        raise MessageRefused(
+            f"La transaction {number} de l'opérateur n'est pas l'acte {act.identifier} : rien n'a été fait."
+        )
+    return found
 
 
 def _not_gone(act: Act, operator: Operator, now: datetime) -> None:
@@ -130,7 +150,7 @@ def _keep(act: Act, found: Letter, operator: Operator, now: datetime) -> None:
     message = _letter_in(archive, act.identifier)
     kind = m.kind_of(message)
     if kind not in LETTERS:  # a reply stands in the place of its letter (ours, whose answer was lost)
-        letter = act.letters.filter(kind=f"{kind[0]}-1", reply_id=None).order_by("pk").first()
+        letter = _answered(act, message)
         if letter is not None:
             _replied(letter, found.transaction, choice=kind[2], now=now)
         return
@@ -155,6 +175,14 @@ def _keep(act: Act, found: Letter, operator: Operator, now: datetime) -> None:
             record = {"act": str(act.uuid), "identifier": act.identifier, "kind": kind}
             append("act-letter", record, consultation=act.consultation_uuid, now=now)
             tell_letter(act, kind, said, now=now)
+
+
+def _answered(act: Act, reply: m.Letter | m.Referral) -> PrefectureLetter | None:
+    """The letter that a reply answers: of its kind and its date; the only one of its kind, else."""
+    alike = act.letters.filter(kind=f"{m.kind_of(reply)[0]}-1")
+    dated = alike.filter(written_on=reply.written) if isinstance(reply, m.Letter) else alike.none()
+    rows = dated if dated.exists() or alike.count() > 1 else alike
+    return rows.filter(reply_id=None).order_by("pk").first()
 
 
 def _letter_in(archive: bytes, identifier: str) -> m.Letter | m.Referral:
@@ -212,6 +240,7 @@ def cancel(act: Act, operator: Operator, *, now: datetime) -> None:
     sent = Transmission.objects.get(act=act)
     if sent.remote_id is None or sent.acknowledged_at is None or sent.cancelled_at is not None:
         raise ActRefused("Seul un acte acquitté et non annulé s'annule.")
+    _same(act, operator)
     mine = Transmission.objects.filter(pk=sent.pk, cancellation_id=None)
     free = Q(cancellation_asked_at=None) | Q(cancellation_asked_at__lt=now - UNCERTAIN)
     if not mine.filter(free).update(cancellation_asked_at=now, problem=""):
@@ -249,6 +278,10 @@ def reply(
     for each in pieces:
         check_early(each.upload, now=now)
     mine = PrefectureLetter.objects.filter(pk=letter.pk, reply_id=None)
+    if mine.filter(replied_at__lt=now - UNCERTAIN).exists():  # the one of before may have been taken
+        read_letters(letter.act_id, operator, now=now)
+    else:
+        _same(letter.act, operator)
     free = Q(replied_at=None) | Q(replied_at__lt=now - UNCERTAIN)
     if not mine.filter(free).update(replied_at=now, choice=choice, problem=""):
         raise ActRefused("Une réponse à ce courrier est déjà partie, ou est en train de partir.")

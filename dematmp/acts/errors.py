@@ -52,6 +52,13 @@ class GatewayRefused(ActError):
     next = "Lisez le motif, corrigez, puis recommencez."
 
 
+class OperatorUnset(ActError):
+    """The operator that has an act is no longer set: another one's numbers name other acts."""
+
+    code = "act.operator-unset"
+    next = "Demandez à l'exploitant de régler de nouveau cet opérateur ; d'ici là, suivez l'acte chez lui."
+
+
 class StatusRefused(ActError):
     """A transaction does not go from this state to that one."""
 

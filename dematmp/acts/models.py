@@ -266,6 +266,10 @@ class Transmission(models.Model):
     confirmed_at = models.DateTimeField("confirmée le", null=True, blank=True)  # nothing leaves before
     confirmed_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     tried_at = models.DateTimeField("premier envoi", null=True, blank=True)
+    # Whose number `remote_id` is: an address and an account elsewhere, empty for this very service; None
+    # before the first post, and for what left before this was kept.
+    operator_url = models.CharField("opérateur", max_length=200, null=True, blank=True)
+    operator_login = models.CharField("compte chez l'opérateur", max_length=100, blank=True, default="")
     remote_id = models.PositiveBigIntegerField(
         "transaction chez l'opérateur", null=True, blank=True, db_index=True
     )

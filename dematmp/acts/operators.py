@@ -11,7 +11,7 @@ from django.utils import timezone
 from dematmp.accounts.models import Organisation
 from dematmp.acts import follow_ups, posting, statuses, versions
 from dematmp.acts.administration import authority_for
-from dematmp.acts.errors import ActError, GatewayRefused
+from dematmp.acts.errors import ActError, GatewayRefused, OperatorUnset
 from dematmp.acts.fields import Piece, Posting
 from dematmp.acts.remote import Letter, Remote, Status
 from dematmp.acts.subscribers import BOTH, Agent, Authority
@@ -26,6 +26,8 @@ class Operator(Protocol):
     """Every call raises GatewayUnavailable (try again) or GatewayRefused (the same again would not help)."""
 
     is_remote: bool
+    url: str  # empty for this platform's own service
+    login: str
 
     def classification(self) -> bytes:
         """The codes in force, byte for byte."""
@@ -67,6 +69,8 @@ class Local:
 
     agent: Agent
     is_remote: bool = False
+    url: str = ""
+    login: str = ""
 
     def classification(self) -> bytes:
         return versions.held(self.agent.authority)
@@ -147,33 +151,48 @@ def operator_of(buyer: Organisation, *, now: datetime) -> Operator | None:
 
     None where none is set. Raises ActRefused when the buyer's ACTES identity is incomplete.
     """
-    from dematmp.acts.models import OperatorAccount
-
-    own = OperatorAccount.objects.filter(buyer=buyer).first()
-    if own is not None:
-        return Remote(
-            url=own.url,
-            login=own.login,
-            password=_opened(own.password, buyer, "password"),
-            p12=unwrap(bytes(own.p12), context=f"operator-p12:{buyer.uuid}") if own.p12 else b"",
-            p12_password=_opened(own.p12_password, buyer, "p12-password"),
-            authority=own.authority,
-            timeout=settings.S2LOW["timeout"],
-        )
-    known = settings.S2LOW
-    if known["url"]:
-        return Remote(
-            url=known["url"], login=known["login"], password=known["password"], timeout=known["timeout"]
-        )
+    elsewhere = _elsewhere(buyer)
+    if elsewhere:
+        return elsewhere[0]
     if not settings.ACTES["ministry_url"]:
         return None
     return Local(_robot(authority_for(buyer, now=now), now))
 
 
+def _elsewhere(buyer: Organisation) -> list[Remote]:
+    """The S2LOW that are set for a buyer: its own, then that of the platform's settings."""
+    from dematmp.acts.models import OperatorAccount
+
+    found, known = [], settings.S2LOW
+    own = OperatorAccount.objects.filter(buyer=buyer).first()
+    if own is not None:
+        found.append(
+            Remote(
+                url=own.url,
+                login=own.login,
+                password=_opened(own.password, buyer, "password"),
+                p12=unwrap(bytes(own.p12), context=f"operator-p12:{buyer.uuid}") if own.p12 else b"",
+                p12_password=_opened(own.p12_password, buyer, "p12-password"),
+                authority=own.authority,
+                timeout=known["timeout"],
+            )
+        )
+    if known["url"]:
+        found.append(
+            Remote(
+                url=known["url"], login=known["login"], password=known["password"], timeout=known["timeout"]
+            )
+        )
+    return found
+
+
 def operator_for(act: "Act", *, now: datetime) -> Operator | None:
-    """Where an act is: this very service when it came by its doors, else the operator of its buyer."""
+    """Where an act is: this very service when it came by its doors, else where its buyer sent it.
+
+    What has not left goes by the operator that the buyer has now. Raises OperatorUnset, ActRefused.
+    """
     if act.authority is None:
-        return operator_of(act.buyer, now=now) if act.buyer is not None else None
+        return _of_prepared(act, act.buyer, now) if act.buyer is not None else None
     if act.buyer is not None:
         return Local(_robot(act.authority, now))
     # Nobody of this platform transmits for it: its accounts stay those that it has.
@@ -182,6 +201,45 @@ def operator_for(act: "Act", *, now: datetime) -> Operator | None:
     )
     found = sent.first()
     return Local(found.agent) if found else None
+
+
+def _of_prepared(act: "Act", buyer: Organisation, now: datetime) -> Operator | None:
+    sent = act.transmission
+    if sent.operator_url is None and sent.remote_id is None:
+        return operator_of(buyer, now=now)
+    if sent.operator_url == "" or _is_here(act):
+        return Local(_robot(authority_for(buyer, now=now), now))
+    if reason := unset(act):
+        raise OperatorUnset(reason)
+    there = _elsewhere(buyer)
+    return next((each for each in there if each.url.rstrip("/") == sent.operator_url), there[0])
+
+
+def _is_here(act: "Act") -> bool:
+    """Whether this service has the act under that very number."""
+    rows = Transaction.objects.filter(pk=act.transmission.remote_id or 0, type=ACT)
+    return act.transmission.operator_url is None and rows.filter(unique_id=act.identifier).exists()
+
+
+def unset(act: "Act") -> str:
+    """What to say of an act whose operator is no longer set; the empty string when it is."""
+    from dematmp.acts.models import OperatorAccount
+
+    sent = act.transmission
+    if act.authority is not None or sent.operator_url == "" or _is_here(act):
+        return ""
+    if sent.operator_url is None and sent.remote_id is None:
+        return ""
+    owned = OperatorAccount.objects.filter(buyer=act.buyer).values_list("url", flat=True)
+    known = {each.rstrip("/") for each in (*owned, settings.S2LOW["url"]) if each}
+    if sent.operator_url in known or (sent.operator_url is None and known):
+        return ""
+    account = f" (compte {sent.operator_login})" if sent.operator_login else ""
+    where = f"par {sent.operator_url}{account}, qui" if sent.operator_url else "par un opérateur qui"
+    return (
+        f"Cet acte a été transmis {where} n'est plus réglé pour cet acheteur : la plateforme n'y lit et n'y "
+        "demande plus rien."
+    )
 
 
 def _opened(wrapped: "bytes | memoryview[int] | None", buyer: Organisation, what: str) -> str:

@@ -183,7 +183,9 @@ class Remote:
         return None
 
     def receipt(self, transaction: int) -> bytes:
-        return self._call("GET", "actes_transac_get_ARActe.php", params={"id": str(transaction)}).content
+        return self._call(
+            "GET", "actes_transac_get_ARActe.php", params={"api": "1", "id": str(transaction)}
+        ).content
 
     def status(self, transaction: int) -> Status:
         answer = self._call("GET", "actes_transac_get_status.php", params={"transaction": str(transaction)})

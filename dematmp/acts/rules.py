@@ -46,7 +46,7 @@ _FOLLOWS = {
     POSTED: {ERROR, WAITING, SENT, ACKNOWLEDGED},
     WAITING: {ERROR, SENT, ACKNOWLEDGED},
     SENT: {ERROR, ACKNOWLEDGED},
-    ACKNOWLEDGED: {0},
+    ACKNOWLEDGED: {0, ERROR},  # an envelope may be refused after its receipt
 }
 
 _NUMBER = re.compile(r"(?:[A-Z0-9][A-Z0-9_]{0,13})?[A-Z0-9]")

@@ -19,7 +19,7 @@ from dematmp.accounts.models import User
 from dematmp.acts import rules, statuses
 from dematmp.acts.errors import ActRefused, GatewayRefused, GatewayUnavailable, MessageRefused
 from dematmp.acts.fields import Piece, Posting, Upload
-from dematmp.acts.models import Act, Transmission, TransmissionStep
+from dematmp.acts.models import Act, ActIncident, Transmission, TransmissionStep
 from dematmp.acts.operators import Operator
 from dematmp.acts.reading import read_receipt
 from dematmp.acts.telling import tell_failed
@@ -131,7 +131,9 @@ def transmit(act_id: int, operator: Operator, *, now: datetime) -> None:
         return
     mine, before = Transmission.objects.filter(pk=transmission.pk), transmission.tried_at
     remote = None
-    if not mine.filter(tried_at=None).update(tried_at=now):
+    # Whose its number will be is written before anything leaves: it is looked for there and nowhere else.
+    where = {"operator_url": operator.url.rstrip("/"), "operator_login": operator.login}
+    if not mine.filter(tried_at=None).update(tried_at=now, **where):
         # Posted before, or being posted by another worker now: look for it, and wait before posting again.
         remote = operator.find(transmission.act.number)
         if remote is None and not mine.filter(tried_at__lt=now - RETRY).update(tried_at=now):
@@ -143,6 +145,7 @@ def transmit(act_id: int, operator: Operator, *, now: datetime) -> None:
         except GatewayUnavailable as absent:
             if not absent.reached:
                 mine.update(tried_at=before)  # nothing left: the next pass posts at once
+                mine.filter(tried_at=None).update(operator_url=None, operator_login="")
             raise
         except GatewayRefused as refused:
             # The post of before may have been taken late: then its number is the reason.
@@ -152,7 +155,7 @@ def transmit(act_id: int, operator: Operator, *, now: datetime) -> None:
                     f"L'opérateur dit avoir déjà ce numéro, et ne le liste pas : {refused}"
                 ) from refused
             if remote is None:
-                _reach(transmission, rules.ERROR, detail=str(refused), now=now)
+                reach(transmission, rules.ERROR, detail=str(refused), now=now)
                 return
     with transaction.atomic():
         changed = Transmission.objects.filter(pk=transmission.pk, remote_id=None).update(
@@ -163,17 +166,23 @@ def transmit(act_id: int, operator: Operator, *, now: datetime) -> None:
             _journal(transmission, "act-transmitted", {"transaction": remote}, now=now)
 
 
-def _reach(transmission: Transmission, status: int, *, detail: str = "", now: datetime) -> None:
+def reach(transmission: Transmission, status: int, *, detail: str = "", now: datetime) -> None:
     """Write a status once, and its entry in the journal."""
     with transaction.atomic():
         locked = Transmission.objects.select_for_update(no_key=True).get(pk=transmission.pk)
         if not rules.may_follow(locked.status, status):
             return
         TransmissionStep.objects.create(transmission=locked, status=status, at=now, detail=detail[:300])
+        if status == rules.ERROR and locked.acknowledged_at is not None:
+            what = "L'acte, déjà acquitté, a ensuite été rejeté"
+            ActIncident.objects.create(act=locked.act, at=now, what=what, detail=detail[:300])
         if status == rules.ERROR:
             Transmission.objects.filter(pk=locked.pk).update(problem=detail[:300])
             _journal(locked, "act-refused", {"reason": detail[:300]}, now=now)
-            tell_failed(locked.act, "L'acte n'est pas parti : il est à corriger.", detail, now=now)
+            said = "L'acte n'est pas parti : il est à corriger."
+            if locked.acknowledged_at is not None:
+                said = "L'acte, déjà acquitté, a ensuite été rejeté : voyez avec la préfecture."
+            tell_failed(locked.act, said, detail, now=now)
 
 
 def _journal(transmission: Transmission, kind: str, facts: dict[str, object], *, now: datetime) -> None:
@@ -207,11 +216,11 @@ def poll(act_id: int, operator: Operator, *, now: datetime) -> None:
         )
     status = operator.status(transmission.remote_id)
     if status.code == rules.ERROR:
-        _reach(transmission, rules.ERROR, detail=status.detail.decode("latin-1").strip(), now=now)
+        reach(transmission, rules.ERROR, detail=status.detail.decode("latin-1").strip(), now=now)
     elif status.code == rules.ACKNOWLEDGED:
         _acknowledge(transmission, status.detail, operator.message(transmission.remote_id), now=now)
     elif status.code in rules.STATUSES and status.code != statuses.CANCELLED:
-        _reach(transmission, status.code, now=now)
+        reach(transmission, status.code, now=now)
     elif status.code == statuses.UNCONFIRMED:
         mine = Transmission.objects.filter(pk=transmission.pk)
         mine.update(problem=UNCONFIRMED)

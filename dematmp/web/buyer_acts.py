@@ -17,7 +17,7 @@ from dematmp.acts.errors import ActError, ActRefused
 from dematmp.acts.fields import Piece
 from dematmp.acts.files import matter_of, pieces_of, read_file, transaction_of
 from dematmp.acts.models import Act
-from dematmp.acts.operators import Operator, operator_for
+from dematmp.acts.operators import Operator, operator_for, unset
 from dematmp.acts.preparing import may_be_replaced, propose
 from dematmp.acts.services import prepare_award_act
 from dematmp.awards.models import Award
@@ -95,6 +95,7 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "matter": matter_of(found),
         "may_share": procedure.minutes(found) is not None,
         "is_validator": (validates := found.is_validated_by(request.user)),
+        "unset": unset(found),
         "may_replace": validates and may_be_replaced(found),
         "review": review(found) if is_unconfirmed(found) else None,
     }

@@ -33,11 +33,14 @@ SOUND = pdf()
 class Elsewhere:
     """An operator elsewhere, as the port sees it: `says` are its answers to posts, in order."""
 
-    is_remote = True
+    is_remote, url, login = True, "https://ailleurs.example.fr/", "agent"
 
-    def __init__(self, *says: Exception | int) -> None:
+    def __init__(self, *says: Exception | int, has: Act | None = None) -> None:
         self.says, self.posts, self.known = list(says), 0, dict[str, int]()
         self.now, self.lines, self.archives = Status(3, b""), list[Letter](), dict[int, bytes]()
+        sent = Transmission.objects.get(act=has) if has else None  # an act that it acknowledged
+        self.receipts = {sent.remote_id: bytes(sent.acknowledgement or b"")} if sent else {}
+        self.of = {number: Status(4, data) for number, data in self.receipts.items()}
 
     def _answer(self) -> int:
         self.posts += 1
@@ -53,7 +56,10 @@ class Elsewhere:
         return self.known.get(number)
 
     def status(self, transaction: int) -> Status:
-        return self.now
+        return self.of.get(transaction, self.now)
+
+    def receipt(self, transaction: int) -> bytes:
+        return self.receipts[transaction]
 
     def letters(self, of: int) -> list[Letter]:
         return self.lines
@@ -140,7 +146,7 @@ def test_a_state_beyond_the_receipt_is_not_a_silence(
         said = timeline.situation(Act.objects.get(pk=made.pk), now=timezone.now()).next
         assert "d'être confirmé chez l'opérateur" in said
         return
-    with pytest.raises(AttributeError, match="receipt"):  # it is asked for the receipt
+    with pytest.raises(KeyError, match="5"):  # it is asked for the receipt
         poll(made.pk, there, now=timezone.now())
 
 
@@ -163,7 +169,7 @@ def test_of_two_replies_at_once_one_leaves(world: World, asked: PrefectureLetter
             return self._answer()
 
     given = pieces()
-    correspondence.reply(mine, given, Meanwhile(9), choice="4", now=timezone.now())
+    correspondence.reply(mine, given, Meanwhile(9, has=asked.act), choice="4", now=timezone.now())
     assert not Transaction.objects.exclude(reply="").exists()
     mine.refresh_from_db()
     assert (mine.reply_id, mine.choice) == (9, "4")
@@ -171,7 +177,7 @@ def test_of_two_replies_at_once_one_leaves(world: World, asked: PrefectureLetter
 
 def test_a_reply_that_is_refused_may_be_made_again(world: World, asked: PrefectureLetter) -> None:
     absent = GatewayUnavailable("absent", reached=False)
-    there = Elsewhere(GatewayRefused("non"), absent, StoreUnavailable("plein"), 9)
+    there = Elsewhere(GatewayRefused("non"), absent, StoreUnavailable("plein"), 9, has=asked.act)
     for failed in (GatewayRefused, GatewayUnavailable, StoreUnavailable):
         with pytest.raises(failed):
             correspondence.reply(asked, pieces(), there, choice="4", now=timezone.now())
@@ -188,16 +194,15 @@ def test_a_reply_whose_answer_was_lost_is_found_and_is_no_letter_of_the_prefectu
     real = operator_for(asked.act, now=timezone.now())
     assert real is not None
     with pytest.raises(GatewayUnavailable):
-        correspondence.reply(
-            asked, pieces(), Elsewhere(GatewayUnavailable("perdu")), choice="4", now=timezone.now()
-        )
+        lost = Elsewhere(GatewayUnavailable("perdu"), has=asked.act)
+        correspondence.reply(asked, pieces(), lost, choice="4", now=timezone.now())
     with pytest.raises(ActRefused, match="en train de partir"):
         correspondence.reply(asked, pieces(), real, choice="4", now=timezone.now())
     taken = real.reply(asked.remote_id, pieces(), choice="4")  # as the operator took it
     for _ in range(4):
         sweep_service()
     made = Transaction.objects.get(pk=taken)
-    there = Elsewhere()
+    there = Elsewhere(has=asked.act)
     there.lines = [Letter("3", made.status, taken)]
     there.archives[taken] = b"".join(object_store().open(made.archive_key))
     mails = Mail.objects.filter(subject__contains="Courrier de la préfecture").count()
@@ -212,7 +217,7 @@ def test_a_reply_whose_answer_was_lost_is_found_and_is_no_letter_of_the_prefectu
 def test_a_reply_or_a_cancellation_that_fails_later_is_told_and_may_be_made_again(
     world: World, asked: PrefectureLetter
 ) -> None:
-    now, there = timezone.now(), Elsewhere(9, 10)
+    now, there = timezone.now(), Elsewhere(9, 10, has=asked.act)
     correspondence.reply(asked, pieces(), there, choice="4", now=now)
     there.now = Status(statuses.ERROR, "Fichier illisible".encode("latin-1"))
     correspondence.read_letters(asked.act_id, there, now=now)
@@ -264,18 +269,18 @@ def test_an_operator_away_for_hours_is_told_once_to_the_buyer(
 
 
 def test_a_cancellation_whose_answer_was_lost_is_learnt(world: World, asked: PrefectureLetter) -> None:
-    there = Elsewhere(StoreUnavailable("plein"), GatewayUnavailable("perdu"))
+    there = Elsewhere(StoreUnavailable("plein"), GatewayUnavailable("perdu"), has=asked.act)
     for failed in (StoreUnavailable, GatewayUnavailable):  # the first gives the claim back
         with pytest.raises(failed):
             correspondence.cancel(asked.act, there, now=timezone.now())
-    there.now = Status(statuses.CANCELLED, b"")
+    there.of = {number: Status(statuses.CANCELLED, b"") for number in there.receipts}
     correspondence.read_letters(asked.act_id, there, now=timezone.now())
     assert Transmission.objects.get(act=asked.act_id).cancelled_at is not None
 
 
 def test_a_mark_that_a_letter_may_have_moved_is_not_an_end(world: World, asked: PrefectureLetter) -> None:
     later = timezone.now() + timedelta(days=64)
-    correspondence.reply(asked, pieces(), Elsewhere(9), choice="4", now=timezone.now())
+    correspondence.reply(asked, pieces(), Elsewhere(9, has=asked.act), choice="4", now=timezone.now())
     said = timeline.situation(Act.objects.get(pk=asked.act_id), now=later)
     assert (said.holder, "a pu déplacer" in said.next) == (timeline.PREFECTURE, True)
     sweep()

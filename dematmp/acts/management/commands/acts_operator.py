@@ -36,7 +36,7 @@ class Command(BaseCommand):
         if buyer is None:
             raise CommandError(f"Aucun acheteur n'a le SIRET {given['siret']}.")
         under_way = Transmission.objects.filter(
-            act__buyer=buyer, act__authority=None, remote_id__isnull=False, acknowledged_at=None
+            act__buyer=buyer, act__authority=None, tried_at__isnull=False, acknowledged_at=None
         ).exclude(steps__status=ERROR)
         if under_way.exists():
             raise CommandError("Un acte de cet acheteur attend son acquittement.")
