@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from operator import attrgetter
 
 from cryptography import x509
 from django.core.exceptions import ValidationError
@@ -143,6 +144,35 @@ def may_give(by: Agent, role: str, authority: Authority) -> None:
     higher = role in (SUPER, GROUP) and by.role != SUPER
     if by.role not in _ADMINISTERS or higher or authority.pk not in authorities_of(by):
         raise AccessRefused("Accès refusé.")
+
+
+def may_identify(by: Agent, before: Authority, after: Authority) -> None:
+    """Raises AccessRefused: a town's administrator does not say under which identity its acts leave."""
+    identity_of = attrgetter("siren", "department", "district", "nature")
+    if by.role not in (SUPER, GROUP) and identity_of(before) != identity_of(after):
+        raise AccessRefused(
+            "Le SIREN, le département, l'arrondissement et la nature d'une collectivité se changent par un "
+            "administrateur de groupe ou un super administrateur."
+        )
+
+
+def may_hold(by: Agent, made: Agent, certificate: x509.Certificate | None) -> None:
+    """Whether an account may be on its certificate, which anybody can copy: it must lock nobody else out.
+
+    Raises AccessRefused for that of another authority, ActRefused for a shared one without login.
+    """
+    held = identity.fingerprint(certificate) if certificate is not None else made.fingerprint
+    known = Agent.objects.filter(pk=made.pk).first()
+    if known is not None and (known.fingerprint, known.authority_id) == (held, made.authority_id):
+        return
+    others = Agent.objects.holding(held).exclude(pk=made.pk)
+    if by.role != SUPER and others.exclude(authority=made.authority).exists():
+        raise AccessRefused(
+            "Ce certificat est celui d'un compte d'une autre collectivité : seul un super administrateur le "
+            "partage."
+        )
+    if not made.login and others.exists():
+        raise ActRefused("Un certificat partagé demande un identifiant et un mot de passe.")
 
 
 def give_permissions(made: Agent, given: Mapping[str, str]) -> None:

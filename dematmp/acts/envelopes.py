@@ -4,7 +4,7 @@ Built once and kept: what is sent again is the same bytes.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -28,11 +28,7 @@ def wrap(
     """
     authority = made.authority
     day = now.astimezone(ZoneInfo(settings.TIME_ZONE)).date()
-    with transaction.atomic():
-        serial = today_serial(authority, day)
-    made.envelope_name = names.envelope(
-        application=settings.ACTES["application"], siren=authority.siren, day=day, serial=serial
-    )
+    made.envelope_name = _new_name(authority, day)
     carrier = envelope_of(made, only_service=only_service)
     message = bytes(made.message or b"")
     everything = [
@@ -44,6 +40,18 @@ def wrap(
     made.archive_key = f"acts/{new_key()}/{name}"
     with packed(everything) as archive:
         made.archive_size = object_store().put_stream(made.archive_key, blocks_of(archive)).size
+
+
+def _new_name(authority: Authority, day: date) -> str:
+    """The authority's next envelope of the day, whose name no archive of its own software took before."""
+    while True:
+        with transaction.atomic():
+            serial = today_serial(authority, day)
+        name = names.envelope(
+            application=settings.ACTES["application"], siren=authority.siren, day=day, serial=serial
+        )
+        if not Transaction.objects.filter(envelope_name=name).exists():
+            return name
 
 
 def envelope_of(made: Transaction, *, only_service: bool = False) -> bytes:

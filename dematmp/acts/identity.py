@@ -114,11 +114,11 @@ def _password_is_right(agent: Agent, password: str, now: datetime) -> bool:
     return cell[0]
 
 
-def issue_nounce(agent: Agent, password: str, *, now: datetime) -> str:
-    """A new nounce for a login whose password was just proved; the password is not kept."""
+def issue_nounce(agent: Agent, password: bytes, *, now: datetime) -> str:
+    """A new nounce for a login whose password, as its client wrote it, was just proved; it is not kept."""
     Nounce.objects.filter(expires_at__lte=now).delete()
     value = secrets.token_hex(20)
-    expected = hashlib.sha256(f"{password}:{value}".encode()).hexdigest()
+    expected = hashlib.sha256(password + f":{value}".encode()).hexdigest()
     Nounce.objects.create(value=value, agent=agent, expected=expected, expires_at=now + NOUNCE_LIFE)
     return value
 

@@ -15,7 +15,7 @@ from dematmp.acts.fields import Upload
 from dematmp.acts.package import blocks_of, members
 from dematmp.acts.reading import read, read_envelope
 from dematmp.acts.rules import NATURES, act_identifier
-from dematmp.acts.subscribers import Agent, new_key
+from dematmp.acts.subscribers import Agent, Authority, new_key
 from dematmp.acts.transactions import ACT, IncludedFile, Transaction
 from dematmp.acts.xmlio import MESSAGE_BYTES
 from storage.stores import object_store
@@ -48,6 +48,8 @@ def _import(agent: Agent, upload: Upload, now: datetime) -> Transaction:
     if len(two) < 2 or names.ENVELOPE.fullmatch(two[0][0]) is None:
         raise MessageRefused("l'archive doit porter l'enveloppe, le message puis les documents.")
     (envelope_name, envelope), (message_name, message) = two
+    if names.siren_of_envelope(envelope_name) != agent.authority.siren:
+        raise MessageRefused("le nom de l'enveloppe n'est pas de cette collectivité.")
     act = _checked(agent, envelope, message_name, message, now)
     named = [act.document.name, *(each.name for each in act.annexes)]
     if [each.name for each in files] != named:
@@ -64,6 +66,7 @@ def _import(agent: Agent, upload: Upload, now: datetime) -> Transaction:
     made.archive_size = object_store().put_stream(made.archive_key, blocks_of(upload.stream)).size
     try:
         with transaction.atomic():
+            _check_new(agent, envelope_name)
             moves.begin(made, status=statuses.POSTED, message="Dépôt initial", now=now)
             posting.save_files(made, files)
             posting.check_soon(made)
@@ -72,6 +75,13 @@ def _import(agent: Agent, upload: Upload, now: datetime) -> Transaction:
             f"Un acte portant le même numéro interne {act.number} existe déjà dans la base de données."
         ) from twice
     return made
+
+
+def _check_new(agent: Agent, envelope_name: str) -> None:
+    """The ministry refuses an envelope by its name alone: two would fall together. Raises ActRefused."""
+    Authority.objects.select_for_update(no_key=True).get(pk=agent.authority_id)  # one archive at a time
+    if Transaction.objects.filter(envelope_name=envelope_name).exists():
+        raise ActRefused(f"Une enveloppe du même nom a déjà été déposée : {envelope_name}.")
 
 
 def _identifier(agent: Agent, act: m.Act) -> str:

@@ -7,7 +7,7 @@ from datetime import date
 from dematmp.acts.errors import ActRefused, MessageRefused
 
 ACT_ID = re.compile(r"([09][0-9][0-9AB])-([0-9]{9})-([0-9]{8})-([a-zA-Z0-9_]{1,15})-([A-Z]{2})")
-ENVELOPE = re.compile(r"[A-Z]{4}--[0-9]{9}--[0-9]{8}-[0-9]{1,4}\.xml")
+ENVELOPE = re.compile(r"[A-Z]{4}--([0-9]{9})--[0-9]{8}-[0-9]{1,4}\.xml")
 RETURN_ENVELOPE = re.compile(r"[A-Z]{4}--[A-Z]{3,5}[0-9AB]{0,4}-[0-9]{9}-[0-9]{8}-[0-9]{1,12}\.xml")
 ANOMALY = re.compile(r"ANO_([A-Z]{4}--[0-9]{9}--[0-9]{8}-[0-9]{1,4}\.xml)")
 MESSAGE = re.compile(
@@ -32,6 +32,12 @@ class MessageName:
     number: str
     kind: str
     serial: int
+
+
+def siren_of_envelope(name: str) -> str:
+    """Whose envelope a name says it is; empty for another name."""
+    found = ENVELOPE.fullmatch(name)
+    return found[1] if found else ""
 
 
 def is_of_return(name: str) -> bool:

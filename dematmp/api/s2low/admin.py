@@ -1,5 +1,7 @@
 """Accounts and authorities by the API: JSON, served as text as clients expect."""
 
+from copy import copy
+
 from cryptography import x509
 from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
@@ -169,6 +171,7 @@ def user_edit(call: Call) -> HttpResponseBase:
         if not made.login or not form.get("password"):
             raise ActRefused("Un certificat partagé demande un identifiant et un mot de passe.")
         certificate = x509.load_der_x509_certificate(bytes(shared.certificate))
+    administration.may_hold(call.agent, made, certificate)
     administration.save_agent(
         made,
         password=form.get("password"),
@@ -231,6 +234,7 @@ def authority_edit(call: Call) -> HttpResponseBase:
     made = Authority() if created else _authority(call, form.get("id"))
     if created and call.agent.role == GROUP:
         made.group_id = call.agent.authority.group_id
+    before = copy(made)
     columns = {"name": "name", "siren": "siren", "department": "department", "district": "district",
                "authority_type_id": "nature", "email": "email", "address": "address",
                "postal_code": "postal_code", "city": "city", "telephone": "telephone"}  # fmt: skip
@@ -242,5 +246,6 @@ def authority_edit(call: Call) -> HttpResponseBase:
     group = integer(form.get("authority_group_id"))
     if group is not None and call.agent.role == SUPER:
         made.group_id = group
+    administration.may_identify(call.agent, before, made)
     administration.save_authority(made, by=str(call.agent), now=timezone.now())
     return _done("Collectivité créée." if created else "Collectivité modifiée.", made.pk)

@@ -18,6 +18,7 @@ from dematmp.api.s2low.door import (
     door,
     json_refusal,
     open_session,
+    password_bytes,
 )
 from dematmp.api.s2low.forms import read_form, read_query
 
@@ -110,7 +111,7 @@ def permissions_of(agent: Agent) -> dict[str, str]:
 @_open
 def get_nounce(request: HttpRequest) -> HttpResponseBase:
     """The password is known here only, from Basic: what is expected back is computed now."""
-    login, password = basic_of(request)
+    login, _ = basic_of(request)
     try:
         if not login:
             raise AccessRefused("Un identifiant et un mot de passe sont nécessaires.")
@@ -121,7 +122,8 @@ def get_nounce(request: HttpRequest) -> HttpResponseBase:
         answer = answers.as_json({"status": "error", "error-message": str(refused)}, status=401)
         answer["WWW-Authenticate"] = 'Basic realm="API S2low"'
         return answer
-    return answers.as_json({"nounce": identity.issue_nounce(agent, password, now=timezone.now())})
+    value = identity.issue_nounce(agent, password_bytes(request), now=timezone.now())
+    return answers.as_json({"nounce": value})
 
 
 @_open

@@ -76,14 +76,23 @@ def certificate_of(request: HttpRequest) -> x509.Certificate | None:
 
 def basic_of(request: HttpRequest) -> tuple[str, str]:
     """Login and password of HTTP Basic, in UTF-8 or ISO-8859-1; empty when there is none."""
+    login, _, password = decode(_basic(request)).partition(":")
+    return login, password
+
+
+def password_bytes(request: HttpRequest) -> bytes:
+    """The password of HTTP Basic in the client's own encoding, of which it will compute a digest."""
+    return _basic(request).partition(b":")[2]
+
+
+def _basic(request: HttpRequest) -> bytes:
     kind, _, given = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "basic":
-        return "", ""
+        return b""
     try:
-        login, _, password = decode(base64.b64decode(given, validate=True)).partition(":")
+        return base64.b64decode(given, validate=True)
     except (binascii.Error, ValueError):
-        return "", ""
-    return login, password
+        return b""
 
 
 def credentials(request: HttpRequest, form: Form) -> identity.Credentials:
