@@ -9,12 +9,11 @@ from lxml import etree
 from signxml.verifier import VerifyResult
 
 from signing.contents import Content, named_like, only_one
-from signing.covering import Covered, cuts
+from signing.covering import Covered
 from signing.found import Problem, malformed, no_content
+from signing.readings import CONTENT_LIMIT
 from signing.xml import DS, XmlRefused, hash_name, parse, text_of
 from signing.xmldsig import around, decoded, transforms_of
-
-CONTENT_LIMIT = 128 * 1024**2  # bytes of a detached content
 
 
 def renamed(names: dict[str, Content]) -> list[str]:
@@ -76,15 +75,6 @@ def canonicalised(references: Sequence[etree._Element], names: dict[str, Content
         for each in references
         if (uri := str(each.get("URI"))) in names and any("c14n" in name for name in transforms_of(each))
     ]
-
-
-def is_cut(content: Content) -> bool:
-    """Whether a comment stands in the middle of a text of a signed file, if it is XML."""
-    try:
-        root = parse(content.read(CONTENT_LIMIT))
-    except (XmlRefused, ValueError, OSError):
-        return False
-    return cuts(root)
 
 
 def other_file(

@@ -169,9 +169,11 @@ def cuts(root: etree._Element) -> bool:
 
     « 1<!-- -->2000 » is 12000 for a reader, 1 for another one.
     """
-    return any(
-        _text(parent) for each in root.iter(etree.Comment) if (parent := each.getparent()) is not None
-    ) or any(_before(each).strip() and (each.tail or "").strip() for each in root.iter(f"{DS}Signature"))
+    # Each once, whatever the number of its comments: the time stays that of one reading.
+    parents = {each.getparent() for each in root.iter(etree.Comment)} - {None}
+    return any(_text(each) for each in parents if each is not None) or any(
+        _before(each).strip() and (each.tail or "").strip() for each in root.iter(f"{DS}Signature")
+    )
 
 
 def _before(element: etree._Element) -> str:

@@ -17,17 +17,19 @@ from signxml.verifier import VerifyResult
 
 from signing.algorithms import KNOWN_HASHES, hash_weakness, key_weakness
 from signing.archived import DIFFERENT, FORMER, is_computed, xml_archive
-from signing.beside import CONTENT_LIMIT, canonicalised, external, is_cut, other_file, renamed
+from signing.beside import canonicalised, external, other_file, renamed
 from signing.contents import Content
 from signing.covering import by_id, coverage, cuts, ids_of, manifests, own_properties
 from signing.found import (
     PARTIAL,
     UNCLEAR,
+    WHOLE,
     Found,
     Problem,
     Stamped,
     malformed,
 )
+from signing.readings import CONTENT_LIMIT, depends_on_prefixes, hides, is_other_hypertext
 from signing.report import INDETERMINATE
 from signing.signers import BROKEN, digest_of
 from signing.unsigned import stray
@@ -57,11 +59,17 @@ def read_xades(
     if len(signatures) > MAX_SIGNATURES:
         return [Found("XML", problem=malformed(f"Plus de {MAX_SIGNATURES} signatures."), coverage=UNCLEAR)]
     repeated = _repeated_ids(root)
+    hypertext = is_other_hypertext(data, root, name)
     found = []
     for rank, signature in enumerate(signatures):
         one = _read(root, rank, signature, contents, name=name, container=container)
         if one.problem is None and repeated & _designated(root, signature):
             one.problem = malformed("Un identifiant est répété : la signature peut désigner deux éléments.")
+        if hypertext and one.coverage == WHOLE:
+            one.coverage = PARTIAL
+            one.warnings.append(
+                "Un navigateur lirait ce document comme du HTML, autrement qu'il n'est signé."
+            )
         found.append(one)
     return found
 
@@ -141,7 +149,12 @@ def _read(
         if beside:
             found.coverage = PARTIAL
             found.warnings.append(f"La signature porte « {beside[:50]} », que rien ne signe ni n'attend là.")
-        if cuts(root) or any(map(is_cut, canonicalised([*references, *listed], names))):
+        every = [*references, *listed]
+        if (
+            cuts(root)
+            or any(map(hides, canonicalised(every, names)))
+            or depends_on_prefixes(root, every, names)
+        ):
             found.coverage = PARTIAL
         if next(root.iter(etree.Comment), None) is not None:
             found.warnings.append("La signature ne couvre pas toujours les commentaires de ce document XML.")
