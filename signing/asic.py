@@ -6,7 +6,7 @@ The ZIP is hostile: `signing.zipped` reads it.
 import base64
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -46,18 +46,20 @@ def read_asic(path: Path) -> list[Found] | None:
     signatures = [
         each for each in entries if _SIGNATURE_XML.fullmatch(each) or _SIGNATURE_CMS.fullmatch(each)
     ]
-    contents = [Content(name, data=data) for name, data in entries.items() if not _is_meta(name, data)]
+    every = [Content(name, data=data) for name, data in entries.items()]
+    contents = [each for each in every if not _is_meta(each.name, entries[each.name])]
     kind = kind or ("ASiC-S" if len(contents) == 1 else "ASiC-E")
     designated = _designated(entries, signatures)
-    contents_and_strays = [*contents, *(Content(each) for each in entries if _strays(each, designated))]
+    strays = [each for each in entries if _strays(each, designated) or _is_idle(each, entries)]
+    contents_and_strays = [*contents, *map(Content, strays)]
     found: list[Found] = []
     for name in signatures:
         if _SIGNATURE_XML.fullmatch(name):
-            rows = read_xades(entries[name], contents, container=True)
+            rows = read_xades(entries[name], every, container=True)
             if not rows:
                 contents_and_strays.append(Content(name))
         else:
-            rows = _read_cms(entries, name, contents)
+            rows = _read_cms(entries, name, contents, every)
         found += rows
     return [_settled(each, kind, contents_and_strays, entries) for each in found]
 
@@ -67,12 +69,28 @@ def _designated(entries: dict[str, bytes], signatures: Sequence[str]) -> set[str
     found = set()
     for name in filter(_MANIFEST.fullmatch, entries):
         try:
-            reference = parse(entries[name]).find(f"{ASIC}SigReference")
+            root = parse(entries[name])
         except (XmlRefused, etree.LxmlError):
             continue
-        if reference is not None and unquote(str(reference.get("URI"))) in signatures:
-            found.add(name)
+        said = _signature_of(root)
+        if said in signatures and _SIGNATURE_CMS.fullmatch(said):
+            found.add(name)  # XML signatures have none: theirs would be signed by nobody
     return found
+
+
+def _signature_of(root: etree._Element) -> str:
+    """The signature that signs a manifest, as the manifest says; empty for what is not one."""
+    reference = root.find(f"{ASIC}SigReference")
+    if root.tag != f"{ASIC}ASiCManifest" or reference is None:
+        return ""
+    return unquote(str(reference.get("URI")))
+
+
+def _is_idle(name: str, entries: Collection[str]) -> bool:
+    """Whether a folder holds no file: its name alone is there to be read, and nobody signed it."""
+    return name.endswith("/") and not any(
+        each.startswith(name) and not each.endswith("/") for each in entries
+    )
 
 
 def _strays(name: str, designated: set[str]) -> bool:
@@ -131,7 +149,9 @@ def _settled(found: Found, kind: str, contents: Sequence[Content], entries: dict
     return found
 
 
-def _read_cms(entries: dict[str, bytes], name: str, contents: Sequence[Content]) -> list[Found]:
+def _read_cms(
+    entries: dict[str, bytes], name: str, contents: Sequence[Content], every: Sequence[Content]
+) -> list[Found]:
     try:
         data = undress(entries[name])
     except ValueError:
@@ -146,7 +166,7 @@ def _read_cms(entries: dict[str, bytes], name: str, contents: Sequence[Content])
             return [Found("CAdES", problem=problem, coverage=UNCLEAR)]
         return read_cades(data, name, contents)
     try:
-        return _by_manifest(entries, name, data, manifests, contents)
+        return _by_manifest(entries, name, data, manifests, every)
     except XmlRefused as refused:
         return [Found("CAdES", problem=malformed(str(refused)), coverage=UNCLEAR)]
     except (etree.LxmlError, *BROKEN) as broken:
@@ -165,10 +185,7 @@ def _by_manifest(
     mine = []
     for manifest in manifests:
         root = parse(entries[manifest])
-        reference = root.find(f"{ASIC}SigReference")
-        if root.tag != f"{ASIC}ASiCManifest" or reference is None:
-            continue
-        if unquote(str(reference.get("URI"))) == name:
+        if _signature_of(root) == name:
             mine.append((manifest, root))
     if len(mine) != 1:
         problem = malformed("Aucun manifeste, ou plusieurs, ne désignent cette signature.")

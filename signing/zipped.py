@@ -1,6 +1,7 @@
 """A ZIP that every reader takes alike: limits, names and both directories come before a byte is believed."""
 
 import os
+import stat
 import struct
 import zipfile
 import zlib
@@ -13,6 +14,7 @@ _RATIO = 200  # times the compressed size, beyond a megabyte
 # Extra fields of a ZIP (APPNOTE 4.5.2): times (NTFS, Unix), owners, what Java begins a JAR with.
 _EXTRAS, _EXTRA_BYTES = {0x000A, 0x5455, 0x5855, 0x7855, 0x7875, 0xCAFE}, 36
 _END_BYTES, _ROW_BYTES = 22, 46
+_DOS_LABEL, _DOS_FOLDER = 0x08, 0x10
 
 
 class ContainerRefused(ValueError):
@@ -65,12 +67,23 @@ def _check_names(rows: Sequence[zipfile.ZipInfo]) -> None:
             raise ContainerRefused("Une entrée de ce conteneur a un nom qui sort du conteneur.")
         if name.endswith("/") and row.file_size:
             raise ContainerRefused("Un dossier de ce conteneur cache des données.")
+        if not _is_plain(row):
+            raise ContainerRefused("Une entrée de ce conteneur n'est ni un fichier ni un dossier.")
         if row.flag_bits & 0x1 or row.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ContainerRefused("Une entrée de ce conteneur est chiffrée ou comprimée autrement.")
         if row.file_size > max(1024**2, row.compress_size * _RATIO):
             raise ContainerRefused("Une entrée de ce conteneur se gonfle hors de toute mesure.")
     if sum(row.file_size for row in rows) > CONTENT_LIMIT:
         raise ContainerRefused("Les contenus de ce conteneur dépassent la limite permise.")
+
+
+def _is_plain(row: zipfile.ZipInfo) -> bool:
+    """Whether it is extracted as what it is: a link would show another entry under the name of this one."""
+    is_folder = row.filename.endswith("/")
+    kind = stat.S_IFMT(row.external_attr >> 16)  # of Unix; below, of DOS
+    if row.external_attr & (_DOS_LABEL if is_folder else _DOS_LABEL | _DOS_FOLDER):
+        return False
+    return kind in ((0, stat.S_IFDIR) if is_folder else (0, stat.S_IFREG))
 
 
 def _check_end(file: BinaryIO, archive: zipfile.ZipFile, rows: Sequence[zipfile.ZipInfo]) -> None:

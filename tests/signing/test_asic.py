@@ -178,6 +178,62 @@ def _commented() -> bytes:
     return out.getvalue()
 
 
+def _attributes(attributes: int) -> bytes:
+    """One of the contents has these external attributes: of Unix above, of DOS below."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(_extended_xades())) as read, zipfile.ZipFile(out, "w") as archive:
+        for row in read.infolist():
+            held = read.read(row.filename)
+            if row.filename == "acte.txt":
+                row.create_system, row.external_attr = 3, attributes
+            archive.writestr(row, held)
+    return out.getvalue()
+
+
+def _folder(name: str) -> bytes:
+    out = io.BytesIO(_extended_xades())
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr(name, b"")
+    return out.getvalue()
+
+
+_LIST = (
+    b'<m:manifest xmlns:m="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0" m:version="1.2">'
+    b'<m:file-entry m:full-path="acte.txt" m:media-type="text/plain"/></m:manifest>'
+)
+
+
+def _covering_all(*, altered: bool = False) -> bytes:
+    """A signature that covers the type and the list of the entries too, as some tools do."""
+    files = {**FILES, "mimetype": _TYPES["e"].encode(), "META-INF/manifest.xml": _LIST}
+    signature = detached_xades(WORLD.signer, files, container=True)
+    listed = _LIST.replace(b"plain", b"html") if altered else _LIST
+    return container("e", {**FILES, "META-INF/manifest.xml": listed, "META-INF/signatures.xml": signature})
+
+
+def _manifest_of_xml(root: bytes) -> bytes:
+    """A manifest that says of which XML signature it is, and that this signature does not cover."""
+    said = root + b' xmlns:asic="http://uri.etsi.org/02918/v1.2.1#"><asic:SigReference '
+    said += b'URI="META-INF/signatures.xml"/>1 euro</' + root[1:] + b">"
+    signature = detached_xades(WORLD.signer, FILES, container=True)
+    return container("e", {**FILES, "META-INF/ASiCManifest9.xml": said, "META-INF/signatures.xml": signature})
+
+
+def _second_manifest() -> bytes:
+    """Another root that designates a signature which has its manifest already."""
+    said, evil = (
+        manifest(FILES),
+        b'<x xmlns:asic="http://uri.etsi.org/02918/v1.2.1#">1 euro<asic:SigReference ',
+    )
+    entries = {
+        **FILES,
+        "META-INF/ASiCManifest.xml": said,
+        "META-INF/ASiCManifest9.xml": evil + b'URI="META-INF/signature.p7s"/></x>',
+        "META-INF/signature.p7s": cades(WORLD.signer, said),
+    }
+    return container("e", entries)
+
+
 def _bomb() -> bytes:
     return _extended_xades({**FILES, "zero.bin": bytes(300 * 1024 * 1024)})
 
@@ -221,8 +277,23 @@ CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         UNSURE,
         "",
     ),
+    "a link": (lambda: _attributes(0o120777 << 16), UNSURE, ""),
+    "a device": (lambda: _attributes(0o020666 << 16), UNSURE, ""),
+    "a file that says it is a folder": (lambda: _attributes(0x10), UNSURE, ""),
+    "a file of Unix": (lambda: _attributes(0o100644 << 16), PASSED, ""),
+    "a file of Windows": (lambda: _attributes(0x20), PASSED, ""),
+    "a folder that holds the signatures": (lambda: _folder("META-INF/"), PASSED, ""),
+    "a folder whose name speaks": (lambda: _folder("OFFRE RETIREE/"), UNSURE, "FORMAT_FAILURE"),
+    "a folder in the place of a file": (lambda: _folder("acte.txt/"), UNSURE, "FORMAT_FAILURE"),
+    "the type and the list covered too": (_covering_all, PASSED, ""),
+    "the list covered, then altered": (lambda: _covering_all(altered=True), FAILED, "HASH_FAILURE"),
+    "a manifest that is none": (lambda: _manifest_of_xml(b"<x"), UNSURE, "FORMAT_FAILURE"),
+    "a manifest of an XML signature": (
+        lambda: _manifest_of_xml(b"<asic:ASiCManifest"), UNSURE, "FORMAT_FAILURE"
+    ),
+    "a second manifest that is none": (_second_manifest, UNSURE, "FORMAT_FAILURE"),
     "a bomb": (_bomb, UNSURE, ""),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
