@@ -16,7 +16,7 @@ from lxml import etree
 from signing.algorithms import hash_weakness
 from signing.cades import read_cades
 from signing.contents import Content
-from signing.der import undress
+from signing.der import Beside, beside_armour, undress
 from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Problem, altered, malformed, no_content
 from signing.signers import BROKEN
 from signing.xades import read_xades
@@ -153,7 +153,7 @@ def _read_cms(
     entries: dict[str, bytes], name: str, contents: Sequence[Content], every: Sequence[Content]
 ) -> list[Found]:
     try:
-        data = undress(entries[name])
+        data = undress(entries[name]) if beside_armour(entries[name]) == Beside() else None
     except ValueError:
         data = None
     if data is None:

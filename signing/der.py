@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from dataclasses import dataclass
 
 from asn1crypto import pem
 
@@ -23,7 +24,7 @@ def is_signed_data(data: bytes) -> bool:
 def undress(data: bytes) -> bytes | None:
     """The BER bytes of a CMS given as BER, PEM or base64; None for anything else.
 
-    Raises ValueError when there are several PEM blocks: nobody knows which one is meant.
+    Raises ValueError when there are several PEM blocks: nobody knows which one is meant, whatever they hold.
     """
     if is_signed_data(data):
         return _trimmed(data)
@@ -34,7 +35,7 @@ def undress(data: bytes) -> bytes | None:
         named = data.replace(b"PKCS #7 SIGNED DATA", b"PKCS7")  # as some tools of before write it
         blocks = [(name, der) for name, _, der in pem.unarmor(named, multiple=True)]
         signed = [der for _, der in blocks if is_signed_data(der)]
-        if len(signed) > 1:
+        if signed and data.count(b"-----BEGIN ") > 1:
             raise ValueError("several PEM blocks")
         return signed[0] if signed else None
     if head[:1] == b"M" and _TEXT.fullmatch(head):
@@ -44,6 +45,26 @@ def undress(data: bytes) -> bytes | None:
             return None
         return decoded if is_signed_data(decoded) else None
     return None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Whether a text stands before the armour of a PEM, or in its headers, and after it: nothing signs it."""
+
+    before: bool = False
+    after: bool = False
+
+
+def beside_armour(data: bytes) -> Beside:
+    """What a reader of the file sees around the one block that `undress` read."""
+    start, end = data.find(b"-----BEGIN "), data.rfind(b"-----END ")
+    if is_signed_data(data) or start < 0 or end < 0:
+        return Beside()
+    body = data[start:end].partition(b"\n")[2]
+    return Beside(
+        before=bool(data[:start].lstrip(b"\xef\xbb\xbf").strip()) or b":" in body,
+        after=bool(data[end:].partition(b"\n")[2].strip(b" \t\r\n\0")),
+    )
 
 
 def _trimmed(data: bytes) -> bytes:

@@ -14,9 +14,9 @@ from datetime import datetime
 from pathlib import Path
 
 from signing.contents import Content
-from signing.der import undress
+from signing.der import beside_armour, undress
 from signing.errors import SignatureRefused, TrustRefused
-from signing.found import Found, Unreadable
+from signing.found import PARTIAL, WHOLE, Found, Unreadable
 from signing.isolation import MEMORY_LIMIT, TIME_LIMIT, limit_this_process, validate_isolated
 from signing.judging import after_others, judge
 from signing.preserving import read_kept
@@ -80,14 +80,20 @@ def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | R
 
         return read_pades(path) or none_found("Ce PDF n'est pas signé.")
     if kind is Kind.CMS:
+        worn = path.read_bytes()
         try:
-            data = undress(path.read_bytes())
+            data = undress(worn)
         except ValueError:
             raise Unreadable("Ce fichier contient plusieurs blocs PEM, ou un bloc illisible.") from None
         if data is not None:
             from signing.cades import read_cades
 
-            return read_cades(data, name, contents) or none_found("Ce CMS ne porte aucune signature.")
+            read = read_cades(data, name, contents)
+            beside = beside_armour(worn)
+            for each in read if beside.before or beside.after else ():
+                each.warnings.append("Le texte autour du bloc PEM de ce fichier n'est signé par personne.")
+                each.coverage = PARTIAL if beside.after and each.coverage == WHOLE else each.coverage
+            return read or none_found("Ce CMS ne porte aucune signature.")
     if kind is Kind.XML:
         from signing.xades import read_xades
 
