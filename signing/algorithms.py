@@ -1,16 +1,30 @@
 """Which algorithms still prove something (ETSI TS 119 312, ANSSI's RGS annex B1)."""
 
-from asn1crypto import algos, keys
-from pyhanko_certvalidator.policy_decl import DisallowWeakAlgorithmsPolicy
+from datetime import datetime
 
-WEAK_HASHES = frozenset({"md2", "md4", "md5", "sha1", "ripemd160"})
-KNOWN_HASHES = frozenset(
-    {"sha224", "sha256", "sha384", "sha512", "sha512_256"} | {"sha3_224", "sha3_256", "sha3_384", "sha3_512"}
-)
-_RSA_BITS, _CURVE_BITS = 2048, 224
-CHAIN_POLICY = DisallowWeakAlgorithmsPolicy(  # type: ignore[no-untyped-call]
-    WEAK_HASHES, rsa_key_size_threshold=_RSA_BITS
-)
+from asn1crypto import algos, keys
+from pyhanko_certvalidator.policy_decl import AlgorithmUsageConstraint, DisallowWeakAlgorithmsPolicy
+
+WEAK_HASHES = frozenset({"md2", "md4", "md5", "sha1", "ripemd160", "sha224", "sha3_224", "sha512_224"})
+KNOWN_HASHES = frozenset({"sha256", "sha384", "sha512", "sha512_256", "sha3_256", "sha3_384", "sha3_512"})
+_RSA_BITS, _CURVE_BITS = 2048, 256
+
+
+class _ChainPolicy(DisallowWeakAlgorithmsPolicy):
+    """What may sign a certificate: the mask of PSS is a hash as well."""
+
+    def signature_algorithm_allowed(
+        self,
+        algo: algos.SignedDigestAlgorithm,
+        moment: datetime | None,
+        public_key: keys.PublicKeyInfo | None,
+    ) -> AlgorithmUsageConstraint:
+        if algo["algorithm"].native == "rsassa_pss" and hash_weakness(_mask(algo)):
+            return AlgorithmUsageConstraint(allowed=False)
+        return super().signature_algorithm_allowed(algo, moment, public_key)
+
+
+CHAIN_POLICY = _ChainPolicy(WEAK_HASHES, rsa_key_size_threshold=_RSA_BITS)  # type: ignore[no-untyped-call]
 
 
 def key_weakness(key: keys.PublicKeyInfo) -> str:
@@ -19,6 +33,8 @@ def key_weakness(key: keys.PublicKeyInfo) -> str:
     if name in ("rsa", "rsassa_pss"):
         return f"clé RSA de {key.bit_size} bits" if key.bit_size < _RSA_BITS else ""
     if name == "ec":
+        if key["algorithm"]["parameters"].name != "named":
+            return "courbe décrite par ses paramètres"  # RFC 5480 §2.1.1: a false generator may be among them
         return f"courbe de {key.bit_size} bits" if key.bit_size < _CURVE_BITS else ""
     if name in ("ed25519", "ed448"):
         return ""
@@ -38,9 +54,13 @@ def signature_weakness(algorithm: algos.SignedDigestAlgorithm, digest: str, key:
     if algorithm["algorithm"].native not in ("ed25519", "ed448"):
         hashes.add(signed_hash(algorithm, digest))
     if algorithm["algorithm"].native == "rsassa_pss":
-        hashes.add(algorithm["parameters"]["mask_gen_algorithm"]["parameters"]["algorithm"].native)
+        hashes.add(_mask(algorithm))
     found = [*map(hash_weakness, sorted(hashes)), key_weakness(key)]
     return ", ".join(filter(None, found))
+
+
+def _mask(algorithm: algos.SignedDigestAlgorithm) -> str:
+    return str(algorithm["parameters"]["mask_gen_algorithm"]["parameters"]["algorithm"].native)
 
 
 def signed_hash(algorithm: algos.SignedDigestAlgorithm, digest: str) -> str:

@@ -15,7 +15,7 @@ from lxml import etree
 from signxml.algorithms import SignatureMethod
 from signxml.verifier import VerifyResult
 
-from signing.algorithms import KNOWN_HASHES, hash_weakness, key_weakness
+from signing.algorithms import KNOWN_HASHES, WEAK_HASHES, hash_weakness, key_weakness
 from signing.archived import DIFFERENT, FORMER, is_computed, xml_archive
 from signing.beside import canonicalised, external, other_file, renamed
 from signing.contents import Content
@@ -221,7 +221,7 @@ def _algorithms(
 ) -> tuple[str, str]:
     method = signature.find(f"{DS}SignedInfo/{DS}SignatureMethod")
     name = SignatureMethod(method.get("Algorithm") if method is not None else "").name.lower()
-    known = sorted(KNOWN_HASHES | {"sha1"}, key=len, reverse=True)
+    known = sorted(KNOWN_HASHES | WEAK_HASHES, key=len, reverse=True)
     signed = next((each for each in known if each in name), name)
     weak = [hash_weakness(signed), *_weak_digests(references), key_weakness(certificate.public_key)]
     return signed, ", ".join(dict.fromkeys(filter(None, weak)))

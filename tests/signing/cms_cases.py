@@ -19,6 +19,7 @@ HASHES = {
     "md5": hashes.MD5,
     "sha1": hashes.SHA1,
     "sha256": hashes.SHA256,
+    "sha224": hashes.SHA224,
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
 }
