@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from signing.errors import SignatureRefused, TimestampRefused
@@ -44,11 +44,12 @@ class Kept:
     def report(self) -> Report:
         return read_report(self.said)
 
-    def verify(self, ca_pem: bytes) -> list[Token]:
-        """Each token, the first first.
+    def verify(self, ca_pem: bytes, *, now: datetime | None = None) -> list[Token]:
+        """Each token, the first first; `now` is the present where none is given.
 
         They say since when the report is unchanged, never who made it. Raises TimestampRefused for none, one
-        that does not verify, one renewed too late, or times that do not grow.
+        that does not verify, one renewed too late, or times that do not grow; and for a last one whose
+        authority expired since: whoever has its key by now dates what they like (RFC 4998 §5.3).
         """
         if not self.responses:
             raise TimestampRefused("Ce rapport ne porte aucun jeton.")
@@ -62,6 +63,15 @@ class Kept:
             raise TimestampRefused("Les jetons de ce rapport ne se suivent pas dans le temps.")
         for (each, digest), renewed in zip(pairs, times[1:], strict=False):
             verify_token(each, digest=digest, ca_pem=ca_pem, until=renewed)
+        try:
+            verify_token(
+                self.responses[-1], digest=digests[-1], ca_pem=ca_pem, until=now or datetime.now(UTC)
+            )
+        except TimestampRefused as late:
+            raise TimestampRefused(
+                "Le dernier jeton de ce rapport n'a pas été renouvelé à temps : le certificat de son "
+                "autorité n'est plus valide, et ce jeton ne prouve plus l'heure."
+            ) from late
         return found
 
 

@@ -217,6 +217,25 @@ def test_a_token_renewed_after_its_authority_expired_proves_nothing_any_more(tmp
             kept.verify(world.root.identity.pem)
 
 
+@pytest.mark.parametrize(("age", "proves"), [(700, True), (760, False)])
+def test_a_last_token_whose_authority_expired_since_proves_nothing_any_more(
+    tmp_path: Path, age: int, proves: bool
+) -> None:
+    """Who has its key by now makes it say any hour."""
+    world = World()
+    report: dict[str, object] = {"indication": PASSED, "at": NOW.isoformat()}
+    authority = world.issuer.authority(tmp_path, start=NOW - DAY, days=730)
+    said = statement(sha256="0" * 64, report=report, previous=None)
+    made = authority.respond(make_request(hashlib.sha256(said).digest(), 7), now=NOW)
+    kept, ca_pem = Kept("0" * 64, report, (made,)), world.root.identity.pem
+    assert kept.verify(ca_pem)
+    if proves:
+        assert kept.verify(ca_pem, now=NOW + age * DAY)
+        return
+    with pytest.raises(TimestampRefused, match="renouvelé à temps"):
+        kept.verify(ca_pem, now=NOW + age * DAY)
+
+
 def test_a_kept_report_does_not_say_itself_who_is_qualified(tmp_path: Path) -> None:
     """Its lists may be anybody's: what the reader trusts is an authority, not what the report says of it."""
     world = World()
