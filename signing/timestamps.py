@@ -135,6 +135,7 @@ def _verified(
     signed = _signed_data(data)
     content = signed["encap_content_info"]["content"].contents
     info = tsp.TSTInfo.load(content, strict=True)
+    accuracy = _accuracy(info)
     imprint = info["message_imprint"]
     if (
         imprint["hash_algorithm"]["algorithm"].native != "sha256"
@@ -165,8 +166,31 @@ def _verified(
     _check_signature(certificate, signer, b"\x31" + signer["signed_attrs"].dump()[1:])
     if at is not None and abs(moment - at) >= SKEW:
         raise ClockDisagrees("L'heure du jeton s'écarte de plus de 60 s de l'horloge.")
+    if at is not None and abs(moment - at) + accuracy >= SKEW:
+        raise TimestampRefused("L'heure du jeton n'est pas exacte à 60 s près.")
     return Token(
         moment, info["serial_number"].native, info["policy"].native, certificate.subject.rfc4514_string()
+    )
+
+
+def _accuracy(info: tsp.TSTInfo) -> timedelta:
+    """How far the true time may be from the token's; none said is read as none.
+
+    Raises TimestampRefused for what RFC 3161 §2.4.2 does not let be ignored.
+    """
+    if info["version"].native != "v1":
+        raise TimestampRefused("Le jeton est d'une version inconnue.")
+    if info["serial_number"].native < 0:
+        raise TimestampRefused("Le numéro de série du jeton n'en est pas un.")
+    if any(each["critical"].native for each in info["extensions"] or ()):
+        raise TimestampRefused("Le jeton porte une extension critique inconnue.")
+    said = info["accuracy"].native or {}
+    return abs(
+        timedelta(
+            seconds=said.get("seconds") or 0,
+            milliseconds=said.get("millis") or 0,
+            microseconds=said.get("micros") or 0,
+        )
     )
 
 
@@ -312,9 +336,10 @@ class _Check:
     now: datetime
     policies: frozenset[str]
 
-    def verified(self, response: bytes) -> Token:
+    def verified(self, response: bytes, *, name: str) -> Token:
         token = verify_token(response, digest=self.digest, ca_pem=self.ca_pem, nonce=self.nonce, at=self.now)
-        if self.policies and token.policy not in {*self.policies, POLICY}:
+        own = {POLICY} if name == EMBEDDED else set()  # it is not for others to say that it is ours
+        if self.policies and token.policy not in self.policies | own:
             raise TimestampRefused(f"La politique d'horodatage {token.policy} n'est pas de celles attendues.")
         return token
 
@@ -343,7 +368,7 @@ def _first(
             name = EMBEDDED if isinstance(authority, Authority) else authority
             try:
                 response = future.result()
-                token = check.verified(response)
+                token = check.verified(response, name=name)
             except Exception as refused:  # noqa: BLE001  (a mistyped address too: the next one is asked)
                 why = str(refused) or type(refused).__name__
                 reasons.append(f"{name} : {why}")

@@ -25,6 +25,8 @@ from tests.signing.authority import World, serving
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DIGEST = hashlib.sha256(b"un enregistrement").digest()
 
+CRITICAL = {"extn_id": "1.2.3.4", "extn_value": b"\x05\x00"}
+
 
 @pytest.fixture
 def pem(tmp_path: Path) -> Path:
@@ -338,3 +340,51 @@ def test_an_authority_that_hangs_alone_is_refused_at_its_deadline(authority: Aut
             request_token(DIGEST, [f"{base}/lente"], ca_pem=ca, now=NOW, timeout=0.3, hedge=0.1)
         assert not released.is_set()
         released.set()
+
+
+@pytest.mark.parametrize(
+    ("said", "match"),
+    [
+        ({"version": "v2"}, "version"),
+        ({"serial_number": -1}, "série"),
+        ({"extensions": [CRITICAL | {"critical": True}]}, "critique"),
+        ({"extensions": [CRITICAL | {"critical": False}]}, ""),
+        ({"accuracy": {"seconds": 86400}}, "exacte"),
+        ({"accuracy": {"seconds": 59, "millis": 999, "micros": 999}}, ""),
+        ({"accuracy": {"seconds": 10**30}}, "invalide"),
+        ({}, ""),
+    ],
+)
+def test_what_a_token_says_of_itself_is_read_too(
+    authority: Authority, pem: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, object], match: str
+) -> None:
+    class Odd(tsp.TSTInfo):  # type: ignore[misc]
+        def __init__(self, value: object = None, **options: object) -> None:
+            super().__init__({**value, **said} if isinstance(value, dict) else value, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tsp, "TSTInfo", Odd)
+        data = authority.respond(make_request(DIGEST, 5), now=NOW)
+    ca_pem = (pem / "ca.pem").read_bytes()
+    if not match:
+        verify_token(data, digest=DIGEST, ca_pem=ca_pem, at=NOW)
+        return
+    with pytest.raises(TimestampRefused, match=match):
+        verify_token(data, digest=DIGEST, ca_pem=ca_pem, at=NOW)
+
+
+def test_what_a_clock_may_be_wrong_by_counts_with_its_difference(authority: Authority, pem: Path) -> None:
+    data, ca_pem = authority.respond(make_request(DIGEST, 5), now=NOW), (pem / "ca.pem").read_bytes()
+    verify_token(data, digest=DIGEST, ca_pem=ca_pem, at=NOW + timedelta(seconds=58))
+    with pytest.raises(TimestampRefused, match="exacte"):  # it says one second itself
+        verify_token(data, digest=DIGEST, ca_pem=ca_pem, at=NOW + timedelta(seconds=59))
+
+
+def test_an_outside_authority_is_not_of_our_policy_where_some_are_expected(
+    authority: Authority, pem: Path
+) -> None:
+    ca_pem = (pem / "ca.pem").read_bytes()
+    with answering(lambda request: authority.respond(request, now=NOW)) as outside:
+        assert request_token(DIGEST, [outside], ca_pem=ca_pem, now=NOW)
+        with pytest.raises(TimestampRefused, match="politique"):
+            request_token(DIGEST, [outside], ca_pem=ca_pem, now=NOW, policies=["1.2.3"])
