@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_YEAR = timedelta(days=365)
+_SEAL_DAYS = 1825
+RENEWAL = timedelta(days=90)  # before its end, a seal is renewed, and whoever forgets it is told
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,17 @@ def issue(
     days: int = 1095,
     timestamping: bool = False,
     starts: datetime | None = None,
+    key: ec.EllipticCurvePrivateKey | None = None,
 ) -> Credential:
-    """A P-256 end certificate: for timestamps (critical EKU, RFC 3161 §2.3) or for signing documents."""
+    """A P-256 end certificate: for timestamps (critical EKU, RFC 3161 §2.3) or for signing documents.
+
+    Of a new key, or of `key` when it is renewed; never beyond its authority's own.
+    """
     issuer = x509.load_pem_x509_certificate(authority.certificate)
     signer = load_pem_private_key(authority.key, None)
     if not isinstance(signer, ec.EllipticCurvePrivateKey):
         raise TypeError("the authority's key is not an elliptic curve key")
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     usages = ("digital_signature",) if timestamping else ("digital_signature", "content_commitment")
     begin = starts or now - timedelta(minutes=5)
     builder = (
@@ -110,7 +115,7 @@ def issue(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
-        .not_valid_after(begin + timedelta(days=days))
+        .not_valid_after(min(begin + timedelta(days=days), issuer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(*usages), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -137,8 +142,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def make_authority(directory: Path, *, name: str, now: datetime) -> None:
-    """ca.pem, tsa.pem, tsa.key, seal.pem, seal.key in `directory`, once: the authority's own key is not kept.
+    """ca.pem, ca.key, tsa.pem, tsa.key, seal.pem, seal.key in `directory`, once.
 
+    The authority's own key is kept for `renew_seal`: beside those that it vouches for, it opens nothing more.
     seal.key is written last; a crash before leaves nothing that a second call does not make anew.
     """
     if (directory / "seal.key").exists():
@@ -146,9 +152,38 @@ def make_authority(directory: Path, *, name: str, now: datetime) -> None:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority = new_authority(f"{name} - autorité", name, now=now)
     tsa = issue(authority, f"Horodatage (non qualifié) - {name}", name, now=now, days=5475, timestamping=True)
-    seal = issue(authority, f"{name} - cachet", name, now=now, days=1825)
+    seal = issue(authority, f"{name} - cachet", name, now=now, days=_SEAL_DAYS)
     _write(directory / "ca.pem", authority.certificate)
+    _write(directory / "ca.key", authority.key)
     _write(directory / "tsa.pem", tsa.certificate)
     _write(directory / "tsa.key", tsa.key)
     _write(directory / "seal.pem", seal.certificate)
     _write(directory / "seal.key", seal.key)
+
+
+def expires(certificate_pem: bytes) -> datetime:
+    """When a certificate ends (UTC)."""
+    return x509.load_pem_x509_certificate(certificate_pem).not_valid_after_utc
+
+
+def renew_seal(directory: Path, *, name: str, now: datetime) -> bool:
+    """A new certificate of the same key, under the same authority, when it has less than 90 days left.
+
+    The former one stays beside it, `seal-<its last day>.pem`. False when nothing was done: it is not time
+    yet, or the authority's key was not kept (folders made before it was). A crash anywhere leaves one that
+    works: the key is the same.
+    """
+    former = (directory / "seal.pem").read_bytes()
+    if expires(former) - now >= RENEWAL or not (directory / "ca.key").exists():
+        return False
+    certificate, secret = (directory / "ca.pem").read_bytes(), (directory / "ca.key").read_bytes()
+    key = load_pem_private_key((directory / "seal.key").read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("the seal's key is not an elliptic curve key")
+    authority = Credential(certificate, secret, certificate)
+    renewed = issue(authority, f"{name} - cachet", name, now=now, days=_SEAL_DAYS, key=key)
+    if expires(renewed.certificate) <= expires(former):
+        return False  # the authority itself is at its end
+    _write(directory / f"seal-{expires(former):%Y%m%d}.pem", former)
+    _write(directory / "seal.pem", renewed.certificate)
+    return True

@@ -8,8 +8,11 @@ import httpx
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+from django.utils import timezone
 
+from dematmp.audit import sealing
 from dematmp.audit.clock import health
+from dematmp.audit.errors import KeysMissing
 
 _PORTS = 65536
 
@@ -45,6 +48,16 @@ def synchronised_clock(app_configs: Sequence[AppConfig] | None, **kwargs: object
         hint = "Installez chrony (ou activez systemd-timesyncd) et vérifiez qu'il atteint ses serveurs."
         return [Info(clock.words, hint=hint, id="audit.I001")]
     return []
+
+
+@register(Tags.security, deploy=True)
+def seal_certificate(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
+    """The certificate that seals receipts: what it sealed stays proven, what it would seal next does not."""
+    try:
+        told = sealing.warning(now=timezone.now())
+    except KeysMissing as missing:
+        told = str(missing)
+    return [Warning(told, id="audit.W002")] if told else []
 
 
 @register()

@@ -68,7 +68,10 @@ def _write_once(name: str, make: Callable[[], bytes]) -> None:
 
 
 def create_keys(*, now: datetime) -> None:
-    """Make the keys that are missing; existing ones are never replaced."""
+    """Make the keys that are missing; existing ones are never replaced.
+
+    The seal's certificate alone is renewed, for the same key, in its last 90 days.
+    """
     directory = _directory()
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
@@ -76,6 +79,7 @@ def create_keys(*, now: datetime) -> None:
     _write_once("channel.key", lambda: Ed25519PrivateKey.generate().private_bytes_raw())
     _write_once("kek.key", lambda: AESGCM.generate_key(256))
     pki.make_authority(directory / "pki", name=settings.OPERATOR_NAME, now=now)
+    pki.renew_seal(directory / "pki", name=settings.OPERATOR_NAME, now=now)
 
 
 def journal_signer() -> Signer:

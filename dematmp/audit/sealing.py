@@ -5,7 +5,9 @@ The key is the platform's own (secrets folder), one bought from an authority (PK
 """
 
 import functools
+import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,17 +22,61 @@ from dematmp.audit.keys import seal_material
 from dematmp.audit.stamping import answer
 from signing.errors import SigningError
 from signing.pdf import Attachment, seal_pdf
-from signing.pki import Credential
+from signing.pki import RENEWAL, Credential, expires
 from signing.signatories import from_card, from_pkcs12
 
+log = logging.getLogger(__name__)
 _ONE_CARD = threading.Lock()
+RENEW = (
+    "Lancez « manage.py platform_keys », ou donnez le nouveau certificat que vous avez acheté (DEMATMP_SEAL)."
+)
+_EVERY = 3600.0  # seconds between two alarms of one process
+_said = float("-inf")
 
 
 def seal(pdf: bytes, *, reason: str, now: datetime, attachments: Sequence[Attachment] = ()) -> bytes:
-    """The PDF with its attachments, sealed. Raises KeysMissing, SignatureRefused."""
+    """The PDF with its attachments, sealed. Raises KeysMissing, SignatureRefused.
+
+    An expired certificate seals nothing: a seal that nobody could verify would be found out years later.
+    """
     ask = functools.partial(answer, now=now)
     with _sealer() as credential:
+        if (end := _end(credential)) <= now:
+            raise KeysMissing(f"Le certificat du cachet n'est plus valide depuis le {end:%d/%m/%Y}. {RENEW}")
         return seal_pdf(pdf, credential, reason=reason, now=now, attachments=attachments, ask=ask)
+
+
+def warning(*, now: datetime) -> str:
+    """What is to be said of the end of the seal's certificate; empty while it is far. Raises KeysMissing."""
+    with _sealer() as credential:
+        end = _end(credential)
+    if end - now >= RENEWAL:
+        return ""
+    return f"Le certificat du cachet {'expire' if end > now else 'a expiré'} le {end:%d/%m/%Y}. {RENEW}"
+
+
+def alarm(*, now: datetime) -> None:
+    """Say it in the log, hourly."""
+    global _said
+    if time.monotonic() < _said + _EVERY:
+        return
+    _said = time.monotonic()
+    try:
+        told = warning(now=now)
+    except KeysMissing as missing:
+        told = str(missing)
+    if told:
+        log.error("cachet : %s", told)
+
+
+def _end(credential: Credential | Signer) -> datetime:
+    if isinstance(credential, Credential):
+        return expires(credential.certificate)
+    certificate = credential.signing_cert
+    if certificate is None:
+        raise KeysMissing("Le cachet de la plateforme (DEMATMP_SEAL) n'a pas de certificat.")
+    end: datetime = certificate.not_valid_after
+    return end
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
+from dematmp.audit import sealing
 from dematmp.audit.checkpoints import catch_up, complete, publish
 from dematmp.audit.clock import alarm
 from dematmp.audit.copies import copy
@@ -39,5 +40,6 @@ def copy_journal() -> None:
         log.error("journal : %s", failed)
     if kept is not None:  # a slow authority, or witness, delays no copy
         complete(kept, now=now)
+    sealing.alarm(now=now)
     stamp_entries(timezone.now)
     catch_up(timezone.now)

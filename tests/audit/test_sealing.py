@@ -3,13 +3,22 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
-from dematmp.audit.keys import create_keys, timestamp_anchors
+from dematmp.audit import sealing
+from dematmp.audit.checks import seal_certificate
+from dematmp.audit.errors import KeysMissing
+from dematmp.audit.keys import create_keys, seal_anchors, timestamp_anchors
+from dematmp.audit.sealing import seal
+from signing.pki import expires
+from signing.receipt import sealed_by
 from signing.validation import validate
 from tests.conftest import ROOT
 from tests.signing.test_sign import PIN, Company, _fill, card, company  # noqa: F401  (fixtures)
@@ -79,3 +88,64 @@ def test_a_seal_that_does_not_open_says_why(company: Company) -> None:  # noqa: 
     done = sealed(company.folder, f"pkcs12://{p12}", company.folder / "faux")
     assert "KeysMissing" in done.stderr
     assert "mot de passe faux" in done.stderr
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keys of this test alone: it renews them in years to come."""
+    settings.SECRETS_DIR = tmp_path / "secrets"
+    monkeypatch.setattr(sealing, "_said", float("-inf"))
+    create_keys(now=timezone.now())
+    return tmp_path / "secrets" / "pki"
+
+
+def _seal(path: Path) -> str:
+    path.write_bytes(seal(pdf(), reason="Essai", now=timezone.now()))
+    return sealed_by(path, path.parent, seal_pem=seal_anchors(), ca_pem=timestamp_anchors())
+
+
+def test_a_seal_is_renewed_under_the_same_authority_and_the_former_one_stays_proven(
+    secrets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    former, authority = (secrets / "seal.pem").read_bytes(), seal_anchors()
+    _seal(tmp_path / "a.pdf")
+    create_keys(now=timezone.now())
+    assert (secrets / "seal.pem").read_bytes() == former  # not before it is time
+    assert seal_certificate(None) == []
+    with time_machine.travel(expires(former) - timedelta(days=89), tick=True):
+        sealing.alarm(now=timezone.now())
+        assert "expire le" in caplog.records[-1].message
+        assert [each.id for each in seal_certificate(None)] == ["audit.W002"]
+        create_keys(now=timezone.now())
+        assert seal_certificate(None) == []
+    kept = secrets / f"seal-{expires(former):%Y%m%d}.pem"
+    assert kept.read_bytes() == former
+    with time_machine.travel(expires(former) + timedelta(days=30), tick=True):
+        assert "cachet" in _seal(tmp_path / "b.pdf")
+        assert sealed_by(tmp_path / "a.pdf", tmp_path, seal_pem=seal_anchors(), ca_pem=timestamp_anchors())
+    assert seal_anchors() == authority
+
+
+def test_an_expired_certificate_seals_nothing_and_says_so(
+    secrets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (secrets / "ca.key").unlink()  # a folder made before it was kept
+    with time_machine.travel(expires((secrets / "seal.pem").read_bytes()) + timedelta(days=1), tick=True):
+        create_keys(now=timezone.now())
+        with pytest.raises(KeysMissing, match="n'est plus valide"):
+            _seal(tmp_path / "a.pdf")
+        assert "a expiré le" in str(seal_certificate(None)[0].msg)
+        sealing.alarm(now=timezone.now())
+    assert "a expiré le" in caplog.text
+
+
+def test_the_end_of_a_bought_certificate_is_told_too(
+    company: Company,  # noqa: F811
+    settings: Settings,
+) -> None:
+    create_keys(now=timezone.now())
+    p12 = company.p12(company.issuer.issue(days=60))
+    settings.SEAL = {"url": f"pkcs12://{p12}", "secret_file": str(company.folder / "secret")}
+    assert "expire le" in sealing.warning(now=timezone.now())
+    p12 = company.p12(company.issuer.issue())
+    assert sealing.warning(now=timezone.now()) == ""
