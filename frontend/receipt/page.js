@@ -62,12 +62,32 @@ async function read(file) {
   }
 }
 
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+const isText = (value) => typeof value === "string";
+const isTextOrNull = (value) => value === null || isText(value);
+const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
+
+// JavaScript takes ["x"] for "x": what another reader would refuse is refused here too.
+function isShaped({ number, deposit, received, deadline, state, operator, buyer, consultation, bidder, attempt, envelopes, record, journal, timestamp }) {
+  return (
+    [number, deposit, received, deadline, state, operator, record].every(isText) &&
+    [buyer, consultation, bidder, journal, timestamp].every(isObject) &&
+    Array.isArray(envelopes) &&
+    [journal.nonce, journal.proof, journal.key].every(isText) &&
+    isCount(journal.index) &&
+    [timestamp.token, timestamp.time, timestamp.authority].every(isTextOrNull) &&
+    typeof timestamp.qualified === "boolean" &&
+    (attempt === undefined || (isObject(attempt) && isCount(attempt.parts) && isCount(attempt.refusals)))
+  );
+}
+
 const vouched = (authority) => (authority ? `sous l'autorité « ${authority} »` : "d'une autorité que cette page ne connaît pas : la ligne de commande la vérifie avec son certificat");
 
 // What is checked, in order; each step gives the sentence that says what it proves.
 async function* steps(given, keyLine) {
   const { receipt, record: attached, pdf } = given;
   if (receipt?.v !== "receipt/1") refuse("Ce fichier n'est pas un accusé de réception de cette plateforme.");
+  if (!isShaped(receipt)) refuse("Cet accusé est incomplet ou mal formé.");
   const bytes = unbase64(receipt.record);
   if (attached && !equal(bytes, attached)) refuse("L'enregistrement joint au PDF n'est pas celui de l'accusé.");
   const record = JSON.parse(new TextDecoder().decode(bytes));
@@ -88,23 +108,33 @@ async function* steps(given, keyLine) {
   const { index, size } = await verifyProof(receipt.journal.proof, ascii(leaf), key);
   if (receipt.journal.index !== index) refuse("L'accusé ne dit pas à quelle entrée du journal il est inscrit.");
   yield `L'enregistrement est l'entrée n° ${index} du journal « ${key.name} », sous un point de contrôle signé de ${size} entrées.`;
-  if ((pdf || receipt.timestamp?.token) && !globalThis.receiptToken) await script(root.dataset.token);
+  if ((pdf || receipt.timestamp.token) && !globalThis.receiptToken) await script(root.dataset.token);
   if (pdf) {
-    const { signer, authority } = await globalThis.receiptSeal(pdf, root.dataset.seals).catch(({ message }) => refuse(message));
+    const { signer, authority } = await globalThis.receiptSeal(pdf, root.dataset.seals, root.dataset.authorities, record.received).catch(({ message }) => refuse(message));
     // Anybody seals a PDF with a key of their own: what is printed is then their word, not ours.
     if (!authority) refuse(`Le cachet de ce PDF est celui de « ${signer} », d'une autorité que cette page ne connaît pas : ce qui y est imprimé n'est pas prouvé. Vérifiez l'accusé JSON, ou le PDF par la ligne de commande.`);
     yield `Le cachet du PDF porte sur tout le fichier, signé par « ${signer} », ${vouched(authority)}.`;
   }
-  if (!receipt.timestamp?.token) {
-    if (receipt.timestamp?.time) refuse("L'accusé dit une heure d'horodatage, et n'en porte pas le jeton.");
+  yield* stamp(receipt, record, bytes);
+  if (history) yield "NON VÉRIFIÉ : le nombre de parties et de refus, que le journal n'a pas.";
+  if (!pdf) yield `CACHET NON JUGÉ : aucun PDF ici.${record.mentions ? "" : ` ${UNPROVEN}`}`;
+}
+
+const UNPROVEN = "Sans le PDF et son cachet, ne sont pas prouvés : le numéro, les noms, la référence, l'intitulé et l'objet.";
+
+async function* stamp({ timestamp }, record, bytes) {
+  if (!timestamp.token) {
+    if (timestamp.time) refuse("L'accusé dit une heure d'horodatage, et n'en porte pas le jeton.");
+    yield "HORODATAGE NON JUGÉ : aucun jeton ici.";
     return;
   }
   const { time, signer, authority } = await globalThis
-    .receiptToken(unbase64(receipt.timestamp.token), bytes, root.dataset.authorities)
+    .receiptToken(unbase64(timestamp.token), bytes, root.dataset.authorities)
     .catch(({ message }) => refuse(message));
-  if (receipt.timestamp.time && Date.parse(receipt.timestamp.time) !== Date.parse(time)) refuse("L'accusé ne dit pas l'heure que dit son jeton d'horodatage.");
+  if (timestamp.time && Date.parse(timestamp.time) !== Date.parse(time)) refuse("L'accusé ne dit pas l'heure que dit son jeton d'horodatage.");
   if (Date.parse(time) < Date.parse(record.received) - 60_000) refuse("Le jeton d'horodatage est antérieur à la réception qu'il atteste.");
   yield `Le jeton d'horodatage porte sur cet enregistrement, le ${when(time)}, signé par « ${signer} », ${vouched(authority)}.`;
+  yield "NON VÉRIFIÉ : que ce jeton est qualifié, et le nom de son autorité que l'accusé dit.";
 }
 
 // « vendredi 27 novembre 2026 à 21:38:03 (Europe/Paris) », then the exact instant as it was signed.
@@ -133,8 +163,8 @@ async function verify() {
     const { number, state, received, journal } = given.receipt;
     const late = state === "late" ? "reçu hors délai" : "reçu dans les délais";
     const own = root.dataset.known.split(" ").includes(journal.key) ? "" : " La clé de son journal n'est pas une de celles de cette plateforme.";
-    const printed = given.pdf || given.mentions ? "" : " Sans le PDF et son cachet, ne sont pas prouvés : le numéro, les noms, la référence, l'intitulé et l'objet.";
-    say("good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}${printed}`);
+    const printed = given.pdf || given.mentions ? "" : ` ${UNPROVEN}`;
+    say("good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}${printed} Ce que cette page ne vérifie pas est dit ci-dessous.`);
   } catch (error) {
     const unknown = error.name === "NotSupportedError" ? "Ce navigateur ne sait pas vérifier une signature Ed25519 : mettez-le à jour, ou prenez la ligne de commande." : "Cet accusé est incomplet ou mal formé.";
     say("bad", "Cet accusé n'est pas vérifié.", error instanceof Refused ? error.message : unknown);

@@ -8,6 +8,7 @@ const TIME_STAMPING = "1.3.6.1.5.5.7.3.8";
 const EXTENDED_KEY_USAGE = "2.5.29.37";
 const SHA256 = "2.16.840.1.101.3.4.2.1";
 const COMMON_NAME = "2.5.4.3";
+const SIGNATURE_TIMESTAMP = "1.2.840.113549.1.9.16.2.14"; // ETSI EN 319 122-1 §5.3
 class Refused extends Error {}
 const refuse = (text) => {
   throw new Refused(text);
@@ -36,9 +37,13 @@ globalThis.receiptToken = (token, record, pem) =>
   judge(token, record, pem).catch((error) => refuse(error instanceof Refused ? error.message : "Le jeton d'horodatage est mal formé."));
 
 async function judge(token, record, pem) {
-  const response = new TimeStampResp({ schema: parse(token) });
-  if (!response.timeStampToken) refuse("Cette réponse ne porte pas de jeton d'horodatage.");
-  const signed = new SignedData({ schema: response.timeStampToken.content });
+  const { timeStampToken } = new TimeStampResp({ schema: parse(token) });
+  if (!timeStampToken) refuse("Cette réponse ne porte pas de jeton d'horodatage.");
+  return judgeToken(timeStampToken, record, pem);
+}
+
+async function judgeToken(token, record, pem) {
+  const signed = new SignedData({ schema: token.content });
   const content = signed.encapContentInfo.eContent;
   const info = new TSTInfo({ schema: parse(new Uint8Array(content.getValue())) });
   const asked = { signer: 0, data: exact(record), checkDate: info.genTime, extendedMode: true };
@@ -59,10 +64,21 @@ async function authorityOf(signed, asked, trustedCerts) {
   return top ? nameOf(top.subject) : "";
 }
 
-// { signer, authority } of the seal of a whole PDF. Throws in French when it leaves a byte out, or is false.
-globalThis.receiptSeal = (pdf, pem) => judgeSeal(pdf, pem).catch((error) => refuse(error instanceof Refused ? error.message : "Le cachet de ce PDF est mal formé."));
+// When a seal existed: by its own token, of an authority that is known; null without one.
+async function stamped(signed, stampers) {
+  const [{ signature, unsignedAttrs }] = signed.signerInfos;
+  const found = unsignedAttrs?.attributes.find(({ type }) => type === SIGNATURE_TIMESTAMP);
+  if (!found) return null;
+  const token = new ContentInfo({ schema: found.values[0] });
+  const { time, authority } = await judgeToken(token, new Uint8Array(signature.getValue()), stampers);
+  return authority ? new Date(time) : null;
+}
 
-async function judgeSeal(pdf, pem) {
+// { signer, authority } of the seal of a whole PDF. Throws in French when it leaves a byte out, or is false. Its
+// certificate is judged when it sealed, not now: the hour of its own token, else the one that the journal proves.
+globalThis.receiptSeal = (pdf, pem, stampers, journalled) => judgeSeal(pdf, pem, stampers, journalled).catch((error) => refuse(error instanceof Refused ? error.message : "Le cachet de ce PDF est mal formé."));
+
+async function judgeSeal(pdf, pem, stampers, journalled) {
   const text = new TextDecoder("latin1").decode(pdf); // one character for each byte
   const ranges = [...text.matchAll(/\/ByteRange\s*\[\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s*\]/g)].map((found) => found.slice(1).map(Number));
   if (ranges.length === 0) refuse("Ce PDF ne porte pas de cachet.");
@@ -78,5 +94,12 @@ async function judgeSeal(pdf, pem) {
   // The platform's own authority, then seals bought from others, who sell them to anybody: each is itself or nothing.
   const [own, ...bought] = authorities(pem);
   const known = bought.some((each) => der(each) === der(said.signerCertificate));
-  return { signer: nameOf(subject), authority: known ? nameOf(issuer) : await authorityOf(signed, asked, [own]) };
+  if (known) return { signer: nameOf(subject), authority: nameOf(issuer) };
+  const moment = await stamped(signed, stampers);
+  // Without its own hour: that of the deposit, or the present for one sealed again since.
+  for (const checkDate of moment ? [moment] : [new Date(journalled), new Date()]) {
+    const authority = await authorityOf(signed, { ...asked, checkDate }, [own]);
+    if (authority) return { signer: nameOf(subject), authority };
+  }
+  return { signer: nameOf(subject), authority: "" };
 }

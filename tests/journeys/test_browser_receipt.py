@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from pytest_django.live_server_helper import LiveServer
 from dematmp.audit.services import utc_text
 from dematmp.audit.stamping import answer
 from dematmp.bids.models import Bid
-from dematmp.bids.receipts import receipt
+from dematmp.bids.receipts import receipt, receipt_pdf
 from dematmp.bids.tasks import sweep
 from dematmp.mails.words import instant
 from signing.notes import Signer
@@ -76,6 +77,14 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         "ne dit pas les noms": said | {"buyer": said["buyer"] | {"name": "Autre commune"}},
         "Le numéro": said | {"number": "AR-FAUX : authentique"},
     }
+    misshapen = [
+        said | {"number": [said["number"]]},
+        said | {"timestamp": "x"},
+        said | {"timestamp": said["timestamp"] | {"qualified": "oui"}},
+        said | {"journal": said["journal"] | {"key": [said["journal"]["key"]]}},
+        said | {"attempt": said["attempt"] | {"refusals": "aucun"}},
+        said | {"record": 5},
+    ]
     stranger = Authorities()
     altered = _altered((tmp_path / "a.pdf").read_bytes(), stranger)
     with chromium_browser(chromium) as browser:
@@ -87,12 +96,17 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
             assert f"Accusé {bid.number} : authentique, reçu dans les délais." in verdict(
                 page, tmp_path / name
             )
-            assert page.locator("[data-steps] li").count() == (4 if name == "a.pdf" else 3)
+            lines = page.locator("[data-steps] li")
+            unproven = ["NON VÉRIFIÉ : que ce jeton", "NON VÉRIFIÉ : le nombre de parties"]
+            unproven += ["CACHET NON JUGÉ"] if name == "a.json" else []
+            assert lines.count() == (4 if name == "a.pdf" else 3) + len(unproven)
+            for rank, words in enumerate(reversed(unproven), start=1):
+                assert words in lines.nth(lines.count() - rank).inner_text()
             assert (
                 f"Reçu le {instant(bid.received_at)}, soit {utc_text(bid.received_at)}"
                 in page.locator("[data-text]").inner_text()
             )
-            assert "sous l'autorité « " in page.locator("[data-steps] li").last.inner_text()
+            assert lines.filter(has_text="sous l'autorité « ").count() == (2 if name == "a.pdf" else 1)
         assert [each["id"] for each in Axe().run(page).response["violations"]] == []
         for words, other in altered.items():
             (tmp_path / "altered.pdf").write_bytes(other)
@@ -114,6 +128,9 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
             found = verdict(page, tmp_path / "lie.json")
             assert "n'est pas vérifié" in found
             assert words in found
+        for lie in misshapen:
+            (tmp_path / "lie.json").write_text(json.dumps(lie))
+            assert "incomplet ou mal formé" in verdict(page, tmp_path / "lie.json")
         (tmp_path / "lie.json").write_text('{"state": "in-time", ' + json.dumps(said)[1:])
         assert "n'est pas un accusé" in verdict(page, tmp_path / "lie.json")  # the same key twice
         # A true token of an authority that this platform does not know: said, not refused.
@@ -124,10 +141,26 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         foreign = said["timestamp"] | {"token": base64.b64encode(token).decode(), "time": None}
         (tmp_path / "foreign.json").write_text(json.dumps(said | {"timestamp": foreign}))
         assert "authentique" in verdict(page, tmp_path / "foreign.json")
-        assert "que cette page ne connaît pas" in page.locator("[data-steps] li").last.inner_text()
+        assert lines.filter(has_text="que cette page ne connaît pas").count() == 1
         page.locator("#cle").fill(Signer(said["journal"]["key"].split("+")[0], os.urandom(32)).verifier_key)
         assert "n'est pas signé par cette clé" in verdict(page, tmp_path / "a.json")
         assert set(sent) <= {"GET"}, "the receipt never leaves the visitor's machine"
+
+
+@pytest.mark.parametrize("token", [True, False])
+def test_a_receipt_is_still_authentic_years_after_its_seal_expired(
+    live_server: LiveServer, chromium: str, bid: Bid, tmp_path: Path, token: bool, settings: Settings
+) -> None:
+    """Judged at the hour of the seal's own token, or at the one that the journal proves."""
+    if not token:
+        settings.TSA_URLS = []
+    (tmp_path / "a.pdf").write_bytes(receipt_pdf(bid, now=timezone.now()))
+    with chromium_browser(chromium) as browser:
+        for years in (0, 6, 30):
+            page = browser.new_context(base_url=live_server.url).new_page()
+            page.clock.install(time=timezone.now() + timedelta(days=365 * years))
+            page.goto(reverse("check-receipt"))
+            assert f"Accusé {bid.number} : authentique" in verdict(page, tmp_path / "a.pdf")
 
 
 def _sealed_by_a_stranger(pdf: bytes, stranger: Authorities) -> bytes:
