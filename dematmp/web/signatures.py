@@ -31,7 +31,7 @@ from signing.validation import validate_isolated
 
 _BYTES = 50 * 1024**2  # of all the files together
 _MAX_FILES = 20
-_NAME_CHARS = 100
+_NAME_BYTES = 200  # a file system takes 255, whatever the characters; the end says what it is
 _AT_ONCE = threading.BoundedSemaphore(2)  # in each web process: each check is a process of its own
 _PATIENCE = 20.0  # seconds
 
@@ -108,7 +108,8 @@ def judge_blocks(blocks: Iterable[bytes], *, name: str, at: datetime) -> Report 
 
 def _write(name: str, blocks: Iterable[bytes], folder: Path) -> Path:
     folder.mkdir()
-    path = folder / (PurePosixPath(name).name[-_NAME_CHARS:] or "fichier")
+    short = PurePosixPath(name).name.encode(errors="replace")[-_NAME_BYTES:].decode(errors="ignore")
+    path = folder / (short or "fichier")
     with path.open("wb") as out:
         for block in blocks:
             out.write(block)

@@ -291,3 +291,12 @@ def test_the_opening_asks_whether_a_certificate_is_revoked(
     assert kept[0] == ""
     assert "réponse OCSP" in kept[1]
     assert revoked[0] == "REVOKED_NO_POE"
+
+
+@pytest.mark.parametrize("letters", ["建" * 100, "🏗" * 90, "e\u0301" * 80, "a\u202e"])
+def test_a_name_that_no_file_system_takes_is_judged_all_the_same(db: None, letters: str) -> None:
+    """255 characters are more than 255 bytes."""
+    sent = SimpleUploadedFile(f"{letters}.pdf", pdf())
+    answer = Client().post(reverse("check-signature"), {"file": sent})
+    assert answer.status_code == 200
+    assert "aucune signature" in answer.content.decode()
