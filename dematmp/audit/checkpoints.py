@@ -14,7 +14,7 @@ from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import verifier_of
 from dematmp.audit.mark import refuse_less
 from dematmp.audit.models import Head, PublicCheckpoint
-from dematmp.audit.stamping import obtain_token
+from dematmp.audit.stamping import check_token, obtain_token
 from signing import tlog
 from signing.cosigning import split, verify_cosignature
 from signing.errors import ProofRefused
@@ -122,7 +122,7 @@ def _posted(url: str, body: bytes) -> tuple[int, str]:
 
 
 def check_published(size: int) -> int:
-    """How many checkpoints were ever published, all of this very tree. Raises JournalBroken."""
+    """How many checkpoints were ever published, all of this tree, with their tokens. Raises JournalBroken."""
     count = 0
     for kept in PublicCheckpoint.objects.order_by("size").iterator():
         count += 1
@@ -136,4 +136,7 @@ def check_published(size: int) -> int:
             raise JournalBroken(f"Un point de contrôle de {kept.size} entrées a été publié : il en manque.")
         if tlog.root_at(kept.size, stored_tile) != stated.root:
             raise JournalBroken(f"Le point de contrôle publié à {kept.size} entrées est d'un autre journal.")
+        if kept.token is not None:
+            of = f"du point de contrôle publié à {kept.size} entrées"
+            check_token(bytes(kept.token), split(kept.note)[0].encode(), at=kept.token_at, of=of)
     return count

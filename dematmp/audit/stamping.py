@@ -5,10 +5,11 @@ from datetime import datetime
 
 from django.conf import settings
 
+from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import timestamp_anchors, timestamp_authority
 from signing.authority import Authority
 from signing.errors import ClockDisagrees, TimestampRefused
-from signing.timestamps import Stamp, first_response, request_token
+from signing.timestamps import Stamp, first_response, request_token, verify_token
 
 EMBEDDED = "autorité intégrée à la plateforme (non qualifiée)"
 
@@ -19,6 +20,17 @@ def obtain_token(data: bytes, *, now: datetime) -> tuple[Stamp, str] | None:
         return ask_token(data, now=now)
     except TimestampRefused:
         return None
+
+
+def check_token(response: bytes, data: bytes, *, at: datetime | None, of: str) -> None:
+    """Refuse a kept token that does not prove that `data` existed at that hour. Raises JournalBroken."""
+    digest = hashlib.sha256(data).digest()
+    try:
+        token = verify_token(response, digest=digest, ca_pem=timestamp_anchors())
+    except TimestampRefused as refused:
+        raise JournalBroken(f"Le jeton {of} ne se vérifie pas. {refused}") from refused
+    if token.gen_time != at:
+        raise JournalBroken(f"Le jeton {of} dit une autre heure que celle qui est gardée.")
 
 
 def answer(request: bytes, *, now: datetime) -> bytes:

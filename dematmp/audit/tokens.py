@@ -6,15 +6,17 @@ asked for after the commit, and again each minute until an authority answers.
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import datetime
 
 from django.db import transaction
 from django.db.models import QuerySet
 
+from dematmp.audit.errors import JournalBroken
 from dematmp.audit.models import Entry, EntryToken
 from dematmp.audit.services import append, utc_text
-from dematmp.audit.stamping import obtain_token
+from dematmp.audit.stamping import check_token, obtain_token
 from signing.timestamps import Stamp
 
 STAMPED = frozenset(
@@ -80,3 +82,31 @@ def _stamp(entry: Entry, *, now: datetime) -> bool:
             }
             append("entry-timestamp", record, consultation=entry.consultation, now=now)
     return True
+
+
+def check_tokens() -> int:
+    """How many tokens over entries there are: each proves its hour, and is the one that the journal noted.
+
+    Raises JournalBroken.
+    """
+    noted = _noted()
+    count = 0
+    for kept in EntryToken.objects.select_related("entry").order_by("pk").iterator(chunk_size=200):
+        count += 1
+        entry = kept.entry
+        said = noted.pop(f"{entry.index}", None) or noted.pop(f"{entry.subject}", None)
+        response = bytes(kept.response)
+        found = (hashlib.sha256(response).hexdigest(), kept.authority, utc_text(kept.at))
+        if said not in (None, found):
+            raise JournalBroken(f"Le jeton de l'entrée {entry.index} n'est pas celui que dit le journal.")
+        check_token(response, bytes(entry.record), at=kept.at, of=f"de l'entrée {entry.index}")
+    if missing := [of for of in noted if of.isdigit()]:
+        raise JournalBroken(f"Le jeton de l'entrée {missing[0]} manque : le journal dit qu'il y en a un.")
+    return count
+
+
+def _noted() -> dict[str, tuple[str, str, str]]:
+    """Digest, authority and hour of each token that the journal noted, by the entry or deposit it is of."""
+    rows = Entry.objects.filter(kind__in=("entry-timestamp", "timestamp")).order_by("index")
+    every = (json.loads(bytes(row.record)) for row in rows.only("record").iterator(chunk_size=1000))
+    return {str(each["of"]): (each["sha256"], each["authority"], each["time"]) for each in every}

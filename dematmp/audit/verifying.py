@@ -1,4 +1,4 @@
-"""All that « journal verify » verifies: the tree, every checkpoint signed, what the rooms above hold of it.
+"""All that « journal verify » verifies: the tree, every checkpoint and token, what rooms above hold of it.
 
 While others append: everything is read in one state of the database, and the copy and the mark before it.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dematmp.audit import copies, services
 from dematmp.audit.checkpoints import check_published
 from dematmp.audit.ledger import snapshot
+from dematmp.audit.tokens import check_tokens
 
 # What a room above verifies of its own rows, and says of them in French. Each raises JournalBroken.
 Check = Callable[[], str]
@@ -37,5 +38,5 @@ def verify_all() -> Verified:
     with snapshot():
         size = services.verify()
         published = check_published(size)
-        said = tuple(check() for check in _checks)
+        said = (f"{check_tokens()} jetons d'horodatage", *(check() for check in _checks))
     return Verified(size, published, copies.compare(), said)
