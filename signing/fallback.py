@@ -1,13 +1,15 @@
 """A deposit to the platform, or to its backup channel when the platform does not answer."""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from signing.client import Client, ServerRefused, ServerUnreachable, load_draft
 
 Progress = Callable[[int], None]
+RECEIPT = ("receipt.json", "record", "token.tst", "proof.tlog-proof", "receipt.pdf")
 _TRIES, _SECONDS = 3, 45.0  # of each call, where there is a backup channel: more than any answer takes
 
 
@@ -100,5 +102,26 @@ def _deposit(
     client: Client, draft: Path, *, finalise: bool, progress: Progress | None, by_backup: bool
 ) -> Done:
     attempt = client.upload(draft, progress=progress)
-    receipt = client.finalise(draft, str(attempt["attempt"])) if finalise else None
+    if not finalise:
+        return Done(attempt, None, client, by_backup)
+    before = {name: (draft / name).read_bytes() for name in RECEIPT if (draft / name).is_file()}
+    receipt = client.finalise(draft, str(attempt["attempt"]))
+    _set_aside(draft, before, but=str(receipt["number"]))
     return Done(attempt, receipt, client, by_backup)
+
+
+def _set_aside(draft: Path, before: Mapping[str, bytes], *, but: str) -> None:
+    """The receipt that was there, of another number than `but`, goes with its proofs to a folder of its own:
+    each server gives one, the first received counts, and neither is lost."""
+    try:
+        number = str(json.loads(before["receipt.json"])["number"])
+    except (ValueError, KeyError, TypeError):
+        return
+    if number == but or not re.fullmatch(r"[A-Za-z0-9-]{1,60}", number):
+        return
+    aside = draft / f"accuse-{number}"
+    aside.mkdir(exist_ok=True)
+    for name, data in before.items():
+        (aside / name).write_bytes(data)
+        if name != "receipt.json":  # that one is the other receipt already
+            (draft / name).unlink()

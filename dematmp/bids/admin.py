@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from dematmp.audit.admin import ReadOnlyAdmin
-from dematmp.bids.models import Bid
+from dematmp.bids.models import Bid, RefusedImport
 from dematmp.consultations.models import Consultation
 
 
@@ -28,3 +28,15 @@ class BidAdmin(ReadOnlyAdmin):
         """Nothing of a consultation that still receives bids: neither their number nor their authors."""
         real = Bid.objects.filter(consultation__twin_of=None)
         return real.exclude(consultation__in=Consultation.objects.withheld(now=timezone.now()))
+
+
+@admin.register(RefusedImport)
+class RefusedImportAdmin(ReadOnlyAdmin):
+    list_display = ("number", "consultation", "bidder", "why", "holds_back", "refused_at", "settled_at")
+    fields = ("deposit", "received_at", *list_display)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RefusedImport]:
+        """As of bids: nothing of a consultation that still receives them."""
+        return RefusedImport.objects.exclude(
+            consultation__in=Consultation.objects.withheld(now=timezone.now())
+        )

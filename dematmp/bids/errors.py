@@ -125,6 +125,26 @@ class ChannelRefused(BidError):
     next = "Prévenez l'exploitant : rien de ce dépôt n'est pris en compte avant son examen."
 
 
+class ImportRefused(ChannelRefused):
+    """Its journal proves it, and its own company made it impossible to take: it holds back no opening."""
+
+    code = "channel.import-refused"
+
+
+class BytesRefused(ChannelRefused):
+    """What was fetched is not what the record says: it is not fetched again each minute."""
+
+    code = "channel.bytes-refused"
+
+
+class WaiverRefused(BidError):
+    """Nobody does without the backup channel while it may still receive a bid."""
+
+    code = "channel.waiver-refused"
+    status = 409
+    next = "Attendez la date limite : le canal peut encore répondre d'ici là."
+
+
 class BeingRecorded(BidError):
     """The finalisation is received, at its instant; the store is still putting a very large deposit away."""
 

@@ -106,9 +106,14 @@ def committed(fingerprint: Fingerprint) -> dict[tuple[uuid.UUID, str], str]:
 
 def check(attempt: Attempt, digests: Digests) -> None:
     """What is finalised is what was committed to, if anything was. Raises FingerprintRefused."""
-    known = Fingerprint.objects.filter(attempt=attempt).first()
-    if known is not None and any(digests.get(key) != value for key, value in committed(known).items()):
+    if not holds(attempt, digests):
         raise FingerprintRefused("Ces fichiers scellés ne sont pas ceux dont l'empreinte a été reçue.")
+
+
+def holds(attempt: Attempt, digests: Digests) -> bool:
+    """Whether these are what was committed to, if anything was."""
+    known = Fingerprint.objects.filter(attempt=attempt).first()
+    return known is None or all(digests.get(key) == value for key, value in committed(known).items())
 
 
 def stamp(fingerprint: Fingerprint, *, now: datetime) -> bool:

@@ -1,46 +1,56 @@
 """Deposits received by the backup channel join the others, at the time at which that channel received them.
 
 Each is believed for its own proof: its record is in the channel's journal, under the key of our settings, and
-its objects have the digests of that record.
+its objects have the digests of that record. One that cannot be taken is kept apart (`quarantine`).
 """
 
 import base64
 import contextlib
-import hashlib
 import json
 import logging
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import httpx
 from django.conf import settings
-from django.core.exceptions import ValidationError
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
-from dematmp.accounts.models import Organisation, User
+from dematmp.accounts.models import Organisation
 from dematmp.audit.keys import channel_signer
-from dematmp.audit.services import append, canonical, utc_text
 from dematmp.bids.assembly import put_headers
-from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
-from dematmp.bids.models import Attempt, Bid, ChannelVisit, Envelope, Part, SealedObject
+from dematmp.bids.channel_records import NOT_AS_EXPECTED, UNREADABLE, Told, proven_deposit, received, rows
+from dematmp.bids.channel_withdrawals import take_withdrawal
+from dematmp.bids.errors import BytesRefused, ChannelRefused, ChannelUnreachable
+from dematmp.bids.joining import Claim, check, join, open_attempt
+from dematmp.bids.models import Attempt, Bid, ChannelVisit, SealedObject
 from dematmp.bids.offering import LATELY, READER
-from dematmp.bids.rules import is_late
+from dematmp.bids.quarantine import keep_apart, settle, was_refused_for_its_bytes
 from dematmp.consultations.models import Consultation
+from dematmp.mails.services import store as store_mail
+from dematmp.mails.words import instant
 from signing.digests import CompositeDigest
-from signing.errors import SigningError
-from signing.header import header_hash
 from signing.passes import issue
-from signing.tlog import verify_proof
 from storage.stores import object_store
 
 log = logging.getLogger(__name__)
 _LASTS = timedelta(minutes=30)
 _TIMEOUT = 60.0  # seconds
-# What a deposit raises whose fields are not what they should be, before or in the database.
-_UNREADABLE = (KeyError, TypeError, ValueError, OverflowError, ValidationError, DatabaseError)
-_NOT_AS_EXPECTED = "Le canal de secours a répondu autre chose que prévu."
 _LIST_BYTES = 512 * 1024**2
+CLOCKS = timedelta(seconds=5)  # by which its clock may differ from ours, the time of its answer aside
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """What the channel told at once: its clock, how far it is from ours (0 within the time of the answer),
+    the consultations for which it is still recording, its deposits."""
+
+    at: datetime
+    apart: timedelta
+    pending: set[uuid.UUID]
+    deposits: Sequence[Told]
 
 
 @contextlib.contextmanager
@@ -57,204 +67,148 @@ def _channel(*, now: datetime) -> Iterator[httpx.Client]:
         raise ChannelUnreachable("Le canal de secours ne répond pas.") from failed
 
 
-def pull(*, now: datetime) -> int:
+def pull(*, now: datetime, again: bool = False) -> int:
     """Import what the backup channel holds: how many deposits are new. May run twice, may be killed anywhere.
 
-    Raises ChannelUnreachable, ChannelRefused (a deposit that is not what its record says).
+    `again` fetches once more what came with other bytes than its record's. Raises ChannelUnreachable,
+    ChannelRefused (deposits that are not what their record says, a clock that is not ours): what could be
+    taken is, and only the openings concerned wait.
     """
     if not settings.BACKUP_CHANNEL["url"]:
         return 0
     with _channel(now=now) as client:
-        at, pending, deposits = _list(client)
-        fresh, refused = 0, list[str]()
-        for told in deposits:
+        told_all = _list(client, now=now)
+        fresh, refused, pending = 0, list[str](), set(told_all.pending)
+        clock_ms = round(told_all.apart / timedelta(milliseconds=1))
+        for told in told_all.deposits:
             try:
-                fresh += _import(client, told, now=now)
-            except _UNREADABLE as bad:
-                log.warning("un dépôt du canal de secours est illisible : %r", bad)
-                refused.append(_NOT_AS_EXPECTED)
-            except ChannelRefused as wrong:
-                refused.append(str(wrong))
-            else:
+                known = _import(client, told, clock_ms=clock_ms, again=again, now=now)
+            except _StillRecording:
+                pending |= _named(told)
                 continue
-            # The others are imported; what it is for does not open meanwhile.
-            pending |= _named(told)
+            except UNREADABLE as bad:
+                log.warning("un dépôt du canal de secours est illisible : %r", bad)
+                why = ChannelRefused(NOT_AS_EXPECTED)
+            except ChannelRefused as wrong:
+                why = wrong
+            else:
+                fresh += known
+                continue
+            # The others are imported; what it is for does not open meanwhile, where the channel may mend it.
+            if keep_apart(told, why, now=now):
+                refused.append(str(why))
+                pending |= _named(told)
+            else:
+                log.warning("un dépôt du canal de secours est mis de côté : %s", why)
+    if abs(told_all.apart) > CLOCKS:
+        raise ChannelRefused(
+            f"L'horloge du canal de secours s'écarte de {told_all.apart.total_seconds():+.0f} s de la "
+            "nôtre : ce qu'il dit de la date limite n'est pas cru."
+        )
     lately = Consultation.objects.receiving(now=now - LATELY)
     for consultation in lately.exclude(uuid__in=pending).order_by("pk"):
         count = consultation.bids.exclude(channel_key="").count()
+        # Its answer ends what somebody answered for in its place.
         ChannelVisit.objects.update_or_create(
-            consultation=consultation, defaults={"at": at, "deposits": count}
+            consultation=consultation,
+            defaults={"at": told_all.at, "deposits": count, "waived_by": None, "waived_for": None},
         )
     if refused:
         raise ChannelRefused(f"{refused[0]} ({len(refused)} dépôt(s) à examiner)")
     return fresh
 
 
-def _named(told: Mapping[str, object]) -> set[uuid.UUID]:
+class _StillRecording(Exception):
+    """The platform received the same deposit, and is making its bid."""
+
+
+def _named(told: Told) -> set[uuid.UUID]:
     """The consultations that a refused deposit may be of: its own word, and its record's."""
     named = {uuid.UUID(str(told["consultation"]))}
-    with contextlib.suppress(*_UNREADABLE):
+    with contextlib.suppress(*UNREADABLE):
         named.add(uuid.UUID(json.loads(base64.b64decode(str(told["record"])))["consultation"]))
     return named
 
 
-def _list(client: httpx.Client) -> tuple[datetime, set[uuid.UUID], Sequence[Mapping[str, object]]]:
-    """Its clock, the consultations for which it is still recording, its deposits. Raises ChannelRefused."""
+def _list(client: httpx.Client, *, now: datetime) -> _Telling:
+    """What it tells. Raises ChannelRefused."""
+    began = time.monotonic()
     answer = client.get("/deposits")
     answer.raise_for_status()
     if len(answer.content) > _LIST_BYTES:
         raise ChannelRefused("Le canal de secours annonce trop de dépôts.")
+    ended = now + timedelta(seconds=time.monotonic() - began)
     said = answer.json()
     try:
         at = datetime.fromisoformat(said["now"]).astimezone(UTC)
-        key, deposits = said["key"], _rows(said["deposits"])
+        key, deposits = said["key"], rows(said["deposits"])
         pending = {uuid.UUID(str(each)) for each in said["pending"]}
         for each in deposits:
             uuid.UUID(str(each["consultation"]))  # if one could be of any, nothing is told of the others
     except (KeyError, TypeError, ValueError, OverflowError) as bad:
-        raise ChannelRefused(_NOT_AS_EXPECTED) from bad
+        raise ChannelRefused(NOT_AS_EXPECTED) from bad
     if key != settings.BACKUP_CHANNEL["journal_key"]:
         raise ChannelRefused("Le journal du canal de secours n'est pas celui des réglages.")
-    return at, pending, deposits
+    apart = at - now if at < now else max(timedelta(), at - ended)
+    return _Telling(at, apart, pending, deposits)
 
 
-def _import(client: httpx.Client, told: Mapping[str, object], *, now: datetime) -> int:
-    """1 when this deposit is new here, else 0; a withdrawal made there since is noted."""
-    deposit = uuid.UUID(str(told["deposit"]))
-    known = Bid.objects.filter(uuid=deposit).first()
-    if known is None:
-        record = _proven(told)
+def _import(client: httpx.Client, told: Told, *, clock_ms: int, again: bool, now: datetime) -> int:
+    """1 when this deposit is new here, else 0; a withdrawal made there since is noted.
+
+    Raises ChannelRefused, _StillRecording.
+    """
+    deposit, withdrawn = uuid.UUID(str(told["deposit"])), told["withdrawn"]
+    known = Bid.objects.filter(uuid=deposit).select_related("bidder", "consultation").first()
+    fresh = 0
+    if known is None or (not known.channel_key and known.withdrawn_at is None and not withdrawn):
+        record = proven_deposit(told)
         consultation = Consultation.objects.public().filter(uuid=str(record["consultation"])).first()
         bidder = Organisation.objects.filter(uuid=str(record["bidder"])).first()
         if consultation is None or bidder is None:
             log.warning("le dépôt %s du canal de secours est d'une consultation inconnue ici", deposit)
             return 0
-        attempt = _attempt(told, record, consultation, bidder)
-        for sealed, envelope in _objects(attempt):
-            _fetch(client, sealed, envelope)
-        put_headers(attempt.envelopes.select_related("attempt__consultation").order_by("pk"))
-        # Every byte is in our store: a crash from here is finished by the next run.
-        with transaction.atomic():
-            known = _record(told, record, attempt, now=now)
-            if known is None:
-                return 0
-            _withdraw(known, told, now=now)
-        return 1
-    _withdraw(known, told, now=now)
-    return 0
+        if known is None or received(record) < known.received_at:
+            claim = Claim(told, record, consultation, bidder)
+            fresh = int(known is None)
+            known = _take(client, claim, clock_ms=clock_ms, again=again, now=now)
+    take_withdrawal(known, told, now=now)
+    settle(deposit, now=now)
+    return fresh
 
 
-def _proven(told: Mapping[str, object]) -> dict[str, object]:
-    """The deposit record, once it is in the channel's journal. Raises ChannelRefused."""
-    try:
-        data = base64.b64decode(str(told["record"]), validate=True)
-        record: dict[str, object] = json.loads(data)
-        nonce = bytes.fromhex(str(told["nonce"]))
-        leaf = {
-            "consultation": record["consultation"],
-            "digest": hashlib.sha256(nonce + data).hexdigest(),
-            "time": record["received"],
-            "type": "deposit",
-        }
-        verify_proof(str(told["proof"]), canonical(leaf), settings.BACKUP_CHANNEL["journal_key"])
-        same = all(record[each] == told[each] for each in ("deposit", "bidder", "consultation"))
-    except (SigningError, ValueError, KeyError, TypeError) as bad:
-        raise ChannelRefused("Un dépôt du canal de secours n'est pas à son journal.") from bad
-    if not same:
-        raise ChannelRefused("Un dépôt du canal de secours n'est pas celui de son enregistrement.")
-    return record
+def _take(client: httpx.Client, claim: Claim, *, clock_ms: int, again: bool, now: datetime) -> Bid:
+    """Its bid, once every byte is here."""
+    attempt = check(claim)
+    if not again and was_refused_for_its_bytes(claim.told):
+        raise BytesRefused("Un dépôt du canal de secours n'a pas les octets de son enregistrement.")
+    attempt = attempt or open_attempt(claim)
+    if attempt.finalised_at is not None and not hasattr(attempt, "bid"):
+        raise _StillRecording
+    for sealed in _missing(attempt):
+        _fetch(client, sealed)
+    put_headers(attempt.envelopes.select_related("attempt__consultation").order_by("pk"))
+    # Every byte is in our store: a crash from here is finished by the next run.
+    with transaction.atomic():
+        bid = join(claim, attempt, clock_ms=clock_ms, now=now)
+        if bid is not None:
+            _tell(bid, claim, now=now)
+    if bid is None:
+        raise _StillRecording
+    return bid
 
 
-def _rows(value: object) -> Sequence[Mapping[str, object]]:
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise ChannelRefused(_NOT_AS_EXPECTED)
-    return value
-
-
-def _person(text: object, bidder: Organisation) -> User:
-    found = User.objects.filter(uuid=str(text), memberships__organisation=bidder).first()
-    if found is None:
-        raise ChannelRefused("Un dépôt du canal de secours est d'une personne inconnue ici.")
-    return found
-
-
-@transaction.atomic
-def _attempt(
-    told: Mapping[str, object],
-    record: Mapping[str, object],
-    consultation: Consultation,
-    bidder: Organisation,
-) -> Attempt:
-    """The attempt that the company had begun here, or the one that it began there."""
-    known = Attempt.objects.filter(deposit=str(told["deposit"])).first()
-    described = {str(each["envelope"]): each for each in _rows(record["envelopes"])}
-    if known is not None:
-        if known.bidder != bidder or known.consultation != consultation:
-            raise ChannelRefused("Un dépôt du canal de secours a l'identifiant d'un autre.")
-        _check_envelopes(known, described)
-        return known
-    made = Attempt.objects.create(
-        uuid=str(told["attempt"]),
-        deposit=str(told["deposit"]),
-        consultation=consultation,
-        bidder=bidder,
-        by=_person(told["by"], bidder),
-        started_at=datetime.fromisoformat(str(told["started"])),
-        client_clock=datetime.fromisoformat(str(told["client_clock"])) if told["client_clock"] else None,
-        announced_bytes=int(str(told["announced_bytes"])),
-    )
-    for each in _rows(told["envelopes"]):
-        proven = described[str(each["envelope"])]
-        envelope = Envelope.objects.create(
-            uuid=str(each["envelope"]),
-            attempt=made,
-            lot=str(proven["lot"]),
-            kind=str(proven["kind"]),
-            header=base64.b64decode(str(each["header"])),
-            keys=base64.b64decode(str(each["keys"])),
-        )
-        for one in _rows(proven["objects"]):
-            SealedObject.objects.create(
-                envelope=envelope,
-                name=str(one["name"]),
-                size=int(str(one["size"])),
-                part_bytes=int(str(one["part_bytes"])),
-            )
-    _check_envelopes(made, described)
-    return made
-
-
-def _check_envelopes(attempt: Attempt, described: Mapping[str, Mapping[str, object]]) -> None:
-    """What we hold of its envelopes is what the record says of them. Raises ChannelRefused."""
-    held = {
-        str(each.uuid): (
-            each.lot,
-            each.kind,
-            header_hash(bytes(each.header)).hex(),
-            hashlib.sha256(bytes(each.keys)).hexdigest(),
-        )
-        for each in attempt.envelopes.order_by("pk")
-    }
-    proven = {
-        uuid_: tuple(each[field] for field in ("lot", "kind", "header", "keys"))
-        for uuid_, each in described.items()
-    }
-    if held != proven:
-        raise ChannelRefused("Un dépôt du canal de secours n'a pas les enveloppes de son enregistrement.")
-
-
-def _objects(attempt: Attempt) -> Iterator[tuple[SealedObject, Envelope]]:
+def _missing(attempt: Attempt) -> Iterator[SealedObject]:
     found = SealedObject.objects.filter(envelope__attempt=attempt, completed_at=None)
-    for each in found.select_related("envelope__attempt__consultation").order_by("pk"):
-        yield each, each.envelope
+    yield from found.select_related("envelope__attempt__consultation").order_by("pk")
 
 
-def _fetch(client: httpx.Client, sealed: SealedObject, envelope: Envelope) -> None:
+def _fetch(client: httpx.Client, sealed: SealedObject) -> None:
     """Bring the bytes of one object; they are checked against the record when the deposit is recorded."""
     store, digest = object_store(), CompositeDigest(sealed.part_bytes)
 
     def blocks() -> Iterator[bytes]:
-        with client.stream("GET", f"/objects/{envelope.uuid}/{sealed.name}") as answer:
+        with client.stream("GET", f"/objects/{sealed.envelope.uuid}/{sealed.name}") as answer:
             answer.raise_for_status()
             for block in answer.iter_bytes(1024**2):
                 digest.update(block)
@@ -267,100 +221,23 @@ def _fetch(client: httpx.Client, sealed: SealedObject, envelope: Envelope) -> No
     SealedObject.objects.filter(pk=sealed.pk).update(sha256=digest.hexdigest())
 
 
-def _record(
-    told: Mapping[str, object], record: Mapping[str, object], attempt: Attempt, *, now: datetime
-) -> Bid | None:
-    """Its bid; None while the platform itself records the same deposit. Raises ChannelRefused."""
-    received = datetime.fromisoformat(str(record["received"]))
-    described = {
-        (str(envelope["envelope"]), str(each["name"])): str(each["sha256"])
-        for envelope in _rows(record["envelopes"])
-        for each in _rows(envelope["objects"])
-    }
-    with transaction.atomic():
-        consultation = Consultation.every.select_for_update(no_key=True).get(pk=attempt.consultation.pk)
-        locked = Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
-        if (done := Bid.objects.filter(attempt=locked).first()) is not None:
-            return done
-        if locked.finalised_at is not None:  # received here too, before: the sweep is making its bid
-            return None
-        sealed = list(SealedObject.objects.filter(envelope__attempt=locked).select_related("envelope"))
-        if {(str(each.envelope.uuid), each.name): each.sha256 for each in sealed} != described:
-            SealedObject.objects.filter(envelope__attempt=locked).update(sha256="")
-            raise ChannelRefused("Un dépôt du canal de secours n'a pas les octets de son enregistrement.")
-        Part.objects.filter(object__envelope__attempt=locked).delete()
-        by_name = {(str(each.envelope.uuid), each.name): each for each in sealed}
-        for told_envelope in _rows(told["envelopes"]):
-            for one in _rows(told_envelope["objects"]):
-                of = by_name[str(told_envelope["envelope"]), str(one["name"])]
-                for part in _rows(one["parts"]):
-                    at = datetime.fromisoformat(str(part["received"]))
-                    number, sha256 = int(str(part["number"])), str(part["sha256"])
-                    Part.objects.create(object=of, number=number, sha256=sha256, received_at=at)
-        SealedObject.objects.filter(envelope__attempt=locked).update(completed_at=now, upload_id="")
-        Attempt.objects.filter(pk=locked.pk).update(
-            finalised_at=received,
-            finalised_by=_person(told["finalised_by"], attempt.bidder),
-            preflight=told["preflight"],
-        )
-        deadline = consultation.deadline
-        if deadline is None:
-            raise ChannelRefused("Cette consultation n'a pas de date limite.")
-        append(
-            "deposit-imported",
-            {
-                "deposit": str(told["deposit"]),
-                "sha256": hashlib.sha256(base64.b64decode(str(told["record"]))).hexdigest(),
-                "received": utc_text(received),
-                "deadline": utc_text(deadline),
-                "late": is_late(received, deadline),
-                "key": settings.BACKUP_CHANNEL["journal_key"],
-                "index": told["index"],
-                "imported": utc_text(now),
-            },
-            consultation=consultation.uuid,
-            subject=locked.uuid,
-            now=now,
-        )
-        bid = Bid(
-            uuid=str(told["deposit"]),
-            attempt=locked,
-            consultation=consultation,
-            bidder=locked.bidder,
-            number=str(told["number"]),
-            received_at=received,
-            deadline=deadline,
-            late=is_late(received, deadline),
-            record=base64.b64decode(str(told["record"])),
-            journal_index=int(str(told["index"])),
-            nonce=bytes.fromhex(str(told["nonce"])),
-            proof=str(told["proof"]),
-            token=base64.b64decode(str(told["token"])) if told["token"] else None,
-            token_authority=str(told["token_authority"]),
-            token_at=datetime.fromisoformat(str(told["token_at"])) if told["token_at"] else None,
-            receipt_pdf=base64.b64decode(str(told["receipt_pdf"])) if told["receipt_pdf"] else None,
-            receipt_stamped=bool(told["receipt_stamped"]),
-            channel_key=settings.BACKUP_CHANNEL["journal_key"],
-        )
-        bid.clean_fields(exclude=["attempt", "consultation", "bidder"])  # SQLite measures nothing
-        bid.save(force_insert=True)
-        return bid
-
-
-def _withdraw(bid: Bid, told: Mapping[str, object], *, now: datetime) -> None:
-    """A deposit withdrawn there, in time, is withdrawn here, at that time."""
-    if bid.withdrawn_at is not None or not told["withdrawn"]:
+def _tell(bid: Bid, claim: Claim, *, now: datetime) -> None:
+    """To who deposited: it is here, and what the platform's own deadline makes of it."""
+    by = Attempt.objects.select_related("finalised_by").get(pk=bid.attempt.pk).finalised_by
+    if by is None or not by.is_active:
         return
-    at = datetime.fromisoformat(str(told["withdrawn"]))
-    with transaction.atomic():
-        consultation = Consultation.every.select_for_update(no_key=True).get(pk=bid.consultation.pk)
-        if consultation.deadline is None or at > consultation.deadline:
-            return
-        if Bid.objects.filter(pk=bid.pk, withdrawn_at=None).update(withdrawn_at=at):
-            append(
-                "withdrawal",
-                {"deposit": str(bid.uuid), "at": utc_text(at), "channel": "backup"},
-                consultation=consultation.uuid,
-                subject=bid.uuid,
-                now=now,
-            )
+    fate = "hors délai" if bid.late else "dans les délais"
+    extended = (
+        "\n\nL'accusé de réception du canal de secours le dit hors délai : il ignorait que la date limite "
+        f"avait été reportée au {instant(bid.deadline)}. C'est celle de la plateforme qui compte."
+        if claim.record["late"] and not bid.late
+        else ""
+    )
+    store_mail(
+        to=by.email,
+        subject=f"Dépôt {bid.number} : la plateforme l'a reçu du canal de secours ({fate})",
+        body=f"Votre dépôt {bid.number} pour la consultation {bid.consultation.reference}, reçu par le canal "
+        f"de secours le {instant(bid.received_at)}, est sur la plateforme avec les autres : il y compte "
+        f"comme reçu à cette heure, {fate}.{extended}\n",
+        now=now,
+    )

@@ -243,6 +243,8 @@ class ChannelVisit(models.Model):
     deposits = models.PositiveIntegerField("dépôts importés", default=0)
     waived_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     waived_why = models.CharField("motif", max_length=300, blank=True, default="")
+    # The deadline for which somebody answered: another one is to be answered for again.
+    waived_for = models.DateTimeField("pour la date limite du", null=True, blank=True)
 
     class Meta:
         verbose_name = "relevé du canal de secours"
@@ -250,6 +252,37 @@ class ChannelVisit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class RefusedImportQuerySet(models.QuerySet["RefusedImport"]):
+    def standing(self) -> Self:
+        """Not taken since: what the channel tells of them is still refused."""
+        return self.filter(settled_at=None)
+
+
+class RefusedImport(models.Model):
+    """A deposit of the backup channel that was not taken, kept apart: why, and whether an opening waits."""
+
+    deposit = models.UUIDField("dépôt", unique=True)
+    consultation = models.ForeignKey(Consultation, models.PROTECT, related_name="refused_imports")
+    bidder = models.ForeignKey(Organisation, models.PROTECT, related_name="+", null=True, blank=True)
+    number = models.CharField("numéro d'accusé", max_length=40, blank=True, default="")
+    received_at = models.DateTimeField("reçu le, par le canal", null=True, blank=True)
+    why = models.CharField("motif", max_length=300)
+    holds_back = models.BooleanField("retient l'ouverture")
+    record_sha256 = models.CharField("empreinte de l'enregistrement annoncé", max_length=64)
+    of_bytes = models.BooleanField("octets différents", default=False)
+    refused_at = models.DateTimeField("refusé le")
+    settled_at = models.DateTimeField("pris en compte depuis, le", null=True, blank=True)
+    objects = RefusedImportQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "dépôt du canal de secours refusé"
+        verbose_name_plural = "dépôts du canal de secours refusés"
+        ordering = ["refused_at", "pk"]
+
+    def __str__(self) -> str:
+        return self.number or str(self.deposit)
 
 
 class Probe(models.Model):

@@ -8,12 +8,15 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Q
 
+from dematmp.audit.copies import stored_tile
 from dematmp.audit.keys import journal_signer
+from dematmp.audit.models import Entry, Head
 from dematmp.audit.services import utc_text
 from dematmp.bids.models import Attempt, Bid, SealedObject
 from dematmp.consultations.models import Consultation
 from signing.errors import PassRefused
 from signing.passes import read
+from signing.tlog import format_proof, inclusion_proof
 from storage.stores import object_store
 
 READER = "channel-reader"
@@ -74,6 +77,7 @@ def _deposit(bid: Bid) -> dict[str, object]:
         "preflight": attempt.preflight,
         "number": bid.number,
         "withdrawn": _text(bid.withdrawn_at),
+        "withdrawal": _withdrawal(bid),
         "record": _b64(bid.record),
         "nonce": bytes(bid.nonce).hex(),
         "index": bid.journal_index,
@@ -110,6 +114,21 @@ def _deposit(bid: Bid) -> dict[str, object]:
             }
             for envelope in attempt.envelopes.order_by("pk")
         ],
+    }
+
+
+def _withdrawal(bid: Bid) -> dict[str, object] | None:
+    """Who withdrew it, and the proof that it is in the journal, in the checkpoint of now: it is read by the
+    platform alone, which may know how much was written."""
+    entry = Entry.objects.filter(kind="withdrawal", subject=bid.uuid).order_by("index").first()
+    head = Head.objects.filter(pk=1).first()
+    if bid.withdrawn_at is None or entry is None or head is None:
+        return None
+    path = inclusion_proof(entry.index, head.size, stored_tile)
+    return {
+        "record": _b64(entry.record),
+        "nonce": bytes(entry.nonce).hex(),
+        "proof": format_proof(entry.index, path, head.note),
     }
 
 

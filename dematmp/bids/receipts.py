@@ -45,9 +45,11 @@ def mentions(consultation: Consultation, bidder: Organisation) -> dict[str, Any]
 
 
 def receipt(bid: Bid) -> dict[str, object]:
-    """The receipt as plain values.
+    """The receipt as plain values, which says what its record says.
 
-    The same at each call, but for the token that is added when an authority answers.
+    The same at each call, but for the token that is added when an authority answers. What the platform
+    decided since of a deposit that its backup channel received is another entry of its journal
+    (`deposit-imported`): the channel proves nothing of it.
     """
     record = json.loads(bytes(bid.record))
     said = record.get("mentions") or mentions(bid.consultation, bid.bidder)  # records of before have none
@@ -60,8 +62,8 @@ def receipt(bid: Bid) -> dict[str, object]:
         "consultation": {"uuid": str(bid.consultation.uuid), **said["consultation"]},
         "bidder": {**said["bidder"], "uuid": str(bid.bidder.uuid)},
         "received": utc_text(bid.received_at),
-        "deadline": utc_text(bid.deadline),
-        "state": "late" if bid.late else "in-time",
+        "deadline": record["deadline"],
+        "state": "late" if record["late"] else "in-time",
         "attempt": _history(bid, record),
         "envelopes": record["envelopes"],
         "record": base64.b64encode(bytes(bid.record)).decode(),
@@ -148,7 +150,7 @@ def receipt_pdf(bid: Bid, *, now: datetime) -> bytes:
     zone = ZoneInfo(settings.TIME_ZONE)
     data = receipt(bid)
     data["received_local"] = _local(bid.received_at, zone)
-    data["deadline_local"] = _local(bid.deadline, zone)
+    data["deadline_local"] = _local(datetime.fromisoformat(str(data["deadline"])), zone)
     data["token_local"] = _local(bid.token_at, zone) if bid.token_at else ""
     data["zone"] = settings.TIME_ZONE
     started = json.loads(bytes(bid.record))["started"]

@@ -53,6 +53,7 @@ def decision_path(
     prevented: bool = False,
     bytes_lost: bool = False,
     fingerprint_in_time: bool = False,
+    fingerprint_of_others: bool = False,
     article: str = "R2151-5",
 ) -> list[Branch]:
     """The branches that are open for a bid, the first one first.
@@ -61,8 +62,8 @@ def decision_path(
     measured itself down between the beginning of the attempt and the deadline. `unproven`: meanwhile it
     measured nothing. `prevented`: one or the other lasted until the deadline, and nobody could begin then.
     `bytes_lost`: it had received the deposit in time, and lost bytes of it.
-    `fingerprint_in_time`: the digests of these very bytes were received before it. `article`: of its kind
-    (`late_article`).
+    `fingerprint_in_time`: the digests of these very bytes were received before it; `fingerprint_of_others`:
+    those of other bytes. `article`: of its kind (`late_article`).
     """
     if not is_late(received, deadline):
         words = "Reçu dans les délais : le dernier reçu est ouvert avec les autres."
@@ -116,6 +117,12 @@ def decision_path(
             "l'offre."
         )
         paths.append(Branch("fingerprint", words, f"{article} ; preuve de diligence"))
+    if fingerprint_of_others:
+        words = (
+            "Une empreinte a été reçue avant la date limite, et ce n'est pas celle de ces fichiers : ils ont "
+            "été scellés autrement depuis. Elle ne prouve rien de ce qui a été déposé."
+        )
+        paths.append(Branch("fingerprint-other", words, article))
     return paths
 
 

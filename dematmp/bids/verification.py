@@ -27,6 +27,7 @@ def check_bids() -> str:
             if (bid.withdrawn_at is not None) != (bid.uuid in withdrawn):
                 raise JournalBroken(f"Le retrait du dépôt {bid.number} n'est pas celui du journal.")
             if bid.channel_key:  # of another journal, whose proof was verified when it was imported
+                entries.pop(bid.uuid, None)  # received here too, later
                 continue
             if entries.pop(bid.uuid, None) != bid.journal_index:
                 raise JournalBroken(f"Le dépôt {bid.number} n'a pas l'entrée du journal qu'il dit.")

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from dematmp.accounts.models import User
 from dematmp.audit.services import append
-from dematmp.bids.errors import ChannelUnreachable
+from dematmp.bids.errors import ChannelRefused, ChannelUnreachable, WaiverRefused
 from dematmp.bids.importing import pull
 from dematmp.bids.models import ChannelVisit
 from dematmp.consultations.models import Consultation
@@ -43,16 +43,25 @@ def is_reconciled(consultation: Consultation) -> bool:
     if not settings.BACKUP_CHANNEL["url"] or consultation.twin_of_id or consultation.trial:
         return True
     visit, deadline = ChannelVisit.objects.filter(consultation=consultation).first(), consultation.deadline
-    return visit is not None and (
-        visit.waived_by_id is not None or (deadline is not None and visit.at > deadline + SETTLING)
-    )
+    if visit is None or deadline is None:
+        return False
+    waived = visit.waived_by_id is not None and visit.waived_for == deadline
+    return waived or visit.at > deadline + SETTLING
 
 
 def reconcile_channel(consultation: Consultation, *, now: datetime) -> None:
-    """Before an opening: what the channel received is among the others. Raises ChannelUnreachable."""
+    """Before an opening: what the channel received is among the others.
+
+    What is wrong with the deposits of another consultation holds back the opening of that one alone. Raises
+    ChannelUnreachable, ChannelRefused.
+    """
     if is_reconciled(consultation):
         return
-    pull(now=now)
+    try:
+        pull(now=now)
+    except ChannelRefused:
+        if not is_reconciled(consultation):
+            raise
     if not is_reconciled(consultation):
         raise ChannelUnreachable(
             "Le canal de secours peut encore enregistrer un dépôt arrivé à la dernière seconde."
@@ -61,11 +70,16 @@ def reconcile_channel(consultation: Consultation, *, now: datetime) -> None:
 
 @transaction.atomic
 def waive(consultation: Consultation, *, why: str, by: User, now: datetime) -> None:
-    """Open without the channel's word, when it is lost: who decided it, and why, is in the journal."""
+    """Open without the channel's word, when it is lost: who decided it, and why, is in the journal.
+
+    It is for the deadline that has just passed, until the channel answers. Raises WaiverRefused before it.
+    """
+    locked = Consultation.every.select_for_update(no_key=True).get(pk=consultation.pk)
+    if locked.deadline is None or now <= locked.deadline:
+        raise WaiverRefused("Le canal de secours peut recevoir des dépôts jusqu'à la date limite.")
+    said = {"waived_by": by, "waived_why": why[:300], "waived_for": locked.deadline}
     ChannelVisit.objects.update_or_create(
-        consultation=consultation,
-        defaults={"waived_by": by, "waived_why": why[:300]},
-        create_defaults={"at": now, "waived_by": by, "waived_why": why[:300]},
+        consultation=consultation, defaults=said, create_defaults=said | {"at": now}
     )
     append(
         "channel-waived",

@@ -13,6 +13,8 @@ from dematmp.accounts.models import User
 from dematmp.accounts.rules import clean_text
 from dematmp.audit.models import Entry
 from dematmp.audit.services import append, utc_text
+from dematmp.bids.channel_records import digests_of
+from dematmp.bids.fingerprints import holds
 from dematmp.bids.models import LATE_DECISIONS, Bid, LateDecision
 from dematmp.bids.probe import measured
 from dematmp.bids.rules import Branch, decision_path
@@ -30,6 +32,8 @@ def branches(bid: Bid, *, now: datetime) -> list[Branch]:
     said = measured(consultation, now=now) if bid.late else None
     copies = consultation.backup_copies.filter(received_at__lte=bid.deadline, destroyed_at=None)
     known = getattr(bid.attempt, "fingerprint", None)
+    in_time = known is not None and known.received_at <= bid.deadline
+    same = holds(bid.attempt, digests_of(json.loads(bytes(bid.record))))
     return decision_path(
         started=started,
         received=bid.received_at,
@@ -42,7 +46,8 @@ def branches(bid: Bid, *, now: datetime) -> list[Branch]:
         unproven=said is not None and any(end >= started for _, end in said.suspect),
         prevented=said is not None and said.at_the_end,
         bytes_lost=_was_lost(bid),
-        fingerprint_in_time=known is not None and known.received_at <= bid.deadline,
+        fingerprint_in_time=in_time and same,
+        fingerprint_of_others=in_time and not same,
         article=bid.late_article,
     )
 

@@ -355,6 +355,7 @@ def registers(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         "page": page_of(request, rows),
         "closed": closed,
         "deposits": deposits,
+        "refused_imports": found.refused_imports.standing().select_related("bidder") if closed else [],
         "copies": found.backup_copies.all(),
         "is_agent": request.user.has_role("agent", found.buyer),
     }

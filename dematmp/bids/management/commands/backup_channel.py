@@ -9,6 +9,7 @@ from django.utils import timezone
 from dematmp.accounts.models import User
 from dematmp.bids.errors import BidError
 from dematmp.bids.importing import pull
+from dematmp.bids.models import RefusedImport
 from dematmp.bids.tasks import fetch_consultations
 from dematmp.bids.visits import waive
 from dematmp.consultations.models import Consultation
@@ -21,7 +22,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
         verbs.add_parser("mirror", help="sur le canal : reprendre les consultations de la plateforme")
-        verbs.add_parser("pull", help="sur la plateforme : importer les dépôts du canal")
+        taken = verbs.add_parser("pull", help="sur la plateforme : importer les dépôts du canal")
+        taken.add_argument(
+            "--again", action="store_true", help="reprendre aussi ceux dont les octets étaient autres"
+        )
         one = verbs.add_parser("waive", help="sur la plateforme : ouvrir sans le canal, s'il est perdu")
         one.add_argument("consultation")
         one.add_argument("--by", required=True, help="adresse de la personne qui le décide")
@@ -35,7 +39,12 @@ class Command(BaseCommand):
             elif options["verb"] == "pull":
                 if not settings.BACKUP_CHANNEL["url"]:
                     raise CommandError("Cette plateforme n'a pas de canal de secours (DEMATMP_BACKUP_URL).")
-                self.stdout.write(f"{pull(now=now)} dépôt(s) importé(s).")
+                self.stdout.write(f"{pull(now=now, again=bool(options['again']))} dépôt(s) importé(s).")
+                for each in RefusedImport.objects.standing().select_related("consultation", "bidder"):
+                    held = "retient l'ouverture" if each.holds_back else "ne retient rien"
+                    self.stdout.write(
+                        f"Mis de côté ({held}) : {each}, {each.bidder or 'inconnue'}, {each.why}"
+                    )
             else:
                 found = Consultation.objects.public().filter(uuid=str(options["consultation"])).first()
                 person = User.objects.filter(email=str(options["by"]).lower()).first()
