@@ -127,7 +127,7 @@ def deposit_canary(trial: Consultation, *, now: datetime) -> None:
 def probe(*, now: datetime) -> Probe | None:
     """Deposit a canary, write what it gave. None without a test consultation, or twice in half a minute."""
     trial = Consultation.objects.filter(trial=True).first()
-    if trial is None or Probe.objects.filter(at__gt=now - EVERY / 2).exists():
+    if trial is None or _has_just_probed(now=now):
         return None
     started, code = time.monotonic(), ""
     try:
@@ -147,6 +147,11 @@ def probe(*, now: datetime) -> Probe | None:
     return made
 
 
+def _has_just_probed(*, now: datetime) -> bool:
+    """Half a minute before, by a clock that may have been ahead and set right since: not in the future."""
+    return Probe.objects.filter(at__range=(now - EVERY / 2, now + EVERY / 2)).exists()
+
+
 def measured(consultation: Consultation, *, now: datetime) -> Availability | None:
     """What was measured in the two hours before this deadline, until now. None before them."""
     deadline = consultation.deadline
@@ -156,6 +161,48 @@ def measured(consultation: Consultation, *, now: datetime) -> Availability | Non
     rows = Probe.objects.filter(at__gte=since, at__lte=until).order_by("at")
     found = availability(list(rows), since, until)
     return replace(found, watched=Consultation.objects.filter(trial=True).exists())
+
+
+def measured_since(consultation: Consultation, *, since: datetime, now: datetime) -> Availability | None:
+    """What was measured from that instant on, in the two hours before each deadline announced; None for none.
+
+    An extension makes a new window and does not undo the others: who began before an interruption met it.
+    """
+    return _together([each for each in windows(consultation, now=now) if each.until >= since])
+
+
+def _together(found: Sequence[Availability]) -> Availability | None:
+    if not found:
+        return None
+    lasts = [each.last for each in found if each.last]
+    return Availability(
+        found[0].since,
+        found[-1].until,
+        sum(each.probes for each in found),
+        sum(each.succeeded for each in found),
+        max(each.slowest for each in found),
+        [span for each in found for span in each.outages],
+        [span for each in found for span in each.silences],
+        lasts[-1] if lasts else None,
+        found[-1].watched,
+    )
+
+
+def windows(consultation: Consultation, *, now: datetime) -> list[Availability]:
+    """What was measured before each deadline that was announced, the first one first; an hour that two of
+    them share is in the first."""
+    published, trial = consultation.published_at, Consultation.objects.filter(trial=True).exists()
+    found: list[Availability] = []
+    if published is None:
+        return found
+    last = published
+    for each in sorted(consultation.announced_deadlines(), key=lambda one: one.at):
+        since, until = max(each.at - WATCHED, last), min(each.at, now)
+        if since < until:
+            rows = Probe.objects.filter(at__gte=since, at__lte=until).order_by("at")
+            found.append(replace(availability(list(rows), since, until), watched=trial))
+            last = until
+    return found
 
 
 def availability(probes: Sequence[Probe], since: datetime, until: datetime) -> Availability:

@@ -16,7 +16,7 @@ from dematmp.audit.services import append, utc_text
 from dematmp.bids.channel_records import digests_of
 from dematmp.bids.fingerprints import holds
 from dematmp.bids.models import LATE_DECISIONS, Bid, LateDecision
-from dematmp.bids.probe import measured
+from dematmp.bids.probe import measured, measured_since
 from dematmp.bids.rules import Branch, decision_path
 from dematmp.consultations.models import Consultation
 from dematmp.mails.services import store as store_mail
@@ -29,7 +29,8 @@ _OPENED = "Les plis ont été ouverts : ce dépôt ne peut plus être ni admis, 
 def branches(bid: Bid, *, now: datetime) -> list[Branch]:
     """What the law lets the buyer do of this bid, with the article of each branch."""
     consultation, started = bid.consultation, bid.attempt.started_at
-    said = measured(consultation, now=now) if bid.late else None
+    said = measured_since(consultation, since=started, now=now) if bid.late else None
+    at_the_end = measured(consultation, now=now) if bid.late else None
     copies = consultation.backup_copies.filter(received_at__lte=bid.deadline, destroyed_at=None)
     known = getattr(bid.attempt, "fingerprint", None)
     in_time = known is not None and known.received_at <= bid.deadline
@@ -44,7 +45,7 @@ def branches(bid: Bid, *, now: datetime) -> list[Branch]:
         ),
         incident=said is not None and any(end >= started for _, end in said.outages),
         unproven=said is not None and any(end >= started for _, end in said.suspect),
-        prevented=said is not None and said.at_the_end,
+        prevented=at_the_end is not None and at_the_end.at_the_end,
         bytes_lost=_was_lost(bid),
         fingerprint_in_time=in_time and same,
         fingerprint_of_others=in_time and not same,

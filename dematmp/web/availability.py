@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 
 from dematmp.audit.documents import render
 from dematmp.audit.sealing import seal
-from dematmp.bids.probe import Availability, measured
+from dematmp.bids.probe import Availability, measured_since, windows
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.pages import document, of_buyer
 
@@ -38,20 +38,25 @@ def reason(found: Availability) -> str:
 @require_safe
 @holds("agent", "validator", "member")
 def attestation(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
-    """The sealed PDF of what was measured, once the deadline has passed."""
+    """The sealed PDF of what was measured before each deadline announced, once the last has passed."""
     found = of_buyer(request.user, consultation, "agent", "validator", "member")
     now = timezone.now()
-    said = None if found.is_open(now=now) else measured(found, now=now)
-    if said is None or found.deadline is None:
+    if found.deadline is None or found.published_at is None or found.is_open(now=now):
         raise Http404
+    spans = [(each.since, each.until) for each in windows(found, now=now)]
+    said = measured_since(found, since=found.published_at, now=now)
+    if said is None:
+        raise Http404
+    times = " ; du ".join(f"{local(since)} au {local(until)}" for since, until in spans)
+    since, _, until = times.rpartition(" au ")
     data = {
         "operator": settings.OPERATOR_NAME,
         "buyer": {"name": found.buyer.name, "siret": found.buyer.siret},
         "consultation": {"reference": found.reference, "title": found.title},
         "deadline": local(found.deadline),
         "zone": settings.TIME_ZONE,
-        "since": local(said.since),
-        "until": local(said.until),
+        "since": since,  # the document writes « du … au … »
+        "until": until,
         "last": local(said.last) if said.last else "–",
         "probes": said.probes,
         "succeeded": said.succeeded,

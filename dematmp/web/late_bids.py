@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.bids.evidence import evidence, evidence_pdf
 from dematmp.bids.models import Bid, Part
-from dematmp.bids.probe import measured
+from dematmp.bids.probe import measured_since
 from dematmp.opening.late_bids import branches, decide_late, why_not
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.buyer import form_page
@@ -59,7 +59,7 @@ def decide(request: MemberRequest, consultation: uuid.UUID, bid: uuid.UUID) -> H
         return "La décision est inscrite au journal, et l'entreprise en est informée."
 
     parts = Part.objects.received().filter(object__envelope__attempt=late.attempt)
-    said = measured(late.consultation, now=timezone.now())
+    said = measured_since(late.consultation, since=late.attempt.started_at, now=timezone.now())
     return form_page(
         request,
         late.consultation,

@@ -19,12 +19,13 @@ from dematmp.bids.probe import (
     availability,
     is_watched,
     measured,
+    measured_since,
     probe,
     proposed_deadline,
     tell_outages,
 )
 from dematmp.bids.tasks import watch
-from dematmp.consultations import trial
+from dematmp.consultations import services, trial
 from dematmp.consultations.models import Consultation
 from dematmp.mails.models import Mail
 from dematmp.opening.late_bids import branches, decide_late
@@ -265,3 +266,45 @@ def test_an_outage_that_lasts_past_the_deadline_is_told_all_the_same(
         bid = Bid.objects.get(consultation=consultation)
         assert [each.code for each in branches(bid, now=timezone.now())] == ["prevented"]
         decide_late(bid, "admitted", "La plateforme était arrêtée.", by=world.agent, now=timezone.now())
+
+
+def test_an_interruption_before_an_extension_is_not_forgotten(world: World, tmp_path: Path) -> None:
+    """Who began before it, and is late at the extended deadline, met it all the same."""
+    trial.ensure(now=timezone.now())
+    made = world.publish(closes_in=timedelta(hours=3))
+    first = made.deadline
+    assert first is not None
+    second = first + timedelta(hours=5)
+    for n in range(111):
+        at = first - (120 - n) * MINUTE
+        Probe.objects.create(at=at, succeeded=not 60 <= n < 80, seconds=0.5, code="")
+    for n in range(121):
+        Probe.objects.create(at=second - (120 - n) * MINUTE, succeeded=True, seconds=0.5, code="")
+    with time_machine.travel(first - 65 * MINUTE):
+        speaker, draft = world.seal(made, tmp_path)
+        attempt = str(speaker.upload(draft)["attempt"])
+    with time_machine.travel(first - 10 * MINUTE):
+        services.set_deadline(made, at=second, by=world.agent, reason="panne", now=timezone.now())
+    with time_machine.travel(second + timedelta(seconds=20)):
+        speaker.finalise(draft, attempt)
+        bid = Bid.objects.get()
+        assert [each.code for each in branches(bid, now=timezone.now())] == ["incident"]
+        found = measured_since(made, since=bid.attempt.started_at, now=timezone.now())
+        assert found is not None
+        assert found.outages == [(first - 60 * MINUTE, first - 40 * MINUTE)]
+        answer = Client()
+        answer.force_login(world.agent, backend="allauth.account.auth_backends.AuthenticationBackend")
+        told = drawn(answer.get(reverse("attestation", args=[made.uuid])).content)
+    assert " ; du " in told
+    begun, end = (timezone.localtime(first - n * MINUTE).strftime("%H:%M:%S") for n in (60, 40))
+    assert begun in told
+    assert end in told
+
+
+def test_a_clock_that_was_ahead_stops_no_probe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial.ensure(now=timezone.now())
+    monkeypatch.setattr("dematmp.bids.probe.deposit_canary", lambda *_, **__: None)
+    now = timezone.now()
+    assert probe(now=now + timedelta(hours=1)) is not None
+    assert [probe(now=now + n * MINUTE) is not None for n in range(3)] == [True, True, True]
+    assert probe(now=now + 2 * MINUTE + timedelta(seconds=10)) is None
