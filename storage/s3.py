@@ -10,6 +10,7 @@ import io
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import BinaryIO, cast
 from urllib.parse import quote, urlencode
 
@@ -256,6 +257,9 @@ class S3Store:
             return False
         return True
 
+    def written(self, key: str) -> datetime:
+        return cast("datetime", self._call("head_object", Key=key)["LastModified"])
+
     def list(self, prefix: str) -> Iterator[str]:
         start = check_key(prefix.rstrip("/")) + "/"
         yield from self._keys(self.bucket_of(start), start)
@@ -372,10 +376,8 @@ class S3Store:
             marker = {"PartNumberMarker": answer["NextPartNumberMarker"]}
         if any(part.number not in listed for part in parts):
             raise PartTruncated("Une partie manque dans le stockage.")
-        wanted = [{"PartNumber": part.number, "ETag": listed[part.number]} for part in parts]
-        self._call(
-            "complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": wanted}
-        )
+        joined = {"Parts": [{"PartNumber": part.number, "ETag": listed[part.number]} for part in parts]}
+        self._call("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload=joined)
         return tuple(listed[part.number] for part in parts)
 
     def abort(self, key: str, upload_id: str) -> None:
@@ -395,5 +397,4 @@ class S3Store:
                     yield Upload(row["Key"], row["UploadId"], row["Initiated"])
                 if not answer.get("IsTruncated"):
                     break
-                names = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
-                marker = {name: answer[after] for name, after in names.items()}
+                marker = {name: answer[f"Next{name}"] for name in ("KeyMarker", "UploadIdMarker")}

@@ -3,7 +3,9 @@
 Nothing is repaired: whoever operates the platform decides, with the journal in hand.
 """
 
+import contextlib
 import hashlib
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -58,7 +60,7 @@ def reconcile(*, digests: bool = False, idle: timedelta = IDLE) -> Iterator[Diff
 
     An upload that no row knows is being written, unless it was begun `idle` ago.
     """
-    known: set[str] = {presence.KEY}
+    known, begun = {presence.KEY}, timezone.now()
     if presence.is_lost():
         yield Difference("missing", presence.KEY, "la marque : ce n'est pas le stockage des dépôts")
     yield from _sealed(known, digests=digests)
@@ -68,12 +70,17 @@ def reconcile(*, digests: bool = False, idle: timedelta = IDLE) -> Iterator[Diff
         known.add(file.key)
         if file.done_at is not None:
             yield from _size(file.key, file.size)
-    for config in apps.get_app_configs():
-        named = getattr(config, "holdings", "")
-        if named:
-            yield from _held(import_string(named)(), known, digests=digests)
-    yield from _orphans(known)
+    for holdings in _holdings():
+        yield from _held(holdings, known, digests=digests)
+    yield from _orphans(known, since=begun)
     yield from _uploads(before=timezone.now() - idle)
+
+
+def _holdings() -> Iterator[Iterator[Holding]]:
+    """What each room above this one says that it holds."""
+    for config in apps.get_app_configs():
+        if named := getattr(config, "holdings", ""):
+            yield import_string(named)()
 
 
 def _size(key: str, expected: int) -> Iterator[Difference]:
@@ -180,17 +187,42 @@ def _held(holdings: Iterator[Holding], known: set[str], *, digests: bool) -> Ite
         yield from found
 
 
-def _orphans(known: set[str]) -> Iterator[Difference]:
-    """Objects of no row; those of a deposit being recorded are not known yet, and are not orphans."""
+def _orphans(known: set[str], *, since: datetime) -> Iterator[Difference]:
+    """Objects of no row; those of a deposit being recorded are not known yet, and are not orphans.
+
+    Nor are those that came since the rows were read: each is looked for again before it is named.
+    """
     recording = Envelope.objects.filter(
         Q(attempt__finalised_at__isnull=False, attempt__bid=None) | Q(attempt__destroyed_at__isnull=False)
     )
     being = {envelope.prefix for envelope in recording.select_related("attempt__consultation").order_by("pk")}
+    candidates = []
     for key in object_store().every():
         folder = key.rpartition("/")[0]
         explained = key in known or f"{folder}/" in known or folder in being
         if not explained and not key.startswith(_ELSEWHERE):
+            candidates.append(key)
+    held = {each.key for holdings in _holdings() for each in holdings} if candidates else set()
+    for key in candidates:
+        if key not in held and f"{key.rpartition('/')[0]}/" not in held and not _came_since(key, since):
             yield Difference("orphan", key)
+
+
+def _came_since(key: str, since: datetime) -> bool:
+    """Whether a row explains it now, or whether it is younger than the run: its row may still come."""
+    *_, folder, name = f"/{key}".split("/")
+    with contextlib.suppress(ValueError):
+        deposits = Envelope.objects.filter(uuid=uuid.UUID(folder)).exclude(attempt__finalised_at=None)
+        for envelope in deposits.select_related("attempt__consultation").order_by("pk"):
+            mine = name in ("header.json", "keys.bin") or envelope.objects_sealed.filter(name=name).exists()
+            if mine and key.startswith(f"{envelope.prefix}/"):
+                return True
+    if DocumentVersion.objects.filter(key=key).exists() or OpenedFile.objects.filter(key=key).exists():
+        return True
+    try:
+        return object_store().written(key) >= since
+    except ObjectMissing:
+        return False  # under another bucket's prefix, which nobody reads
 
 
 def _uploads(*, before: datetime) -> Iterator[Difference]:

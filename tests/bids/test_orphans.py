@@ -68,3 +68,18 @@ def test_the_draft_of_a_writer_that_died_is_named(world: World, settings: Settin
     os.utime(draft, (0, 0))
     names = [each.key for each in reconcile() if each.kind == "orphan"]
     assert names == ["documents/x/1", f"objects/documents/x/{draft.name}"]
+
+
+def test_what_arrives_during_the_run_is_no_orphan(world: World, store: ObjectStore, tmp_path: Path) -> None:
+    """A deposit and a piece, received while a run reads the rows; a true orphan is still named."""
+    made = world.publish()
+    world.deposit(made, tmp_path / "a")
+    lost = SealedObject.objects.filter(completed_at__isnull=False).earliest("pk")
+    store.delete(lost.key)
+    store.put(f"opened/{uuid.uuid4()}/1", b"de personne")
+    run = reconcile()
+    assert next(run).kind == "missing"
+    world.deposit(made, tmp_path / "b")
+    world.piece(made, name="ajout.pdf")
+    store.put(f"opened/{uuid.uuid4()}/2", b"sa ligne vient")
+    assert [each.key[-2:] for each in run if each.kind == "orphan"] == ["/1"]
