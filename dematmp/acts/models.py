@@ -13,13 +13,12 @@ from dematmp.acts.beside import ActIncident, ActText, Subscription
 from dematmp.acts.rules import (
     ACKNOWLEDGED,
     AWAITED,
-    CONTROL_MONTHS,
     ERROR,
     LETTERS,
     NATURES,
     STATUSES,
     act_identifier,
-    months_from,
+    control_since,
 )
 from dematmp.acts.subscribers import Agent, Authority, AuthorityGroup, Nounce, OperatorAccount
 from dematmp.acts.transactions import (
@@ -125,8 +124,9 @@ class ActQuerySet(models.QuerySet["Act"]):
 
     def under_control(self, today: date) -> Self:
         """Received less than two months ago (CGCT L2131-6), and not cancelled."""
-        first = months_from(today, -CONTROL_MONTHS)
-        return self.filter(transmission__received_on__gte=first, transmission__cancelled_at=None)
+        return self.filter(
+            transmission__received_on__gte=control_since(today), transmission__cancelled_at=None
+        )
 
 
 class Act(models.Model):

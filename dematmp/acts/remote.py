@@ -171,7 +171,9 @@ class Remote:
                 answer = self._call("GET", "api/list_actes.php", params={**params, "number": number})
                 try:
                     rows = answer.json()["transactions"]
-                    found = [int(row["id"]) for row in rows if row["number"] == number and row["type"] == "1"]
+                    found = [
+                        int(row["id"]) for row in rows if row["number"] == number and str(row["type"]) == "1"
+                    ]
                     listed = {int(row["id"]) for row in rows}
                 except (ValueError, KeyError, TypeError) as broken:
                     raise GatewayUnavailable("La liste des transactions est illisible.") from broken

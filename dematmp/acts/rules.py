@@ -3,7 +3,7 @@
 import calendar
 import hashlib
 import re
-from datetime import date
+from datetime import date, timedelta
 
 from dematmp.acts.errors import ActRefused
 
@@ -61,6 +61,12 @@ def months_from(day: date, months: int) -> date:
     """The same day that many months later (or before), or the last of that month."""
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
+
+
+def control_since(today: date) -> date:
+    """The first day of receipt whose two months are not over on this day."""
+    first = months_from(today, -CONTROL_MONTHS)
+    return first if months_from(first, CONTROL_MONTHS) >= today else first + timedelta(days=1)
 
 
 def may_follow(before: int | None, after: int) -> bool:

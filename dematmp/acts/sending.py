@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Max
 
 from dematmp.acts import messages as m
 from dematmp.acts import moves, names, statuses
@@ -129,18 +129,22 @@ def _receipt(letter: Transaction, now: datetime) -> None:
 def alert(*, now: datetime) -> list[Transaction]:
     """What has waited for the ministry longer than the settings allow, told once each: mails and journal."""
     since = now - timedelta(hours=settings.ACTES["alert_hours"])
-    late = Transaction.objects.filter(
+    going = Transaction.objects.filter(
         status__in=[statuses.POSTED, statuses.WAITING, statuses.SENT, statuses.RECEIVED],
         created_at__lt=since,
         alerted_at=None,
     ).exclude(type="2", status=statuses.SENT)
+    # Since its last step, not its deposit: a person may have confirmed it days after.
+    late = going.annotate(last_at=Max("steps__at")).filter(last_at__lt=since)
     told = []
     for each in late.order_by("pk")[:500]:
+        step = each.steps.order_by("-pk").first()
+        last = step.at if step is not None else each.created_at
         with transaction.atomic():
             if Transaction.objects.filter(pk=each.pk, alerted_at=None).update(alerted_at=now):
                 append("act-late", {"status": each.status, "transaction": each.pk}, now=now)
                 if each.status != statuses.RECEIVED:  # a letter whose receipt is late is our affair alone
-                    tell_late(each, now=now)
+                    tell_late(each, since=last, now=now)
                 told.append(each)
-                log.error("%s attend le ministère depuis le %s : %s", each, each.created_at, each.problem)
+                log.error("%s attend le ministère depuis le %s : %s", each, last, each.problem)
     return told

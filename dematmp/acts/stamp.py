@@ -4,7 +4,9 @@ The original stays as it was; the stamp is made again at each reading.
 """
 
 import io
+from dataclasses import dataclass
 from datetime import date
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -78,7 +80,7 @@ def put(pdf: bytes, rows: list[str]) -> bytes:
         raise PdfError("chiffré")
     page_ref, _ = writer.find_page_for_modification(0)
     page = page_ref.get_object()
-    box = _media_box(page)
+    place = _Place.of(page)
     if "/Contents" not in page:  # a blank page is one
         page[pdf_name("/Contents")] = writer.add_object(generic.StreamObject(stream_data=b""))
         writer.update_container(page)
@@ -101,9 +103,7 @@ def put(pdf: bytes, rows: list[str]) -> bytes:
     )
     # Not compressed: the identifier can be found in the file by anyone.
     before = generic.StreamObject(stream_data=b"q\n")
-    after = generic.StreamObject(
-        stream_data=b"Q\n" + _drawing(rows, left=box[0] + _MARGIN, top=box[3] - _MARGIN)
-    )
+    after = generic.StreamObject(stream_data=b"Q\n" + _drawing(rows, place))
     writer.add_stream_to_page(0, writer.add_object(before), prepend=True)
     writer.add_stream_to_page(0, writer.add_object(after), resources)
     out = io.BytesIO()
@@ -111,20 +111,55 @@ def put(pdf: bytes, rows: list[str]) -> bytes:
     return out.getvalue()
 
 
-def _media_box(page: generic.DictionaryObject) -> list[float]:
-    """[left, bottom, right, top] of a page, its own or inherited."""
+@dataclass(frozen=True)
+class _Place:
+    """What of a page is seen, and how: the matrix that puts the origin at its lower left, displayed."""
+
+    matrix: tuple[float, ...]
+    height: float
+
+    @classmethod
+    def of(cls, page: generic.DictionaryObject) -> "_Place":
+        media = _box(_inherited(page, "/MediaBox")) or (0.0, 0.0, 595.0, 842.0)
+        crop = _box(_inherited(page, "/CropBox")) or media
+        left, bottom = max(media[0], crop[0]), max(media[1], crop[1])
+        right, top = min(media[2], crop[2]), min(media[3], crop[3])
+        if right <= left or top <= bottom:
+            left, bottom, right, top = media
+        turn = _inherited(page, "/Rotate")
+        match int(turn) % 360 if isinstance(turn, int | float) else 0:
+            case 90:
+                return cls((0, 1, -1, 0, right, bottom), right - left)
+            case 180:
+                return cls((-1, 0, 0, -1, right, top), top - bottom)
+            case 270:
+                return cls((0, -1, 1, 0, left, top), right - left)
+        return cls((1, 0, 0, 1, left, bottom), top - bottom)
+
+
+def _inherited(page: generic.DictionaryObject, name: str) -> object:
+    """An attribute of a page, its own or that of the nodes above."""
     for _ in range(32):
-        if "/MediaBox" in page:
-            return [float(each) for each in page["/MediaBox"]]
+        if name in page:
+            return cast(object, page[name])
         if "/Parent" not in page:
             break
         page = page["/Parent"]
-    return [0.0, 0.0, 595.0, 842.0]
+    return None
 
 
-def _drawing(rows: list[str], *, left: float, top: float) -> bytes:
+def _box(found: object) -> tuple[float, float, float, float] | None:
+    """Left, bottom, right, top, whichever corners it was written by."""
+    if not isinstance(found, generic.ArrayObject) or len(found) != 4:
+        return None
+    one, two, three, four = (float(found[rank]) for rank in range(4))
+    return min(one, three), min(two, four), max(one, three), max(two, four)
+
+
+def _drawing(rows: list[str], place: _Place) -> bytes:
+    left, top = _MARGIN, place.height - _MARGIN
     lines = [
-        "q /ActesG gs",
+        "q /ActesG gs " + " ".join(f"{each:.2f}" for each in place.matrix) + " cm",
         f"1 1 1 rg 0.1 0.16 0.25 RG 0.7 w {left:.1f} {top - _HEIGHT:.1f} {_WIDTH} {_HEIGHT} re B",
         f"0.1 0.16 0.25 rg BT /ActesF {_FONT} Tf",
     ]

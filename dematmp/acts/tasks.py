@@ -41,16 +41,20 @@ def _try(verb: Callable[..., None], act_id: int) -> None:
             verb(act_id, operator, now=timezone.now())
             going = _waiting(act_id).exclude(problem=services.UNCONFIRMED)
             going.update(problem="", stuck_since=None)
-        else:  # nobody to ask: the others come first
-            later = timezone.now() + correspondence.EVERY
-            Transmission.objects.filter(act_id=act_id).update(due_at=later)
+        else:
+            _stopped(act_id, "Aucun service de télétransmission n'est réglé pour cet acheteur.")
     except ActError as failed:
         log.warning("acte %s : %s", act_id, failed)
-        _waiting(act_id).update(problem=str(failed)[:300])
-        _waiting(act_id).filter(stuck_since=None).update(stuck_since=timezone.now())
-        # Read again later: the others come first.
-        rows = Transmission.objects.filter(act_id=act_id, acknowledged_at__isnull=False)
-        rows.update(due_at=timezone.now() + correspondence.EVERY)
+        _stopped(act_id, str(failed))
+
+
+def _stopped(act_id: int, reason: str) -> None:
+    """What has not arrived says why, and since when: its people are told after some hours."""
+    _waiting(act_id).update(problem=reason[:300])
+    _waiting(act_id).filter(stuck_since=None).update(stuck_since=timezone.now())
+    # Read again later: the others come first.
+    rows = Transmission.objects.filter(act_id=act_id, acknowledged_at__isnull=False)
+    rows.update(due_at=timezone.now() + correspondence.EVERY)
 
 
 def _waiting(act_id: int) -> "QuerySet[Transmission]":

@@ -9,7 +9,7 @@ from dematmp.accounts.models import User
 from dematmp.acts import statuses
 from dematmp.acts.models import Act, PrefectureLetter
 from dematmp.acts.rules import LETTERS
-from dematmp.acts.transactions import CLASSIFICATION, Transaction
+from dematmp.acts.transactions import ACT, CANCELLATION, CLASSIFICATION, TYPES, Transaction
 from dematmp.consultations.exchanges import people_of
 from dematmp.mails.services import store
 from dematmp.mails.words import instant
@@ -21,7 +21,7 @@ def tell(found: Transaction, message: str, *, now: datetime) -> None:
         return
     label = statuses.LABELS[found.status]
     lines = [
-        f"Acte {found.number} : {label}.",
+        f"{_named(found)} : {label}.",
         found.subject,
         message,
         f"Identifiant unique : {found.unique_id}",
@@ -41,10 +41,28 @@ def tell(found: Transaction, message: str, *, now: datetime) -> None:
         )
 
 
-def tell_late(found: Transaction, *, now: datetime) -> None:
+def _named(found: Transaction) -> str:
+    """What a transaction is, to who reads a mail about it."""
+    if found.type == CLASSIFICATION:
+        return TYPES[found.type]
+    if found.type == ACT:
+        return f"Acte {found.number}"
+    if found.type == CANCELLATION:
+        return f"Annulation de l'acte {found.number}"
+    what = "Réponse à la préfecture" if found.reply else TYPES[found.type]
+    return f"{what} au sujet de l'acte {found.number}"
+
+
+def tell_late(found: Transaction, *, since: datetime, now: datetime) -> None:
     """Who posted, the authority and the buyer's validators learn that it waits for too long."""
     people = [found.agent.email] if found.agent.fingerprint else []
     people.append(found.authority.email)
+    rest = "Rien n'est perdu : l'envoi est repris tout seul, et la réponse vous sera dite."
+    if found.type != CLASSIFICATION:
+        rest += " Si un délai court, transmettez aussi par un autre moyen et gardez-en la preuve."
+    state = statuses.LABELS[found.status]
+    waits = f"{_named(found)} : aucune réponse du ministère depuis le {instant(since)} ({state})."
+    lines = [waits, found.subject, rest]
     for act in Act.objects.filter(transmission__remote_id=found.pk).select_related("buyer").order_by("pk"):
         # Another S2LOW numbers its transactions as it likes: the identifier tells which is ours.
         if act.buyer is not None and act.identifier == found.unique_id:
@@ -52,11 +70,8 @@ def tell_late(found: Transaction, *, now: datetime) -> None:
     for to in dict.fromkeys(each for each in people if "@" in each):
         store(
             to=to,
-            subject=f"[{found.authority}] L'acte {found.number} attend le ministère",
-            body=f"L'acte {found.number} n'a pas reçu la réponse du ministère depuis le "
-            f"{instant(found.created_at)} ({statuses.LABELS[found.status]}).\n\n{found.subject}\n\n"
-            "Rien n'est perdu : l'envoi est repris tout seul, et la réponse vous sera dite. Si un délai "
-            "court, transmettez aussi par un autre moyen et gardez-en la preuve.",
+            subject=f"[{found.authority}] {_named(found)} attend le ministère",
+            body="\n\n".join(line for line in lines if line),
             now=now,
         )
 

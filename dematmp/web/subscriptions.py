@@ -1,5 +1,6 @@
 """Follow acts by mail, by a feed (Atom, RFC 4287) or in a calendar (iCalendar, RFC 5545)."""
 
+import hashlib
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
@@ -79,7 +80,7 @@ def atom(request: HttpRequest, feed: str) -> HttpResponse:
             title=f"{each.event.what} : acte {each.act.number} de {each.act.sender}",
             link=each.url,
             description=f"{each.act.subject}\n{each.event.detail}".strip(),
-            unique_id=f"urn:uuid:{each.act.uuid}#{each.event.at.isoformat()}",
+            unique_id=_entry_id(each),
             pubdate=each.event.at,
             updateddate=each.event.at,
             author_name=each.event.by,
@@ -87,6 +88,13 @@ def atom(request: HttpRequest, feed: str) -> HttpResponse:
     response = HttpResponse(content_type="application/atom+xml; charset=utf-8")
     made.write(response, "utf-8")
     return _private(response)
+
+
+def _entry_id(found: news.News) -> str:
+    """Its own for ever: two events of an act may be of the same instant."""
+    event = found.event
+    said = hashlib.sha256("\n".join((event.by, event.what, event.detail)).encode()).hexdigest()[:12]
+    return f"urn:uuid:{found.act.uuid}#{event.at.isoformat()}-{said}"
 
 
 @require_safe

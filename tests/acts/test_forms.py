@@ -45,6 +45,14 @@ def test_a_signature_stays_with_its_annex(lea: Caller) -> None:
     assert signed == {1: "", 2: "", 3: base64.b64encode(signature).decode()}
 
 
+@pytest.mark.parametrize("label", ["PKCS7", "PKCS #7 SIGNED DATA", "CMS"])
+def test_a_signature_in_pem_is_its_base64_whatever_its_label(lea: Caller, label: str) -> None:
+    pem = f"-----BEGIN {label}-----\r\nMIIB\r\nAAAA\r\n-----END {label}-----\r\n".encode()
+    fields = [*act_fields(), ("acte_pdf_file_sign", ("acte.p7s", pem))]
+    pk = int(lea.form("actes_transac_create.php", fields).content.split(b"\n")[1])
+    assert IncludedFile.objects.get(transaction=pk, rank=1).signature == "MIIBAAAA"
+
+
 @pytest.mark.parametrize("names", [("[]", "[]", "[]", "[]"), ("[0]", "[1]", "[0]", "[1]")])
 def test_an_annex_that_was_not_chosen_leaves_its_typology_to_nobody(
     lea: Caller, names: tuple[str, ...]

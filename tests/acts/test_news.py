@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from dematmp.acts import alerts, news, timeline
-from dematmp.acts.models import Act, Subscription
+from dematmp.acts.models import Act, ActIncident, Subscription
 from dematmp.acts.rules import months_from
 from dematmp.acts.tasks import tell_alerts, tell_subscribers
 from dematmp.mails.models import Mail
@@ -55,6 +55,15 @@ def test_a_feed_and_a_calendar_say_what_a_person_may_see(world: World, act: Act)
     atom, calendar = feeds(elsewhere)
     assert entries(atom) == []
     assert "VEVENT" not in Client().get(calendar).content.decode()
+
+
+def test_two_events_of_the_same_instant_are_two_entries(world: World, act: Act) -> None:  # noqa: F811
+    opened(world.controller)
+    for what in ("Un incident", "Un autre"):
+        ActIncident.objects.create(act=act, at=timezone.now().replace(microsecond=0), what=what)
+    tree = etree.fromstring(Client().get(feeds(world.controller)[0]).content)
+    ids = [each.findtext(f"{ATOM}id") for each in tree.iter(f"{ATOM}entry")]
+    assert len(ids) == len(set(ids)) > 2
 
 
 def test_other_addresses_put_out_the_former_and_a_lost_role_empties_them(

@@ -160,3 +160,47 @@ def test_a_file_that_is_not_judged_in_time_is_judged_again_before_it_is_refused(
     monkeypatch.undo()
     check(sound, now=timezone.now())
     assert Transaction.objects.values_list("status", "tries", "problem").get(pk=sound) == (2, 0, "")
+
+
+def _page(attributes: bytes) -> bytes:
+    return written().replace(b"/MediaBox[0 0 595 842]", attributes)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "size"),
+    [
+        (b"/MediaBox[0 0 595 842]", (595, 842)),
+        (b"/MediaBox[0 0 1000 1200]/CropBox[100 100 695 942]", (595, 842)),
+        (b"/MediaBox[595 842 0 0]", (595, 842)),
+        (b"/MediaBox[0 0 595 842]/CropBox[-50 -50 700 900]", (595, 842)),
+        (b"/MediaBox[0 0 595 842]/Rotate 90", (842, 595)),
+        (b"/MediaBox[0 0 595 842]/Rotate 180", (595, 842)),
+        (b"/MediaBox[0 0 595 842]/Rotate -90", (842, 595)),
+        (b"/MediaBox[0 0 1000 1200]/CropBox[100 100 695 942]/Rotate 270", (842, 595)),
+    ],
+)
+def test_the_stamp_is_seen_upright_at_the_top_left(
+    tmp_path: Path, attributes: bytes, size: tuple[int, int]
+) -> None:
+    program = Service.find("pdftoppm")
+    if program is None:
+        absent("poppler : il manque pdftoppm (paquet Debian : poppler-utils)")
+    made, path = stamp.drawn(_page(attributes), ROWS), tmp_path / "a.pdf"
+    path.write_bytes(made)
+    shown = [str(program), "-cropbox", "-r", "72", "-gray", "-singlefile", str(path), str(tmp_path / "a")]
+    subprocess.run(shown, check=True, capture_output=True)
+    head, pixels = (tmp_path / "a.pgm").read_bytes().split(b"\n255\n", 1)
+    assert head.split()[1:] == [b"%d" % each for each in size]
+    dark = [divmod(at, size[0]) for at, value in enumerate(pixels) if value < 200]
+    box = [(row, column) for row, column in dark if row <= 70 and column <= 205]
+    # The frame: ten points from the corner, 190 wide and 55 high, and nothing of it elsewhere.
+    assert (min(row for row, _ in box), min(column for _, column in box)) in {
+        (9, 9),
+        (9, 10),
+        (10, 9),
+        (10, 10),
+    }
+    assert max(column for _, column in box) - min(column for _, column in box) in (189, 190, 191)
+    assert max(row for row, _ in box) - min(row for row, _ in box) in (54, 55, 56)
+    # Its lines are written from the left, the first one at the top: it is not upside down.
+    assert sum(1 for row, _ in box if 12 < row < 40) > 3 * sum(1 for row, _ in box if 40 <= row < 64)

@@ -24,6 +24,7 @@ _EMAIL = re.compile(r"[^@\s<>,;]{1,64}@[^@\s<>,;]{1,180}")
 _ADDRESS = re.compile(r"https?://[^\x00-\x20\x7f-\x9f]*")  # no header bears a line end
 _LEVELS = range(1, 6)
 _SIGNATURE_BYTES = 256 * 1024
+_PEM = re.compile(rb"-----BEGIN [^-]+-----(.*?)(?:-----END|\Z)", re.DOTALL)
 
 
 def found_by(agent: Agent, written: str, *, missing: str = "Numéro de transaction invalide.") -> Transaction:
@@ -113,8 +114,8 @@ def _signature(upload: Upload) -> str:
     if upload.size > _SIGNATURE_BYTES:
         raise ActRefused(f"La signature {upload.name} est trop grosse.")
     data = upload.stream.read(_SIGNATURE_BYTES)
-    if b"-----BEGIN" in data:
-        return b"".join(line for line in data.split() if b"-" not in line).decode("ascii", errors="replace")
+    if found := _PEM.search(data):
+        return b"".join(found[1].split()).decode("ascii", errors="replace")
     return base64.b64encode(data).decode()
 
 
