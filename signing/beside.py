@@ -13,7 +13,7 @@ from signing.covering import Covered
 from signing.found import Problem, malformed, no_content
 from signing.readings import CONTENT_LIMIT
 from signing.xml import DS, XmlRefused, hash_name, parse, text_of
-from signing.xmldsig import around, decoded, transforms_of
+from signing.xmldsig import around, decoded, transforms_of, uri_of
 
 
 def renamed(names: dict[str, Content]) -> list[str]:
@@ -32,9 +32,9 @@ def external(
     """The file that each outside reference is about: by its digest, else by its name."""
     found: dict[str, Content] = {}
     for reference in references:
-        uri = reference.get("URI")
-        if uri is None:
+        if reference.get("URI") is None:
             return malformed("Une référence ne dit pas ce qu'elle signe.")
+        uri = uri_of(reference)
         if uri == "" or uri.startswith("#"):
             continue
         if "#" in uri:
@@ -73,7 +73,7 @@ def canonicalised(references: Sequence[etree._Element], names: dict[str, Content
     return [
         names[uri]
         for each in references
-        if (uri := str(each.get("URI"))) in names and any("c14n" in name for name in transforms_of(each))
+        if (uri := uri_of(each)) in names and any("c14n" in name for name in transforms_of(each))
     ]
 
 

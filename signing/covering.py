@@ -8,7 +8,7 @@ from lxml import etree
 
 from signing.found import PARTIAL, UNCLEAR, WHOLE
 from signing.xml import ASIC, ASIC_BEFORE, DS, XADES
-from signing.xmldsig import BASE64, UnknownTransform, leaves_out, transforms_of
+from signing.xmldsig import BASE64, UnknownTransform, leaves_out, transforms_of, uri_of
 
 _IDS = ("Id", "ID", "id")  # in any namespace, in this order: as signxml itself looks for them
 
@@ -50,7 +50,7 @@ def manifests(root: etree._Element, references: Sequence[etree._Element]) -> lis
     """
     found: list[etree._Element] = []
     for reference in references:
-        uri = str(reference.get("URI"))
+        uri = uri_of(reference)
         target = root if uri == "" else by_id(root, uri[1:]) if uri.startswith("#") else None
         if target is None:
             continue
@@ -96,7 +96,7 @@ def coverage(
     covered: list[etree._Element] = []
     counter = entire = False
     for reference in references:
-        uri = str(reference.get("URI"))
+        uri = uri_of(reference)
         transforms = transforms_of(reference)
         if uri in names:
             covers.append(names[uri])

@@ -8,7 +8,7 @@ from lxml import etree
 from signing.contents import Content
 from signing.covering import by_id, cuts
 from signing.xml import DS, XmlRefused, parse
-from signing.xmldsig import transforms_of
+from signing.xmldsig import transforms_of, uri_of
 
 CONTENT_LIMIT = 128 * 1024**2  # bytes of a detached content
 _EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
@@ -78,7 +78,7 @@ def depends_on_prefixes(
     for reference in references:
         if not any(_EXCLUSIVE in each for each in transforms_of(reference)):
             continue
-        uri = str(reference.get("URI"))
+        uri = uri_of(reference)
         try:
             if uri in names:
                 target: etree._Element | None = parse(names[uri].read(CONTENT_LIMIT))

@@ -14,7 +14,7 @@ from lxml import etree
 
 from signing.covering import by_id
 from signing.xml import DS, XADES, XADES_141, XmlRefused
-from signing.xmldsig import decoded
+from signing.xmldsig import decoded, uri_of
 
 _DSIG11 = "{http://www.w3.org/2009/xmldsig11#}"
 _MORE = "{http://www.w3.org/2001/04/xmldsig-more#}"  # RFC 4050, as was written before XMLDSig 1.1
@@ -82,7 +82,7 @@ def stray(
     carried: Sequence[x509.Certificate],
 ) -> str:
     """The first thing to read that nothing signs, where it stands; the empty string for none."""
-    signed = [by_id(root, str(each.get("URI"))[1:]) for each in references if str(each.get("URI"))[:1] == "#"]
+    signed = [by_id(root, uri_of(each)[1:]) for each in references if uri_of(each)[:1] == "#"]
     places = [each for each in signature.iterfind(f"{DS}KeyInfo") if each not in signed]
     properties = f"{DS}Object/{XADES}QualifyingProperties/{XADES}UnsignedProperties"
     for each in signature.iterfind(properties):

@@ -34,7 +34,7 @@ from signing.report import INDETERMINATE
 from signing.signers import BROKEN, digest_of
 from signing.unsigned import stray
 from signing.xml import DS, XADES, XADES_141, XmlRefused, hash_name, parse, text_of
-from signing.xmldsig import MAX_REFERENCES, UnknownTransform, alone, decoded, inheriting, verify
+from signing.xmldsig import MAX_REFERENCES, UnknownTransform, alone, decoded, inheriting, uri_of, verify
 
 MAX_SIGNATURES = 50
 _MAX_LEAVES = 5
@@ -86,7 +86,7 @@ def _repeated_ids(root: etree._Element) -> set[str]:
 def _designated(root: etree._Element, signature: etree._Element) -> set[str]:
     """The identifiers that signatures and manifests refer to, and those that this one bears."""
     borne = {value for element in signature.iter(etree.Element) for value in ids_of(element)}
-    return borne | {str(each.get("URI"))[1:] for each in root.iter(f"{DS}Reference")}
+    return borne | {uri_of(each)[1:] for each in root.iter(f"{DS}Reference")}
 
 
 def _read(
@@ -256,7 +256,7 @@ def _read_properties(
     if not there:
         return
     signed = [
-        (by_id(root, str(reference.get("URI"))[1:]), result.signed_xml)
+        (by_id(root, uri_of(reference)[1:]), result.signed_xml)
         for reference, result in zip(references, results, strict=False)  # those of manifests come after
         if reference.get("Type") == _PROPERTIES_TYPE
     ]

@@ -3,7 +3,12 @@
 from lxml import etree
 from signxml.algorithms import DigestAlgorithm
 
-_ENCODINGS = {"US-ASCII", "ASCII", "ISO-8859-1", "ISO-8859-15", "WINDOWS-1252"}
+# Each a superset of ASCII, one byte for one character: what marks up is the same for who mistakes one.
+_ENCODINGS = {
+    *("US-ASCII", "ASCII"),
+    *(f"ISO-8859-{part}" for part in range(1, 17) if part != 12),
+    *(f"WINDOWS-125{page}" for page in range(9)),
+}
 XML_LIMIT = 32 * 1024**2  # bytes
 DS = "{http://www.w3.org/2000/09/xmldsig#}"
 XADES = "{http://uri.etsi.org/01903/v1.3.2#}"

@@ -23,6 +23,7 @@ _FILTER2 = "http://www.w3.org/2002/06/xmldsig-filter2"
 # What others write to leave all the signatures out, in XPath and in XPath Filter 2.
 _WITHOUT = re.compile(r"not\(ancestor-or-self::([\w.-]+):Signature\)")
 _SUBTRACTED = re.compile(r"(?:/descendant::|//)([\w.-]+):Signature")
+_POINTER = re.compile(r"""#xpointer\(id\((['"])([^'"()#]+)\1\)\)""")
 _XML = "{http://www.w3.org/XML/1998/namespace}"
 _C14N_11 = "http://www.w3.org/2006/12/xml-c14n11"
 _C14N = {each.value for each in CanonicalizationMethod}
@@ -32,6 +33,18 @@ _METHODS = frozenset(each for each in SignatureMethod if not each.name.startswit
 
 class UnknownTransform(ValueError):
     """A transform that is not in the short list of those that change nothing of the meaning."""
+
+
+def uri_of(reference: etree._Element) -> str:
+    """What it designates: the two XPointers that all must know are written as their short forms.
+
+    They differ by the comments that they keep (XMLDSig §4.4.3.2), which no coverage rests on.
+    """
+    uri = reference.get("URI")
+    if uri == "#xpointer(/)":
+        return ""
+    found = _POINTER.fullmatch(str(uri))
+    return f"#{found[2]}" if found else str(uri)
 
 
 def transforms_of(reference: etree._Element, *, copied: bool = False) -> list[str]:
@@ -80,6 +93,7 @@ class _Verifier(XMLVerifier):
         self._document, self._rank = document, rank
         self._source: etree._Element | None = None  # where what is canonicalised stood
         self._around = (b"", b"")  # what stands before and after the root of a whole document
+        self._keeps = False  # whether the reference keeps comments, for a canonicalisation with them
 
     def _get_signature(self, root: etree._Element) -> etree._Element:
         return list(root.iter(f"{DS}Signature"))[self._rank]
@@ -122,7 +136,8 @@ class _Verifier(XMLVerifier):
             comments = any(name.endswith("#WithComments") for name in names)
             self._around = around(payload, comments=comments)
         else:
-            _without_comments(payload)  # XMLDSig §4.4.3.3: a reference inside a document leaves them out
+            if not self._keeps:
+                _without_comments(payload)  # XMLDSig §4.4.3.3: so does a reference inside a document
             self._around = (b"", b"") if payload.getparent() is not None else self._outside
         self._source = payload
         if _XPATH in names:
@@ -146,10 +161,15 @@ class _Verifier(XMLVerifier):
         uri_resolver: Callable[[str], bytes | None] | None = None,
     ) -> etree._Element | bytes:
         # Only « the whole document » holds what stands outside its root.
-        whole = reference.get("URI") == ""
-        self._outside = around(self._document, comments=False) if whole else (b"", b"")
+        uri = uri_of(reference)
+        self._keeps = uri != reference.get("URI")
+        told = self._keeps and any(
+            each.endswith("#WithComments") for each in transforms_of(reference, copied=True)
+        )
+        self._outside = around(self._document, comments=told) if uri == "" else (b"", b"")
+        plain = etree.Element(reference.tag, URI=uri) if self._keeps else reference
         found: etree._Element | bytes = super()._resolve_reference(  # type: ignore[no-untyped-call]
-            doc_root, reference, uri_resolver
+            doc_root, plain, uri_resolver
         )
         return found
 

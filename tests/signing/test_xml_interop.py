@@ -139,6 +139,23 @@ TRUE: dict[str, tuple[str, dict[str, bytes]]] = {
         signature(reference("#c", transform(EXC)), f"<ds:Object>{_CONTENT}</ds:Object>"),
         {"offre.xml": b'<contenu Id="c">1</contenu>'},
     ),
+    "the whole document by a pointer": (
+        offer("<!-- c -->" + signature(reference("#xpointer(/)", ENVELOPED + transform(EXC)))), {}
+    ),
+    "the whole document by a pointer, comments too": (
+        "<!-- a -->" + offer(
+            "<!-- b -->" + signature(reference("#xpointer(/)", ENVELOPED + transform(C14N + "#WithComments")))
+        ), {}
+    ),
+    "an identifier by a pointer": (
+        offer(signature(reference("#xpointer(id('r'))", ENVELOPED + transform(EXC))), ' Id="r"'), {}
+    ),
+    "an encoding of central Europe": (
+        '<?xml version="1.0" encoding="ISO-8859-2"?>' + offer(whole(transform(EXC))), {}
+    ),
+    "an encoding of Windows": (
+        '<?xml version="1.0" encoding="windows-1250"?>' + offer(whole(transform(EXC))), {}
+    ),
     "a text after the signature": (offer(whole(transform(EXC)) + "suite"), {}),
 }  # fmt: skip
 
@@ -263,6 +280,15 @@ ATTACKS: dict[str, tuple[str, Callable[[bytes], bytes], dict[str, bytes], str]] 
     "two comments in a price": ("comments", _replaced(b"12000", b"1<!--a--><!--b-->2000"), {}, UNSURE),
     "a comment before a price": ("comments", _replaced(b"12000", b"<!--a-->12000"), {}, UNSURE),
     "a comment that one encoding hides": ("comments", _utf_7, {}, UNSURE),
+    "a comment under a pointer that keeps them": (
+        "the whole document by a pointer, comments too",
+        _replaced(b"<!-- b -->", b"<!-- 1 euro -->"),
+        {},
+        FAILED,
+    ),
+    "another price under a pointer": (
+        "an identifier by a pointer", _replaced(b"12000", b"1"), {}, FAILED
+    ),
     "the content where nobody looks": ("an object and its content", _hidden, {}, UNSURE),
     "an attribute around a content": (
         "an object and its content", _replaced(b'<ds:Object><c', b'<ds:Object MimeType="a"><c'), {}, UNSURE
