@@ -1,7 +1,9 @@
 """Who signs: a PKCS#12 file or a PKCS#11 card, and the timestamp authority that witnesses it."""
 
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -10,16 +12,23 @@ from pyhanko.sign.general import SigningError as PyhankoSigningError
 from pyhanko.sign.signers import Signer, SimpleSigner
 from pyhanko.sign.timestamps import TimeStamper
 
+from signing.authority import Response
 from signing.cards import open_card
 from signing.chain import may_sign
 from signing.errors import SignatureRefused, TimestampRefused
+from signing.timestamps import verify_token
 
 _TOKEN_LIMIT = 1024 * 1024  # bytes
 _TIMEOUT = 10.0  # seconds
+_CLOCKS = timedelta(days=1)  # a company's clock may be wrong: only what is no hour of today is refused
 
 
 class HttpStamper(TimeStamper):
-    """A timestamp authority at an address (RFC 3161 §3.4); pyHanko checks the answer against its request."""
+    """A timestamp authority at an address (RFC 3161 §3.4).
+
+    Its token is over what was asked, and really signed: no file is called stamped for another one. Whose it
+    is, only whoever judges the file with authorities of their own can tell.
+    """
 
     def __init__(self, url: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -33,11 +42,33 @@ class HttpStamper(TimeStamper):
             answer.raise_for_status()
             if len(answer.content) > _TOKEN_LIMIT:
                 raise TimestampRefused("La réponse de l'autorité d'horodatage est trop longue.")
-            return tsp.TimeStampResp.load(answer.content, strict=True)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as failed:
+            return _granted(answer.content, req)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError, KeyError) as failed:
             raise TimestampRefused(
                 f"L'autorité d'horodatage n'a pas répondu comme prévu ({type(failed).__name__})."
             ) from failed
+
+
+def _granted(data: bytes, request: tsp.TimeStampReq) -> tsp.TimeStampResp:
+    """The response, once its token is verified. Raises TimestampRefused, ValueError."""
+    response = Response.load(data, strict=True)
+    status = response["status"]["status"].native
+    if status not in ("granted", "granted_with_mods"):
+        why = " ; ".join(response["status"]["status_string"].native or []) or status
+        raise TimestampRefused(f"L'autorité d'horodatage a refusé : {why}.")
+    token = response["time_stamp_token"]
+    carried = token["content"]["certificates"] if token.native else ()
+    if not carried:
+        raise TimestampRefused("L'autorité d'horodatage a donné un jeton sans son certificat.")
+    # Each certificate carried is taken at its word.
+    anchors = "".join(ssl.DER_cert_to_PEM_cert(each.chosen.dump()) for each in carried)
+    digest, nonce = request["message_imprint"]["hashed_message"].native, request["nonce"].native
+    said = verify_token(data, digest=digest, ca_pem=anchors.encode(), nonce=nonce)
+    if abs(said.gen_time - datetime.now(UTC)) > _CLOCKS:
+        raise TimestampRefused(
+            f"L'autorité d'horodatage dit {said.gen_time:%d/%m/%Y}, qui n'est pas la date de cet ordinateur."
+        )
+    return tsp.TimeStampResp({"status": {"status": "granted"}, "time_stamp_token": token})
 
 
 def from_pkcs12(data: bytes, passphrase: str, *, chain: Sequence[x509.Certificate] = ()) -> Signer:

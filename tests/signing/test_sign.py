@@ -1,5 +1,6 @@
 """`python -m signing sign`: a PDF inside, anything else beside; with a file or a card; and it checks."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from asn1crypto import tsp
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -18,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from signing.timestamps import make_request
 from signing.validation import validate
 from tests.conftest import absent
 from tests.signing.authority import Identity, Issuer, serving
@@ -137,6 +140,51 @@ def test_a_silent_timestamp_authority_leaves_no_file(company: Company) -> None:
     assert done.returncode == 1
     assert "horodatage" in done.stderr
     assert not (company.folder / "prix.csv.p7s").exists()
+
+
+@pytest.mark.parametrize("name", ["offre.pdf", "prix.csv"])
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [
+        ("another imprint", "autre empreinte"),
+        ("another nonce", "autre demande"),
+        ("a false signature", "invalide"),
+        ("years ago", "n'est pas la date"),
+        ("a refusal", "a refusé : "),
+        ("no certificate", "sans son certificat"),
+        ("a page", "n'a pas répondu comme prévu"),
+    ],
+)
+def test_a_false_token_is_never_said_to_be_one(company: Company, name: str, lie: str, words: str) -> None:
+    authority = company.issuer.authority(company.folder, "Horodatage menteur")
+
+    def answer(body: bytes) -> bytes:
+        asked, now = tsp.TimeStampReq.load(body), datetime.now(UTC)
+        digest, nonce = asked["message_imprint"]["hashed_message"].native, asked["nonce"].native
+        if lie == "another imprint":
+            return authority.respond(make_request(hashlib.sha256(b"autre").digest(), nonce), now=now)
+        if lie == "another nonce":
+            return authority.respond(make_request(digest, nonce + 1), now=now)
+        if lie == "years ago":
+            return authority.respond(body, now=now - timedelta(days=900))
+        if lie == "a refusal":
+            return authority.respond(b"?", now=now)
+        if lie == "no certificate":
+            asked["cert_req"] = False
+            return authority.respond(asked.dump(force=True), now=now)
+        if lie == "a page":
+            return b"<html>entretien</html>"
+        good = bytearray(authority.respond(body, now=now))
+        good[-1] ^= 1
+        return bytes(good)
+
+    p12 = company.p12(company.issuer.issue())
+    command = ("sign", company.folder / name, "--p12", p12, "--secret-file", company.folder / "secret")
+    out = company.folder / "signe"
+    with serving({"/tsa": answer}) as base:
+        done = run(*command, "--tsa", f"{base}/tsa", "--out", out)
+    assert (done.returncode, out.exists()) == (1, False), done.stdout
+    assert words in done.stderr
 
 
 @pytest.fixture
