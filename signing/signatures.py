@@ -5,17 +5,19 @@ sign_file(Path("offre.pdf"), Path("offre-signee.pdf"), signer, stamper=HttpStamp
 
 import asyncio
 import io
+import itertools
 import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from asn1crypto import crl, ocsp, x509
+from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign import PdfSignatureMetadata, PdfSigner
-from pyhanko.sign.fields import SigFieldSpec, SigSeedSubFilter
+from pyhanko.sign.fields import SigFieldSpec, SigSeedSubFilter, enumerate_sig_fields
 from pyhanko.sign.general import SigningError as PyhankoSigningError
 from pyhanko.sign.signers import Signer
 from pyhanko.sign.timestamps import TimeStamper
@@ -25,6 +27,7 @@ from pyhanko_certvalidator import ValidationContext
 from pyhanko_certvalidator.errors import PathError, ValidationError
 
 from signing.errors import SignatureRefused
+from signing.pdf_revisions import is_hybrid_plain
 from signing.sniffing import Kind, kind_of
 
 _REFUSED = (
@@ -79,8 +82,13 @@ def _sign_pdf(
     long_term: Sequence[x509.Certificate],
 ) -> bytes:
     try:
-        count = len(PdfFileReader(io.BytesIO(data)).embedded_signatures)
-        field = f"Signature{count + 1}"
+        reader = PdfFileReader(io.BytesIO(data))
+        hybrid = reader.xrefs.hybrid_xrefs_present  # as office suites write
+        if hybrid and not is_hybrid_plain(reader, reader.xrefs.total_revisions):
+            raise SignatureRefused(
+                "Ce PDF se lit de deux façons (deux tables qui se contredisent) : enregistrez-le de nouveau."
+            )
+        field = _free_name(reader)
         context = None
         if long_term:
             context = ValidationContext(
@@ -96,9 +104,9 @@ def _sign_pdf(
         )
         out = io.BytesIO()
         PdfSigner(metadata, signer=signer, timestamper=stamper, new_field_spec=SigFieldSpec(field)).sign_pdf(
-            IncrementalPdfFileWriter(io.BytesIO(data)), output=out
+            IncrementalPdfFileWriter(io.BytesIO(data), strict=not hybrid), output=out
         )
-        kept = context is None or _keeps_revocation(out, signer)
+        kept = context is None or _keeps_revocation(out, signer, strict=not hybrid)
     except _REFUSED as refused:
         raise SignatureRefused(f"Ce PDF n'a pas pu être signé : {refused}") from refused
     if not kept:
@@ -109,13 +117,27 @@ def _sign_pdf(
     return out.getvalue()
 
 
-def _keeps_revocation(signed: io.BytesIO, signer: Signer) -> bool:
+def _free_name(reader: PdfFileReader) -> str:
+    """A name for the signature that no other field has, but one that waits for a signature."""
+    held = reader.root.get("/AcroForm")
+    form = held.get_object() if held is not None else None
+    listed = form["/Fields"] if isinstance(form, generic.DictionaryObject) and "/Fields" in form else ()
+    fields = [each.get_object() for each in listed] if isinstance(listed, generic.ArrayObject) else []
+    taken = {
+        str(each["/T"]) for each in fields if isinstance(each, generic.DictionaryObject) and "/T" in each
+    }
+    waiting = {name for name, _, _ in enumerate_sig_fields(reader, filled_status=False)}
+    names = (f"Signature{number}" for number in itertools.count(1))
+    return next(name for name in names if name not in taken - waiting)
+
+
+def _keeps_revocation(signed: io.BytesIO, signer: Signer, *, strict: bool) -> bool:
     """Whether a list or an answer about the signatory's certificate is in the file (EN 319 142-1 §6.3)."""
     certificate = signer.signing_cert
     if certificate is None:
         return False
     try:
-        store = DocumentSecurityStore.read_dss(PdfFileReader(signed))
+        store = DocumentSecurityStore.read_dss(PdfFileReader(signed, strict=strict))
     except NoDSSFoundError:
         return False
     lists = (crl.CertificateList.load(each.get_object().data) for each in store.crls)

@@ -1,6 +1,7 @@
 """`python -m signing sign`: a PDF inside, anything else beside; with a file or a card; and it checks."""
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -19,6 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     pkcs12,
 )
+from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.fields import SigFieldSpec, append_signature_field
 
 from signing.timestamps import make_request
 from signing.validation import validate
@@ -27,6 +32,7 @@ from tests.signing.authority import Identity, Issuer, serving
 from tests.signing.pdf_cases import PLAIN
 from tests.signing.test_cards import MODULES, PIN
 from tests.signing.test_cli import run
+from tests.signing.test_pdf_revisions import office
 
 SECRET = "Correct horse"
 
@@ -120,6 +126,49 @@ def test_a_second_signatory_signs_after_the_first(company: Company) -> None:
     at = datetime.now(UTC) + timedelta(seconds=5)
     report = validate(company.folder / "deux-signe.pdf", at=at, trust=[company.root.identity.pem])
     assert [each.indication for each in report.signatures] == ["TOTAL_PASSED"] * 2
+
+
+def test_a_pdf_of_an_office_suite_is_signed_by_one_then_another(company: Company) -> None:
+    """Its second table of objects says what the first says."""
+    (company.folder / "offre.pdf").write_bytes(office(moves=False))
+    _sign(company, "offre.pdf", "--tsa", f"{company.base}/tsa")
+    assert company.judged("offre-signe.pdf") == ("TOTAL_PASSED", "PAdES", "B-T")
+    more = ("--tsa", f"{company.base}/tsa", "--long-term", company.folder / "root.pem")
+    _sign(company, "offre-signe.pdf", *more, declares=True)
+    at = datetime.now(UTC) + timedelta(seconds=5)
+    report = validate(company.folder / "offre-signe-signe.pdf", at=at, trust=[company.root.identity.pem])
+    assert [each.indication for each in report.signatures] == ["TOTAL_PASSED"] * 2
+
+
+def test_a_pdf_that_reads_in_two_ways_is_not_signed(company: Company) -> None:
+    (company.folder / "offre.pdf").write_bytes(office(moves=True))
+    p12 = company.p12(company.issuer.issue())
+    command = ("sign", company.folder / "offre.pdf", "--p12", p12, "--secret-file", company.folder / "secret")
+    done = run(*command)
+    assert (done.returncode, "de deux façons" in done.stderr) == (1, True), done.stderr
+
+
+@pytest.mark.parametrize("kind", ["/Tx", "/Sig"])
+def test_a_field_that_has_the_name_already_is_left_alone(company: Company, kind: str) -> None:
+    """A text takes another name for the signature; a field that waits for one is signed."""
+    writer = IncrementalPdfFileWriter(io.BytesIO(PLAIN))
+    if kind == "/Sig":
+        append_signature_field(writer, SigFieldSpec("Signature1"))
+    else:
+        name, text = generic.pdf_name, generic.pdf_string
+        field = {name("/FT"): name(kind), name("/T"): text("Signature1"), name("/V"): text("Jean")}
+        held = writer.add_object(generic.DictionaryObject(field))
+        form = {name("/Fields"): generic.ArrayObject([held])}
+        writer.root["/AcroForm"] = writer.add_object(generic.DictionaryObject(form))
+        writer.update_root()
+    with (company.folder / "offre.pdf").open("wb") as file:
+        writer.write(file)
+    _sign(company, "offre.pdf")
+    (signed,) = PdfFileReader(
+        io.BytesIO((company.folder / "offre-signe.pdf").read_bytes())
+    ).embedded_signatures
+    assert signed.field_name == ("Signature1" if kind == "/Sig" else "Signature2")
+    assert company.judged("offre-signe.pdf") == ("TOTAL_PASSED", "PAdES", "B-B")
 
 
 def test_nothing_is_overwritten_and_a_wrong_passphrase_is_said(company: Company) -> None:
