@@ -147,8 +147,8 @@ def _check_quota(consultation: Consultation, bidder: Organisation, announced: in
     held = mine.filter(destroyed_at=None).aggregate(total=Sum("announced_bytes"))["total"] or 0
     if held + announced > limits["company_bytes"]:
         raise LimitExceeded(
-            f"Avec celui-ci, vos dépôts pour cette consultation annonceraient {held + announced} octets ; la "
-            f"limite est de {limits['company_bytes']}."
+            f"Avec celui-ci, vos dépôts pour cette consultation annonceraient "
+            f"{_megabytes(held + announced)} ; la limite est de {_megabytes(limits['company_bytes'])}."
         )
 
 
@@ -217,10 +217,24 @@ def check_sizes(sizes: Mapping[str, int], limits: Mapping[str, int], *, files: i
     for name, size in sizes.items():
         if size > limits["file_bytes"] * 1.002 + 4096:  # sealing adds 16 bytes to each 16 KiB
             raise LimitExceeded(
-                f"L'objet {name} dépasse la limite de {limits['file_bytes']} octets par fichier."
+                f"{_named(name)} de ce pli compte {_megabytes(size)} ; la limite est de "
+                f"{_megabytes(limits['file_bytes'])} par fichier."
             )
-    if sum(sizes.values()) > limits["envelope_bytes"] * 1.002 + 1024**2:
-        raise LimitExceeded(f"Ce pli dépasse la limite de {limits['envelope_bytes']} octets.")
+    total = sum(sizes.values())
+    if total > limits["envelope_bytes"] * 1.002 + 1024**2:
+        raise LimitExceeded(
+            f"Ce pli compte {_megabytes(total)} ; la limite est de {_megabytes(limits['envelope_bytes'])}."
+        )
+
+
+def _named(name: str) -> str:
+    """An object as its company knows it: files are numbered in the order in which they were chosen."""
+    number = name.removesuffix(".cob")
+    return f"Le fichier n° {number}" if number.isdecimal() and number != "0" else "La liste des fichiers"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1024**2:.1f} Mo".replace(".", ",")
 
 
 def find_part(attempt: Attempt, envelope: uuid.UUID, name: str, number: int) -> SealedObject:

@@ -13,9 +13,9 @@ from dematmp.consultations.rules import (
     DOCUMENT_KINDS,
     OPENING_ORDERS,
     PROCEDURES,
+    binding_limits,
     is_open,
     opening_phases,
-    stricter,
 )
 from signing.ceremony import key_name
 
@@ -170,7 +170,7 @@ class Consultation(Searched):
     @property
     def deposit_limits(self) -> dict[str, int]:
         """What is announced of this consultation, and checked: bytes and counts."""
-        return stricter(self.limits, settings.DEPOSIT_LIMITS)
+        return binding_limits(self.limits, settings.DEPOSIT_LIMITS, published=bool(self.published_at))
 
     @property
     def ceremonies(self) -> set[str]:

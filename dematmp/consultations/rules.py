@@ -102,6 +102,22 @@ def check_pdf(head: bytes, name: str) -> None:
         )
 
 
+FROZEN = (
+    "file_bytes",
+    "envelope_bytes",
+    "files",
+)  # announced at the publication: they do not change after it
+
+
+def binding_limits(
+    asked: Mapping[str, int], platform: Mapping[str, int], *, published: bool
+) -> dict[str, int]:
+    """What is checked. Of one bid, what the publication wrote: a platform that lowers its own limits refuses
+    nobody who read the others."""
+    frozen = {name: asked[name] for name in FROZEN if published and name in asked}
+    return stricter(asked, platform) | frozen
+
+
 def stricter(asked: Mapping[str, int], platform: Mapping[str, int]) -> dict[str, int]:
     """The platform's limits, and the buyer's where they are lower."""
     return {name: min(value, asked.get(name, value)) for name, value in platform.items()}

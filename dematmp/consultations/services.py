@@ -27,7 +27,7 @@ from dematmp.consultations.models import (
     Lot,
     default_kinds,
 )
-from dematmp.consultations.rules import check_deadline
+from dematmp.consultations.rules import FROZEN, check_deadline
 from dematmp.mails.words import instant
 from notices.cpv import CpvRefused, clean_cpv
 
@@ -288,8 +288,9 @@ def publish(consultation: Consultation, *, by: User, now: datetime) -> None:
     if deadline is None:
         raise NotReady(["la date limite"])
     check_deadline(deadline.at, zone=deadline.zone, now=now)
-    locked.published_by, locked.published_at = by, now
-    locked.save(update_fields=["published_by", "published_at"])
+    announced = {name: locked.deposit_limits[name] for name in FROZEN}
+    locked.published_by, locked.published_at, locked.limits = by, now, {**locked.limits, **announced}
+    locked.save(update_fields=["published_by", "published_at", "limits"])
     append(
         "consultation-published",
         {
@@ -298,6 +299,7 @@ def publish(consultation: Consultation, *, by: User, now: datetime) -> None:
             "reference": locked.reference,
             "title": locked.title,
             "deadline": utc_text(deadline.at),
+            "limits": announced,
             "ceremony": locked.ceremony_sha256,
             "documents": [
                 {"name": version.name, "sha256": version.sha256}
