@@ -10,6 +10,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from dematmp.accounts.models import User
 from dematmp.audit.services import append, canonical, utc_text
@@ -18,9 +19,9 @@ from dematmp.bids import preflight as checks
 from dematmp.bids.assembly import ObjectsLost, Unfinished, complete_objects, parts_of, sealed_objects
 from dematmp.bids.attempts import check_sizes
 from dematmp.bids.errors import BeingRecorded, DigestMismatch, Incomplete, TooLate
-from dematmp.bids.models import Attempt, Bid, SealedObject
+from dematmp.bids.models import Attempt, Bid, SealedObject, StartRefusal
 from dematmp.bids.receipts import mentions
-from dematmp.bids.rules import Candidate, is_late, states
+from dematmp.bids.rules import COUNTS, Candidate, is_late, states
 from dematmp.consultations.models import Consultation
 from dematmp.mails.services import store as store_mail
 from dematmp.mails.words import instant
@@ -266,6 +267,7 @@ def withdraw(bid: Bid, *, by: User, now: datetime) -> None:
             return
         if not consultation.is_open(now=now):
             raise TooLate("La date limite est passée : un dépôt ne se retire plus.")
+        revived = revived_by(bid)
         Bid.objects.filter(pk=bid.pk).update(withdrawn_at=now)
         append(
             "withdrawal",
@@ -283,22 +285,50 @@ def withdraw(bid: Bid, *, by: User, now: datetime) -> None:
             to=by.email,
             subject=f"Dépôt {bid.number} retiré",
             body=f"Votre dépôt {bid.number} pour la consultation {consultation.reference} a été retiré le "
-            f"{instant(now)}. Il reste scellé et ne sera pas ouvert.",
+            f"{instant(now)}. Il reste scellé et ne sera pas ouvert."
+            + (f"\n\n{revived_text(revived)}" if revived else ""),
             now=now,
         )
 
 
-def depositors(consultation: Consultation) -> list[str]:
-    """The addresses of who deposited, withdrawals aside: told of what changes. Never shown nor counted."""
-    kept = Attempt.objects.filter(
-        consultation=consultation, bid__withdrawn_at=None, finalised_by__isnull=False
+def revived_by(bid: Bid) -> list[Bid]:
+    """The deposits that this one replaced, and that would count again once it is withdrawn."""
+    before = envelope_states(bid.consultation)
+    after = envelope_states(bid.consultation, without=bid)
+    fresh = {uuid_ for uuid_, state in after.items() if state == COUNTS and before[uuid_] != COUNTS}
+    mine = bid.consultation.bids.filter(bidder=bid.bidder, attempt__envelopes__uuid__in=fresh)
+    return list(mine.distinct().order_by("received_at", "pk"))
+
+
+def revived_text(revived: Sequence[Bid]) -> str:
+    """What its withdrawal does to the deposits that a bid replaced, in French."""
+    named = " et ".join(f"{each.number}, reçu le {instant(each.received_at)}" for each in revived)
+    return (
+        f"Un dépôt plus ancien compte de nouveau, et sera ouvert : {named}. Si vous renoncez à toute offre, "
+        "retirez-le aussi avant la date limite."
     )
-    people = User.objects.filter(pk__in=kept.filter(bid__isnull=False).values("finalised_by"), is_active=True)
+
+
+def depositors(consultation: Consultation) -> list[str]:
+    """The addresses of who deposited, withdrawals aside, is depositing, or tried to: told of what changes.
+
+    Who an outage stopped in the middle is whom an extension is for. Never shown nor counted.
+    """
+    mine = Attempt.objects.filter(consultation=consultation)
+    kept = mine.filter(bid__isnull=False, bid__withdrawn_at=None)
+    refused = StartRefusal.objects.filter(consultation=consultation)
+    people = User.objects.filter(
+        Q(pk__in=kept.filter(finalised_by__isnull=False).values("finalised_by"))
+        | Q(pk__in=mine.filter(bid=None).values("by"))
+        | Q(pk__in=refused.values("by")),
+        is_active=True,
+    )
     return [each.email for each in people.order_by("pk") if not each.is_robot]
 
 
-def envelope_states(consultation: Consultation) -> dict[str, str]:
-    """State of each deposited envelope of a consultation (`rules.states`), by envelope uuid."""
+def envelope_states(consultation: Consultation, *, without: Bid | None = None) -> dict[str, str]:
+    """State of each deposited envelope of a consultation (`rules.states`), by envelope uuid; as if `without`
+    were withdrawn."""
     bids = consultation.bids.select_related("bidder", "late_decision")
     bids = bids.prefetch_related("attempt__envelopes")
     return states(
@@ -309,7 +339,7 @@ def envelope_states(consultation: Consultation) -> dict[str, str]:
             kind=envelope.kind,
             received=bid.received_at,
             late=bid.late and not is_admitted(bid),
-            withdrawn=bid.withdrawn_at is not None,
+            withdrawn=bid.withdrawn_at is not None or bid == without,
         )
         for bid in bids.order_by("pk")
         for envelope in bid.attempt.envelopes.all()

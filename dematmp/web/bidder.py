@@ -24,7 +24,7 @@ from dematmp.bids.clock import current
 from dematmp.bids.evidence import evidence, evidence_pdf, start_refusals, start_refusals_pdf
 from dematmp.bids.models import Attempt, Bid, StartRefusal
 from dematmp.bids.receipts import checks, receipt
-from dematmp.bids.services import bid_state, withdraw
+from dematmp.bids.services import bid_state, revived_by, revived_text, withdraw
 from dematmp.consultations.models import KINDS
 from dematmp.web.access import MemberRequest, holds, signed_in
 from dematmp.web.pages import document, page_of, published
@@ -211,7 +211,9 @@ def withdraw_deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse
         withdraw(bid, by=request.user, now=current())
         messages.success(request, "Le dépôt est retiré.")
         return redirect("deposit", deposit=bid.uuid)
-    return render(request, "bidder/withdraw.html", {"bid": bid})
+    revived = revived_by(bid) if bid.withdrawn_at is None else []
+    context = {"bid": bid, "revived": revived_text(revived) if revived else ""}
+    return render(request, "bidder/withdraw.html", context)
 
 
 @require_safe
