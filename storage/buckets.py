@@ -23,14 +23,14 @@ from storage.s3 import LOCKED, S3Store
 TRIAL = "trial/"  # keys of what is deposited to try, and destroyed
 
 ABORT_DAYS = 90  # longer than a consultation usually receives bids
-_ABANDONED = {
+_ABANDONED: dict[str, object] = {
     "ID": "abandoned-uploads",
     "Status": "Enabled",
     "Filter": {"Prefix": ""},
     "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS},
 }
 # What is deleted where versions are kept stays readable: destroyed trials go for good a day later.
-_TRIALS = {
+_TRIALS: dict[str, object] = {
     "ID": "destroyed-trials",
     "Status": "Enabled",
     "Filter": {"Prefix": TRIAL},
@@ -61,7 +61,7 @@ def setup(store: S3Store, *, site: str, retention_days: int) -> list[str]:
         if not locked:  # a lock comes with versions
             versions = {"Status": "Enabled"}
             store.call("put_bucket_versioning", bucket=bucket, VersioningConfiguration=versions)
-        rules = {"Rules": [_ABANDONED, _TRIALS] if bucket == store.bucket else [_ABANDONED]}
+        rules = {"Rules": _merged(_rules(store, bucket), _asked(store, bucket))}
         store.call("put_bucket_lifecycle_configuration", bucket=bucket, LifecycleConfiguration=rules)
         done.append(f"{bucket} : versions gardées, envois abandonnés effacés après {ABORT_DAYS} jours.")
         if bucket == store.bucket:
@@ -93,9 +93,20 @@ def check(store: S3Store, *, site: str, retention_days: int) -> Iterator[Finding
             return
         status = store.call("get_bucket_versioning", bucket=bucket).get("Status")
         yield Finding(f"{bucket} garde les versions", status == "Enabled", "manage.py storage setup")
-        rules = _rules(store, bucket)
-        aborts = any(each.get("AbortIncompleteMultipartUpload") for each in rules)
-        yield Finding(f"{bucket} efface les envois abandonnés", aborts, "manage.py storage setup")
+        rules = [each for each in _rules(store, bucket) if each.get("Status") == "Enabled"]
+        aborts = [each["AbortIncompleteMultipartUpload"] for each in rules if _aborts(each)]
+        shortest = min((_days(each, "DaysAfterInitiation") for each in aborts), default=0)
+        yield Finding(
+            f"{bucket} efface les envois abandonnés, pas avant {ABORT_DAYS} jours",
+            shortest >= ABORT_DAYS,
+            f"manage.py storage setup, puis retirez les règles plus courtes ({shortest} jours)"
+            if aborts
+            else "manage.py storage setup",
+        )
+        ending = [each for each in rules if _expires(each, before=retention_days)]
+        expiring = ", ".join(str(each.get("ID", "sans nom")) for each in ending)
+        what = f"aucune règle de {bucket} n'efface ce qui est déposé"
+        yield Finding(what, not expiring, f"Retirez ou restreignez la ou les règles : {expiring}.")
         if bucket == store.bucket:
             what = f"{bucket} efface pour de bon les dépôts d'essai détruits"
             yield Finding(what, _forgets_trials(rules), "manage.py storage setup")
@@ -106,12 +117,56 @@ def check(store: S3Store, *, site: str, retention_days: int) -> Iterator[Finding
 
 
 def _rules(store: S3Store, bucket: str) -> list[dict[str, object]]:
-    """What the store itself ends and expires."""
+    """What the store itself ends and expires, every rule, the suspended ones too.
+
+    Raises StoreUnavailable: what cannot be read is not to be written over.
+    """
     try:
         rules = store.call("get_bucket_lifecycle_configuration", bucket=bucket).get("Rules", [])
-    except (ObjectMissing, StoreUnavailable):
+    except ObjectMissing:
         return []
-    return [each for each in rules if each.get("Status") == "Enabled"] if isinstance(rules, list) else []
+    except StoreUnavailable as refused:
+        if "NoSuchLifecycleConfiguration" in str(refused):
+            return []
+        raise
+    return [dict(each) for each in rules] if isinstance(rules, list) else []
+
+
+def _asked(store: S3Store, bucket: str) -> list[dict[str, object]]:
+    """The rules that this platform needs."""
+    return [_ABANDONED, _TRIALS] if bucket == store.bucket else [_ABANDONED]
+
+
+def _merged(there: list[dict[str, object]], asked: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Ours, of whatever content they were, and the operator's own beside them: an ID is one rule."""
+    ours = {each["ID"] for each in asked}
+    return [*asked, *(each for each in there if each.get("ID") not in ours)]
+
+
+def _days(said: object, name: str) -> int:
+    return int(said.get(name) or 0) if isinstance(said, dict) else 0
+
+
+def _aborts(rule: dict[str, object]) -> bool:
+    return isinstance(rule.get("AbortIncompleteMultipartUpload"), dict)
+
+
+def _expires(rule: dict[str, object], *, before: int) -> bool:
+    """Whether it ends, trials aside, objects or versions that are not `before` days old; 0 for any age."""
+    said, former = rule.get("Expiration"), rule.get("NoncurrentVersionExpiration")
+    ages = [_days(said, "Days"), _days(former, "NoncurrentDays")]
+    dated = isinstance(said, dict) and "Date" in said
+    ends = dated or any(age and (not before or age < before) for age in ages)
+    return ends and not _prefix(rule).startswith(TRIAL)
+
+
+def _prefix(rule: dict[str, object]) -> str:
+    """The keys that a rule is of, which every one of its forms may say; the empty string for all."""
+    where = rule.get("Filter")
+    where = where if isinstance(where, dict) else {}
+    both = where.get("And")
+    found = (both if isinstance(both, dict) else where).get("Prefix") or rule.get("Prefix") or ""
+    return str(found)
 
 
 def _forgets_trials(rules: list[dict[str, object]]) -> bool:
