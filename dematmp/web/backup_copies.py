@@ -15,9 +15,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from dematmp.accounts.errors import SiretRefused
 from dematmp.accounts.rules import clean_siret
-from dematmp.bids.copies import destroy_copy, open_copy, record_copy
+from dematmp.bids.copies import record_copy
 from dematmp.bids.errors import CopyRefused
 from dematmp.bids.models import COPY_MEDIA, COPY_REASONS, BackupCopy
+from dematmp.opening.backup_copies import destroy_copy, open_copy
 from dematmp.web.access import MemberRequest, holds
 from dematmp.web.buyer import form_page
 from dematmp.web.pages import of_buyer

@@ -15,6 +15,8 @@ from dematmp.bids.errors import CopyRefused
 from dematmp.bids.models import BackupCopy
 from dematmp.bids.rules import decision_path, late_article
 from dematmp.consultations.models import Consultation
+from dematmp.opening.models import OpeningSession
+from tests.opening.test_opening import opened
 from tests.world import World
 
 T = datetime(2026, 12, 1, 11, 0, tzinfo=UTC)
@@ -144,6 +146,9 @@ def test_the_register_by_its_pages(world: World, tmp_path: Path) -> None:
         assert opening in page
         destroying = reverse("destroy-copy", args=[consultation.uuid, copy.uuid])
         assert agent.get(destroying).status_code == 405
+        assert "clôture du procès-verbal" in agent.post(destroying, follow=True).content.decode()
+        opened(world, consultation)
+        OpeningSession.objects.update(closed_at=timezone.now())
         assert agent.post(destroying).status_code == 302
         page = agent.get(registers).content.decode()
         assert "Détruite le" in page
