@@ -123,10 +123,10 @@ class ActQuerySet(models.QuerySet["Act"]):
         )
 
     def under_control(self, today: date) -> Self:
-        """Received less than two months ago (CGCT L2131-6), and not cancelled."""
-        return self.filter(
-            transmission__received_on__gte=control_since(today), transmission__cancelled_at=None
-        )
+        """Received less than two months ago (CGCT L2131-6), and neither cancelled nor rejected since."""
+        since = control_since(today)
+        found = self.filter(transmission__received_on__gte=since, transmission__cancelled_at=None)
+        return found.exclude(transmission__steps__status=ERROR)
 
 
 class Act(models.Model):

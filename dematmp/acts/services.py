@@ -159,7 +159,7 @@ def transmit(act_id: int, operator: Operator, *, now: datetime) -> None:
                 return
     with transaction.atomic():
         changed = Transmission.objects.filter(pk=transmission.pk, remote_id=None).update(
-            remote_id=remote, submitted_at=now, problem=""
+            remote_id=remote, submitted_at=now, problem="", **where
         )
         if changed:
             TransmissionStep.objects.create(transmission=transmission, status=rules.POSTED, at=now)

@@ -166,6 +166,7 @@ def test_an_envelope_refused_after_the_receipt_reaches_the_partners(world: World
     found = Act.objects.get(pk=act.pk)
     assert found.transmission.status == ERROR
     assert timeline.situation(found, now=timezone.now()).holder == timeline.BUYER
+    assert not Act.objects.under_control(timezone.localdate()).exists()
     assert found.incidents.get().detail.startswith("Enveloppe rejetée")
     assert Entry.objects.filter(kind="act-refused").count() == 1
 
