@@ -61,13 +61,13 @@ def _act_upon(known: ReturnMail, mail: Mail, *, now: datetime) -> None:
         files, laid = _opened(mail)
         with transaction.atomic():
             refused = process(known, files, laid, now=now)
-            known.done_at, known.error = (None, refused[0][:500]) if refused else (now, "")
+            known.done_at, known.error = (None, refused[0]) if refused else (now, "")
             known.tried_at = now
             known.save(update_fields=["done_at", "error", "tried_at"])
     except _OURS:
         raise
     except ActError as refused:
-        _put_aside(known, str(refused), now)
+        _put_aside(known, _said(refused), now)
     except Exception as broken:
         log.exception("courrier du ministère %s", known.pk)
         _put_aside(known, _said(broken), now)
@@ -76,12 +76,14 @@ def _act_upon(known: ReturnMail, mail: Mail, *, now: datetime) -> None:
 
 
 def _put_aside(known: ReturnMail, reason: str, now: datetime) -> None:
-    known.done_at, known.tried_at, known.error = None, now, reason[:500]
+    known.done_at, known.tried_at, known.error = None, now, reason
     known.save(update_fields=["done_at", "error", "tried_at"])
 
 
 def _said(broken: Exception) -> str:
-    return str(broken) or type(broken).__name__
+    """The reason, without what the mail may have put in it that no database keeps."""
+    text = str(broken) or type(broken).__name__
+    return text.encode(errors="replace").decode().replace("\0", "?")[:500]
 
 
 def _opened(mail: Mail) -> tuple[list[Attachment], Laid | None]:
@@ -138,7 +140,7 @@ def process(known: ReturnMail, files: Sequence[Attachment], laid: Laid | None, *
         except _OURS:
             raise
         except ActError as because:
-            refused.append(str(because))
+            refused.append(_said(because))
         except Exception as broken:
             log.exception("courrier du ministère %s", known.pk)
             refused.append(_said(broken))

@@ -3,6 +3,7 @@
 import io
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -49,6 +50,16 @@ def test_a_mail_that_breaks_its_reader_is_put_aside_and_the_others_are_read(
     assert status_of(made) == statuses.ACKNOWLEDGED
     assert ReturnMail.objects.exclude(error="").count() == 1
     assert list(box.iterdir()) == []
+
+
+def test_a_reason_that_no_database_keeps_is_kept_all_the_same(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: bytes) -> None:
+        raise LookupError("unknown encoding: \udcff\0")
+
+    monkeypatch.setattr(returns, "attachments", broken)
+    assert kept({}) == "unknown encoding: ??"
 
 
 def test_a_box_that_breaks_keeps_nothing_else_waiting(
