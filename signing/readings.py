@@ -98,28 +98,38 @@ def _inclusive(reference: etree._Element) -> set[str]:
 
 
 def _names_by_prefix(target: etree._Element, inclusive: set[str]) -> bool:
-    waiting: list[tuple[etree._Element, dict[str, str]]] = [(target, {})]
+    waiting = [target]
     while waiting:
-        element, above = waiting.pop()
-        bound = {prefix: uri for prefix, uri in element.nsmap.items() if prefix and uri != _SCHEMA}
-        used = {element.prefix, *inclusive} | {_prefix_of(str(name), bound) for name in element.attrib}
-        signed = above | {prefix: uri for prefix, uri in bound.items() if prefix in used}
-        loose = {prefix for prefix, uri in bound.items() if signed.get(prefix) != uri}
-        if loose and any(
-            found[1] in loose for said in _values(element) for found in _PREFIXED.finditer(said)
+        element = waiting.pop()
+        said = {found[1] for value in _values(element) for found in _PREFIXED.finditer(value)}
+        bound = element.nsmap if said else {}
+        if any(
+            _is_loose(prefix, bound[prefix], element, target, inclusive) for prefix in said & bound.keys()
         ):
             return True
-        waiting += [
-            (each, signed) for each in element.iterchildren(etree.Element) if each.tag != f"{DS}Signature"
-        ]
+        waiting += [each for each in element.iterchildren(etree.Element) if each.tag != f"{DS}Signature"]
     return False
 
 
-def _prefix_of(name: str, bound: Mapping[str, str]) -> str:
-    """A prefix of an attribute's namespace; with several for it, none is sure to be the one written."""
-    uri = etree.QName(name).namespace
-    found = [prefix for prefix, each in bound.items() if uri and each == uri]
-    return found[0] if len(found) == 1 else ""
+def _is_loose(
+    prefix: str, uri: str, element: etree._Element, target: etree._Element, inclusive: set[str]
+) -> bool:
+    """Whether what is signed does not say which namespace this prefix is bound to here."""
+    if uri == _SCHEMA or prefix in inclusive:
+        return False  # types of XML Schema: nothing else bears these names
+    for each in (element, *element.iterancestors()):
+        if each.prefix == prefix or _bears(each, prefix):
+            return each.nsmap.get(prefix) != uri
+        if each is target:
+            break
+    return True
+
+
+def _bears(element: etree._Element, prefix: str) -> bool:
+    """Whether an attribute is written with this prefix: with several for a namespace, none is sure to be."""
+    uri = element.nsmap.get(prefix)
+    alone = sum(1 for each in element.nsmap.values() if each == uri) == 1
+    return alone and any(etree.QName(str(name)).namespace == uri for name in element.attrib)
 
 
 def _values(element: etree._Element) -> Iterator[str]:

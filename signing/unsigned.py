@@ -63,9 +63,9 @@ _LINE = 40  # characters: shorter lines of base64 could be words
 # What precedes « = » in a name, whoever writes it; a value that is not written as a text.
 _KEYS = re.compile(
     r"(?:(?:OID\.)?(?:2\.5\.4|1\.2\.840\.113549\.1\.9|0\.9\.2342\.19200300\.100\.1|1\.3\.6\.1\.4\.1\.311\.60\.2\.1)"
-    r"[.\d]*|CN|C|O|OU|L|ST?|SP|STREET|DC|UID|SN|SERIALNUMBER|SURNAME|GN?|GIVENNAME|T|TITLE|E|EMAIL|EMAILADDRESS"
-    r"|ORGANIZATIONIDENTIFIER|POSTALCODE|DNQ|DNQUALIFIER|PSEUDONYM|INITIALS|GENERATION|DESCRIPTION)"
-    r"\s*=(?:\s*#[0-9a-f]{6,1000}\b)?",
+    r"[.\d]{0,40}|CN|C|O|OU|L|ST?|SP|STREET|DC|UID|SN|SERIALNUMBER|SURNAME|GN?|GIVENNAME|T|TITLE|E|EMAIL|EMAILADDRESS"
+    r"|ORGANIZATIONIDENTIFIER|POSTALCODE|DNQ|DNQUALIFIER|PSEUDONYM|INITIALS|GENERATION|DESCRIPTION|BUSINESSCATEGORY)"
+    r"\s{0,3}=(?:\s{0,3}#[0-9a-f]{6,1000}\b)?",
     re.IGNORECASE,
 )
 _ESCAPED = re.compile(r"(?:\\[0-9A-Fa-f]{2})+")

@@ -306,9 +306,14 @@ def _read_unsigned(found: Found, signature: etree._Element, signed: Sequence[byt
 
 
 def _responders(responses: Sequence[ocsp.OCSPResponse]) -> list[x509.Certificate]:
-    """The certificates that responses carry: references may name them."""
-    successful = [each for each in responses if each["response_status"].native == "successful"]
-    return [held for each in successful for held in list(each.basic_ocsp_response["certs"] or [])[:5]]
+    """The certificates that responses carry, which references may name; none of one that is not read."""
+    found: list[x509.Certificate] = []
+    for each in responses:
+        try:
+            found += list(each.basic_ocsp_response["certs"] or [])[:5]
+        except BROKEN:
+            continue
+    return found
 
 
 def _read_archive(
