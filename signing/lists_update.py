@@ -85,7 +85,8 @@ def update(
 ) -> list[TrustedList]:
     """Verify and keep the list of lists and the national lists; what cannot be verified changes nothing.
 
-    `signers` replace the certificates that sign the list of lists. Raises TrustRefused when the list of lists
+    Those of other `territories` than these stay as they were. `signers` replace the certificates that sign
+    the list of lists. Raises TrustRefused when the list of lists
     itself cannot be verified; a national list that cannot keeps its former version, with its error.
     """
     known = read_state(store)
@@ -96,12 +97,16 @@ def update(
     if lotl.error:
         raise TrustRefused(lotl.error)
     rows = [lotl]
+    national = [each for each in parsed.references if LOTL_RULE not in each.scheme_rules]
     wanted = {each.casefold() for each in territories}
-    for reference in parsed.references:
-        territory = reference.territory
-        if LOTL_RULE in reference.scheme_rules or (wanted and territory.casefold() not in wanted):
-            continue
-        rows.append(_national(store, reference, fetch, before.get(territory)))
+    if unknown := wanted - {each.territory.casefold() for each in national}:
+        raise TrustRefused(f"La liste des listes n'a pas de territoire {', '.join(sorted(unknown)).upper()}.")
+    for reference in national:
+        former = before.get(reference.territory)
+        if not wanted or reference.territory.casefold() in wanted:
+            rows.append(_national(store, reference, fetch, former))
+        elif former is not None:
+            rows.append(former)  # not asked for today: neither forgotten, nor open to an older one
     _write(store, rows, now)
     return rows
 

@@ -127,6 +127,7 @@ class Lists:
     sequence: int = 1
     next_update: datetime = NOW + timedelta(days=90)
     pivot_signer: Identity | None = None
+    others: Sequence[str] = ()  # territories that publish the same list as France
 
     @classmethod
     def of(cls, services: Sequence[Service]) -> "Lists":
@@ -148,7 +149,9 @@ class Lists:
     def lotl(self, by: Identity | None = None, *, names: Identity | None = None) -> bytes:
         """`names`: whom the list of lists says signs it (pivots)."""
         itself = _pointer(LOTL_URL, "EU", names or self.lotl_signer, rules="EUlistofthelists")
-        pointers = f"<PointersToOtherTSL>{itself}{_pointer(FR_URL, 'FR', self.signer)}</PointersToOtherTSL>"
+        places = {"FR": FR_URL, **{each: FR_URL.replace("fr.", f"{each.lower()}.") for each in self.others}}
+        national = "".join(_pointer(url, territory, self.signer) for territory, url in places.items())
+        pointers = f"<PointersToOtherTSL>{itself}{national}</PointersToOtherTSL>"
         uris = f'<URI xml:lang="en">{PIVOT_URL}</URI>' if self.pivot_signer else ""
         scheme = _scheme(
             self.sequence, territory="EU", next_update=self.next_update, pointers=pointers, uris=uris
@@ -158,7 +161,8 @@ class Lists:
     def write(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "eu-lotl.xml").write_bytes(self.lotl())
-        (folder / "fr.xml").write_bytes(self.national())
+        for territory in ("FR", *self.others):
+            (folder / f"{territory.lower()}.xml").write_bytes(self.national())
         if self.pivot_signer:
             (folder / "pivot-1.xml").write_bytes(self.lotl(self.pivot_signer, names=self.lotl_signer))
         return folder

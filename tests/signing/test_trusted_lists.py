@@ -153,6 +153,36 @@ def test_an_older_list_is_not_taken_back(tmp_path: Path) -> None:
         _update(made, tmp_path)
 
 
+def test_a_territory_that_is_not_asked_for_is_neither_forgotten_nor_rolled_back(tmp_path: Path) -> None:
+    made = Lists.of([_service()])
+    made.sequence, made.others = 5, ["BE"]
+    store, source = tmp_path / "store", made.write(tmp_path / "source")
+
+    def asked(*territories: str) -> list[tuple[str, int, bool]]:
+        signers = [asn1(made.lotl_signer.certificate)]
+        update(
+            store,
+            fetch=from_folder(source),
+            now=NOW,
+            lotl_url=LOTL_URL,
+            signers=signers,
+            territories=territories,
+        )
+        return [(each.territory, each.sequence, bool(each.error)) for each in read_state(store)]
+
+    asked("FR")
+    known = len(from_paths([store]).authorities)
+    both = [("EU", 5, False), ("FR", 5, False), ("BE", 5, False)]
+    assert asked("BE") == both
+    assert len(from_paths([store]).authorities) >= known > 0
+    with pytest.raises(TrustRefused, match="FRA"):
+        asked("FRA")
+    made.sequence = 3
+    (source / "fr.xml").write_bytes(made.national())
+    assert asked("BE") == both
+    assert asked("FR") == [("EU", 5, False), ("FR", 5, True), ("BE", 5, False)]
+
+
 def test_the_signer_of_the_list_of_lists_changes_through_a_pivot(tmp_path: Path) -> None:
     made = Lists.of([_service()])
     made.pivot_signer = WORLD.root.issue("Ancien signataire")
