@@ -45,12 +45,20 @@ class Witness:
         self._origin = self._log_key.split("+", 1)[0]
 
     def last(self) -> tuple[int, bytes]:
-        """Size and root of the last tree that was cosigned; an empty tree before the first one."""
+        """Size and root of the last tree that was cosigned; an empty tree before the first one.
+
+        Raises Refused for a state that is not readable any more: taken for none, it would let two histories
+        be cosigned.
+        """
         try:
             said = json.loads(self._state.read_text())
             return int(said["size"]), bytes.fromhex(said["root"])
         except FileNotFoundError:
             return 0, b""
+        except (ValueError, KeyError, TypeError) as spoilt:
+            raise Refused(
+                500, "L'état de ce témoin n'est plus lisible : son opérateur doit le rétablir.\n"
+            ) from spoilt
 
     def add(self, body: bytes, *, now: datetime) -> str:
         """The cosignature of a checkpoint, once it continues the last one. Raises Refused."""

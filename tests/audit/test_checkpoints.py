@@ -148,6 +148,18 @@ def test_a_witness_killed_or_late_is_caught_up(witness: Running) -> None:
     verify_cosignature(published().note, witness.key)
 
 
+@pytest.mark.parametrize("state", ["", "{", '{"size": 5}', "[]"])
+def test_a_witness_that_lost_its_state_cosigns_nothing_and_says_so(witness: Running, state: str) -> None:
+    """Taken for none, it would let the log begin another history."""
+    write(5)
+    witness.state.write_text(state)
+    answer = httpx.post(
+        f"{witness.url}/add-checkpoint", content=f"old 0\n\n{Head.objects.get().note}".encode()
+    )
+    assert (answer.status_code, "n'est plus lisible" in answer.text) == (500, True)
+    assert witness.state.read_text() == state
+
+
 def test_a_witness_never_cosigns_two_histories(witness: Running) -> None:
     write(5)
     published()
