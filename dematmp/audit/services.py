@@ -106,8 +106,8 @@ def append(
 
 
 def pad(*, now: datetime) -> None:
-    """Dummy entries, which grow the checkpoint as a deposit and its token would."""
-    for _ in range(2):
+    """Dummy entries, one to nine: what an attempt alone adds, a withdrawal, or a deposit with its token."""
+    for _ in range(1 + secrets.randbelow(3)):
         with transaction.atomic():
             append("padding", secrets.token_bytes(_NONCE_BYTES), now=now)
 

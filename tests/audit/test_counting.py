@@ -22,7 +22,7 @@ from dematmp.audit.checkpoints import complete, publish
 from dematmp.audit.errors import CopyUnreadable, JournalBroken
 from dematmp.audit.keys import create_keys, journal_signer
 from dematmp.audit.models import Entry, Head, PublicCheckpoint
-from dematmp.audit.services import append
+from dematmp.audit.services import append, pad
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.tasks import pad_journal
 from signing.cosigning import Cosigner
@@ -55,6 +55,15 @@ def test_an_entry_that_would_count_the_bids_comes_with_others_at_random() -> Non
         before = Entry.objects.count()
         append("award", {}, now=timezone.now())
     assert Entry.objects.count() == before + 1
+
+
+def test_what_is_dummy_grows_the_journal_as_an_attempt_alone_or_a_deposit_does() -> None:
+    grown = set()
+    for _ in range(120):
+        before = Entry.objects.count()
+        pad(now=timezone.now())
+        grown.add(Entry.objects.count() - before)
+    assert {1, 2, 3, 4, 5, 6, 7} <= grown <= set(range(1, 10))
 
 
 def test_the_journal_grows_by_itself_while_bids_are_received(world: World) -> None:
