@@ -29,6 +29,7 @@ from signing.pdf import Attachment
 
 MAX_REFUSALS = 500  # rows kept for one attempt
 MAX_STARTS = 50  # of one company for one consultation
+_MINUTE = timedelta(minutes=1)
 _PDF_REFUSALS = 60
 _PDF_OBJECTS = 300  # rows of the PDF; the JSON has them all
 
@@ -56,11 +57,17 @@ def note_start_refusal(
     message: str,
     now: datetime,
 ) -> None:
-    """Keep that this company came and was refused before an attempt existed, in the journal too. Bounded."""
-    mine = StartRefusal.objects.filter(consultation=consultation, bidder=bidder)
-    if mine.count() >= MAX_STARTS:
+    """Keep that this company came and was refused before an attempt existed, in the journal too.
+
+    Of too many, the first ones and the last ones, as of an attempt, one a minute: bounded both ways.
+    """
+    mine = StartRefusal.objects.filter(consultation=consultation, bidder=bidder).order_by("at", "pk")
+    half, over = MAX_STARTS // 2, mine.count() + 1 - MAX_STARTS
+    if over > 0 and mine.filter(at__range=(now - _MINUTE, now)).exists():
         return
     with transaction.atomic():
+        if over > 0:
+            mine.filter(pk__in=list(mine.values_list("pk", flat=True)[half : half + over])).delete()
         appended = append(
             "attempt-refused",
             {

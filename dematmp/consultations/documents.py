@@ -234,16 +234,23 @@ def _note(versions: Iterable[DocumentVersion]) -> bytes:
 
 
 def read(
-    version: DocumentVersion, *, email: str = "", now: datetime, start: int = 0, length: int | None = None
+    version: DocumentVersion,
+    *,
+    email: str = "",
+    now: datetime,
+    start: int = 0,
+    length: int | None = None,
+    taken: bool = True,
 ) -> Iterator[bytes]:
-    """The bytes of one version, and a line in the register: none for what goes on with a download.
+    """The bytes of one version, and a line in the register: none for what goes on with a download, nor for
+    who only asks about it (HEAD) and has `taken` nothing.
 
     Raises DocumentNotServed when it is not clean.
     """
     if not version.is_served:
         raise _not_served(version)
     consultation = version.document.consultation
-    if start == 0:
+    if start == 0 and taken:
         Withdrawal.objects.create(consultation=consultation, version=version, email=email, at=now)
     return object_store().open(version.key, start, length)
 
@@ -262,8 +269,11 @@ def journal_withdrawals(consultation: Consultation, *, now: datetime) -> int:
     return len(rows)
 
 
-def read_all(consultation: Consultation, *, email: str = "", now: datetime) -> Iterator[bytes]:
-    """The whole file as a ZIP made while it is sent, in its last served versions; one line in the register.
+def read_all(
+    consultation: Consultation, *, email: str = "", now: datetime, taken: bool = True
+) -> Iterator[bytes]:
+    """The whole file as a ZIP made while it is sent, in its last served versions; one line in the register,
+    if it is `taken`.
 
     A file of it names what the antivirus has not judged yet.
 
@@ -272,12 +282,13 @@ def read_all(consultation: Consultation, *, email: str = "", now: datetime) -> I
     versions = [version for document in consultation.documents.order_by("pk") if (version := document.served)]
     if not versions:
         raise DocumentNotServed("Aucune pièce du dossier n'est encore proposée.")
-    Withdrawal.objects.create(consultation=consultation, version=None, email=email, at=now)
+    if taken:
+        Withdrawal.objects.create(consultation=consultation, version=None, email=email, at=now)
     archive = ZipStream(sized=False)
-    taken: set[str] = {_NOTE}
+    names: set[str] = {_NOTE}
     for version in versions:
-        name = version.name if version.name not in taken else f"{version.document.pk}-{version.name}"
-        taken.add(name)
+        name = version.name if version.name not in names else f"{version.document.pk}-{version.name}"
+        names.add(name)
         archive.add(object_store().open(version.key), arcname=name)
     if waiting := awaited(consultation):
         archive.add(_note(waiting), arcname=_NOTE)

@@ -18,6 +18,7 @@ from dematmp.bids.fingerprints import holds
 from dematmp.bids.models import LATE_DECISIONS, Bid, LateDecision
 from dematmp.bids.probe import measured, measured_since
 from dematmp.bids.rules import Branch, decision_path
+from dematmp.bids.services import bid_state
 from dematmp.consultations.models import Consultation
 from dematmp.mails.services import store as store_mail
 from dematmp.opening.errors import DecisionRefused
@@ -123,6 +124,7 @@ def decide_late(bid: Bid, decision: str, reason: str, *, by: User, now: datetime
         if known is not None and (known.decision, known.reason) == (decision, reason):
             return known
         said = {"decision": decision, "reason": reason, "by": by, "at": now}
+        before = _counting(bid)
         made, _ = LateDecision.objects.update_or_create(bid=bid, defaults=said)
         append(
             "late-decision",
@@ -139,11 +141,7 @@ def decide_late(bid: Bid, decision: str, reason: str, *, by: User, now: datetime
             now=now,
         )
         reference = bid.consultation.reference
-        fate = (
-            "Il sera ouvert avec les autres."
-            if decision == "admitted"
-            else f"Il reste scellé et n'est pas ouvert ({bid.late_article})."
-        )
+        fate = _fate(bid, decision, before - _counting(bid))
         store_mail(
             to=bid.attempt.by.email,
             subject=f"Dépôt {bid.number}, reçu hors délai : {LATE_DECISIONS[decision]}",
@@ -154,3 +152,19 @@ def decide_late(bid: Bid, decision: str, reason: str, *, by: User, now: datetime
             now=now,
         )
     return made
+
+
+def _counting(bid: Bid) -> set[str]:
+    """The numbers of its company's deposits of which something is to be opened."""
+    mine = bid.consultation.bids.filter(bidder=bid.bidder).select_related("consultation").order_by("pk")
+    return {each.number for each in mine if bid_state(each) == "deposited"}
+
+
+def _fate(bid: Bid, decision: str, replaced: set[str]) -> str:
+    """What comes of a bid that was decided of, and of those that it replaces, in French."""
+    if decision != "admitted":
+        return f"Il reste scellé et n'est pas ouvert ({bid.late_article})."
+    if bid.number not in _counting(bid):
+        return "Un dépôt plus récent de votre entreprise compte à sa place : il n'est pas ouvert (R2151-6)."
+    others = f" À sa place, {', '.join(sorted(replaced))} n'est plus ouvert (R2151-6)." if replaced else ""
+    return f"Il sera ouvert avec les autres.{others}"

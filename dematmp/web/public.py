@@ -120,7 +120,7 @@ def _address(request: HttpRequest) -> dict[str, str]:
 def whole_file(request: HttpRequest, consultation: uuid.UUID) -> HttpResponseBase:
     """The whole consultation file as a ZIP; writes one line in the register of downloads."""
     found = published(consultation)
-    chunks = documents.read_all(found, now=timezone.now())
+    chunks = documents.read_all(found, now=timezone.now(), taken=request.method != "HEAD")
     return attachment(chunks, name=f"dossier-{found.reference}.zip")
 
 
@@ -135,7 +135,8 @@ def piece(request: HttpRequest, consultation: uuid.UUID, version: uuid.UUID) -> 
         raise Http404
 
     def read(start: int, length: int | None) -> Iterator[bytes]:
-        return documents.read(found, now=timezone.now(), start=start, length=length)
+        taken = request.method != "HEAD"
+        return documents.read(found, now=timezone.now(), start=start, length=length, taken=taken)
 
     return resumable(request, read, name=found.name, size=found.size, sha256=found.sha256)
 

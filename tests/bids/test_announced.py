@@ -5,12 +5,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from dematmp.audit.models import Entry
-from dematmp.bids.models import Bid
+from dematmp.bids.evidence import MAX_STARTS
+from dematmp.bids.models import Bid, StartRefusal
 from dematmp.bids.services import bid_state
 from dematmp.consultations import services
 from dematmp.consultations.models import Consultation
@@ -92,3 +94,26 @@ def test_withdrawing_a_replacement_says_what_counts_again(world: World, tmp_path
     browser.post(reverse("withdraw", args=[second.uuid]))
     assert first.number in Mail.objects.get(subject=f"Dépôt {second.number} retiré").body
     assert bid_state(Bid.objects.get(pk=first.pk)) == "deposited"
+
+
+def test_the_last_refusals_at_the_start_are_kept_too(
+    world: World, tmp_path: Path, settings: Settings
+) -> None:
+    """Those near the deadline tell the most; the journal takes one a minute once there are many."""
+    settings.DEPOSIT_LIMITS = {**settings.DEPOSIT_LIMITS, "file_bytes": 1000}
+    made = world.publish()
+    speaker, draft = world.seal(made, tmp_path, files={"offre.txt": b"x" * 30_000})
+
+    def refused() -> None:
+        with pytest.raises(ServerRefused):
+            speaker.upload(draft)
+
+    for _ in range(MAX_STARTS + 2):
+        refused()
+    assert made.deadline is not None
+    with time_machine.travel(made.deadline - timedelta(minutes=2)):
+        refused()
+        refused()
+    assert StartRefusal.objects.count() == MAX_STARTS
+    assert Entry.objects.filter(kind="attempt-refused").count() == MAX_STARTS + 1
+    assert StartRefusal.objects.latest("at").at > made.deadline - timedelta(minutes=3)

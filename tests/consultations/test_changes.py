@@ -236,3 +236,16 @@ def test_who_deposited_is_told_of_a_change_and_counted_by_nobody(
         json.loads(bytes(each.record)) for each in Entry.objects.filter(kind="notified").order_by("pk")
     ]
     assert [each["addresses"] for each in notified] == [1, 1]
+
+
+def test_who_asks_about_a_piece_without_taking_it_is_not_in_the_register(world: World) -> None:
+    made = world.publish()
+    browser = Client()
+    version = made.documents.order_by("pk")[0].current
+    assert version is not None
+    urls = [reverse("piece", args=[made.uuid, version.uuid]), reverse("whole-file", args=[made.uuid])]
+    assert [browser.head(url).status_code for url in urls] == [200, 200]
+    assert made.withdrawals.count() == 0
+    for url in urls:
+        browser.get(url)
+    assert made.withdrawals.count() == 2

@@ -213,3 +213,24 @@ def test_only_what_happened_between_the_first_byte_and_the_deadline_opens_a_bran
     assert codes() == ["eliminated"]
     Probe.objects.filter(at__gt=late.deadline - timedelta(seconds=110)).delete()
     assert codes() == ["unproven"]
+
+
+def test_of_two_admitted_bids_each_letter_says_which_one_is_opened(
+    world: World, late: Bid, tmp_path: Path
+) -> None:
+    (tmp_path / "third").mkdir()
+    with time_machine.travel(late.deadline - SECOND):
+        speaker, draft = world.seal(late.consultation, tmp_path / "third")
+        attempt = str(speaker.upload(draft)["attempt"])
+    with after(late.consultation):
+        speaker.finalise(draft, attempt)
+        last = Bid.objects.latest("received_at")
+
+        def admit(bid: Bid) -> str:
+            decide_late(bid, "admitted", "motif", by=world.agent, now=timezone.now())
+            return Mail.objects.filter(subject__contains=bid.number).latest("pk").body
+
+        assert f"À sa place, {Bid.objects.get(late=False).number} n'est plus ouvert" in admit(late)
+        assert f"À sa place, {late.number} n'est plus ouvert" in admit(last)
+        decide_late(late, "rejected", "motif", by=world.agent, now=timezone.now())
+        assert "Un dépôt plus récent" in admit(late)
