@@ -17,7 +17,6 @@ COPY_REASONS = {
     "late": "l'offre électronique, commencée avant la date limite, est arrivée hors délai ou incomplète",
     "unreadable": "l'offre électronique n'a pas pu être ouverte",
 }
-
 LATE_DECISIONS = {"admitted": "admis", "rejected": "écarté"}  # a « dépôt »: candidatures, or an offer
 
 
