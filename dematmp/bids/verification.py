@@ -8,6 +8,7 @@ from dematmp.audit.copies import stored_tile
 from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import timestamp_anchors, verifier_of
 from dematmp.audit.models import Entry
+from dematmp.audit.services import utc_text
 from dematmp.bids.models import Bid
 from dematmp.bids.receipts import receipt
 from signing import tlog
@@ -28,14 +29,25 @@ def check_bids() -> str:
                 raise JournalBroken(f"Le retrait du dépôt {bid.number} n'est pas celui du journal.")
             if bid.channel_key:  # of another journal, whose proof was verified when it was imported
                 entries.pop(bid.uuid, None)  # received here too, later
+                imported = Entry.objects.filter(kind="deposit-imported", subject=bid.attempt.uuid)
+                for entry in imported.order_by("-index")[:1]:
+                    _check_row(bid, json.loads(bytes(entry.record)))
                 continue
             if entries.pop(bid.uuid, None) != bid.journal_index:
                 raise JournalBroken(f"Le dépôt {bid.number} n'a pas l'entrée du journal qu'il dit.")
+            _check_row(bid, json.loads(bytes(bid.record)))
             _check(bid, Path(folder) / "receipt.json")
     if entries:
         uuid, index = next(iter(entries.items()))
         raise JournalBroken(f"L'entrée {index} est un dépôt ({uuid}) dont l'offre manque.")
     return f"{count} dépôts"
+
+
+def _check_row(bid: Bid, said: dict[str, object]) -> None:
+    """The row decides what is opened, and the receipt is made of the record: both say the same."""
+    row = (utc_text(bid.received_at), utc_text(bid.deadline), bid.late)
+    if row != (said["received"], said["deadline"], said["late"]):
+        raise JournalBroken(f"La ligne du dépôt {bid.number} ne dit pas ce que dit son enregistrement.")
 
 
 def _check(bid: Bid, path: Path) -> None:
