@@ -242,7 +242,6 @@ class ChannelVisit(models.Model):
     deposits = models.PositiveIntegerField("dépôts importés", default=0)
     waived_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
     waived_why = models.CharField("motif", max_length=300, blank=True, default="")
-    # The deadline for which somebody answered: another one is to be answered for again.
     waived_for = models.DateTimeField("pour la date limite du", null=True, blank=True)
 
     class Meta:
