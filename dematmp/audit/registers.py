@@ -52,7 +52,9 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
         {
             "deposit": "Offre déposée",
             "deposit-imported": "Offre reçue par le canal de secours",
+            "channel-refused": "Offre du canal de secours mise de côté",
             "withdrawal": "Offre retirée",
+            "withdrawal-refused": "Retrait d'une offre refusé",
             "timestamp": "Jeton d'horodatage obtenu",
             "backup-copy": "Copie de sauvegarde inscrite",
             "late-decision": "Décision sur une offre hors délai",
