@@ -19,6 +19,7 @@ _FORM = frozenset({"/Fields", "/SigFlags"})
 _DEFAULTS = frozenset({"/DA", "/DR", "/Q"})  # which the policy judges, where they are new
 _DATED = frozenset({"/ModDate", "/Producer", "/Creator", "/CreationDate"})
 _ONE_OF_A_KIND = frozenset({"/Catalog", "/Page", "/Pages", "/XRef"})
+_TRAILER = frozenset({"/Encrypt", "/Info", "/Root"})  # which the trailer of a table designates
 _MOST = 1_000_000  # values walked
 _Place = tuple[int, str]  # the number of an object, and the key of it
 
@@ -45,8 +46,7 @@ class Changes:
             for number, generation in section.explicit_refs_in_revision:
                 self._later[number] = generation
             self._freed |= set(section.freed) if section.freed else set()
-            start = reader.xrefs.get_xref_container_info(revision).start_location
-            self._tables |= {n for n, (_, offset) in section.standard_xrefs.items() if offset == start}
+            self._tables |= self._table_of(revision)
         self._before = self._read_before()
         trailers = reader.trailer._trailer_revisions  # the latest first
         trailer = trailers[len(trailers) - 1 - signed_revision]
@@ -59,6 +59,13 @@ class Changes:
         self._store = self._of_the_store()
         self.titled = False
 
+    def _table_of(self, revision: int) -> set[int]:
+        """The number of the object that is the table of a revision, when it is one (§7.5.8)."""
+        xrefs = self._reader.xrefs
+        start = xrefs.get_xref_container_info(revision).start_location
+        standard = xrefs.get_xref_data(revision).standard_xrefs
+        return {number for number, (_, offset) in standard.items() if offset == start}
+
     def are_foreseen(self, signed_fields: Collection[int]) -> bool:
         """Whether nothing changed but what may; `signed_fields`: the numbers of fields signed since."""
         latest = self._reader.trailer._trailer_revisions[0]
@@ -67,9 +74,10 @@ class Changes:
         )
 
     def _read_before(self) -> _Before:
-        before, xrefs = _Before(), self._reader.xrefs
+        before, xrefs, tables = _Before(), self._reader.xrefs, set[int]()
         for revision in range(self._signed + 1):
             section = xrefs.get_xref_data(revision)
+            tables |= self._table_of(revision)
             before.generations |= dict(section.explicit_refs_in_revision)
             for number in section.freed or ():
                 before.generations.pop(number, None)
@@ -79,6 +87,8 @@ class Changes:
                 left -= 1
                 if left < 0:
                     raise ValueError("too many objects")
+                if number in tables and key in _TRAILER:
+                    continue
                 if reference.idnum in changed:
                     before.holders.setdefault(reference.idnum, set()).add((number, key))
         return before

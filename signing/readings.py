@@ -24,6 +24,7 @@ _VERBATIM = re.compile(
     r"<(?:style|script|xmp|iframe|noembed|noframes|noscript)\b[^<>]*+>[^<&]*+&", re.IGNORECASE
 )
 _PREFIXED = re.compile(r"(?<![\w.:-])([^\W\d][\w.-]*+):(?=[^\W\d])")
+_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 
 
 def hides(content: Content) -> bool:
@@ -133,6 +134,7 @@ def _bears(element: etree._Element, prefix: str) -> bool:
 
 
 def _values(element: etree._Element) -> Iterator[str]:
+    """Its texts and attributes, but the one that names its type: what is read stays the same."""
     yield element.text or ""
     yield from (each.tail or "" for each in element)
-    yield from map(str, element.attrib.values())
+    yield from (str(value) for name, value in element.attrib.items() if name != _TYPE)

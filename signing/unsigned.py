@@ -42,7 +42,7 @@ _HOLDERS = {
     *_tags(
         XADES_141, "RefsOnlyTimeStampV2 CompleteCertificateRefsV2 AttributeCertificateRefsV2 CertRefs Cert"
     ),
-    *_tags(XADES_141, "RenewedDigests"),
+    *_tags(XADES_141, "RenewedDigests SignaturePolicyStore SPDocSpecification"),
     *_tags(_MORE, "ECDSAKeyValue DomainParameters NamedCurve PublicKey X Y"),
     _PREFIXES,
 }
@@ -52,9 +52,11 @@ _BASE64 = {
     *_tags(XADES, "EncapsulatedTimeStamp EncapsulatedX509Certificate EncapsulatedCRLValue ByKey"),
     *_tags(XADES, "EncapsulatedOCSPValue EncapsulatedPKIData"),
     *_tags(XADES, "IssuerSerialV2"),
-    *_tags(XADES_141, "RecomputedDigestValue"),
+    *_tags(XADES_141, "RecomputedDigestValue SignaturePolicyDocument"),
 }
 _NAMES = {*_tags(DS, "KeyName X509SubjectName X509IssuerName"), *_tags(XADES, "Issuer ByName")}
+_ADDRESSES = {*_tags(XADES_141, "SigPolDocLocalURI"), *_tags(XADES, "Identifier")}
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,15}:[!-~]{1,2000}")
 _NUMBERS = {f"{DS}X509SerialNumber", f"{XADES}Number"}
 _TIMES = {f"{XADES}IssueTime", f"{XADES}ProducedAt"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?")
@@ -70,6 +72,19 @@ _KEYS = re.compile(
 )
 _ESCAPED = re.compile(r"(?:\\[0-9A-Fa-f]{2})+")
 _HEXADECIMAL = re.compile(r"(?:[0-9A-Fa-f]{2}[:\s]?){20,64}")  # of a key
+# A distinguished name, as many write it: what references to long-term data designate is not always carried.
+_DISTINGUISHED = re.compile(
+    r"/?\s{0,3}[\w.\- ]{1,60}=[^=<>]{0,300}(?:[,;+/]\s{0,3}[\w.\- ]{1,60}=[^=<>]{0,300}){0,20}"
+)
+_REFERENCES = {
+    f"{namespace}{name}"
+    for namespace in (XADES, XADES_141)
+    for name in (
+        *("CompleteCertificateRefs", "CompleteRevocationRefs", "CompleteCertificateRefsV2"),
+        *("AttributeCertificateRefs", "AttributeRevocationRefs", "AttributeCertificateRefsV2"),
+    )
+}
+_DRAWN = ("{http://www.w3.org/1999/xhtml}", "{http://www.w3.org/2000/svg}")  # by a browser, where they stand
 _MAX_ABOVE = 8
 _NO = (ValueError, TypeError, KeyError, UnsupportedAlgorithm, InvalidSignature)
 
@@ -89,7 +104,7 @@ def stray(
         above = [each, *each.iterancestors()]
         if not any(held in signed for held in above[: above.index(signature)]):
             places += list(each)
-    known = _Known(certificate, carried)
+    known = _Known(certificate, carried, drawn=_is_drawn(root))
     for node in (node for place in places for node in _nodes(place)):
         if not known.foresees(node):
             is_order = isinstance(node, etree._ProcessingInstruction)
@@ -110,7 +125,10 @@ def _nodes(place: etree._Element) -> Iterator[etree._Element]:
 class _Known:
     """The names and numbers of a signer's certificate and of those that issued it: no stranger's."""
 
-    def __init__(self, certificate: x509.Certificate, carried: Sequence[x509.Certificate]) -> None:
+    def __init__(
+        self, certificate: x509.Certificate, carried: Sequence[x509.Certificate], *, drawn: bool
+    ) -> None:
+        self._drawn = drawn
         line = _line(certificate, carried)
         beside = [each for each in carried if any(_issued(each, above) for above in line[1:])]
         every = [*line, *beside]
@@ -129,10 +147,18 @@ class _Known:
             return False
         if tag in _BASE64:
             return _is_base64(text)
+        if not self._drawn and any(each.tag in _REFERENCES for each in node.iterancestors()):
+            # In a document that nobody draws, the name and the number of an authority are only that.
+            if tag in _NAMES and _DISTINGUISHED.fullmatch(text):
+                return True
+            if tag in _NUMBERS and text.isdecimal():
+                return True
         if tag in _NAMES:
             return self._is_name(text) or (tag == f"{DS}KeyName" and bool(_HEXADECIMAL.fullmatch(text)))
         if tag in _NUMBERS:
             return text.isdecimal() and (int(text) in self._serials or bool(_SERIAL.fullmatch(text)))
+        if tag in _ADDRESSES:
+            return not self._drawn and bool(_ADDRESS.fullmatch(text))
         return tag in _TIMES and bool(_TIME.fullmatch(text))
 
     def _is_name(self, text: str) -> bool:
@@ -140,6 +166,14 @@ class _Known:
             lambda found: bytes.fromhex(found[0].replace("\\", "")).decode(errors="replace"), text
         )
         return _words(_KEYS.sub(" ", plain)) <= self._words
+
+
+def _is_drawn(root: etree._Element) -> bool:
+    """Whether a browser draws this document: one of pages or pictures, or with a style sheet."""
+    around = [*root.itersiblings(preceding=True), *root.itersiblings()]
+    if any(isinstance(each, etree._ProcessingInstruction) for each in around):
+        return True
+    return any(str(each.tag).startswith(_DRAWN) for each in root.iter(etree.Element))
 
 
 def _is_base64(text: str) -> bool:

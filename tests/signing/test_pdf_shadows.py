@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.pdf_utils.writer import copy_into_new_writer
 
 from signing.authority import Authority
 from tests.signing.authority import NOW, World
 from tests.signing.judged import judge, verdict
 from tests.signing.pdf_cases import PLAIN, document_stamp, signed
+from tests.signing.pdf_cases import updated as rewritten
 from tests.signing.test_pdf_revisions import document, stream, updated
 
 WORLD = World()
@@ -230,6 +233,24 @@ def test_a_head_that_gives_the_size_of_now_is_doubtful(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [b"startxref\n-5\n%%EOF\n", b"startxref\n99999999999999\n%%EOF\n"])
 def test_an_impossible_place_ends_in_a_report(bad: bytes, tmp_path: Path) -> None:
     assert judge(SIGNED + bad, tmp_path, WORLD.trust).indication == "INDETERMINATE"
+
+
+def _dated(writer: IncrementalPdfFileWriter) -> None:
+    reference = writer.prev.trailer.raw_get("/Info")
+    reference.get_object()[generic.pdf_name("/ModDate")] = generic.pdf_string("D:20261128000000Z")
+    writer.mark_update(reference)
+
+
+def test_information_that_a_table_designates_may_be_dated(tmp_path: Path) -> None:
+    """A table that is an object designates it as a trailer does: nothing that is drawn does."""
+    kept = {"stream_xrefs": True}
+    writer = copy_into_new_writer(PdfFileReader(io.BytesIO(PLAIN)), writer_kwargs=kept)
+    writer.set_info(generic.DictionaryObject({generic.pdf_name("/Title"): generic.pdf_string("Offre")}))
+    out = io.BytesIO()
+    writer.write(out)
+    first = signed(WORLD.signer, out.getvalue())
+    assert b"/Type /XRef" in first
+    assert verdict(judge(rewritten(first, _dated), tmp_path, WORLD.trust)) == PASSED
 
 
 def test_an_ordinary_document_is_signed_stamped_and_titled(tmp_path: Path) -> None:

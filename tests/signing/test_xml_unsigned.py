@@ -122,10 +122,22 @@ PROPERTIES: dict[str, tuple[Callable[[], str], str]] = {
         lambda: _xades("RevocationValues", _xades("OtherValues", _xades("OtherValue", "1 euro"))),
         UNSURE,
     ),
-    "references to a stranger": (lambda: _references("CN=Prix 1 euro"), UNSURE),
+    "references to a sentence": (lambda: _references("Prix : 1 euro"), UNSURE),
+    "references to an authority that is not carried": (lambda: _references("CN=Autre autorité,C=FR"), PASSED),
     "references to the chain": (lambda: _references("C=FR,O=Essai,CN=Racine d'essai"), PASSED),
     "nothing": (lambda: "", PASSED),
 }
+
+
+def test_in_what_a_browser_draws_a_reference_to_a_stranger_is_not_foreseen(tmp_path: Path) -> None:
+    page = b'<html xmlns="http://www.w3.org/1999/xhtml"><body><p>Prix : 12000 euros</p></body></html>'
+    for name, expected in (("CN=Prix 1 euro", UNSURE), ("C=FR,O=Essai,CN=Racine d'essai", PASSED)):
+        data = _added(
+            xades(WORLD.signer, page),
+            f"{XADES}QualifyingProperties",
+            _xades("UnsignedProperties", _xades("UnsignedSignatureProperties", _references(name))),
+        )
+        assert judge(data, tmp_path, WORLD.trust, name="a.xml").indication == expected
 
 
 @pytest.mark.parametrize("case", PROPERTIES)
