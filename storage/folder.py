@@ -122,12 +122,6 @@ class FolderStore:
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
 
-    def written(self, key: str) -> datetime:
-        try:
-            return datetime.fromtimestamp(self._path(key).stat().st_mtime, UTC)
-        except FileNotFoundError as gone:
-            raise ObjectMissing("Cet objet n'existe pas.") from gone
-
     def list(self, prefix: str) -> Iterator[str]:
         yield from self._under(self._objects / check_key(prefix.rstrip("/")))
 

@@ -66,9 +66,6 @@ class ObjectStore(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
-    def written(self, key: str) -> datetime:
-        """When its latest bytes were written, by the store's clock. Raises ObjectMissing."""
-
     def list(self, prefix: str) -> Iterator[str]: ...
 
     def every(self) -> Iterator[str]:

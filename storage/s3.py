@@ -10,7 +10,6 @@ import io
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import BinaryIO, cast
 from urllib.parse import quote, urlencode
 
@@ -256,9 +255,6 @@ class S3Store:
         except ObjectMissing:
             return False
         return True
-
-    def written(self, key: str) -> datetime:
-        return cast("datetime", self._call("head_object", Key=key)["LastModified"])
 
     def list(self, prefix: str) -> Iterator[str]:
         start = check_key(prefix.rstrip("/")) + "/"

@@ -6,7 +6,7 @@ Nothing is repaired: whoever operates the platform decides, with the journal in 
 import contextlib
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -60,7 +60,8 @@ def reconcile(*, digests: bool = False, idle: timedelta = IDLE) -> Iterator[Diff
 
     An upload that no row knows is being written, unless it was begun `idle` ago.
     """
-    known, begun = {presence.KEY}, timezone.now()
+    known = {presence.KEY}
+    there = set(object_store().every())  # before the rows are read: what comes meanwhile is no orphan
     if presence.is_lost():
         yield Difference("missing", presence.KEY, "la marque : ce n'est pas le stockage des dépôts")
     yield from _sealed(known, digests=digests)
@@ -72,7 +73,7 @@ def reconcile(*, digests: bool = False, idle: timedelta = IDLE) -> Iterator[Diff
             yield from _size(file.key, file.size)
     for holdings in _holdings():
         yield from _held(holdings, known, digests=digests)
-    yield from _orphans(known, since=begun)
+    yield from _orphans(known, there)
     yield from _uploads(before=timezone.now() - idle)
 
 
@@ -187,29 +188,29 @@ def _held(holdings: Iterator[Holding], known: set[str], *, digests: bool) -> Ite
         yield from found
 
 
-def _orphans(known: set[str], *, since: datetime) -> Iterator[Difference]:
+def _orphans(known: set[str], there: Collection[str]) -> Iterator[Difference]:
     """Objects of no row; those of a deposit being recorded are not known yet, and are not orphans.
 
-    Nor are those that came since the rows were read: each is looked for again before it is named.
+    Nor are those whose row came since it was looked for: each is looked for again before it is named.
     """
     recording = Envelope.objects.filter(
         Q(attempt__finalised_at__isnull=False, attempt__bid=None) | Q(attempt__destroyed_at__isnull=False)
     )
     being = {envelope.prefix for envelope in recording.select_related("attempt__consultation").order_by("pk")}
     candidates = []
-    for key in object_store().every():
+    for key in sorted(there):
         folder = key.rpartition("/")[0]
         explained = key in known or f"{folder}/" in known or folder in being
         if not explained and not key.startswith(_ELSEWHERE):
             candidates.append(key)
     held = {each.key for holdings in _holdings() for each in holdings} if candidates else set()
     for key in candidates:
-        if key not in held and f"{key.rpartition('/')[0]}/" not in held and not _came_since(key, since):
+        if key not in held and f"{key.rpartition('/')[0]}/" not in held and not _has_a_row_now(key):
             yield Difference("orphan", key)
 
 
-def _came_since(key: str, since: datetime) -> bool:
-    """Whether a row explains it now, or whether it is younger than the run: its row may still come."""
+def _has_a_row_now(key: str) -> bool:
+    """Whether a row that came during the run explains it."""
     *_, folder, name = f"/{key}".split("/")
     with contextlib.suppress(ValueError):
         deposits = Envelope.objects.filter(uuid=uuid.UUID(folder)).exclude(attempt__finalised_at=None)
@@ -217,12 +218,7 @@ def _came_since(key: str, since: datetime) -> bool:
             mine = name in ("header.json", "keys.bin") or envelope.objects_sealed.filter(name=name).exists()
             if mine and key.startswith(f"{envelope.prefix}/"):
                 return True
-    if DocumentVersion.objects.filter(key=key).exists() or OpenedFile.objects.filter(key=key).exists():
-        return True
-    try:
-        return object_store().written(key) >= since
-    except ObjectMissing:
-        return False  # under another bucket's prefix, which nobody reads
+    return DocumentVersion.objects.filter(key=key).exists() or OpenedFile.objects.filter(key=key).exists()
 
 
 def _uploads(*, before: datetime) -> Iterator[Difference]:
