@@ -89,12 +89,12 @@ def _consultation_page(
     question_form: QuestionForm | None = None,
 ) -> HttpResponse:
     invalid = bool(follow_form or question_form)
+    is_open = found.is_open(now=timezone.now())
+    released = OpeningSession.objects.filter(consultation=found, released_at__isnull=False)
     context = {
         "consultation": found,
-        "open": found.is_open(now=timezone.now()),
-        "late_door": not OpeningSession.objects.filter(
-            consultation=found, released_at__isnull=False
-        ).exists(),
+        "open": is_open,
+        "late_door": not is_open and not released.exists(),
         "deadline": found.current_deadline,
         "former_deadlines": found.announced_deadlines()[1:],
         "fingerprint": fingerprint(found.ceremony_sha256),
