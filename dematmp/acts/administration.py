@@ -53,21 +53,23 @@ def authority_for(buyer: Organisation, *, now: datetime) -> Authority:
     check_identity(
         siren=buyer.siren, department=buyer.department, district=buyer.district, nature=buyer.authority_nature
     )
-    known = Authority.objects.filter(siren=buyer.siren).first()
-    if known is not None:
-        return known
-    return save_authority(
-        Authority(
-            organisation=buyer,
-            name=buyer.name,
-            siren=buyer.siren,
-            department=buyer.department,
-            district=buyer.district,
-            nature=buyer.authority_nature,
-        ),
-        by="",
-        now=now,
+    known = Authority.objects.filter(siren=buyer.siren)
+    if (found := known.first()) is not None:
+        return found
+    made = Authority(
+        organisation=buyer,
+        name=buyer.name,
+        siren=buyer.siren,
+        department=buyer.department,
+        district=buyer.district,
+        nature=buyer.authority_nature,
     )
+    try:
+        return save_authority(made, by="", now=now)
+    except ActRefused:
+        if (found := known.first()) is None:  # else another worker made it meanwhile
+            raise
+        return found
 
 
 def save_authority(made: Authority, *, by: str, now: datetime) -> Authority:

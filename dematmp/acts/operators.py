@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from dematmp.accounts.models import Organisation
@@ -253,15 +254,15 @@ def is_robot(agent: Agent) -> bool:
 
 def _robot(authority: Authority, now: datetime) -> Agent:
     """The account by which the platform transmits for a buyer: no certificate opens it from outside."""
-    made, _ = Agent.objects.get_or_create(
-        authority=authority,
-        login="",
-        fingerprint="",
-        defaults={
-            "name": settings.SITE_NAME[:100],
-            "email": authority.email or settings.ACTES["return_mail"],
-            "permission": BOTH,
-            "created_at": now,
-        },
-    )
-    return made
+    mine = Agent.objects.filter(authority=authority, login="", fingerprint="").order_by("pk")
+    if (known := mine.first()) is not None:
+        return known
+    with transaction.atomic():  # two workers may come at once: no constraint of the database says one
+        Authority.objects.select_for_update(no_key=True).get(pk=authority.pk)
+        return mine.first() or Agent.objects.create(
+            authority=authority,
+            name=settings.SITE_NAME[:100],
+            email=authority.email or settings.ACTES["return_mail"],
+            permission=BOTH,
+            created_at=now,
+        )

@@ -23,7 +23,7 @@ def transmit(award: Award, *, by: User) -> Transmission:
         transmission = Transmission.objects.get(act=act)
         if transmission.acknowledged_at:
             return transmission
-        if transmission.problem or time.monotonic() > until:
+        if transmission.is_over or time.monotonic() > until:  # any other problem passes: it is tried again
             raise TimeoutError(transmission.problem or "l'acte n'est pas acquitté")
         time.sleep(0.1)
 

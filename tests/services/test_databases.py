@@ -138,6 +138,7 @@ def python(request: pytest.FixtureRequest, tmp_path: Path) -> Python:
             [sys.executable, "-W", "ignore", *map(str, arguments)],
             cwd=ROOT,
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -198,3 +199,41 @@ def test_one_company_begins_no_more_at_once_than_one_by_one(python: Python, tmp_
     beginners = [python("-c", _BEGIN, tmp_path, *known) for _ in range(4)]
     refused = [int(each.communicate()[0]) for each in beginners]
     assert sum(refused) == 4 * 4 - 3  # of sixteen at once, three are begun
+
+
+_TOWN = """
+import django
+django.setup()
+from dematmp.accounts.models import Organisation
+print(Organisation.objects.create(name="Ville", kind="buyer", siret="21350001500016", department="035",
+                                  district="3", authority_nature="31").pk)
+"""
+_OPERATOR = """
+import sys
+import django
+django.setup()
+from django.conf import settings
+from django.utils import timezone
+from dematmp.accounts.models import Organisation
+from dematmp.acts import operators
+settings.ACTES = {**settings.ACTES, "ministry_url": "https://ministere.example.fr"}
+buyer = Organisation.objects.get(pk=sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+print(operators.operator_of(buyer, now=timezone.now()).agent.pk)
+"""
+
+
+def test_workers_that_first_transmit_for_one_town_at_once_find_one_account(python: Python) -> None:
+    town, _ = python("-c", _TOWN).communicate()
+    workers = [python("-c", _OPERATOR, town.strip()) for _ in range(4)]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    said = [worker.communicate()[0].strip() for worker in workers]
+    assert len(set(said)) == 1, said
+    assert said[0]
