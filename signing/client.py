@@ -19,6 +19,7 @@ from signing.digests import CompositeDigest, part_bytes_for
 from signing.envelope import Ids, Source, seal
 from signing.errors import CeremonyRefused, DraftAltered, SigningError
 
+STORE_AWAY = "deposit.store-away"  # a failure whose words matter: the finalisation is received
 _TRIES = 6
 _CONNECT = 10.0  # seconds
 _PIECES = {
@@ -123,7 +124,7 @@ class Client:
                 self.wait(tried)
                 continue
             if answer.status_code >= 500 and tried < tries - 1:
-                self.told(f"Le serveur est en panne (réponse {answer.status_code}) : nouvel essai.")
+                self.told(self._fault(answer))
                 self.wait(tried)
                 continue
             if answer.is_success:
@@ -150,6 +151,12 @@ class Client:
         message = facts.get("message") or facts.get("detail") or f"Le serveur a répondu {answer.status_code}."
         code = str(facts.get("code") or f"http.{answer.status_code}")
         return ServerRefused(answer.status_code, code, str(message), str(facts.get("next", "")), facts)
+
+    @classmethod
+    def _fault(cls, answer: httpx.Response) -> str:
+        if (said := cls._refusal(answer)).reason == STORE_AWAY:  # what matters is that it was received
+            return str(said)
+        return f"Le serveur est en panne (réponse {answer.status_code}) : nouvel essai."
 
     @staticmethod
     def _json(answer: httpx.Response) -> object:

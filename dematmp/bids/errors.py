@@ -153,6 +153,14 @@ class BeingRecorded(BidError):
     next = "Attendez : l'accusé de réception portera l'heure de réception de la finalisation."
 
 
+class StoreAway(BidError):
+    """The finalisation is received, at its instant; the store does not answer. The sweep goes on too."""
+
+    code = "deposit.store-away"
+    status = 503
+    next = "Rien n'est à refaire : le dépôt est enregistré dès que le stockage répond."
+
+
 class AlreadyDeposited(BidError):
     """The attempt is final; its receipt stands."""
 

@@ -18,7 +18,7 @@ from dematmp.bids import fingerprints, presence
 from dematmp.bids import preflight as checks
 from dematmp.bids.assembly import ObjectsLost, Unfinished, complete_objects, parts_of, sealed_objects
 from dematmp.bids.attempts import check_sizes
-from dematmp.bids.errors import BeingRecorded, DigestMismatch, Incomplete, TooLate
+from dematmp.bids.errors import BeingRecorded, DigestMismatch, Incomplete, StoreAway, TooLate
 from dematmp.bids.models import Attempt, Bid, SealedObject, StartRefusal
 from dematmp.bids.receipts import mentions
 from dematmp.bids.rules import COUNTS, Candidate, is_late, states
@@ -26,6 +26,7 @@ from dematmp.consultations.models import Consultation
 from dematmp.mails.services import store as store_mail
 from dematmp.mails.words import instant
 from signing.header import header_hash
+from storage.errors import StoreUnavailable
 from storage.stores import object_store
 
 
@@ -70,11 +71,18 @@ def complete(attempt: Attempt, *, now: datetime, within: float | None = None) ->
     """Make the bid of an attempt whose finalisation was received. May run twice and be killed anywhere.
 
     Raises Incomplete when the store lost acknowledged bytes: the parts are then asked for again;
-    BeingRecorded.
+    BeingRecorded; StoreAway when the store does not answer, or is not done with what it was killed in.
     """
     sealed = sealed_objects(attempt)
     try:
         complete_objects(sealed, now=now, within=within)
+    except StoreUnavailable as away:
+        attempt.refresh_from_db(fields=["finalised_at"])
+        at = attempt.finalised_at or now
+        raise StoreAway(
+            f"Finalisation reçue le {instant(at)} : le stockage ne répond pas, l'accusé portera cette heure.",
+            received=utc_text(at),
+        ) from away
     except Unfinished as going:
         attempt.refresh_from_db(fields=["finalised_at"])
         at = attempt.finalised_at or now

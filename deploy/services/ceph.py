@@ -71,6 +71,8 @@ rgw frontends = beast {listen} tcp_nodelay=1
 rgw dns name = localhost
 rgw thread pool size = 32
 rgw num rados handles = 1
+# A gateway killed while it joins the parts of an object leaves its lock: ten minutes unless said.
+rgw mp lock max time = 10
 # Encryption at rest by a key manager that is only for tests, over plain HTTP.
 rgw crypt require ssl = false
 rgw crypt s3 kms backend = testing

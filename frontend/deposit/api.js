@@ -6,6 +6,7 @@ const PATIENCE = 4; // tries before the backup channel is looked at: some ten se
 const ANSWER = 60_000; // milliseconds that an answer may take, but for the bytes that are sent
 const SLOWEST = 32; // bytes a millisecond: a line so slow is still waited for
 const LOOKED_AT = 20_000; // milliseconds of silence after which the backup channel is looked at
+const STORE_AWAY = "deposit.store-away"; // the finalisation is received: what waits is its receipt
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 // The platform does not answer, and its backup channel does.
@@ -59,7 +60,9 @@ export class Api {
         return answer.json();
       }
       if (answer.status >= 500 || answer.status === 429) {
-        await this.failed(tried, since, "Le serveur est momentanément indisponible : l'envoi reprendra de lui-même.");
+        const fault = await answer.json().catch(() => ({}));
+        const received = fault.code === STORE_AWAY ? fault.message : "";
+        await this.failed(tried, since, received || "Le serveur est momentanément indisponible : l'envoi reprendra de lui-même.");
         continue;
       }
       const said = await answer.json().catch(() => ({}));

@@ -16,6 +16,7 @@ import time_machine
 from django.core.management import call_command
 from pytest_django.fixtures import Settings
 
+from dematmp.audit.services import utc_text
 from dematmp.bids.models import Attempt, Bid, Part
 from dematmp.bids.tasks import sweep
 from deploy.services.ceph import Ceph
@@ -216,12 +217,18 @@ def test_a_platform_cut_from_its_store_says_so_and_finishes_later(
     speaker, draft = world.seal(consultation, tmp_path)
     attempt = str(speaker.upload(draft)["attempt"])
     faults.reset_share, faults.reset_after = 1.0, 0
-    monkeypatch.setattr("signing.client._TRIES", 1)
+    told: list[str] = []
+    monkeypatch.setattr(speaker, "tries", 2)
+    monkeypatch.setattr(speaker, "told", told.append)
     with pytest.raises(ServerRefused) as error:
         speaker.finalise(draft, attempt)
-    assert error.value.status == 503
+    assert (error.value.status, error.value.reason) == (503, "deposit.store-away")
     said = Attempt.objects.get(uuid=attempt)
     assert said.finalised_at is not None
+    # What the company fears is answered: it was received, and when.
+    assert error.value.facts["received"] == utc_text(said.finalised_at)
+    assert told == [str(error.value)]
+    assert "Finalisation reçue le" in told[0]
     assert not Bid.objects.filter(attempt=said).exists()
     faults.reset_share = 0.0
     settings.OBJECT_STORE = options  # the network is back, by the door or by another
