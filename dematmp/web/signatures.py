@@ -20,6 +20,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
+from dematmp.audit.keys import seal_anchors
 from dematmp.consultations.models import Consultation
 from dematmp.opening import preserving
 from dematmp.opening.models import OpenedFile
@@ -94,13 +95,17 @@ def _check(file: UploadedFile[bytes], beside: Sequence[UploadedFile[bytes]]) -> 
 
 
 def judge_blocks(blocks: Iterable[bytes], *, name: str, at: datetime) -> Report | None:
-    """The report on a stored file, as it was on that day; None when too many are being judged."""
+    """The report on a file of an act, as it was on that day; None when too many are being judged.
+
+    The seal of this platform, on the acts that it draws up, is known here: nobody else has that authority's.
+    """
     if not _AT_ONCE.acquire(timeout=_PATIENCE):
         return None
     try:
         with tempfile.TemporaryDirectory(prefix="dematmp-verification-") as folder:
-            path = _write(name, blocks, Path(folder) / "0")
-            trust = [Path(each) for each in settings.SIGNATURE_TRUST]
+            path, own = _write(name, blocks, Path(folder) / "0"), Path(folder) / "plateforme.pem"
+            own.write_bytes(seal_anchors())
+            trust = [*map(Path, settings.SIGNATURE_TRUST), own]
             return validate_isolated(path, at=at, trust=trust, online=True)
     finally:
         _AT_ONCE.release()

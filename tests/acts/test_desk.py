@@ -362,6 +362,8 @@ def test_the_pieces_and_their_signatures_are_read_on_both_sides(world: World, ac
         assert page(who).get(reverse(f"{side}-act-piece", args=[act.uuid, 2])).status_code == 404
         report = page(who).get(reverse(f"{side}-act-signatures", args=[act.uuid, 1])).content.decode()
         assert act.document_sha256 in report
+        assert 'tag-good">valide' in report, "the seal of the platform on the act that it drew up"
+        assert "La commission" not in report
         assert page(world.bidder).get(reverse(f"{side}-act-piece", args=[act.uuid, 1])).status_code == 404
 
 
