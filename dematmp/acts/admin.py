@@ -1,7 +1,15 @@
-"""Acts and the transmission service in the admin: read only."""
+"""Acts and the transmission service in the admin: read only, but the sending windows."""
 
+from typing import Any
+
+from django import forms
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
 
+from dematmp.acts import windows
+from dematmp.acts.errors import ActRefused
 from dematmp.acts.models import (
     Act,
     Agent,
@@ -14,6 +22,19 @@ from dematmp.acts.models import (
     Window,
 )
 from dematmp.audit.admin import ReadOnlyAdmin
+
+
+class WindowForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What the verb refuses is said beside the fields."""
+
+    def clean(self) -> dict[str, Any]:
+        said = super().clean() or self.cleaned_data
+        if {"begins_at", "ends_at", "rate_limit"} <= said.keys():
+            try:
+                windows.check(said["ends_at"], said["rate_limit"], now=timezone.now())
+            except ActRefused as refused:
+                raise forms.ValidationError(str(refused)) from refused
+        return said
 
 
 @admin.register(Act)
@@ -61,5 +82,20 @@ class ClassificationVersionAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Window)
-class WindowAdmin(ReadOnlyAdmin):
+class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Windows are set, changed and removed by the same verbs as by the command, hence journalled."""
+
     list_display = ("begins_at", "ends_at", "rate_limit", "consumed")
+    fields = ("begins_at", "ends_at", "rate_limit", "consumed")
+    readonly_fields = ("consumed",)
+    form = WindowForm
+
+    def save_model(self, request: HttpRequest, obj: Window, form: object, change: bool) -> None:
+        windows.save(obj, by=str(request.user), now=timezone.now())
+
+    def delete_model(self, request: HttpRequest, obj: Window) -> None:
+        windows.remove(obj, by=str(request.user), now=timezone.now())
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Window]) -> None:
+        for each in queryset:
+            self.delete_model(request, each)

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import F, Max
 
 from dematmp.acts import messages as m
-from dematmp.acts import moves, names, statuses
+from dematmp.acts import moves, names, statuses, windows
 from dematmp.acts.envelopes import wrap
 from dematmp.acts.errors import MinistryUnavailable
 from dematmp.acts.ministry import Ministry
@@ -47,8 +47,9 @@ def send(transaction_id: int, ministry: Ministry, *, now: datetime) -> None:
         return
     if found.status == statuses.RECEIVED and not found.archive_key:
         _receipt(found, now)
-    window = _window(found.archive_size, now)
+    window = windows.room(found.archive_size, at=now)
     if window is None:
+        # The operator may remove a window before: it is asked again by then.
         _later(found, now, retry_delay(), "Aucune fenêtre de transmission n'a de place.", reached=False)
         return
     try:
@@ -79,14 +80,6 @@ def _claim(transaction_id: int, now: datetime) -> Transaction | None:
         found.due_at = now + _claim_delay()
         found.save(update_fields=["tried_at", "uncertain", "tries", "due_at"])
     return found
-
-
-def _window(size: int, now: datetime) -> Window | bool | None:
-    """The window in which to send, True when none covers now, None when it is full."""
-    open_now = Window.objects.filter(begins_at__lte=now, ends_at__gt=now).order_by("begins_at")
-    if not open_now.exists():
-        return True
-    return open_now.filter(rate_limit__gte=F("consumed") + size + 1).first()
 
 
 def _later(found: Transaction, now: datetime, delay: timedelta, why: str, *, reached: bool) -> None:

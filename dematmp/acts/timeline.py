@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
-from dematmp.acts import rules
+from dematmp.acts import rules, windows
 from dematmp.acts.models import Act
+from dematmp.mails.words import instant
 
 BUYER, OPERATOR, PREFECTURE = "L'acheteur", "Le service de télétransmission", "La préfecture"
 NOBODY = "Personne"
@@ -88,6 +89,10 @@ def situation(act: Act, *, now: datetime) -> Situation:
     if sent.acknowledged_at is None:
         since = steps[-1].at if steps else act.created_at
         what = sent.problem or "La préfecture doit en accuser réception."
+        if opens := _window_opens(act, now):
+            what = (
+                f"Les envois au ministère sont limités à cette heure : celui-ci reprend le {instant(opens)}."
+            )
         return Situation(OPERATOR, since, what, send_until(act))
     letters = sorted(act.letters.all(), key=lambda letter: letter.pk)
     for letter in letters:
@@ -106,6 +111,13 @@ def situation(act: Act, *, now: datetime) -> Situation:
     if until is not None and now > _end_of(until):
         return Situation(NOBODY, _end_of(until), "Les deux mois du contrôle de légalité sont passés.", until)
     return Situation(PREFECTURE, since, "Contrôle de légalité.", until)
+
+
+def _window_opens(act: Act, now: datetime) -> datetime | None:
+    """When the windows of this very service let the act leave; None when it is not they that keep it."""
+    sent = act.transmission
+    mine = sent.operator_url == "" and sent.remote_id is not None
+    return windows.awaited(sent.remote_id or 0, now=now) if mine else None
 
 
 def _end_of(day: date) -> datetime:

@@ -1,0 +1,105 @@
+"""The operator sets, lists and removes the sending windows; an act that they keep says until when."""
+
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from dematmp.accounts.models import User
+from dematmp.acts import timeline
+from dematmp.acts.models import Act, Transaction, Window
+from dematmp.acts.tasks import sweep, sweep_service
+from dematmp.audit.models import Entry
+from deploy.ministry import Ministry
+from tests.acts.service import acknowledged
+from tests.acts.test_acts import awarded, prepared  # noqa: F401
+from tests.world import World, page
+
+pytestmark = pytest.mark.django_db
+
+
+def command(*given: str) -> str:
+    out = io.StringIO()
+    call_command("acts_windows", *given, stdout=out)
+    return out.getvalue()
+
+
+def test_windows_are_set_each_day_listed_and_removed_by_the_operator(service: Any) -> None:
+    command("--from", "2027-03-27T20:00", "--to", "2027-03-27T23:30", "--mo", "500", "--days", "3")
+    hours = [timezone.localtime(each.begins_at) for each in Window.objects.order_by("begins_at")]
+    assert [f"{each:%d/%m %H:%M}" for each in hours] == ["27/03 20:00", "28/03 20:00", "29/03 20:00"]
+    listed = command()
+    assert listed.count("500.0 Mo") == 3
+    first = Window.objects.order_by("begins_at").first()
+    assert first is not None
+    command("--remove", str(first.pk))
+    assert f"{first.pk}  " not in command()
+    kept = [each for each in Entry.objects.order_by("pk") if each.kind == "act-window"]
+    assert len(kept) == 4, "each change is in the journal"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            ("--from", "2027-03-01T20:00", "--to", "2027-03-01T19:00", "--mo", "5"),
+            "finit après avoir commencé",
+        ),
+        (("--from", "2020-03-01T20:00", "--to", "2020-03-01T21:00", "--mo", "5"), "déjà passée"),
+        (("--from", "2027-03-01T20:00", "--to", "2027-03-01T21:00"), "un octet au moins"),
+        (("--from", "demain", "--to", "2027-03-01T21:00", "--mo", "5"), "s'écrivent"),
+        (("--from", "2027-03-01T20:00", "--to", "2027-03-01T21:00", "--mo", "5", "--days", "0"), "366 jours"),
+        (("--remove", "404"), "Aucune fenêtre"),
+    ],
+)
+def test_a_window_that_means_nothing_is_refused(service: Any, given: tuple[str, ...], said: str) -> None:
+    with pytest.raises(CommandError, match=said):
+        command(*given)
+    assert not Window.objects.exists()
+
+
+def test_the_admin_sets_and_removes_windows(service: Any) -> None:
+    operator = User.objects.create_superuser("exploitant@example.fr", "secret")
+    browser = Client()
+    browser.force_login(operator)
+    day = timezone.localdate() + timedelta(days=1)
+    form = {"begins_at_0": day, "begins_at_1": "20:00", "ends_at_0": day, "ends_at_1": "23:00"}
+    address = reverse("admin:acts_window_add")
+    refused = browser.post(address, {**form, "rate_limit": "0"}).content.decode()
+    assert "un octet au moins" in refused
+    assert browser.post(address, {**form, "rate_limit": "1000"}).status_code == 302
+    made = Window.objects.get()
+    assert (
+        browser.post(reverse("admin:acts_window_delete", args=[made.pk]), {"post": "yes"}).status_code == 302
+    )
+    assert not Window.objects.exists()
+    assert [each.kind for each in Entry.objects.order_by("pk")].count("act-window") == 2
+
+
+def test_an_act_that_a_full_window_keeps_says_when_it_leaves(
+    world: World,
+    awarded: Any,  # noqa: F811
+    ministry: Ministry,
+) -> None:
+    now = timezone.now()
+    full = Window.objects.create(begins_at=now, ends_at=now + timedelta(hours=2), rate_limit=10)
+    opens = now + timedelta(hours=1)
+    Window.objects.create(begins_at=opens, ends_at=now + timedelta(hours=3), rate_limit=10**9)
+    made = prepared(world, awarded)
+    sweep()  # posts
+    sweep_service()  # checks, then finds the window full
+    sweep()
+    said = timeline.situation(Act.objects.get(pk=made.pk), now=timezone.now()).next
+    assert f"{timezone.localtime(opens):%H:%M:%S}" in said, said
+    shown = page(world.validator).get(reverse("buyer-act", args=[made.uuid])).content.decode()
+    assert "Les envois au ministère sont limités" in shown
+    command("--remove", str(full.pk))
+    Window.objects.all().delete()
+    Transaction.objects.update(due_at=None)
+    acknowledged(made)
+    assert "limités" not in timeline.situation(Act.objects.get(pk=made.pk), now=timezone.now()).next
