@@ -11,8 +11,8 @@ from datetime import date, datetime
 from django.conf import settings
 from django.db import transaction
 
-from dematmp.accounts.models import User
-from dematmp.acts import arrivals, fields, moves, names, statuses
+from dematmp.accounts.models import Organisation, User
+from dematmp.acts import arrivals, fields, moves, names, statuses, territory
 from dematmp.acts import messages as m
 from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.fields import Upload
@@ -29,6 +29,7 @@ from dematmp.audit.services import append
 
 DOCUMENT_BYTES = 20 * 1024**2
 TEXT_CHARS = 2000
+_OFFICES = {"IDSousPref": "SPREF", "IDPref": "PREF", "IDSGAR": "SGAR"}
 _WITH_TEXT = frozenset({"3-1", "4-1", "5-1"})
 
 
@@ -70,7 +71,7 @@ def write_letter(act: Act, *, kind: str, text: str, document: Upload, by: User, 
     digest = hashlib.sha256(body + data).hexdigest()
     # Its number is drawn from its content: the same letter sent twice has the same name.
     file = Attachment(names.message(act.identifier, kind, serial=int(digest[:7], 16)), body)
-    files = [_envelope(act, file.name, int(digest[:9], 16), day), file, Attachment(name, data)]
+    files = [_envelope(act, by, file.name, int(digest[:9], 16), day), file, Attachment(name, data)]
     laid = arrivals.lay(digest, files, b"")
     with transaction.atomic():
         locked = Transaction.objects.select_for_update(no_key=True).get(pk=sent.pk)
@@ -111,19 +112,20 @@ def leaving(act: Act) -> list[Leaving]:
     return [Leaving(LETTERS.get(f"{each.type}-1", "Courrier"), each.decided_on) for each in unread]
 
 
-def _envelope(act: Act, message: str, serial: int, day: date) -> Attachment:
+def _envelope(act: Act, by: User, message: str, serial: int, day: date) -> Attachment:
     """What the ministry's mail would carry first: its name is that of the archive that clients download."""
     sender = act.sender
-    below = sender.district != "0"
+    office = territory.office(_prefecture(act, by), district=sender.district)
+    place = f"{sender.department}{sender.district}" if office == "IDSousPref" else sender.department
     name = names.return_envelope(
         application=settings.ACTES["application"],
-        authority=f"SPREF{sender.department}{sender.district}" if below else f"PREF{sender.department}",
+        authority=f"{_OFFICES[office]}{place}",
         siren=sender.siren,
         day=day,
         serial=serial,
     )
     carried = m.ReturnEnvelope(
-        "IDSousPref" if below else "IDPref",
+        office,
         sender.department,
         sender.district,
         m.Referent("Préfecture"),
@@ -131,6 +133,13 @@ def _envelope(act: Act, message: str, serial: int, day: date) -> Attachment:
         sender.siren,
     )
     return Attachment(name, write_return_envelope(carried))
+
+
+def _prefecture(act: Act, by: User) -> Organisation:
+    """For which of their prefectures this person received the act, the nearest first."""
+    mine = territory.prefectures_of(by)
+    mine.sort(key=lambda each: (each.department in territory.REGIONS, each.district in territory.WHOLE))
+    return next(each for each in mine if Act.objects.received_at(each).filter(pk=act.pk).exists())
 
 
 def _in_charge(act: Act, by: User) -> None:

@@ -9,6 +9,7 @@ from django.db import models
 
 from dematmp.accounts.models import Organisation, User
 from dematmp.accounts.words import fold, words_of
+from dematmp.acts import territory
 from dematmp.acts.beside import ActIncident, ActText, Subscription
 from dematmp.acts.rules import (
     ACKNOWLEDGED,
@@ -69,16 +70,13 @@ class ActQuerySet(models.QuerySet["Act"]):
 
     def received_by(self, user: User) -> Self:
         """Acknowledged acts of the authorities in the territory of this person's prefecture."""
-        mine = Organisation.objects.filter(
-            kind="prefecture", memberships__user=user, memberships__role="controller"
-        )
+        return self.received_at(*territory.prefectures_of(user))
 
-        def ours(sender: str) -> models.Q:
-            place = {each: models.OuterRef(f"{sender}__{each}") for each in ("department", "district")}
-            return models.Q(models.Exists(mine.filter(**place)))
-
-        prepared_here = models.Q(authority=None) & ours("buyer")
-        return self.filter(prepared_here | ours("authority"), transmission__acknowledged_at__isnull=False)
+    def received_at(self, *mine: Organisation) -> Self:
+        """The same, of these prefectures."""
+        prepared = models.Q(authority=None) & territory.within(mine, "buyer", nature="authority_nature")
+        posted = territory.within(mine, "authority", nature="nature")
+        return self.filter(prepared | posted, transmission__acknowledged_at__isnull=False)
 
     def searched(
         self,
@@ -205,12 +203,15 @@ class Act(models.Model):
     @property
     def controllers(self) -> "models.QuerySet[User]":
         """Who may be in charge of the act: those who would find it among what they received."""
+        sender = self.sender
+        nature = sender.authority_nature if isinstance(sender, Organisation) else sender.nature
         found = User.objects.filter(
+            territory.controls(
+                sender.department, sender.district, nature, prefix="memberships__organisation__"
+            ),
             is_active=True,
             memberships__role="controller",
             memberships__organisation__kind="prefecture",
-            memberships__organisation__department=self.sender.department,
-            memberships__organisation__district=self.sender.district,
         )
         return found.distinct().order_by("last_name", "email")
 
