@@ -137,6 +137,15 @@ class Act(models.Model):
     buyer = models.ForeignKey(Organisation, models.PROTECT, related_name="acts", null=True, blank=True)
     authority = models.ForeignKey(Authority, models.PROTECT, related_name="acts", null=True, blank=True)
     award = models.OneToOneField(Award, models.PROTECT, related_name="act", null=True, blank=True)
+    # The award whose contract it transmits, signed here: another act than that of the decision.
+    contract_of = models.ForeignKey(
+        Award,
+        models.PROTECT,
+        related_name="contract_acts",
+        null=True,
+        blank=True,
+        verbose_name="contrat de l'attribution",
+    )
     number = models.CharField("numéro", max_length=15)
     nature = models.CharField(
         "nature", max_length=1, choices=[(code, label) for code, (_, label) in NATURES.items()]
@@ -185,9 +194,14 @@ class Act(models.Model):
         return f"{self.number} {self.subject}"
 
     @property
+    def about(self) -> Award | None:
+        """The award that it transmits, or whose contract it transmits."""
+        return self.award or self.contract_of
+
+    @property
     def consultation_uuid(self) -> UUID | None:
-        """The consultation of the award that it transmits."""
-        return self.award.lot.consultation.uuid if self.award else None
+        """The consultation that led to it."""
+        return self.about.lot.consultation.uuid if self.about else None
 
     @property
     def sender(self) -> Organisation | Authority:

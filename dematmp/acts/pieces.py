@@ -6,7 +6,7 @@ CGCT L2131-2 and D2131-5-1 (threshold), R2131-5 and R2131-6 (pieces).
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 # Consultations launched from this date on → threshold in euros without tax (D2131-5-1 CGCT, which follows the
@@ -67,6 +67,13 @@ def threshold(launched: date) -> Decimal | None:
     """The threshold (€ without tax) of consultations launched that day; None before 2010."""
     known = [amount for since, amount in THRESHOLDS if since <= launched]
     return known[-1] if known else None
+
+
+def periods() -> list[tuple[date, date, Decimal]]:
+    """The thresholds, the latest first: since when, until when, how much."""
+    ends = [since - timedelta(days=1) for since, _ in THRESHOLDS[1:]]
+    known = zip(THRESHOLDS, [*ends, THRESHOLD_KNOWN_UNTIL], strict=True)
+    return [(since, until, amount) for (since, amount), until in known][::-1]
 
 
 def must_be_sent(

@@ -56,11 +56,13 @@ def prepare_act(
     by: User,
     now: datetime,
     replaces: Act | None = None,
+    contract_of: Award | None = None,
 ) -> Act:
     """An act ready to be confirmed: its main document, then its annexes, each with a confirmed typology.
 
     Nothing leaves before a person who has the right confirms it (`confirming.confirm`). `replaces` failed,
-    and is prepared again with its corrections: its award, if any, and its number follow.
+    and is prepared again with its corrections: its award, if any, and its number follow. `contract_of` is the
+    award whose contract, signed here, is its document.
     Raises AccessRefused, ActRefused; GatewayUnavailable when the operator's codes cannot be read.
     """
     if not (by.has_role("validator", buyer) or by.has_role("agent", buyer)):
@@ -85,6 +87,7 @@ def prepare_act(
             act = Act.objects.create(
                 buyer=buyer,
                 award=award,
+                contract_of=replaces.contract_of if replaces is not None else contract_of,
                 replaces=replaces,
                 number=number,
                 nature=nature,

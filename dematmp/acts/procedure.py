@@ -1,4 +1,4 @@
-"""The procedure behind an award's act: its public file, and its closed minutes once they are sent."""
+"""The procedure behind the act of an award or of its contract: its public file, its minutes once sent."""
 
 from datetime import datetime
 
@@ -17,7 +17,14 @@ NAMES = {MINUTES: "application/pdf", ANNEX: "application/json"}
 
 def of(act: Act) -> Consultation | None:
     """The consultation that led to this act."""
-    return act.award.lot.consultation if act.award else None
+    return act.about.lot.consultation if act.about else None
+
+
+def decision(act: Act, *, seen_by: User) -> Act | None:
+    """The act of the award whose contract this one transmits, once the control authority received it."""
+    if act.contract_of is None:
+        return None
+    return Act.objects.received_by(seen_by).filter(award=act.contract_of).first()
 
 
 def minutes(act: Act) -> OpeningSession | None:

@@ -113,6 +113,7 @@ def _transmission(award: Award) -> dict[str, object]:
         "with_lots": contract_must_be_sent(total, launched=launched),
         "total": total,
         "threshold": pieces.threshold(launched),
+        "acts": award.contract_acts.filter(replaced_at=None).order_by("pk"),
         "until": timezone.localdate(signed.at) + timedelta(days=CONTRACT_DAYS) if signed else None,
     }
 

@@ -2,7 +2,7 @@
 
 import uuid
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from django import forms
@@ -186,6 +186,12 @@ def _of_contract(contract: ContractVersion, codes: Codes) -> dict[str, str]:
     }
 
 
+def _launched(award: Award | None) -> date | None:
+    """The day of the launch of the procedure: the threshold is the one in force that day (D2131-5-1)."""
+    started = award.lot.consultation.published_at if award is not None else None
+    return timezone.localdate(started) if started else None
+
+
 @require_http_methods(["GET", "POST"])
 @holds("agent", "validator")
 def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpResponse:
@@ -208,6 +214,7 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
         }
     if contract is not None:
         initial |= _of_contract(contract, codes)
+    launched = _launched(contract.award if contract is not None else former.about if former else None)
     form = ActForm(
         request.POST or None,
         request.FILES or None,
@@ -232,6 +239,7 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
                     by=request.user,
                     now=now,
                     replaces=former,
+                    contract_of=contract.award if contract is not None else None,
                 )
         except ActError as refused:
             explain(form, refused)
@@ -246,7 +254,9 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
         "nature": codes.nature_label(str(nature)) or NATURES[str(nature)][1],
         "number": str(nature),
         "required": sorted(pieces.REQUIRED.values()) if str(nature) == _CONTRACT else [],
-        "threshold": pieces.threshold(timezone.localdate()),
+        "threshold": pieces.threshold(launched or timezone.localdate()),
+        "launched": launched,
+        "thresholds": pieces.periods() if launched is None else [],
     }
     return render(request, "buyer/new_act.html", context, status=400 if form.errors else 200)
 

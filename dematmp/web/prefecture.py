@@ -129,6 +129,8 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "assign": AssignForm(colleagues=found.controllers, initial={"controleur": found.controller}),
         "has_colleagues": found.controllers.count() > 1,
         "procedure": procedure.of(found),
+        "award": found.about,
+        "decision": procedure.decision(found, seen_by=request.user),
     }
     return render(request, "prefecture/act.html", context)
 

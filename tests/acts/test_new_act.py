@@ -258,3 +258,4 @@ def test_a_contract_signed_here_is_not_uploaded_again(
     act = Act.objects.get(award=None)
     assert (act.document_sha256, act.typology) == (hashlib.sha256(both).hexdigest(), "11_AE")
     assert [each.name for each in act.pieces.all()] == ["CCAP.pdf"]
+    assert act.number in client.get(reverse("contract", args=[lot.pk])).content.decode()

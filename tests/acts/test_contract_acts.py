@@ -1,0 +1,87 @@
+"""The act of a contract signed here keeps the procedure that led to it, and the threshold of its launch."""
+
+from datetime import UTC, datetime, timedelta
+
+from django.urls import reverse
+from django.utils import timezone
+
+from dematmp.acts.confirming import confirm, give_up
+from dematmp.acts.models import Act
+from dematmp.acts.services import prepare_award_act
+from dematmp.audit.models import Entry
+from dematmp.awards.models import Award
+from dematmp.consultations.models import Consultation
+from dematmp.opening import closing
+from deploy.ministry import Ministry
+from tests.acts.service import acknowledged
+from tests.acts.test_new_act import address, form, matter
+from tests.awards.test_contracts import AUTHORITIES, deposited, lot  # noqa: F401
+from tests.signing.pdf_cases import signed
+from tests.world import World, page
+
+
+def _contract_act(world: World, award: Award) -> Act:
+    """The act of a contract that both parties signed here, prepared."""
+    first = signed(AUTHORITIES.signer, field="Entreprise")
+    both = signed(AUTHORITIES.issuer.issue("Maire"), first, field="Acheteur")
+    for data, side in ((first, "company"), (both, "buyer")):
+        assert deposited(world.validator, award, data, side)[0] == 302
+    given = form(matter=matter(world), file0=None)
+    answer = page(world.validator).post(f"{address(world)}?contrat={award.pk}", given)
+    assert answer.status_code == 302
+    return Act.objects.get(contract_of=award)
+
+
+def test_the_desk_reads_the_procedure_behind_a_contract(
+    world: World,
+    lot: Award,  # noqa: F811
+    ministry: Ministry,
+) -> None:
+    act, validator, controller = _contract_act(world, lot), page(world.validator), page(world.controller)
+    consultation = lot.lot.consultation
+    validator.post(reverse("buyer-act-confirm", args=[act.uuid]))
+    acknowledged(act)
+    decided = prepare_award_act(lot, by=world.validator, now=timezone.now())
+    confirm(decided, by=world.validator, now=timezone.now())
+    acknowledged(decided)
+    closing.close(consultation.opening_session, by=world.members[0], now=timezone.now())
+    minutes = reverse("prefecture-act-file", args=[act.uuid, "proces-verbal.pdf"])
+    shown = controller.get(reverse("prefecture-act", args=[act.uuid])).content.decode()
+    for words in (consultation.reference, str(lot.company), "1 000,00", decided.number, "pas été communiqué"):
+        assert words in shown.replace("\xa0", " ").replace("\u202f", " "), words
+    assert controller.get(minutes).status_code == 404
+    assert validator.post(reverse("buyer-act-procedure", args=[act.uuid])).status_code == 302
+    assert controller.get(minutes).content.startswith(b"%PDF")
+    entry = Entry.objects.filter(kind="act-prepared").order_by("pk").first()
+    assert entry is not None
+    assert entry.consultation == consultation.uuid
+
+
+def test_a_contract_prepared_again_keeps_its_procedure(
+    world: World,
+    lot: Award,  # noqa: F811
+    ministry: Ministry,
+) -> None:
+    act = _contract_act(world, lot)
+    give_up(act, by=world.validator, now=timezone.now())
+    again = f"{address(world)}?remplace={act.uuid}"
+    assert page(world.validator).post(again, form(matter=matter(world))).status_code == 302
+    made = Act.objects.get(replaces=act)
+    assert made.consultation_uuid == lot.lot.consultation.uuid
+
+
+def test_the_threshold_of_a_contract_is_that_of_the_launch_of_its_procedure(
+    world: World,
+    lot: Award,  # noqa: F811
+    ministry: Ministry,
+) -> None:
+    """D2131-5-1: 221 000 € in 2025, 216 000 € in 2026."""
+    _contract_act(world, lot)
+    launched = datetime(2025, 12, 31, 22, 59, tzinfo=UTC)  # 23:59 by the legal time
+    given, client = f"{address(world)}?contrat={lot.pk}", page(world.validator)
+    for moment, said in ((launched, "221 000"), (launched + timedelta(minutes=1), "216 000")):
+        Consultation.objects.filter(pk=lot.lot.consultation_id).update(published_at=moment)
+        shown = client.get(given).content.decode().replace("\xa0", " ").replace("\u202f", " ")
+        assert f"À partir de {said} € HT" in shown
+    unknown = client.get(address(world)).content.decode().replace("\xa0", " ").replace("\u202f", " ")
+    assert "lancée du 01/01/2024 au 31/12/2025 : 221 000 € HT" in unknown
