@@ -34,6 +34,7 @@ COUNT_REVEALING = frozenset(
         "fingerprint",
         "deposit",
         "deposit-imported",
+        "deposit-judged",
         "channel-refused",
         "withdrawal",
         "withdrawal-refused",

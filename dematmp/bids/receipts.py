@@ -25,6 +25,7 @@ from dematmp.audit.tokens import keep_token
 from dematmp.bids.models import Bid, Part
 from dematmp.bids.preflight import sentence
 from dematmp.consultations.models import Consultation
+from dematmp.mails.words import instant
 from signing.pdf import Attachment
 from signing.timestamps import Stamp
 
@@ -80,6 +81,27 @@ def receipt(bid: Bid) -> dict[str, object]:
             "qualified": False,
         },
     }
+
+
+def judged_since(bid: Bid) -> str:
+    """What was decided of a deposit after its receipt was sealed, in French; the empty string for nothing.
+
+    A receipt of the backup channel knows its own deadline only, and one sealed while an extension was being
+    written the former one. Which was written last is in the journal.
+    """
+    said = json.loads(bytes(bid.record))
+    sealed = "hors délai" if said["late"] else "dans les délais"
+    now = "hors délai" if bid.late else "dans les délais"
+    if said["late"] == bid.late:
+        decided = f"La plateforme l'a pris en compte : {now}." if bid.channel_key else ""
+    else:
+        decided = (
+            f"L'accusé le dit {sealed} ; par la date limite de la plateforme, le {instant(bid.deadline)}, il "
+            f"est {now} : c'est elle qui compte, et le journal l'a inscrit."
+        )
+    if bid.withdrawn_at is not None:
+        decided += f" Il a été retiré le {instant(bid.withdrawn_at)} : l'accusé ne le dit pas."
+    return decided.strip()
 
 
 def _history(bid: Bid, record: dict[str, object]) -> dict[str, object]:

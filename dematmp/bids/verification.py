@@ -29,18 +29,28 @@ def check_bids() -> str:
                 raise JournalBroken(f"Le retrait du dépôt {bid.number} n'est pas celui du journal.")
             if bid.channel_key:  # of another journal, whose proof was verified when it was imported
                 entries.pop(bid.uuid, None)  # received here too, later
-                imported = Entry.objects.filter(kind="deposit-imported", subject=bid.attempt.uuid)
-                for entry in imported.order_by("-index")[:1]:
-                    _check_row(bid, json.loads(bytes(entry.record)))
+                if (said := _last_said(bid)) is None:
+                    raise JournalBroken(f"Le journal ne dit rien de l'import du dépôt {bid.number}.")
+                _check_row(bid, said)
                 continue
             if entries.pop(bid.uuid, None) != bid.journal_index:
                 raise JournalBroken(f"Le dépôt {bid.number} n'a pas l'entrée du journal qu'il dit.")
-            _check_row(bid, json.loads(bytes(bid.record)))
+            _check_row(bid, _last_said(bid) or json.loads(bytes(bid.record)))
             _check(bid, Path(folder) / "receipt.json")
     if entries:
         uuid, index = next(iter(entries.items()))
         raise JournalBroken(f"L'entrée {index} est un dépôt ({uuid}) dont l'offre manque.")
     return f"{count} dépôts"
+
+
+def _last_said(bid: Bid) -> dict[str, object] | None:
+    """What was last written of its instant and of its deadline after its record: an import, an extension."""
+    kinds = ("deposit-imported", "deposit-judged")
+    entry = Entry.objects.filter(kind__in=kinds, subject=bid.attempt.uuid).order_by("-index").first()
+    if entry is None:
+        return None
+    said: dict[str, object] = json.loads(bytes(entry.record))
+    return said
 
 
 def _check_row(bid: Bid, said: dict[str, object]) -> None:

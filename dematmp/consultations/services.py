@@ -1,6 +1,6 @@
 """Verbs of a consultation: create, correct, set the deadline, submit, validate, publish."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Required, TypedDict, Unpack
@@ -30,6 +30,14 @@ from dematmp.consultations.models import (
 from dematmp.consultations.rules import FROZEN, check_deadline
 from dematmp.mails.words import instant
 from notices.cpv import CpvRefused, clean_cpv
+
+Postponed = Callable[[Deadline, datetime], None]
+_postponed: list[Postponed] = []
+
+
+def postponed(act: Postponed) -> None:
+    """A room above acts in the transaction of each extension: an AppConfig.ready calls it."""
+    _postponed.append(act)
 
 
 def known_cpv(text: str) -> str:
@@ -173,6 +181,8 @@ def set_deadline(
         now=now,
     )
     if locked.published_at:
+        for act in _postponed:
+            act(deadline, now)
         tell_followers(
             locked, f"La date limite est reportée au {instant(at, zone)}.\nMotif : {reason}", now=now
         )

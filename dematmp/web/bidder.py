@@ -23,7 +23,7 @@ from dematmp.awards.models import Award
 from dematmp.bids.clock import current
 from dematmp.bids.evidence import evidence, evidence_pdf, start_refusals, start_refusals_pdf
 from dematmp.bids.models import Attempt, Bid, StartRefusal
-from dematmp.bids.receipts import checks, receipt
+from dematmp.bids.receipts import checks, judged_since, receipt
 from dematmp.bids.services import bid_state, revived_by, revived_text, withdraw
 from dematmp.consultations.models import KINDS
 from dematmp.web.access import MemberRequest, holds, signed_in
@@ -107,6 +107,7 @@ def deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
         "checks": [(lot, KINDS[kind], said) for lot, kind, said in checks(attempt.bid)]
         if hasattr(attempt, "bid")
         else [],
+        "judged": judged_since(attempt.bid) if hasattr(attempt, "bid") else "",
         "envelopes": envelopes,
         "expected": expected,
         "received": received,

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from dematmp.accounts.models import Organisation
 from dematmp.awards.models import Award
 from dematmp.bids import visits
+from dematmp.bids.clock import received
 from dematmp.bids.errors import CopyRefused
 from dematmp.bids.models import Bid
 from dematmp.bids.probe import measured, proposed_deadline
@@ -206,8 +207,8 @@ def deadline(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         proposed=_proposal(found) if "proposer" in request.GET else None,
     )
 
-    def act(now: datetime) -> str:
-        reason = form.cleaned_data.get("reason", "")
+    def act(_: datetime) -> str:
+        reason, now = form.cleaned_data.get("reason", ""), received(request)  # by the clock of the deposits
         services.set_deadline(found, at=form.at(), by=request.user, reason=reason, now=now)
         return "La date limite est enregistrée."
 

@@ -306,6 +306,9 @@ def test_the_receipt_says_what_the_channel_s_journal_proves(
     assert verify_receipt(path, journal_key=channel.key, ca_pem=None).late
     mail = Mail.objects.get(to=live_world.bidder.email, subject__contains="dans les délais")
     assert "reportée" in mail.body
+    shown = page(live_world.bidder).get(reverse("deposit", args=[bid.uuid])).content.decode()
+    assert "L&#x27;accusé le dit hors délai" in shown
+    assert "du canal de secours" in shown
 
 
 def test_nobody_does_without_the_channel_before_the_deadline_nor_for_another_one(

@@ -1,0 +1,102 @@
+"""An extension decided in time and written a little after the deadline; what a receipt cannot say of it."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+from django.urls import reverse
+from django.utils import timezone
+
+from dematmp.audit.errors import JournalBroken
+from dematmp.audit.models import Entry
+from dematmp.audit.services import verify
+from dematmp.bids.evidence import evidence
+from dematmp.bids.models import Bid
+from dematmp.bids.receipts import judged_since
+from dematmp.bids.services import bid_state, withdraw
+from dematmp.bids.verification import check_bids
+from dematmp.consultations import services
+from dematmp.consultations.models import Consultation
+from dematmp.mails.models import Mail
+from signing.client import Client, ServerRefused
+from tests.world import World, page
+
+MOMENT = timedelta(milliseconds=10)
+
+
+def finalised_just_late(
+    world: World, folder: Path, *, after: timedelta = MOMENT
+) -> tuple[Consultation, Client, Path, str]:
+    """Its extension was asked before the deadline, and waits for the lock that this finalisation holds."""
+    made = world.publish(closes_in=timedelta(hours=1))
+    speaker, draft = world.seal(made, folder)
+    attempt = str(speaker.upload(draft)["attempt"])
+    assert made.deadline is not None
+    with time_machine.travel(made.deadline + after, tick=False):
+        assert speaker.finalise(draft, attempt)["state"] == "late"
+    return made, speaker, draft, attempt
+
+
+def extend(world: World, made: Consultation, by: timedelta) -> None:
+    assert made.deadline is not None
+    at, asked = made.deadline + by, made.deadline - MOMENT
+    services.set_deadline(made, at=at, by=world.agent, reason="panne", now=asked)
+
+
+def test_a_bid_recorded_while_the_extension_waited_is_in_time(world: World, tmp_path: Path) -> None:
+    made, _, _, _ = finalised_just_late(world, tmp_path)
+    extend(world, made, timedelta(hours=2))
+    bid = Bid.objects.get()
+    assert (bid.late, bid.deadline, bid_state(bid)) == (False, made.deadline, "deposited")
+    said = json.loads(bytes(Entry.objects.get(kind="deposit-judged", subject=bid.attempt.uuid).record))
+    assert (said["late"], said["received"] < said["deadline"]) == (False, True)
+    verify()
+    check_bids()
+    mail = Mail.objects.get(to=world.bidder.email, subject__contains="il est dans les délais")
+    assert bid.number in mail.body
+    shown = page(world.bidder).get(reverse("deposit", args=[bid.uuid])).content.decode()
+    assert "L&#x27;accusé le dit hors délai" in shown
+    assert "Dépôt reçu hors délai" not in shown
+    kinds = [each["type"] for each in evidence(bid.attempt, now=timezone.now())["journal"]["entries"]]  # type: ignore[index]
+    assert "deposit-judged" in kinds
+
+
+def test_a_row_made_in_time_without_the_journal_is_seen(world: World, tmp_path: Path) -> None:
+    made, _, _, _ = finalised_just_late(world, tmp_path)
+    Bid.objects.update(late=False)
+    with pytest.raises(JournalBroken, match="enregistrement"):
+        check_bids()
+    assert made.bids.count() == 1
+
+
+def test_a_bid_that_the_new_deadline_does_not_cover_stays_late(world: World, tmp_path: Path) -> None:
+    made, _, _, _ = finalised_just_late(world, tmp_path, after=timedelta(hours=3))
+    extend(world, made, timedelta(hours=2))
+    assert Bid.objects.get().late
+    assert not Entry.objects.filter(kind="deposit-judged").exists()
+
+
+def test_the_very_instant_of_the_new_deadline_is_in_time(world: World, tmp_path: Path) -> None:
+    made, _, _, _ = finalised_just_late(world, tmp_path, after=timedelta(hours=2))
+    extend(world, made, timedelta(hours=2))
+    assert not Bid.objects.get().late
+
+
+def test_a_withdrawn_deposit_finalised_again_says_that_it_is_withdrawn(world: World, tmp_path: Path) -> None:
+    speaker, draft = world.seal(world.publish(), tmp_path)
+    attempt = str(speaker.upload(draft)["attempt"])
+    first = speaker.finalise(draft, attempt)
+    assert speaker.finalise(draft, attempt)["number"] == first["number"]
+    withdraw(Bid.objects.get(), by=world.bidder, now=timezone.now())
+    assert speaker.get(f"/attempts/{attempt}")["state"] == "withdrawn"
+    with pytest.raises(ServerRefused, match="a été retiré le") as error:
+        speaker.finalise(draft, attempt)
+    assert (error.value.reason, error.value.status) == ("deposit.withdrawn", 409)
+    bid = Bid.objects.get()
+    assert "retiré le" in judged_since(bid)
+    said = evidence(bid.attempt, now=timezone.now())
+    assert bid.withdrawn_at is not None
+    assert said["receipt"]["withdrawn"] == bid.withdrawn_at.isoformat(timespec="microseconds")  # type: ignore[index]
+    assert [each["code"] for each in said["refusals"]] == ["deposit.withdrawn"]  # type: ignore[attr-defined]
