@@ -127,6 +127,13 @@ def _bid(request: HttpRequest, deposit: uuid.UUID) -> Bid:
     return found
 
 
+def _stage(attempt: Attempt) -> str:
+    bid = Bid.objects.filter(attempt=attempt).first()
+    if bid is None:
+        return "open"
+    return "deposited" if bid.withdrawn_at is None else "withdrawn"
+
+
 def _state(attempt: Attempt) -> dict[str, object]:
     deadline = attempt.consultation.deadline
     objects = (
@@ -141,7 +148,7 @@ def _state(attempt: Attempt) -> dict[str, object]:
         "deposit": str(attempt.deposit),
         "fingerprint_first": attempt.consultation.fingerprint_first,
         "fingerprint": utc_text(first.received_at) if first else None,
-        "state": "deposited" if Bid.objects.filter(attempt=attempt).exists() else "open",
+        "state": _stage(attempt),
         "deadline": utc_text(deadline) if deadline else None,
         "now": utc_text(timezone.now()),
         "direct": bool(object_store().direct),

@@ -169,6 +169,14 @@ class AlreadyDeposited(BidError):
     next = "Téléchargez l'accusé de réception ; pour remplacer l'offre, faites un nouveau dépôt."
 
 
+class Withdrawn(BidError):
+    """The deposit was made, then withdrawn: finalised again, it is not deposited again."""
+
+    code = "deposit.withdrawn"
+    status = 409
+    next = "Pour déposer de nouveau, faites un nouveau dépôt avant la date limite."
+
+
 class TooLate(BidError):
     """What was possible until the deadline no longer is."""
 

@@ -184,7 +184,13 @@ def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
         "started": utc_text(attempt.started_at),
         "client_clock": utc_text(attempt.client_clock) if attempt.client_clock else None,
         "finalised": utc_text(attempt.finalised_at) if attempt.finalised_at else None,
-        "receipt": {"number": bid.number, "received": utc_text(bid.received_at), "late": bid.late}
+        "receipt": {
+            "number": bid.number,
+            "received": utc_text(bid.received_at),
+            "deadline": utc_text(bid.deadline),
+            "late": bid.late,
+            "withdrawn": utc_text(bid.withdrawn_at) if bid.withdrawn_at else None,
+        }
         if bid
         else None,
         "fingerprint": _fingerprint(attempt),
@@ -306,6 +312,7 @@ def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
             **{name: local(said[name]) for name in ("started", "client_clock", "finalised", "issued")},
             **{name: local(received[name]) for name in ("first", "last")},
             "deposited": local(receipt["received"]) if isinstance(receipt, dict) else "–",
+            "withdrawn": local(receipt["withdrawn"]) if isinstance(receipt, dict) else "–",
             "fingerprint": local(first["received"]) if isinstance(first, dict) else "–",
         },
         "deadlines": [

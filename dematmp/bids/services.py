@@ -18,7 +18,7 @@ from dematmp.bids import fingerprints, presence
 from dematmp.bids import preflight as checks
 from dematmp.bids.assembly import ObjectsLost, Unfinished, complete_objects, parts_of, sealed_objects
 from dematmp.bids.attempts import check_sizes
-from dematmp.bids.errors import BeingRecorded, DigestMismatch, Incomplete, StoreAway, TooLate
+from dematmp.bids.errors import BeingRecorded, DigestMismatch, Incomplete, StoreAway, TooLate, Withdrawn
 from dematmp.bids.models import Attempt, Bid, SealedObject, StartRefusal
 from dematmp.bids.receipts import mentions
 from dematmp.bids.rules import COUNTS, Candidate, is_late, states
@@ -46,10 +46,19 @@ def finalise(
 
     `digests` are the composite SHA-256 that the client computed, by (envelope, object name); `preflight` is
     what it said of the files before it sealed them, empty when it checked nothing.
-    Raises Incomplete, DigestMismatch, PreflightRefused; BeingRecorded when the store is not done with its
-    objects `within` so many seconds: called again, or left to the sweep, it goes on, received at `now`.
+    Raises Incomplete, DigestMismatch, PreflightRefused, Withdrawn; BeingRecorded when the store is not done
+    with its objects `within` so many seconds: called again, or left to the sweep, it goes on, received at
+    `now`.
     """
     if (done := Bid.objects.filter(attempt=attempt).first()) is not None:
+        if done.withdrawn_at is not None:
+            raise Withdrawn(
+                f"Ce dépôt, reçu le {instant(done.received_at)} (accusé {done.number}), a été retiré le "
+                f"{instant(done.withdrawn_at)} : il ne compte plus.",
+                number=done.number,
+                received=utc_text(done.received_at),
+                withdrawn=utc_text(done.withdrawn_at),
+            )
         return done
     sealed = sealed_objects(attempt)
     _check_complete(sealed)

@@ -153,6 +153,10 @@ async function remember(draft) {
 async function send(draft, files) {
   const state = await api.call("POST", "/attempts", { json: attemptBody(draft) });
   if (state.state === "deposited") return finish(draft, await deposited(draft));
+  if (state.state === "withdrawn") {
+    await forget(draft.deposit); // nothing brings it back: the refusal says what to do
+    return api.call("POST", `/attempts/${state.attempt}/finalise`, { json: { objects: [] } });
+  }
   const held = new Map(
     state.objects.map(({ envelope, name, parts }) => [
       `${envelope}/${name}`,
