@@ -12,6 +12,7 @@ from dematmp.accounts.models import User
 from dematmp.bids import copies
 from dematmp.bids.errors import CopyRefused
 from dematmp.bids.models import Attempt, BackupCopy
+from dematmp.consultations.models import Consultation
 from dematmp.opening.models import OpenedEnvelope, OpenedFile, OpeningSession
 
 _NOT_FOUND = {
@@ -38,14 +39,15 @@ def open_copy(copy: BackupCopy, *, reason: str, words: str, by: User, now: datet
     copies.open_copy(copy, reason=reason, words=words, by=by, now=now)
 
 
+def may_be_destroyed(consultation: Consultation) -> bool:
+    """Whether nothing may call for its closed copies any more: the minutes of the opening are closed."""
+    return OpeningSession.objects.filter(consultation=consultation, closed_at__isnull=False).exists()
+
+
 def destroy_copy(copy: BackupCopy, *, by: User, now: datetime) -> None:
     """Write that a copy is destroyed, once the minutes are closed. Raises CopyRefused."""
-    session = OpeningSession.objects.filter(consultation=copy.consultation).first()
-    if (
-        copy.destroyed_at is None
-        and copy.opened_at is None
-        and (session is None or session.closed_at is None)
-    ):
+    kept = copy.destroyed_at is None and copy.opened_at is None
+    if kept and not may_be_destroyed(copy.consultation):
         raise CopyRefused(
             "Une copie se garde jusqu'à la clôture du procès-verbal d'ouverture : elle peut encore servir.",
             "Clôturez d'abord le procès-verbal.",

@@ -25,6 +25,7 @@ from dematmp.consultations.documents import add_version
 from dematmp.consultations.errors import ConsultationError, WrongStep
 from dematmp.consultations.models import Consultation, Document, Question
 from dematmp.opening import renewals
+from dematmp.opening.backup_copies import may_be_destroyed
 from dematmp.opening.errors import OpeningError
 from dematmp.opening.late_bids import branches, undecided, undecided_text, why_not
 from dematmp.opening.renewals import former_holders
@@ -358,6 +359,7 @@ def registers(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         "deposits": deposits,
         "refused_imports": found.refused_imports.standing().select_related("bidder") if closed else [],
         "copies": found.backup_copies.all(),
+        "copies_may_go": may_be_destroyed(found),
         "is_agent": request.user.has_role("agent", found.buyer),
     }
     return render(request, "buyer/registers.html", context)

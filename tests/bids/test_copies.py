@@ -145,10 +145,14 @@ def test_the_register_by_its_pages(world: World, tmp_path: Path) -> None:
         opening = reverse("open-copy", args=[consultation.uuid, copy.uuid])
         assert opening in page
         destroying = reverse("destroy-copy", args=[consultation.uuid, copy.uuid])
+        assert destroying not in page
+        assert "Gardée jusqu'à la clôture" in page
         assert agent.get(destroying).status_code == 405
         assert "clôture du procès-verbal" in agent.post(destroying, follow=True).content.decode()
         opened(world, consultation)
+        assert destroying not in agent.get(registers).content.decode()
         OpeningSession.objects.update(closed_at=timezone.now())
+        assert destroying in agent.get(registers).content.decode()
         assert agent.post(destroying).status_code == 302
         page = agent.get(registers).content.decode()
         assert "Détruite le" in page
