@@ -39,6 +39,7 @@ from pyhanko.sign.validation.errors import NoDSSFoundError, SignatureValidationE
 from signing.cades import read_unsigned
 from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Stamped, Unreadable, malformed
 from signing.pdf_drawing import MAX_NODES, area_of, held, is_plain, smallest_page
+from signing.pdf_reading import Reader
 from signing.pdf_revisions import draws_no_text, is_hybrid_plain, stands_alone
 from signing.pdf_updates import Changes
 from signing.signers import BROKEN, certificates_of, read_signer, signed_attributes
@@ -86,7 +87,7 @@ def read_pades(path: Path) -> list[Found]:
     """Every signature of a PDF, in the order of the file. Raises Unreadable."""
     with path.open("rb") as file:
         try:
-            reader = PdfFileReader(file)
+            reader = Reader(file)
             if reader.encrypted and reader.decrypt("").status == AuthStatus.FAILED:
                 raise Unreadable("PDF protégé par un mot de passe.")
             every, unread = _signatures(reader)

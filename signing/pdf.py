@@ -29,6 +29,7 @@ from pyhanko.sign.signers import Signer, SimpleSigner
 from pyhanko.sign.timestamps import TimeStamper
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
+import signing.pdf_reading  # noqa: F401  # what is written keeps its names
 from signing.errors import SignatureRefused, TimestampRefused
 from signing.pki import Credential
 

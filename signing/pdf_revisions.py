@@ -16,6 +16,7 @@ from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.pdf_utils.xref import XRefSectionData, XRefSectionMetaInfo, XRefSectionType
 
 from signing.pdf_grammar import NotPlain, check_updates
+from signing.pdf_reading import Reader
 
 _OBJECT = re.compile(rb"(?<![0-9])([0-9]{1,10})[\s\0]+([0-9]{1,5})[\s\0]+obj\b")
 _BLANK = re.compile(rb"(?:[\s\0]|%[^\r\n]*[\r\n])*")
@@ -171,7 +172,7 @@ def _object(reader: PdfFileReader, number: int, generation: int) -> generic.PdfO
 
 def _reads_the_same(reader: PdfFileReader, signed: bytes, signed_revision: int) -> bool:
     """The signed bytes, opened without what follows, give each object listed, and the same streams."""
-    alone = PdfFileReader(io.BytesIO(signed))
+    alone = Reader(io.BytesIO(signed))
     then = reader.get_historical_resolver(signed_revision)
     for revision in range(signed_revision + 1):
         section = reader.xrefs.get_xref_data(revision)

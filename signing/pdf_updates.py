@@ -78,7 +78,10 @@ class Changes:
         for revision in range(self._signed + 1):
             section = xrefs.get_xref_data(revision)
             tables |= self._table_of(revision)
-            before.generations |= dict(section.explicit_refs_in_revision)
+            # Those of the second system of tables too, which hybrid files have (§7.5.8.4).
+            before.generations |= {
+                each.idnum: each.generation for each in xrefs.explicit_refs_in_revision(revision)
+            }
             for number in section.freed or ():
                 before.generations.pop(number, None)
         changed, left = {*self._later, *self._freed}, _MOST
@@ -194,9 +197,15 @@ def _same(old: generic.PdfObject, new: generic.PdfObject) -> bool:
     if isinstance(old, generic.DictionaryObject) and isinstance(new, generic.DictionaryObject):
         return not _differs(old, new, ())
     if isinstance(old, generic.ArrayObject) and isinstance(new, generic.ArrayObject):
-        ranks = range(len(old))
-        return len(old) == len(new) and all(_same(old.raw_get(rank), new.raw_get(rank)) for rank in ranks)
+        pairs = [(old.raw_get(rank), new.raw_get(rank)) for rank in range(min(len(old), len(new)))]
+        return len(old) == len(new) and all(_same(*pair) and _same_bytes(*pair) for pair in pairs)
     return bool(old == new)
+
+
+def _same_bytes(old: generic.PdfObject, new: generic.PdfObject) -> bool:
+    """Whether two equal texts are of the same bytes: a list may be a palette of colours (§8.6.6.3)."""
+    texts = isinstance(old, generic.TextStringObject) and isinstance(new, generic.TextStringObject)
+    return not texts or old.autodetected_encoding == new.autodetected_encoding  # type: ignore[attr-defined]
 
 
 def _differs(old: generic.PdfObject, new: generic.PdfObject, but: Collection[str]) -> bool:
@@ -204,9 +213,12 @@ def _differs(old: generic.PdfObject, new: generic.PdfObject, but: Collection[str
     if not isinstance(old, generic.DictionaryObject) or not isinstance(new, generic.DictionaryObject):
         return True
     keys = {str(key) for key in (*old, *new)} - set(but)
-    return any(
-        key not in old or key not in new or not _same(old.raw_get(key), new.raw_get(key)) for key in keys
-    )
+    for key in keys:
+        if key not in old or key not in new or not _same(old.raw_get(key), new.raw_get(key)):
+            return True
+        if key == "/DA" and not _same_bytes(old.raw_get(key), new.raw_get(key)):
+            return True  # operators, not a text
+    return False
 
 
 def _is_form_of(old: generic.DictionaryObject, new: generic.DictionaryObject) -> bool:

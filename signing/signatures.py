@@ -27,6 +27,7 @@ from pyhanko_certvalidator import ValidationContext
 from pyhanko_certvalidator.errors import PathError, ValidationError
 
 from signing.errors import SignatureRefused
+from signing.pdf_reading import Reader
 from signing.pdf_revisions import is_hybrid_plain
 from signing.sniffing import Kind, kind_of
 
@@ -82,7 +83,7 @@ def _sign_pdf(
     long_term: Sequence[x509.Certificate],
 ) -> bytes:
     try:
-        reader = PdfFileReader(io.BytesIO(data))
+        reader = Reader(io.BytesIO(data))
         hybrid = reader.xrefs.hybrid_xrefs_present  # as office suites write
         if hybrid and not is_hybrid_plain(reader, reader.xrefs.total_revisions):
             raise SignatureRefused(
