@@ -23,11 +23,12 @@ from rich.progress import (
 )
 
 from signing import client as api
+from signing import following
 from signing.choosing import check_choice, check_new, sources
 from signing.cli_committee import committee_verbs
 from signing.cli_signatures import signature_verbs
 from signing.delivery import attempts_of
-from signing.errors import SigningError
+from signing.errors import JournalUnreachable, ProofRefused, SigningError
 from signing.evidence import is_evidence, verify_evidence
 from signing.fallback import backup_of, deposit, is_away, remember, went_by_backup
 from signing.pieces import missing
@@ -235,11 +236,25 @@ def _speaker(options: argparse.Namespace) -> api.Client:
 
 
 def verify(options: argparse.Namespace) -> dict[str, object]:
-    """Verify offline a receipt (its PDF, its JSON, or a folder) or a « dossier de preuve » (PDF, JSON)."""
-    key = Path(options.journal_key).read_text().strip()
+    """Verify a receipt (its PDF, its JSON, or a folder) or a « dossier de preuve » (PDF, JSON).
+
+    Offline, unless `--checkpoint` is an address.
+    """
+    keys = options.journal_key.read_text(errors="replace")
+    witnesses = [
+        line
+        for path in options.witness
+        for line in path.read_text(errors="replace").splitlines()
+        if line.strip()
+    ]
+    if witnesses and options.checkpoint is None:
+        raise ProofRefused("Un témoin cosigne les points de contrôle publiés : donnez --checkpoint.")
     ca_pem, seal_pem = (path.read_bytes() if path else None for path in (options.ca, options.seal_ca))
+    published = following.read(options.checkpoint, keys, witnesses=witnesses) if options.checkpoint else None
     judge = verify_evidence if is_evidence(options.receipt) else verify_receipt
-    said = vars(judge(options.receipt, journal_key=key, ca_pem=ca_pem, seal_pem=seal_pem))
+    said = vars(
+        judge(options.receipt, journal_key=keys, ca_pem=ca_pem, seal_pem=seal_pem, published=published)
+    )
     if options.json:
         return said
     lists = {"vérifié": said.pop("checked"), "sur la foi de": said.pop("trusted")}
@@ -282,7 +297,27 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("draft", type=Path)
     one = verb("verify", verify, "vérifier un accusé de réception ou un dossier de preuve sans la plateforme")
     one.add_argument("receipt", type=Path, help="l'un ou l'autre, PDF ou JSON, ou dossier du brouillon")
-    one.add_argument("--journal-key", required=True, metavar="CLE", help="fichier de la clé du journal")
+    one.add_argument(
+        "--journal-key",
+        type=Path,
+        required=True,
+        metavar="CLE",
+        help="fichier de la clé du journal ; après une succession, des clés, une par ligne",
+    )
+    one.add_argument(
+        "--checkpoint",
+        metavar="FICHIER|URL",
+        help="point de contrôle publié, sa copie ou le dossier de l'un d'eux (https://…/journal/), avec ses "
+        "tuiles : il doit prolonger le journal de l'accusé",
+    )
+    one.add_argument(
+        "--witness",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="CLE",
+        help="fichier de clés de témoins, une par ligne : chacun doit avoir cosigné ce point de contrôle",
+    )
     one.add_argument("--ca", type=Path, metavar="PEM", help="autorités des jetons d'horodatage")
     one.add_argument(
         "--seal-ca", type=Path, metavar="PEM", help="autorité de la plateforme, ou certificat de son cachet"
@@ -302,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if refused.next:
             _err.print(f"Étape suivante : {refused.next}")
         return REFUSED
-    except api.ServerUnreachable as unreachable:
+    except (api.ServerUnreachable, JournalUnreachable) as unreachable:
         _err.print(f"[{unreachable.code}] {unreachable}")
         return UNREACHABLE
     except (SigningError, OSError) as refused:

@@ -91,6 +91,12 @@ class ProofRefused(SigningError):
     code = "proof.refused"
 
 
+class JournalUnreachable(SigningError):
+    """A published journal that does not answer: nothing was compared, run the same command again."""
+
+    code = "proof.journal-unreachable"
+
+
 class TimestampRefused(SigningError):
     """A timestamp request or token that does not verify, or nobody answered."""
 

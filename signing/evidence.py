@@ -19,11 +19,13 @@ from typing import Any
 from signing.digests import composite_of_parts
 from signing.enclosed import FILE_LIMIT, enclosed
 from signing.errors import ReceiptRefused, SigningError
+from signing.following import UNCOMPARED, Published
+from signing.notes import key_for
 from signing.receipt import sealed_by
 from signing.signers import BROKEN
 from signing.strict import parse
 from signing.timestamps import verify_token
-from signing.tlog import verify_proof
+from signing.tlog import Checkpoint, parse_proof, verify_proof
 
 _ENCLOSED = "dossier-de-preuve.json"
 _CLOCKS = timedelta(seconds=60)  # by which an authority's clock and the platform's may differ
@@ -59,7 +61,12 @@ def is_evidence(path: Path) -> bool:
 
 
 def verify_evidence(
-    path: Path, *, journal_key: str, ca_pem: bytes | None, seal_pem: bytes | None = None
+    path: Path,
+    *,
+    journal_key: str,
+    ca_pem: bytes | None,
+    seal_pem: bytes | None = None,
+    published: Published | None = None,
 ) -> VerifiedEvidence:
     """Verify a dossier, its PDF or its JSON; arguments as for `verify_receipt`.
 
@@ -71,11 +78,14 @@ def verify_evidence(
         raise ReceiptRefused("Ce fichier n'est pas un dossier de preuve.")
     try:
         consultation, journal = str(said["consultation"]["uuid"]), said["journal"]
-        proven = [
-            (str(each["type"]), _record_of(each, consultation, journal_key))
-            for each in journal["entries"]
-            if each["proof"]
-        ]
+        proven, seen, keys = list[tuple[str, dict[str, Any]]](), set[Checkpoint](), dict[str, None]()
+        for each in journal["entries"]:
+            if each["proof"]:
+                key = key_for(parse_proof(each["proof"])[2], journal_key)
+                record, under = _record_of(each, consultation, key)
+                proven.append((str(each["type"]), record))
+                seen.add(under)
+                keys[key] = None
         waiting = len(journal["entries"]) - len(proven)
         checked = [
             f"{len(proven)} entrée(s) du journal signé, chacune par sa preuve d'inclusion : "
@@ -101,7 +111,10 @@ def verify_evidence(
         )
     except BROKEN as bad:
         raise ReceiptRefused("Le dossier de preuve est incomplet ou mal formé.") from bad
-    trusted = [f"clé du journal : {journal_key.strip()}"]
+    trusted = [f"clé du journal : {key}" for key in keys]
+    compared, of = published.told(seen) if published else ([UNCOMPARED], [])
+    checked += compared
+    trusted += of
     if stamped:
         trusted.append(f"autorités d'horodatage données, SHA-256 {hashlib.sha256(ca_pem or b'').hexdigest()}")
     seal = ""
@@ -136,8 +149,8 @@ def _said(path: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) and said.get("v") == "evidence/1" else {}
 
 
-def _record_of(entry: dict[str, Any], consultation: str, journal_key: str) -> dict[str, Any]:
-    """The record of an entry, once it is found under the signed checkpoint at the rank it says."""
+def _record_of(entry: dict[str, Any], consultation: str, key: str) -> tuple[dict[str, Any], Checkpoint]:
+    """The record of an entry, once it is found at the rank it says under a signed checkpoint, and which."""
     record = base64.b64decode(entry["record"], validate=True)
     leaf = {
         "consultation": consultation,
@@ -146,11 +159,11 @@ def _record_of(entry: dict[str, Any], consultation: str, journal_key: str) -> di
         "type": entry["type"],
     }
     data = json.dumps(leaf, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
-    index, _ = verify_proof(entry["proof"], data, journal_key)
+    index, under = verify_proof(entry["proof"], data, key)
     if entry["index"] != index:
         raise ReceiptRefused("Le dossier ne dit pas à quelle entrée du journal est inscrit ce qu'il montre.")
     made: dict[str, Any] = json.loads(record)
-    return made
+    return made, under
 
 
 def _compared(said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:

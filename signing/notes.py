@@ -58,6 +58,35 @@ def parse_verifier_key(line: str) -> tuple[str, bytes, Ed25519PublicKey]:
         raise ProofRefused("Cette clé de vérification n'est pas valide.") from bad
 
 
+def key_for(note: str, keys: str) -> str:
+    """Which of these verifier key lines, one at least, is the journal's that a checkpoint is of.
+
+    The only one where there is one: `verify_note` says what is wrong. Raises ProofRefused.
+    """
+    lines = [line.strip() for line in keys.splitlines() if line.strip()]
+    if not lines:
+        raise ProofRefused("Aucune clé de journal n'est donnée.")
+    origin = note.split("\n", 1)[0]
+    named = [line for line in lines if line.split("+", 1)[0] == origin]
+    if len(lines) > 1 and not named:
+        raise ProofRefused(f"La clé du journal « {origin} » n'est pas de celles qui sont données.")
+    return next((line for line in named if _signed_by(note, line)), (named or lines)[0])
+
+
+def _signed_by(note: str, line: str) -> bool:
+    """Whether a signature says that it is by this key, which is not verified."""
+    _, _, identified = line.partition("+")
+    signatures = note.rpartition("\n\n")[2].splitlines()
+    for fields in (each.split(" ") for each in signatures):
+        try:
+            raw = base64.b64decode(fields[-1])
+        except ValueError:
+            continue
+        if fields[:1] == ["—"] and raw[:4].hex() == identified[:8]:
+            return True
+    return False
+
+
 def verify_note(note: str, verifier_key: str) -> str:
     """The text, once the signature of this key is verified. Raises ProofRefused."""
     name, identifier, key = parse_verifier_key(verifier_key)

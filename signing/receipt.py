@@ -15,13 +15,15 @@ from typing import Any
 
 from signing.enclosed import FILE_LIMIT, enclosed
 from signing.errors import ReceiptRefused
+from signing.following import UNCOMPARED, Published
 from signing.header import header_hash
 from signing.isolation import validate_isolated
+from signing.notes import key_for
 from signing.report import PASSED, in_french
 from signing.signers import BROKEN
 from signing.strict import load_object
 from signing.timestamps import verify_token
-from signing.tlog import verify_proof
+from signing.tlog import Checkpoint, parse_proof, verify_proof
 
 # What a receipt says of its attempt → where the record says it.
 _HISTORY = {"uuid": "attempt", "started": "started", "first_part": "first_part", "last_part": "last_part"}
@@ -58,17 +60,28 @@ class Verified:
 
 
 def verify_receipt(
-    path: Path, *, journal_key: str, ca_pem: bytes | None, seal_pem: bytes | None = None
+    path: Path,
+    *,
+    journal_key: str,
+    ca_pem: bytes | None,
+    seal_pem: bytes | None = None,
+    published: Published | None = None,
 ) -> Verified:
     """Verify a receipt: its PDF, its JSON, or the folder of its pieces, and its draft if it is one.
 
-    `journal_key` is the verifier key line published by the platform; without `ca_pem` (authorities of time)
-    the token is not judged, without `seal_pem` (the platform's authority, or its seal's own certificate)
-    neither is the seal of the PDF. Raises ReceiptRefused, ProofRefused, TimestampRefused.
+    `journal_key` is the verifier key line published by the platform, or several, one a line; `published` is
+    the journal of today, which must be the continuation of the receipt's (signing/following.py). Without
+    `ca_pem` (authorities of time) the token is not judged, without `seal_pem` (the platform's authority, or
+    its seal's own certificate) neither is the seal of the PDF. Raises ReceiptRefused, ProofRefused,
+    TimestampRefused, JournalUnreachable.
     """
     with tempfile.TemporaryDirectory(prefix="dematmp-receipt-") as scratch:
         folder, pdf = _pieces(path, Path(scratch))
-        verified, receipt = _verify(folder, journal_key=journal_key, ca_pem=ca_pem)
+        verified, receipt, seen = _verify(folder, journal_key=journal_key, ca_pem=ca_pem)
+        checked, trusted = published.told([seen]) if published else ([UNCOMPARED], [])
+        verified = replace(
+            verified, checked=(*verified.checked, *checked), trusted=(*verified.trusted, *trusted)
+        )
         if pdf is None or seal_pem is None:
             why = "aucun PDF ici" if pdf is None else "aucun certificat de cachet donné (--seal-ca)"
             said = f"CACHET NON JUGÉ : {why}"
@@ -78,10 +91,8 @@ def verify_receipt(
         seal = _judge_seal(pdf, receipt, Path(scratch), seal_pem, ca_pem)
     names = f"numéro {receipt['number']}, {receipt['bidder']['name']}, {receipt['consultation']['reference']}"
     said = f"le cachet du PDF porte sur tout le fichier, par {seal} ; il prouve aussi : {names}"
-    trusted = f"certificats de cachet donnés, SHA-256 {hashlib.sha256(seal_pem).hexdigest()}"
-    return replace(
-        verified, seal=seal, checked=(*verified.checked, said), trusted=(*verified.trusted, trusted)
-    )
+    given = f"certificats de cachet donnés, SHA-256 {hashlib.sha256(seal_pem).hexdigest()}"
+    return replace(verified, seal=seal, checked=(*verified.checked, said), trusted=(*verified.trusted, given))
 
 
 def _pieces(path: Path, scratch: Path) -> tuple[Path, Path | None]:
@@ -115,8 +126,10 @@ def _pieces(path: Path, scratch: Path) -> tuple[Path, Path | None]:
     return out, path if is_pdf else None
 
 
-def _verify(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> tuple[Verified, dict[str, Any]]:
-    """What the pieces of a folder prove, but for the PDF's seal."""
+def _verify(
+    folder: Path, *, journal_key: str, ca_pem: bytes | None
+) -> tuple[Verified, dict[str, Any], Checkpoint]:
+    """What the pieces of a folder prove, but for the PDF's seal; and the checkpoint that they rest on."""
     try:
         receipt: dict[str, Any] = load_object(
             (folder / "receipt.json").read_bytes(),
@@ -170,7 +183,8 @@ def _verify(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> tuple[Ve
         raise ReceiptRefused("L'accusé dit une heure d'horodatage, et n'en porte pas le jeton.")
     if said_token is not None and (not token.exists() or token.read_bytes() != said_token):
         raise ReceiptRefused("Le jeton de l'accusé n'est pas celui du dossier.")
-    index, _ = verify_proof(proof, data, journal_key)
+    key = key_for(parse_proof(proof)[2], journal_key)
+    index, seen = verify_proof(proof, data, key)
     if said_index != index:
         raise ReceiptRefused("L'accusé ne dit pas à quelle entrée du journal il est inscrit.")
     stamped = ""
@@ -193,7 +207,7 @@ def _verify(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> tuple[Ve
     ]
     if history is not None:
         checked.append("NON VÉRIFIÉ : le nombre de parties et de refus, que le journal n'a pas")
-    trusted = [f"clé du journal : {journal_key.strip()}"]
+    trusted = [f"clé du journal : {key}"]
     if stamped:
         checked.append(f"le jeton d'horodatage porte sur l'enregistrement, le {stamped}")
         checked.append("NON VÉRIFIÉ : qu'il est qualifié, et le nom de son autorité, que l'accusé seul dit")
@@ -212,7 +226,7 @@ def _verify(folder: Path, *, journal_key: str, ca_pem: bytes | None) -> tuple[Ve
         tuple(checked),
         tuple(trusted),
     )
-    return verified, receipt
+    return verified, receipt, seen
 
 
 def _check_mentions(receipt: dict[str, Any], record: dict[str, Any]) -> bool:
