@@ -43,6 +43,11 @@ def publish(*, now: datetime) -> PublicCheckpoint | None:
     return kept
 
 
+def witness_keys() -> list[str]:
+    """The verifier key of each witness that the settings name."""
+    return [witness.partition(" ")[2].strip() for witness in settings.WITNESSES]
+
+
 def complete(kept: PublicCheckpoint, *, now: datetime) -> None:
     """Ask the witnesses and an authority of time for what this checkpoint still lacks. May run twice."""
     for witness in settings.WITNESSES:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from dematmp.audit.checkpoints import witness_keys
 from dematmp.audit.clock import health
 from dematmp.audit.keys import (
     authority_certificate,
@@ -205,6 +206,7 @@ def journal(request: HttpRequest) -> HttpResponse:
         "checkpoint": public_checkpoint()[1],
         "key": journal_signer().verifier_key,
         "successions": successions(),
+        "witnesses": witness_keys(),
         "channel_key": settings.BACKUP_CHANNEL["journal_key"],
         "site_url": settings.SITE_URL,
         "clock": health(),
@@ -216,9 +218,12 @@ def journal(request: HttpRequest) -> HttpResponse:
 @anyone
 def check_receipt(request: HttpRequest) -> HttpResponse:
     """A receipt verified in the visitor's own browser."""
-    keys = [journal_signer().verifier_key, *former_verifiers(), settings.BACKUP_CHANNEL["journal_key"]]
+    journals = [journal_signer().verifier_key, *former_verifiers()]
+    channel = settings.BACKUP_CHANNEL["journal_key"]
     context = {
-        "keys": [key for key in keys if key],
+        "keys": [*journals, *([channel] if channel else [])],
+        "journals": journals,
+        "witnesses": witness_keys(),
         "pdf_url": static("build/receipt-pdf.js"),
         "token_url": static("build/receipt-token.js"),
         "authorities": timestamp_anchors().decode(),

@@ -24,10 +24,11 @@ export async function parseKey(line) {
   const raw = bytesOf(rest.join("+"), "La clé du journal");
   const expected = (await sha256(concat(ascii(`${name}\n`), raw))).subarray(0, 4);
   if (!name || raw[0] !== LOG_KEY || raw.length !== 33 || id !== hex(expected)) fail("Cette clé de journal n'est pas valide.");
-  return { name, id: unhex(id), key: raw.subarray(1) };
+  return { name, id: unhex(id), key: raw.subarray(1), line: line.trim() };
 }
 
-async function verifyNote(note, { name, id, key }) {
+// The text of a note, once the signature of this key is verified. Throws Refused.
+export async function signedText(note, { name, id, key }) {
   const at = note.lastIndexOf("\n\n");
   if (at < 0 || !note.endsWith("\n")) fail("Le point de contrôle n'est pas une note signée.");
   const text = note.slice(0, at + 1);
@@ -43,16 +44,20 @@ async function verifyNote(note, { name, id, key }) {
   return fail("Le point de contrôle n'est pas signé par cette clé.");
 }
 
-function parseCheckpoint(text, origin) {
+// { size, root } of a checkpoint's text. Throws Refused.
+export function parseCheckpoint(text, origin) {
   const [said, size, root] = text.split("\n");
   const hash = bytesOf(root ?? "", "Le point de contrôle");
   if (said !== origin || !/^(0|[1-9][0-9]*)$/.test(size) || hash.length !== HASH) fail("Le point de contrôle est mal formé, ou d'un autre journal.");
   return { size: Number(size), root: hash };
 }
 
-const node = (left, right) => sha256(concat(Uint8Array.of(1), left, right));
+export const node = (left, right) => sha256(concat(Uint8Array.of(1), left, right));
 
-// { index, size } once the leaf is under the signed root. Throws Refused.
+// Of whose journal a proof is, as it says.
+export const originOf = (proof) => proof.slice(proof.indexOf("\n\n") + 2).split("\n")[0];
+
+// { index, size, root } once the leaf is under the signed root. Throws Refused.
 export async function verifyProof(text, leaf, key) {
   const at = text.indexOf("\n\n");
   const lines = text.slice(0, at).split("\n");
@@ -61,7 +66,7 @@ export async function verifyProof(text, leaf, key) {
   const found = /^index (0|[1-9][0-9]*)$/.exec(lines.shift() ?? "");
   const hashes = lines.map((line) => bytesOf(line, "La preuve de journal"));
   if (!found || hashes.length > MAX_PROOF || hashes.some(({ length }) => length !== HASH)) fail("La preuve de journal est mal formée.");
-  const { size, root } = parseCheckpoint(await verifyNote(text.slice(at + 2), key), key.name);
+  const { size, root } = parseCheckpoint(await signedText(text.slice(at + 2), key), key.name);
   const index = Number(found[1]);
   if (index >= size) fail("Cette entrée n'est pas dans le journal.");
   let [position, last, value] = [index, size - 1, await sha256(concat(Uint8Array.of(0), leaf))];
@@ -76,5 +81,5 @@ export async function verifyProof(text, leaf, key) {
     [position, last] = [Math.floor(position / 2), Math.floor(last / 2)];
   }
   if (last !== 0 || !equal(value, root)) fail("La preuve d'inclusion ne mène pas à la racine signée.");
-  return { index, size };
+  return { index, size, root };
 }

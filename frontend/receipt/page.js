@@ -1,6 +1,7 @@
 // A receipt verified on the visitor's machine: no byte of it leaves.
 import { ascii, concat, equal, hex, sha256, unbase64, unhex } from "../sealing/bytes.js";
-import { Refused, parseKey, verifyProof } from "./journal.js";
+import { cosigned, follows, published } from "./follow.js";
+import { Refused, originOf, parseKey, verifyProof } from "./journal.js";
 
 const LIMIT = 20 * 1024 ** 2; // bytes
 const root = document.querySelector("[data-receipt]");
@@ -84,7 +85,7 @@ function isShaped({ number, deposit, received, deadline, state, operator, buyer,
 const vouched = (authority) => (authority ? `sous l'autorité « ${authority} »` : "d'une autorité que cette page ne connaît pas : la ligne de commande la vérifie avec son certificat");
 
 // What is checked, in order; each step gives the sentence that says what it proves.
-async function* steps(given, keyLine) {
+async function* steps(given, keyLines, witnessLines) {
   const { receipt, record: attached, pdf } = given;
   if (receipt?.v !== "receipt/1") refuse("Ce fichier n'est pas un accusé de réception de cette plateforme.");
   if (!isShaped(receipt)) refuse("Cet accusé est incomplet ou mal formé.");
@@ -102,12 +103,16 @@ async function* steps(given, keyLine) {
   if (history && !same([history.uuid, history.started, history.first_part, history.last_part], [record.attempt, record.started, record.first_part, record.last_part])) refuse("L'accusé ne dit pas de la tentative ce que dit l'enregistrement.");
   yield `L'accusé dit ce que dit l'enregistrement horodaté : dépôt, heure, date limite, fichiers et empreintes${record.mentions ? ", noms et SIRET, référence, intitulé et objet" : ""}.`;
   given.mentions = Boolean(record.mentions);
-  const key = await parseKey(keyLine);
+  const keys = await Promise.all(keyLines.map(parseKey));
+  if (keys.length === 0) refuse("Donnez la clé du journal.");
+  const origin = originOf(receipt.journal.proof);
+  const key = keys.find(({ name }) => name === origin) ?? keys[0]; // whose signature it is not, is then said
   const digest = hex(await sha256(concat(unhex(receipt.journal.nonce), bytes)));
   const leaf = JSON.stringify({ consultation: record.consultation, digest, time: record.received, type: "deposit" });
-  const { index, size } = await verifyProof(receipt.journal.proof, ascii(leaf), key);
+  const { index, size, root: seen } = await verifyProof(receipt.journal.proof, ascii(leaf), key);
   if (receipt.journal.index !== index) refuse("L'accusé ne dit pas à quelle entrée du journal il est inscrit.");
   yield `L'enregistrement est l'entrée n° ${index} du journal « ${key.name} », sous un point de contrôle signé de ${size} entrées.`;
+  yield* followed(given, { size, root: seen }, key, keys, witnessLines);
   if ((pdf || receipt.timestamp.token) && !globalThis.receiptToken) await script(root.dataset.token);
   if (pdf) {
     const { signer, authority } = await globalThis.receiptSeal(pdf, root.dataset.seals, root.dataset.authorities, record.received).catch(({ message }) => refuse(message));
@@ -118,6 +123,37 @@ async function* steps(given, keyLine) {
   yield* stamp(receipt, record, bytes);
   if (history) yield "NON VÉRIFIÉ : le nombre de parties et de refus, que le journal n'a pas.";
   if (!pdf) yield `CACHET NON JUGÉ : aucun PDF ici.${record.mentions ? "" : ` ${UNPROVEN}`}`;
+}
+
+// The journal of today, which this page reads from this site alone, continues that of the receipt.
+async function* followed(given, seen, key, keys, witnessLines) {
+  const uncompared = (why) => `NON COMPARÉ au journal publié : ${why}`;
+  if (!root.dataset.journals.split(" ").includes(key.line)) {
+    yield uncompared(`cet accusé est du journal « ${key.name} », que ce site ne publie pas.`);
+    return;
+  }
+  try {
+    const now = await published(root.dataset.journal, keys);
+    if (!now.key) {
+      yield uncompared(now.note ? `il est signé par « ${now.note.split("\n")[0]} », dont la clé n'est pas donnée.` : "il n'en a pas encore paru.");
+      return;
+    }
+    if (now.size < seen.size) {
+      given.shorter = true;
+      yield uncompared(`il compte ${now.size} entrée${now.size > 1 ? "s" : ""}, et en comptait ${seen.size} pour cet accusé. Il en paraît un chaque minute : recommencez.`);
+      return;
+    }
+    await follows(root.dataset.journal, now, seen);
+    yield `Le journal publié aujourd'hui (${now.size} entrées) prolonge celui de l'accusé : rien n'en a été réécrit.`;
+    for (const line of witnessLines) {
+      const { name, time } = await cosigned(now.note, line);
+      yield time ? `Le témoin « ${name} » a cosigné ce journal, le ${when(time)}.` : `NON COSIGNÉ par le témoin « ${name} » : recommencez dans une minute.`;
+    }
+    if (witnessLines.length === 0) yield "NON VÉRIFIÉ : que d'autres voient le même journal, aucun témoin n'est donné.";
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // what fetch throws, or an answer that is not the file
+    yield uncompared("il n'a pas pu être lu. Rechargez cette page, ou prenez la ligne de commande.");
+  }
 }
 
 const UNPROVEN = "Sans le PDF et son cachet, ne sont pas prouvés : le numéro, les noms, la référence, l'intitulé et l'objet.";
@@ -142,6 +178,7 @@ const ZONE = root.dataset.zone;
 const words = new Intl.DateTimeFormat("fr-FR", { dateStyle: "full", timeStyle: "medium", timeZone: ZONE });
 const when = (instant) => `${words.format(new Date(instant))} (${ZONE}), soit ${instant}`;
 
+const linesOf = (field) => find(field).value.split("\n").filter((each) => each.trim());
 const line = (text) => Object.assign(document.createElement("li"), { textContent: text });
 
 async function verify() {
@@ -159,12 +196,13 @@ async function verify() {
   if (!file) return say("warn", "Rien n'a été vérifié.", "Choisissez d'abord l'accusé de réception, en PDF ou en JSON.");
   try {
     const given = await read(file);
-    for await (const done of steps(given, find("[name=key]").value)) list.append(line(done));
+    for await (const done of steps(given, linesOf("[name=key]"), linesOf("[name=witnesses]"))) list.append(line(done));
     const { number, state, received, journal } = given.receipt;
     const late = state === "late" ? "reçu hors délai" : "reçu dans les délais";
     const own = root.dataset.known.split(" ").includes(journal.key) ? "" : " La clé de son journal n'est pas une de celles de cette plateforme.";
     const printed = given.pdf || given.mentions ? "" : ` ${UNPROVEN}`;
-    say("good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}${printed} Ce que cette page ne vérifie pas est dit ci-dessous.`);
+    const shorter = given.shorter ? " Le journal publié est plus court que celui de cet accusé : si cela dure plus de quelques minutes, il a perdu des entrées." : "";
+    say(shorter ? "warn" : "good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}${shorter}${printed} Ce que cette page ne vérifie pas est dit ci-dessous.`);
   } catch (error) {
     const unknown = error.name === "NotSupportedError" ? "Ce navigateur ne sait pas vérifier une signature Ed25519 : mettez-le à jour, ou prenez la ligne de commande." : "Cet accusé est incomplet ou mal formé.";
     say("bad", "Cet accusé n'est pas vérifié.", error instanceof Refused ? error.message : unknown);

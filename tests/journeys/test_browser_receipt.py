@@ -99,7 +99,8 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
             lines = page.locator("[data-steps] li")
             unproven = ["NON VÉRIFIÉ : que ce jeton", "NON VÉRIFIÉ : le nombre de parties"]
             unproven += ["CACHET NON JUGÉ"] if name == "a.json" else []
-            assert lines.count() == (4 if name == "a.pdf" else 3) + len(unproven)
+            assert lines.count() == (5 if name == "a.pdf" else 4) + len(unproven)
+            assert "il n'en a pas encore paru" in lines.nth(2).inner_text()
             for rank, words in enumerate(reversed(unproven), start=1):
                 assert words in lines.nth(lines.count() - rank).inner_text()
             assert (
