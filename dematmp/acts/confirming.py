@@ -6,10 +6,11 @@ from datetime import datetime
 from django.db import transaction
 
 from dematmp.accounts.models import User
-from dematmp.acts import pieces, rules
+from dematmp.acts import pieces, rules, services, statuses
 from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.files import pieces_of
 from dematmp.acts.models import Act, Transmission, TransmissionStep
+from dematmp.acts.operators import Operator
 from dematmp.audit.services import append
 
 GIVEN_UP = "Abandonné avant l'envoi."
@@ -58,6 +59,29 @@ def confirm(act: Act, *, by: User, now: datetime) -> None:
     from dematmp.acts.tasks import transmit_act
 
     transaction.on_commit(lambda: transmit_act.delay(act.pk), robust=True)
+
+
+def waits_elsewhere(act: Act) -> bool:
+    """Whether its operator keeps it until somebody confirms it there."""
+    sent = act.transmission
+    return sent.remote_id is not None and not sent.is_over and sent.problem == services.UNCONFIRMED
+
+
+def give_up_elsewhere(act: Act, operator: Operator, *, by: User, now: datetime) -> None:
+    """Close at its operator an act that awaits its confirmation there: it never leaves.
+
+    Raises AccessRefused; ActRefused when it waits no more; GatewayRefused, GatewayUnavailable.
+    """
+    if not act.is_validated_by(by):
+        raise AccessRefused("Seul un valideur de l'acheteur abandonne un acte.")
+    number = act.transmission.remote_id or 0
+    if operator.find(act.number) != number or operator.status(number).code != statuses.UNCONFIRMED:
+        raise ActRefused("Cet acte n'attend plus d'être confirmé chez l'opérateur : relisez où il en est.")
+    operator.give_up(number)
+    with transaction.atomic():
+        services.reach(act.transmission, rules.ERROR, detail=services.GIVEN_UP, now=now)
+        record: dict[str, object] = {"act": str(act.uuid), "by": str(by.uuid), "identifier": act.identifier}
+        append("act-given-up", record, consultation=act.consultation_uuid, now=now)
 
 
 @transaction.atomic

@@ -61,7 +61,7 @@ def read_letters(act_id: int, operator: Operator, *, now: datetime) -> None:
         return
     # This very service costs nothing to read: those read the longest ago come first.
     Transmission.objects.filter(pk=sent.pk).update(due_at=now + EVERY if operator.is_remote else now)
-    found = _same(act, operator)
+    found = same_act(act, operator)
     if found.code == statuses.ERROR and sent.status != statuses.ERROR:
         reach(sent, statuses.ERROR, detail=_reason(found), now=now)
     _not_gone(act, operator, now)
@@ -76,7 +76,7 @@ def read_letters(act_id: int, operator: Operator, *, now: datetime) -> None:
         _cancelled(sent, now)
 
 
-def _same(act: Act, operator: Operator) -> Status:
+def same_act(act: Act, operator: Operator) -> Status:
     """Where the act is at the operator, whose number was proved to be this act's.
 
     Raises MessageRefused for another act's: nothing is then read, asked or answered there.
@@ -240,7 +240,7 @@ def cancel(act: Act, operator: Operator, *, now: datetime) -> None:
     sent = Transmission.objects.get(act=act)
     if sent.remote_id is None or sent.acknowledged_at is None or sent.cancelled_at is not None:
         raise ActRefused("Seul un acte acquitté et non annulé s'annule.")
-    _same(act, operator)
+    same_act(act, operator)
     mine = Transmission.objects.filter(pk=sent.pk, cancellation_id=None)
     free = Q(cancellation_asked_at=None) | Q(cancellation_asked_at__lt=now - UNCERTAIN)
     if not mine.filter(free).update(cancellation_asked_at=now, problem=""):
@@ -281,7 +281,7 @@ def reply(
     if mine.filter(replied_at__lt=now - UNCERTAIN).exists():  # the one of before may have been taken
         read_letters(letter.act_id, operator, now=now)
     else:
-        _same(letter.act, operator)
+        same_act(letter.act, operator)
     free = Q(replied_at=None) | Q(replied_at__lt=now - UNCERTAIN)
     if not mine.filter(free).update(replied_at=now, choice=choice, problem=""):
         raise ActRefused("Une réponse à ce courrier est déjà partie, ou est en train de partir.")

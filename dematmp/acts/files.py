@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from dematmp.acts.bordereau import render_bordereau
 from dematmp.acts.classification import Codes, parsed, shipped
+from dematmp.acts.fields import PDF
 from dematmp.acts.follow_ups import document_of
 from dematmp.acts.models import Act
 from dematmp.acts.stamp import stamped
@@ -29,13 +30,17 @@ class Piece:
     size: int
     sha256: str
     label: str = ""
+    is_pdf: bool = True
 
 
 def pieces_of(act: Act) -> list[Piece]:
     """The act's document, then its annexes."""
     main = Piece(1, act.document_name, act.typology, act.document_key, act.document_size, act.document_sha256)
-    annexes = act.pieces.order_by("rank")
-    found = [main, *(Piece(e.rank, e.name, e.typology, e.key, e.size, e.sha256) for e in annexes)]
+    annexes = [
+        Piece(e.rank, e.name, e.typology, e.key, e.size, e.sha256, is_pdf=e.media_type == PDF)
+        for e in act.pieces.order_by("rank")
+    ]
+    found = [main, *annexes]
     codes = _codes_of(act)
     return [replace(each, label=codes.label(act.nature, each.typology)) for each in found]
 

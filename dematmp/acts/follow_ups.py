@@ -156,8 +156,29 @@ def request_classification(agent: Agent, *, now: datetime) -> Transaction:
     return made
 
 
+def give_up(act: Transaction, *, by: Agent, now: datetime) -> Transaction:
+    """Close (6) a deposit that awaits its confirmation: it never leaves, and its number may serve again.
+
+    By who deposited it, or who may transmit it. Raises AccessRefused, ActRefused.
+    """
+    owns = by.may_deposit and act.agent_id == by.pk
+    if act.authority_id != by.authority_id or not (owns or by.may_transmit):
+        raise AccessRefused(DENIED)
+    waits = frozenset({statuses.UNCONFIRMED})
+    moved = moves.move(act.pk, statuses.REFUSED, message=f"Abandon par {by}", now=now, only_from=waits)
+    if moved is None:
+        raise ActRefused("La transaction n'est pas en attente d'être postée : elle ne s'abandonne plus.")
+    return moved
+
+
 def close(act: Transaction, status: int, *, by: Agent, now: datetime) -> None:
-    """Close an act, well (5) or not (6), two months after its receipt; or give it to the archives (19)."""
+    """Close an act, well (5) or not (6), two months after its receipt; or give it to the archives (19).
+
+    One that awaits its confirmation is given up at once. Raises AccessRefused, ActRefused, StatusRefused.
+    """
+    if act.status == statuses.UNCONFIRMED and status == statuses.REFUSED:
+        give_up(act, by=by, now=now)
+        return
     _transmits(by, act)
     if act.type != ACT:
         raise ActRefused("Seule une transmission d'acte se clôt.")

@@ -56,6 +56,8 @@ def move(
         if only_from is not None and found.status not in only_from:
             return None
         statuses.check_follows(found.status, status)
+        if found.status == statuses.UNCONFIRMED and status == statuses.REFUSED:
+            found.holds_number = False
         if status == statuses.ERROR and found.status in (statuses.UNCONFIRMED, statuses.POSTED):
             found.holds_number = False  # the ministry never had it: the number may serve again
         if status == statuses.ERROR and found.status == statuses.WAITING and not found.tries:

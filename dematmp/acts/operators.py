@@ -10,11 +10,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from dematmp.accounts.models import Organisation
-from dematmp.acts import follow_ups, posting, statuses, versions
+from dematmp.acts import follow_ups, posting, stamp, statuses, versions
 from dematmp.acts.administration import authority_for
+from dematmp.acts.bordereau import render_bordereau
 from dematmp.acts.errors import ActError, GatewayRefused, OperatorUnset
-from dematmp.acts.fields import Piece, Posting
-from dematmp.acts.remote import Letter, Remote, Status
+from dematmp.acts.fields import PDF, Piece, Posting
+from dematmp.acts.remote import NO_STAMP, Letter, Remote, Status
 from dematmp.acts.subscribers import BOTH, Agent, Authority
 from dematmp.acts.transactions import ACT, Transaction
 from dematmp.audit.keys import unwrap
@@ -56,6 +57,15 @@ class Operator(Protocol):
 
     def archive(self, letter: int) -> bytes:
         """Everything that came with a letter, as a tar.gz."""
+
+    def stamped(self, transaction: int, rank: int) -> bytes:
+        """A PDF of an acknowledged act with its stamp: the document is of rank 1, its annexes follow."""
+
+    def bordereau(self, transaction: int) -> bytes:
+        """The record of an acknowledged act, as a PDF."""
+
+    def give_up(self, transaction: int) -> None:
+        """Close a deposit that awaits its confirmation: it never leaves."""
 
     def cancel(self, act: int) -> int:
         """Ask for the cancellation of an acknowledged act."""
@@ -124,6 +134,20 @@ class Local:
         if came is None:
             raise GatewayRefused("Ce document n'a pas d'archive.")
         return b"".join(object_store().open(came.key))
+
+    def stamped(self, transaction: int, rank: int) -> bytes:
+        found = self._one(transaction)
+        file = found.files.filter(rank=rank, media_type=PDF).first()
+        if file is None:
+            raise GatewayRefused(NO_STAMP)
+        return stamp.stamped(file, published=None)
+
+    def bordereau(self, transaction: int) -> bytes:
+        return render_bordereau(self._one(transaction))
+
+    def give_up(self, transaction: int) -> None:
+        found = self._one(transaction)
+        _told(lambda: follow_ups.give_up(found, by=self.agent, now=timezone.now()))
 
     def cancel(self, act: int) -> int:
         return _told(lambda: follow_ups.cancel(self._one(act), by=self.agent, now=timezone.now()))

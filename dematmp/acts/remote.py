@@ -34,6 +34,7 @@ from dematmp.acts.statuses import (
     WAITING,
 )
 
+NO_STAMP = "Seul un document PDF se tamponne."
 _MODULE = "/modules/actes/"
 _ANSWER_BYTES = 8 * 1024 * 1024
 _ARCHIVE_BYTES = 160 * 1024 * 1024
@@ -197,16 +198,43 @@ class Remote:
         except ValueError as broken:
             raise GatewayUnavailable("L'état de la transaction est illisible.") from broken
 
-    def message(self, transaction: int) -> bytes:
-        """The ACTES message, the first file of the list. Raises GatewayRefused before the acknowledgement."""
+    def _files(self, transaction: int) -> list[tuple[str, str]]:
+        """(number, media type) of each file: the message, the document, its annexes."""
         answer = self._call(
             "GET", "actes_transac_get_files_list.php", params={"transaction": str(transaction)}
         )
         try:
-            first = str(answer.json()[0]["id"])
-        except (ValueError, KeyError, TypeError, IndexError) as broken:
+            return [(str(each["id"]), str(each["mimetype"])) for each in answer.json()]
+        except (ValueError, KeyError, TypeError) as broken:
             raise GatewayUnavailable("La liste des fichiers est illisible.") from broken
-        return self._call("GET", "actes_download_file.php", params={"file": first}).content
+
+    def message(self, transaction: int) -> bytes:
+        """The ACTES message, the first file of the list. Raises GatewayRefused before the acknowledgement."""
+        files = self._files(transaction)
+        if not files:
+            raise GatewayUnavailable("La liste des fichiers est illisible.")
+        return self._call("GET", "actes_download_file.php", params={"file": files[0][0]}).content
+
+    def stamped(self, transaction: int, rank: int) -> bytes:
+        files = self._files(transaction)
+        if not 1 <= rank < len(files) or files[rank][1] != "application/pdf":
+            raise GatewayRefused(NO_STAMP)
+        params = {"file": files[rank][0], "tampon": "true"}
+        return self._pdf("actes_download_file.php", params)
+
+    def bordereau(self, transaction: int) -> bytes:
+        return self._pdf("actes_create_pdf.php", {"trans_id": str(transaction)})
+
+    def _pdf(self, path: str, params: dict[str, str]) -> bytes:
+        """A refused download is redirected to a page: what is no PDF is no copy."""
+        data = self._call("GET", path, params=params, limit=_ARCHIVE_BYTES).content
+        if b"%PDF-" not in data[:1024]:
+            raise GatewayUnavailable("L'opérateur de télétransmission n'a pas donné le PDF demandé.")
+        return data
+
+    def give_up(self, transaction: int) -> None:
+        data = {"api": "1", "id": str(transaction), "status": "invalid"}
+        self._lines(self._call("POST", "actes_transac_close.php", data=data))
 
     def letters(self, act: int) -> list[Letter]:
         answer = self._call("GET", "actes_transac_get_document.php", params={"id": str(act)})

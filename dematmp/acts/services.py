@@ -35,6 +35,7 @@ _TAKEN = re.compile(
 )
 # Between two readings of an operator elsewhere: acknowledgements take minutes to days.
 UNCONFIRMED = "L'acte attend d'être confirmé chez l'opérateur de télétransmission."
+GIVEN_UP = "Abandonné chez l'opérateur de télétransmission, avant l'envoi."
 POLLS = (60, 300, 900, 3600)  # seconds
 
 
@@ -226,7 +227,13 @@ def poll(act_id: int, operator: Operator, *, now: datetime) -> None:
         mine.update(problem=UNCONFIRMED)
         mine.filter(stuck_since=None).update(stuck_since=now)
     else:  # the operator's people went further before this platform read the acknowledgement
-        data = operator.receipt(transmission.remote_id)
+        try:
+            data = operator.receipt(transmission.remote_id)
+        except GatewayRefused:
+            if status.code != statuses.REFUSED:
+                raise
+            reach(transmission, rules.ERROR, detail=GIVEN_UP, now=now)  # closed there before it left
+            return
         _acknowledge(transmission, data, operator.message(transmission.remote_id), now=now)
 
 

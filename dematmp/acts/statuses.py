@@ -36,7 +36,7 @@ LABELS = {
 # From → what may follow. None is a transaction that does not exist yet.
 _FOLLOWS: dict[int | None, frozenset[int]] = {
     None: frozenset({POSTED, UNCONFIRMED, RECEIVED, LETTER}),
-    UNCONFIRMED: frozenset({POSTED, ERROR}),
+    UNCONFIRMED: frozenset({POSTED, REFUSED, ERROR}),  # given up by its owner, as 18 is in S2LOW
     POSTED: frozenset({WAITING, ERROR}),
     WAITING: frozenset({SENT, ERROR}),
     SENT: frozenset({ACKNOWLEDGED, ERROR}),

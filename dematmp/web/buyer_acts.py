@@ -9,13 +9,20 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.accounts.models import Organisation
-from dematmp.acts import procedure, timeline
-from dematmp.acts.confirming import confirm, give_up, is_unconfirmed, review
+from dematmp.acts import copies, procedure, timeline
+from dematmp.acts.confirming import (
+    confirm,
+    give_up,
+    give_up_elsewhere,
+    is_unconfirmed,
+    review,
+    waits_elsewhere,
+)
 from dematmp.acts.correspondence import cancel as cancel_act
 from dematmp.acts.correspondence import reply
 from dematmp.acts.errors import ActError, ActRefused
 from dematmp.acts.fields import Piece
-from dematmp.acts.files import matter_of, pieces_of, read_file, transaction_of
+from dematmp.acts.files import BORDEREAU, STAMPED, matter_of, pieces_of, read_file
 from dematmp.acts.models import Act
 from dematmp.acts.operators import Operator, operator_for, unset
 from dematmp.acts.preparing import may_be_replaced, propose
@@ -84,17 +91,19 @@ def _act(request: MemberRequest, act: uuid.UUID) -> Act:
 def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
     """Where the act is, step by step."""
     found = _act(request, act)
+    validates = found.is_validated_by(request.user)
     context = {
         "act": found,
         "situation": timeline.situation(found, now=timezone.now()),
         "until": timeline.control_until(found),
         "events": timeline.events(found),
         "letters": found.letters.order_by("-pk"),
-        "has_copies": found.transmission.acknowledged_at is not None and transaction_of(found) is not None,
+        "has_copies": found.transmission.acknowledged_at is not None and not unset(found),
+        "waits_elsewhere": validates and waits_elsewhere(found),
         "pieces": pieces_of(found),
         "matter": matter_of(found),
         "may_share": procedure.minutes(found) is not None,
-        "is_validator": (validates := found.is_validated_by(request.user)),
+        "is_validator": validates,
         "unset": unset(found),
         "may_replace": validates and may_be_replaced(found),
         "review": review(found) if is_unconfirmed(found) else None,
@@ -176,7 +185,11 @@ def confirm_act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
 @holds("validator")
 def give_up_act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
     """It never leaves; it may be corrected and prepared again."""
-    give_up(_as_validator(request, act), by=request.user, now=timezone.now())
+    found = _as_validator(request, act)
+    if waits_elsewhere(found):
+        give_up_elsewhere(found, _operator(found), by=request.user, now=timezone.now())
+    else:
+        give_up(found, by=request.user, now=timezone.now())
     messages.success(request, "L'acte est abandonné : rien n'est parti.")
     return redirect("buyer-act", act=act)
 
@@ -190,8 +203,29 @@ def letter_file(request: MemberRequest, act: uuid.UUID, letter: int, name: str) 
 
 @require_safe
 @holds("agent", "validator")
-def act_file(request: MemberRequest, act: uuid.UUID, name: str) -> HttpResponse:
+def stamped_file(request: MemberRequest, act: uuid.UUID, rank: int) -> HttpResponse:
+    """The document or an annex with its stamp."""
     found = _act(request, act)
+    piece = next((each for each in pieces_of(found) if each.rank == rank and each.is_pdf), None)
+    if piece is None or found.transmission.acknowledged_at is None:
+        raise Http404
+    pdf = copies.stamped(found, rank, _operator(found))
+    name = STAMPED if rank == 1 else f"tamponne-{piece.name}"
+    return document(pdf, name=f"{found.number}-{name}", content_type="application/pdf")
+
+
+@require_safe
+@holds("agent", "validator")
+def act_file(request: MemberRequest, act: uuid.UUID, name: str) -> HttpResponseBase:
+    """The acknowledgement, the message; the stamped act and the bordereau, which its operator makes."""
+    found = _act(request, act)
+    if found.transmission.acknowledged_at is None and name in (STAMPED, BORDEREAU):
+        raise Http404
+    if name == STAMPED:
+        return stamped_file(request, act, 1)
+    if name == BORDEREAU:
+        pdf = copies.bordereau(found, _operator(found))
+        return document(pdf, name=f"{found.number}-{name}", content_type="application/pdf")
     file = read_file(found, name)
     if file is None:
         raise Http404

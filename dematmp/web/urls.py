@@ -151,6 +151,11 @@ urlpatterns = [
         act_pieces.buyer_signatures,
         name="buyer-act-signatures",
     ),
+    path(
+        "acheteur/actes/<uuid:act>/pieces/<int:rank>/tamponne.pdf",
+        buyer_acts.stamped_file,
+        name="buyer-act-stamped",
+    ),
     path(f"{_BUYER_LETTER}repondre/", buyer_acts.answer, name="buyer-act-answer"),
     path(f"{_BUYER_LETTER}<str:name>", buyer_acts.letter_file, name="buyer-letter-file"),
     path("acheteur/actes/<uuid:act>/<str:name>", buyer_acts.act_file, name="buyer-act-file"),
