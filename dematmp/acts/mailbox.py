@@ -4,12 +4,13 @@ import email
 import email.policy
 import hashlib
 import re
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import httpx
 
@@ -19,6 +20,7 @@ from dematmp.acts.errors import MessageRefused, MinistryUnavailable
 MAIL_BYTES = 220 * 1024**2  # an archive's worth of attachments in base64
 ATTACHMENTS = 200
 BATCH = 200
+_UNREADABLE = "L'autorité de la boîte de retour (« ca ») ne se lit pas : un fichier PEM est attendu."
 _NAME = re.compile(r"[A-Za-z0-9._ \-]{1,150}")
 
 
@@ -75,14 +77,26 @@ class Maildir:
 
 
 class HttpBox:
-    """The ministry's answers over HTTP: GET gives the names, GET a name gives a mail, DELETE puts it away."""
+    """The ministry's answers over HTTP: GET gives the names, GET a name gives a mail, DELETE puts it away.
+
+    `?ca=/path.pem` names the authority of its server when the system does not know it.
+    """
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        parts = urlsplit(url)
+        self._authority = parse_qs(parts.query).get("ca", [""])[0]
+        rest = urlencode([each for each in parse_qsl(parts.query) if each[0] != "ca"])
+        self._url, self._query = urlunsplit(parts._replace(query="")).rstrip("/"), f"?{rest}" if rest else ""
+        self._verify: ssl.SSLContext | bool = True
 
     def _call(self, method: str, path: str) -> bytes:
         try:
-            answer = httpx.request(method, f"{self._url}/{path}", timeout=60)
+            if self._authority and self._verify is True:
+                self._verify = ssl.create_default_context(cafile=self._authority)
+            where = f"{self._url}/{path}{self._query}"
+            answer = httpx.request(method, where, timeout=60, verify=self._verify)
+        except OSError as unread:  # of the file: those of the network are httpx's
+            raise MinistryUnavailable(_UNREADABLE, reached=False) from unread
         except (httpx.HTTPError, httpx.InvalidURL) as failed:
             raise MinistryUnavailable("La boîte de retour ne répond pas.", reached=False) from failed
         if answer.status_code != httpx.codes.OK or len(answer.content) > MAIL_BYTES:
@@ -101,7 +115,10 @@ class HttpBox:
 
 
 def box(url: str) -> Box:
-    """`maildir:///path`, `imaps://login:password@host/INBOX`, `http(s)://…`. Raises MinistryUnavailable."""
+    """`maildir:///path`, `imaps://login:password@host/INBOX`, `https://…`; `?ca=/path.pem` for these two.
+
+    Raises MinistryUnavailable.
+    """
     from dematmp.acts.imap import ImapBox
 
     parts = urlsplit(url)

@@ -137,14 +137,16 @@ def state(caller: Caller, pk: int) -> tuple[int, bytes]:
 
 
 @contextmanager
-def ministry_in(folder: Path, *, maildir: bool = True, delay: float = 0.0) -> Iterator[tuple[Ministry, str]]:
+def ministry_in(
+    folder: Path, *, maildir: bool = True, delay: float = 0.0, tls: Held | None = None
+) -> Iterator[tuple[Ministry, str]]:
     """A ministry that listens on a free port, and its address."""
     made = Ministry(folder / "ministry", folder / "Maildir" if maildir else None, delay=delay)
-    server: Server = serve(made, 0)
+    server: Server = serve(made, 0, (str(tls.pem), str(tls.key_pem)) if tls else None)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield made, f"http://127.0.0.1:{server.server_port}"
+        yield made, f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     finally:
         made.stopping.set()
         server.shutdown()
