@@ -18,7 +18,7 @@ from dematmp.acts.fields import Piece
 from dematmp.acts.models import Act, ActIncident, OperatorAccount, PrefectureLetter, Transmission
 from dematmp.acts.operators import Operator
 from dematmp.acts.package import blocks_of, members
-from dematmp.acts.reading import read
+from dematmp.acts.reading import names_act, read
 from dematmp.acts.remote import Letter, Remote, Status, client_context
 from dematmp.acts.rules import LETTERS
 from dematmp.acts.services import reach
@@ -85,7 +85,12 @@ def same_act(act: Act, operator: Operator) -> Status:
     found = operator.status(number)
     data = found.detail if found.code in (statuses.ACKNOWLEDGED, statuses.CANCELLED) else b""
     said = read(data or operator.receipt(number))
-    if not isinstance(said, m.ActReceipt | m.CancellationReceipt) or said.identifier != act.identifier:
+    if isinstance(said, m.CancellationReceipt) and not said.identifier:
+        said = read(operator.receipt(number))
+    proved = said.identifier == act.identifier if isinstance(said, m.CancellationReceipt) else (
+        isinstance(said, m.ActReceipt) and names_act(said, act.identifier)
+    )  # fmt: skip
+    if not proved:
         raise MessageRefused(
             f"La transaction {number} de l'opérateur n'est pas l'acte {act.identifier} : rien n'a été fait."
         )
@@ -190,7 +195,7 @@ def _letter_in(archive: bytes, identifier: str) -> m.Letter | m.Referral:
     for name, size, content in members(io.BytesIO(archive), strict=False):
         if names.MESSAGE.fullmatch(name) and size <= MESSAGE_BYTES:
             message = read(content.read())
-            if isinstance(message, m.Letter | m.Referral) and message.identifier == identifier:
+            if isinstance(message, m.Letter | m.Referral) and names_act(message, identifier):
                 return message
     raise MessageRefused("L'archive du courrier ne porte aucun message sur cet acte.")
 

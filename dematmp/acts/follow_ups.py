@@ -93,9 +93,9 @@ def reply(
     rgs: bool,
     now: datetime,
 ) -> Transaction:
-    """Answer a letter of the prefecture; `choice` is S2LOW's `type_envoie`.
+    """Answer a letter of the prefecture, once (3-3 or 3-4, not both): another one is for one that failed.
 
-    Raises ActRefused, AccessRefused.
+    `choice` is S2LOW's `type_envoie`. Raises ActRefused, AccessRefused.
     """
     if letter.type not in (LETTER, PIECES, OBSERVATIONS) or letter.reply or letter.decided_on is None:
         raise ActRefused("Cette transaction n'est pas un document de la préfecture auquel on répond.")
@@ -111,6 +111,7 @@ def reply(
         kind = REPLIES[letter.type, choice]
     if letter.status not in (statuses.RECEIVED, statuses.RECEIPT_SENT, statuses.LETTER):
         raise ActRefused("Ce document de la préfecture n'attend pas de réponse.")
+    _unanswered(letter)
     if not pieces:
         raise ActRefused("Aucun fichier acte n'a été posté.")
     if kind != "3-4" and len(pieces) > 1:
@@ -127,10 +128,22 @@ def reply(
     made.message = write(m.Letter(kind, made.unique_id, letter.decided_on, documents))
     wrap(made, [from_store(each.name, each.size, each.key) for each in files], now=now)
     with transaction.atomic():
+        # Of two answers at once, the second finds the first.
+        _unanswered(Transaction.objects.select_for_update(of=("self",), no_key=True).get(pk=letter.pk))
         moves.begin(made, status=statuses.POSTED, message="Dépôt initial", now=now)
         save_files(made, files)
         check_soon(made)
     return made
+
+
+def _unanswered(letter: Transaction) -> None:
+    """Raises ActRefused when an answer that did not fail is there."""
+    answers = letter.follow_ups.exclude(reply="").exclude(status=statuses.ERROR)
+    if (first := answers.order_by("pk").first()) is not None:
+        raise ActRefused(
+            f"Ce document de la préfecture a déjà une réponse (transaction {first.pk}) : une autre ne part "
+            "que si elle échoue."
+        )
 
 
 def request_classification(agent: Agent, *, now: datetime) -> Transaction:

@@ -1,12 +1,13 @@
 """What an answer of the ministry does to the transaction that it answers."""
 
 import logging
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from django.db.models import QuerySet
 
 from dematmp.acts import messages as m
-from dematmp.acts import moves, statuses, versions
+from dematmp.acts import moves, names, statuses, versions
 from dematmp.acts.errors import MessageRefused
 from dematmp.acts.models import Act, ActIncident
 from dematmp.acts.reading import read
@@ -47,6 +48,18 @@ def settle(message: m.Message, *, siren: str, flux: bytes, now: datetime) -> Tra
         case m.Classification() | m.ClassificationUnchanged():
             return _classification(message, siren, flux, now)
     raise MessageRefused(f"Le ministère n'envoie pas de message {m.kind_of(message)}.")
+
+
+def named(message: m.Message, name: names.MessageName, *, siren: str) -> m.Message:
+    """A message that names no act, as about that of its own name; else the latest of its SIREN and number."""
+    if not isinstance(message, _Receipt | m.Letter | m.Referral) or message.identifier:
+        return message
+    number = message.act.number if isinstance(message, m.ActReceipt) else name.number
+    rows = Transaction.objects.filter(authority__siren=siren, type=ACT)
+    found = rows.filter(unique_id=name.identifier).first() if name.identifier else None
+    if found is None and number:
+        found = _last(rows.filter(number=number))
+    return replace(message, identifier=found.unique_id) if found is not None else message
 
 
 def anomaly_of_envelope(name: str, anomaly: m.EnvelopeAnomaly, flux: bytes, *, now: datetime) -> None:
@@ -98,12 +111,18 @@ def _receive(found: Transaction, message: _Receipt, flux: bytes, now: datetime) 
     """False when this receipt, under whatever name, was there already: it says the same."""
     if found.status not in _OPEN:
         step = found.last_step(statuses.ACKNOWLEDGED)
-        if step is not None and step.flux is not None and read(bytes(step.flux)) == message:
+        if step is not None and step.flux is not None and _same(read(bytes(step.flux)), message):
             return False
     _reached(found, now)
     said = f"Reçu par le MI le {message.received:%d/%m/%Y}"
     moves.move(found.pk, statuses.ACKNOWLEDGED, message=said, flux=flux, now=now)
     return True
+
+
+def _same(known: m.Message, message: _Receipt) -> bool:
+    if isinstance(known, _Receipt) and not known.identifier:
+        known = replace(known, identifier=message.identifier)
+    return known == message
 
 
 def _cancelled(cancellation: Transaction, flux: bytes, received: date, now: datetime) -> None:

@@ -66,9 +66,16 @@ def read(data: bytes) -> m.Message:
 def read_receipt(data: bytes, *, identifier: str) -> m.ActReceipt:
     """The `ARActe` of this very act. Raises MessageRefused when it is about another."""
     found = read(data)
-    if not isinstance(found, m.ActReceipt) or found.identifier != identifier:
+    if not isinstance(found, m.ActReceipt) or not names_act(found, identifier):
         raise MessageRefused(f"L'acquittement reçu n'est pas celui de l'acte {identifier}.")
     return found
+
+
+def names_act(found: m.ActReceipt | m.Letter | m.Referral, identifier: str) -> bool:
+    """Whether a message found under an act is about it; without identifier, by the number that it quotes."""
+    if found.identifier or not isinstance(found, m.ActReceipt):
+        return found.identifier in ("", identifier)
+    return found.act.number == names.split_identifier(identifier)[2]
 
 
 def _local(element: etree._Element) -> str:
@@ -79,8 +86,10 @@ def _local(element: etree._Element) -> str:
 
 
 def _identifier(element: etree._Element) -> str:
+    """Empty when the ministry left it out: the message's name, or the number it quotes, says which act."""
     found = attribute(element, "IDActe")
-    names.split_identifier(found)
+    if found:
+        names.split_identifier(found)
     return found
 
 

@@ -15,7 +15,7 @@ from dematmp.acts import names
 from dematmp.acts.arrivals import Laid, arrive, is_letter, lay
 from dematmp.acts.errors import ActError, MessageRefused
 from dematmp.acts.mailbox import Attachment, Box, Mail, attachments, body_of, is_multichannel
-from dematmp.acts.outcomes import anomaly_of_envelope, awaits_codes, settle
+from dematmp.acts.outcomes import anomaly_of_envelope, awaits_codes, named, settle
 from dematmp.acts.reading import read, read_envelope_anomaly, read_return_envelope
 from dematmp.acts.transactions import ReturnedMessage, ReturnMail
 from dematmp.acts.xmlio import truthful
@@ -212,7 +212,7 @@ def _one(
     if not _first_time(known, file) and not (said.kind in _CODES and awaits_codes(said.siren)):
         return
     siren = carriers.siren(file.name, said.siren)
-    message = read(file.data)
+    message = named(read(file.data), said, siren=siren)
     if isinstance(message, m.Letter | m.Referral):
         if laid is None:
             raise MessageRefused("Le nom du message n'est pas celui d'un courrier de la préfecture.")

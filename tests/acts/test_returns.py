@@ -1,6 +1,7 @@
 """Whatever the ministry's mails carry, each message is acted upon once, and none keeps another waiting."""
 
 import io
+import re
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from dematmp.acts import follow_ups, names, returns, statuses, versions
+from dematmp.acts import follow_ups, moves, names, returns, statuses, versions
 from dematmp.acts import messages as m
 from dematmp.acts.classification import shipped
 from dematmp.acts.mailbox import Mail
@@ -219,3 +220,55 @@ def test_an_older_classification_that_comes_late_replaces_nothing(lea: Caller, t
         name = names.classification_message(department="034", siren=town.siren, kind="7-2", serial=serial + 1)
         assert kept({name: shipped().replace(b"2019-03-01", day.encode())}) == ""
     assert versions.held_date(town) == date(2026, 11, 27)
+
+
+def _unnamed(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The same messages, from a ministry that leaves the act's identifier out."""
+    return {name: re.sub(rb' actes:IDActe="[^"]*"', b"", data) for name, data in files.items()}
+
+
+def test_a_receipt_without_identifier_is_that_of_its_siren_and_number(lea: Caller, town: Authority) -> None:
+    other, made = sent(posted(lea, "AUTRE")), sent(posted(lea, "SANS_ID"))
+    ((_, data),) = _unnamed(receipt(made)).items()
+    assert b"IDActe" not in data
+    files = {names.classification_message(department="034", siren=made.authority.siren, kind="1-2"): data}
+    assert kept({**carrier(*files), **files}) == ""
+    assert (status_of(made), status_of(other)) == (statuses.ACKNOWLEDGED, statuses.SENT)
+    assert kept(receipt(made)) == "", "the same, said with it, changes nothing"
+    ((_, stranger),) = _unnamed(receipt(other)).items()
+    files = {names.classification_message(department="034", siren="987654321", kind="1-2"): stranger}
+    assert "aucune transaction" in kept({**carrier(*files, siren="987654321"), **files})
+    assert status_of(other) == statuses.SENT
+
+
+def test_letters_and_cancellations_without_identifier_are_those_of_their_name(
+    lea: Caller, town: Authority
+) -> None:
+    act = acknowledged_act(lea, "SANS_NOM")
+    assert kept(_unnamed(letter(act, "3-1", date(2026, 11, 20)))) == ""
+    asked = Transaction.objects.get(type="3")
+    assert (asked.related, asked.unique_id) == (act, act.unique_id)
+    answered = sent(int(answer_to(lea, str(asked.pk), "4").split(b"\n")[1]))
+    name = names.message(act.unique_id, "3-5")
+    data = write(m.LetterReceipt("3-5", act.unique_id, date(2026, 11, 20), RECEIVED))
+    assert kept(_unnamed({name: data})) == ""
+    assert status_of(answered) == statuses.ACKNOWLEDGED
+    out = lea.form("actes_transac_cancel.php", [("api", "1"), ("id", str(act.pk))]).content.split(b"\n")
+    asked = sent(int(out[1]))
+    assert kept(_unnamed(cancellation_receipt(asked))) == ""
+    assert status_of(act) == statuses.CANCELLED
+
+
+def test_a_letter_is_answered_once_unless_the_answer_failed(lea: Caller, town: Authority) -> None:
+    """The ministry expects 3-3 or 3-4, and acknowledges one (3-5)."""
+    act = acknowledged_act(lea, "UNE_FOIS")
+    assert kept(letter(act, "3-1", date(2026, 11, 20))) == ""
+    asked = str(Transaction.objects.get(type="3", reply="").pk)
+    first = int(answer_to(lea, asked, "4").split(b"\n")[1])
+    for choice in ("4", "3"):
+        again = answer_to(lea, asked, choice)
+        assert again.startswith(b"KO\n")
+        assert f"transaction {first}".encode() in again
+    moves.move(first, statuses.ERROR, message="archive invalide", now=timezone.now())
+    assert answer_to(lea, asked, "3").startswith(b"OK\n")
+    assert Transaction.objects.filter(type="3").exclude(reply="").count() == 2
