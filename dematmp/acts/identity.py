@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
@@ -121,27 +119,6 @@ def issue_nounce(agent: Agent, password: bytes, *, now: datetime) -> str:
     expected = hashlib.sha256(password + f":{value}".encode()).hexdigest()
     Nounce.objects.create(value=value, agent=agent, expected=expected, expires_at=now + NOUNCE_LIFE)
     return value
-
-
-def is_rgs(certificate: x509.Certificate | None) -> bool:
-    """Whether a certificate may transmit: issued by an authority of the settings, where they name any."""
-    paths = settings.ACTES["rgs"]
-    if not paths:
-        return certificate is not None
-    if certificate is None:
-        return False
-    for issuer in _authorities(tuple(paths)):
-        try:
-            certificate.verify_directly_issued_by(issuer)
-        except (ValueError, TypeError, InvalidSignature):
-            continue
-        return True
-    return False
-
-
-@lru_cache(maxsize=4)
-def _authorities(paths: tuple[str, ...]) -> list[x509.Certificate]:
-    return [each for path in paths for each in x509.load_pem_x509_certificates(Path(path).read_bytes())]
 
 
 def give_certificate(agent: Agent, certificate: x509.Certificate) -> None:

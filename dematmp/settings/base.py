@@ -216,6 +216,9 @@ ACTES = {
     "schema": env.str("DEMATMP_ACTES_XSD", default=""),  # path of the official actesv1_1.xsd
     # PEM files of the RGS authorities whose certificates may transmit; without any, each known one may
     "rgs": env.list("DEMATMP_ACTES_RGS", default=[]),
+    # PEM files of the authorities between these and the certificates; lists of what they revoked (PEM, DER)
+    "rgs_intermediates": env.list("DEMATMP_ACTES_RGS_INTERMEDIATES", default=[]),
+    "rgs_crl": env.list("DEMATMP_ACTES_RGS_CRL", default=[]),
     # The word by which the front proves itself: without it no certificate is believed
     "front_secret": env.str("DEMATMP_ACTES_FRONT_SECRET", default=""),
     "retry_seconds": env.float("DEMATMP_ACTES_RETRY_SECONDS", default=300.0),

@@ -65,7 +65,9 @@ class TestAuthority:
 
     __test__ = False  # not a test, whatever pytest thinks of the name
 
-    def __init__(self, folder: Path, name: str = "ca", *, above: "TestAuthority | None" = None) -> None:
+    def __init__(
+        self, folder: Path, name: str = "ca", *, above: "TestAuthority | None" = None, expired: bool = False
+    ) -> None:
         """A root, or an intermediate authority under the one `above`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._revoked = folder, list[int]()
@@ -74,7 +76,13 @@ class TestAuthority:
         now = datetime.now(UTC)
         issuer, signing = (above.held.certificate.subject, above.held.key) if above else (subject, key)
         built = (
-            _builder(subject, issuer, key, now - timedelta(days=1), now + _LONG)
+            _builder(
+                subject,
+                issuer,
+                key,
+                now - timedelta(days=1),
+                now + (timedelta(hours=-1) if expired else _LONG),
+            )
             .add_extension(x509.BasicConstraints(ca=True, path_length=0 if above else None), critical=True)
             .add_extension(_usage(signs=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

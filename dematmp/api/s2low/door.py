@@ -21,6 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 from dematmp.acts import identity
 from dematmp.acts.errors import ActError
 from dematmp.acts.latin1 import decode
+from dematmp.acts.rgs import is_rgs
 from dematmp.acts.subscribers import Agent
 from dematmp.api.s2low import answers
 from dematmp.api.s2low.forms import Form, read_form, read_query
@@ -52,7 +53,7 @@ class Call:
 
     @property
     def rgs(self) -> bool:
-        return identity.is_rgs(self.certificate)
+        return is_rgs(self.certificate, now=timezone.now())
 
 
 View = Callable[[Call], HttpResponseBase]
