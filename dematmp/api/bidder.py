@@ -16,7 +16,7 @@ from dematmp.api.access import bearer, doors, published
 from dematmp.api.public import b64
 from dematmp.audit.services import canonical, utc_text
 from dematmp.bids import attempts, direct, fingerprints, services
-from dematmp.bids.clock import current, received
+from dematmp.bids.clock import received
 from dematmp.bids.errors import BeingRecorded, BidError, EnvelopeRefused, PartTruncated
 from dematmp.bids.evidence import (
     evidence,
@@ -328,7 +328,7 @@ def deposit(request: HttpRequest, deposit: uuid.UUID) -> dict[str, object]:
 @router.post("/deposits/{deposit}/withdraw", summary="Retirer un dépôt, avant la date limite")
 def withdraw(request: HttpRequest, deposit: uuid.UUID) -> dict[str, object]:
     bid = _bid(request, deposit)
-    services.withdraw(bid, by=bearer(request).user, now=current())
+    services.withdraw(bid, by=bearer(request).user, now=received(request))
     return {"deposit": str(bid.uuid), "state": services.bid_state(bid)}
 
 

@@ -12,8 +12,6 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponseBase, UnreadablePostError
 from django.utils import timezone
 
-_WHOLE = ("/finalise", "/fingerprint")  # requests whose instant counts
-
 
 @dataclass(frozen=True)
 class Arrived:
@@ -26,14 +24,16 @@ class Arrived:
 class Arrival:
     """The first middleware: when a request arrived, whole, before anything is done of it.
 
-    A request whose instant counts arrives when its last byte does, however long its body is held back.
+    One rule for the beginning of a deposit, its end, its fingerprint, its withdrawal and the extension of a
+    deadline, with a proxy in front or without: a request arrives when its last byte does, however long its
+    body is held back. What is sent by files and by parts is dated by each part, once it is stored.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info.endswith(_WHOLE):
+        if request.method == "POST" and request.content_type != "multipart/form-data":
             with contextlib.suppress(UnreadablePostError, RequestDataTooBig):  # refused where it is read
                 request.body  # noqa: B018  (read and kept)
         request.arrived = Arrived(time.monotonic(), timezone.now())  # type: ignore[attr-defined]

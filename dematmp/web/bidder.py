@@ -20,7 +20,7 @@ from dematmp.audit.publication import public_checkpoint
 from dematmp.audit.services import canonical
 from dematmp.awards.contracts import is_concluded
 from dematmp.awards.models import Award
-from dematmp.bids.clock import current
+from dematmp.bids.clock import received
 from dematmp.bids.evidence import evidence, evidence_pdf, start_refusals, start_refusals_pdf
 from dematmp.bids.models import Attempt, Bid, StartRefusal
 from dematmp.bids.receipts import checks, judged_since, receipt
@@ -209,7 +209,7 @@ def withdraw_deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse
     """One page, one button: a withdrawal is never a slip of the mouse."""
     bid = _bid(request, deposit)
     if request.method == "POST":
-        withdraw(bid, by=request.user, now=current())
+        withdraw(bid, by=request.user, now=received(request))
         messages.success(request, "Le dépôt est retiré.")
         return redirect("deposit", deposit=bid.uuid)
     revived = revived_by(bid) if bid.withdrawn_at is None else []
