@@ -9,13 +9,14 @@ from django.conf import settings
 from django.utils import timezone
 
 from dematmp.audit.rows import each_row
+from dematmp.bids.destroying import destroy, expire
 from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
 from dematmp.bids.fingerprints import stamp as stamp_one
 from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid, Fingerprint
 from dematmp.bids.probe import is_watched, probe, tell_outages
 from dematmp.bids.receipts import receipt_pdf, stamp
-from dematmp.bids.services import complete, destroy, expire
+from dematmp.bids.services import complete
 from dematmp.consultations.mirror import take
 from signing.errors import PassRefused
 

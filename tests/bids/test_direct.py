@@ -20,8 +20,8 @@ from pytest_django.fixtures import Settings
 
 from dematmp.api import bidder as door
 from dematmp.bids import presence
+from dematmp.bids.destroying import destroy
 from dematmp.bids.models import Attempt, Bid, Part, SealedObject
-from dematmp.bids.services import destroy
 from dematmp.consultations import trial
 from dematmp.consultations.models import DocumentVersion
 from dematmp.opening.reconciliation import _lock, reconcile

@@ -16,7 +16,7 @@ from pytest_django.fixtures import Settings
 from dematmp.accounts.services import issue_token
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
-from dematmp.bids import probe, services, tasks
+from dematmp.bids import destroying, probe, services, tasks
 from dematmp.bids.assembly import parts_of
 from dematmp.bids.attempts import forget_upload
 from dematmp.bids.errors import AlreadyDeposited
@@ -207,7 +207,7 @@ def test_a_finalisation_after_the_parts_were_effaced_asks_for_them_again(
             speaker.finalise(draft, attempt)
         speaker.upload(draft)
         assert speaker.finalise(draft, attempt)["state"] == "late"
-        services.expire(stale, now=timezone.now())
+        destroying.expire(stale, now=timezone.now())
         assert all(object_store().exists(each.key) for each in SealedObject.objects.all())
     verify()
 

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
+from dematmp.bids.destroying import destroy
 from dematmp.bids.models import Attempt, Bid
-from dematmp.bids.services import destroy
 from dematmp.bids.tasks import purge_trials
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.tasks import pad_journal
