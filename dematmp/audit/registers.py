@@ -66,6 +66,7 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
         "Ouverture",
         {
             "session-key": "Séance d'ouverture commencée",
+            "session-reopened": "Séance reprise pour une offre reçue dans les délais",
             "platform-release": "Part de la plateforme remise à la commission",
             "share-received": "Part apportée par un membre",
             "share-refused": "Part refusée",
@@ -101,6 +102,7 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
         "Incidents",
         {
             "opening-refused": "Ouverture refusée",
+            "bid-left-out": "Offre reçue dans les délais, connue après l'ouverture",
             "bytes-lost": "Octets perdus par le stockage",
             "channel-waived": "Ouverture sans le canal de secours",
         },

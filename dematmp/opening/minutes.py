@@ -1,5 +1,6 @@
 """The minutes: everything that was opened, and what was not and why, as JSON and as a sealed PDF."""
 
+import hashlib
 import json
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -48,6 +49,7 @@ def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
         "order": consultation.opening_order,
         "releases": session.releases,
         "sealed_lots": session.sealed_lots,
+        "former": former(session),
         "members": [
             {
                 "index": holder.index,
@@ -111,6 +113,14 @@ def _envelope(row: OpenedEnvelope) -> dict[str, object]:
     return said
 
 
+def former(session: OpeningSession) -> list[dict[str, str]]:
+    """The minutes that these complete: when each was written, and its SHA-256."""
+    return [
+        {"finished": utc_text(each.finished_at), "minutes": hashlib.sha256(bytes(each.minutes)).hexdigest()}
+        for each in session.former_minutes.order_by("pk")
+    ]
+
+
 def write_minutes(session: OpeningSession, *, now: datetime) -> None:
     """Keep the minutes, journal their digest, end the session and wipe its ephemeral key.
 
@@ -136,13 +146,13 @@ def issue_pdf(session: OpeningSession, *, now: datetime) -> None:
 
 def sealed_pdf(session: OpeningSession, *, annex: dict[str, object] | None, now: datetime) -> bytes:
     """The minutes as a PDF sealed by the platform, with what came after them once they are closed."""
-    said = {"releases": [], "sealed_lots": [], **json.loads(bytes(session.minutes or b""))}
+    said = {"releases": [], "sealed_lots": [], "former": [], **json.loads(bytes(session.minutes or b""))}
     after = json.loads(json.dumps(annex)) if annex else None
-    rows = [*said["envelopes"], *said["members"], *said["releases"], *said["sealed_lots"]]
+    rows = [*said["envelopes"], *said["members"], *said["releases"], *said["sealed_lots"], *said["former"]]
     if after:
         rows += [after, *after["files"], *after["scans"], *after["observations"]]
     for row in rows:
-        for name in ("received", "share", "at", "closed"):
+        for name in ("received", "share", "at", "closed", "finished"):
             if row.get(name):
                 row[name] = _local(row[name])
     for name in ("deadline", "started", "released", "finished"):

@@ -8,6 +8,7 @@ from django.db import models
 from dematmp.accounts.models import User
 from dematmp.bids.models import Envelope
 from dematmp.consultations.models import SERVED, VERDICTS, Consultation
+from dematmp.opening.former_minutes import FormerMinutes  # noqa: F401  (a model)
 from signing.ceremony import fingerprint
 from signing.keys import key_hash
 

@@ -35,6 +35,7 @@ from signing.errors import ClockDisagrees, TimestampRefused
 from signing.keys import OVERHEAD_BYTES, new_seed, public_key
 from signing.sharing import SHARE_BYTES
 
+RECORDED_SINCE = "enregistré après l'ouverture de ces enveloppes : la commission n'a pas pu en décider"
 LEFT_SEALED = "lot laissé scellé par la commission"
 
 
@@ -261,7 +262,7 @@ def list_envelopes(session: OpeningSession) -> None:
         if state == COUNTS and envelope.lot in session.left_sealed:
             reason = _left_sealed(session, envelope.lot)
         elif state == COUNTS and envelope.kind not in session.kinds:
-            reason = "enregistré après l'ouverture de ces enveloppes : la commission n'a pas pu en décider"
+            reason = RECORDED_SINCE
         elif state == COUNTS and session.phase:
             reason = sealed_because(judged, bidder=str(envelope.attempt.bidder.uuid), lot=envelope.lot)
         OpenedEnvelope.objects.get_or_create(

@@ -13,6 +13,7 @@ from dematmp.audit.rows import each_row
 from dematmp.consultations.models import Consultation
 from dematmp.opening import scanning, trust_lists
 from dematmp.opening.keys import remind
+from dematmp.opening.left_out import tell_left_out
 from dematmp.opening.models import OpeningSession
 from dematmp.opening.preserving import preserve
 from dematmp.opening.rehearsals import conclude, prepare, unconcluded, unprepared
@@ -64,6 +65,7 @@ def sweep() -> None:
     if waiting and answers():  # each file would wait for a daemon that is away
         each_row(waiting, scan_opened)
     each_row([twin.pk for twin in unprepared()], prepare_twin)
+    tell_left_out(now=timezone.now())
     each_row(unconcluded(), lambda session: conclude(session, now=timezone.now()))
 
 

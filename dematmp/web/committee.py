@@ -22,6 +22,7 @@ from dematmp.opening.closing import undecided, unscanned
 from dematmp.opening.decisions import to_decide
 from dematmp.opening.late_bids import undecided as undecided_late
 from dematmp.opening.late_bids import undecided_text
+from dematmp.opening.left_out import CLOSED, left_out_bids
 from dematmp.opening.models import (
     Ceremony,
     KeyHolder,
@@ -187,6 +188,8 @@ def _after(opened: OpeningSession, holders: object, user: User) -> dict[str, obj
     rows = holders if isinstance(holders, list) else []
     deciding = opened.state == "deciding"
     return {
+        "left_out": left_out_bids(opened),
+        "former": opened.former_minutes.order_by("pk"),
         "undecided": len(undecided(opened)) if opened.finished_at and not opened.closed_at else 0,
         "unscanned": unscanned(opened) if opened.finished_at and not opened.closed_at else 0,
         "undecided_envelopes": sum(1 for row in to_decide(opened) if not row.decision) if deciding else 0,
@@ -239,6 +242,7 @@ def session(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
         **main,
         "late_undecided": late,
         "late_text": undecided_text(late),
+        "left_out_closed": CLOSED,
         "renewal": renewals.pending(found),
         "site_url": settings.SITE_URL,
         "twin": _opening(request, twin) if twin else None,

@@ -13,9 +13,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from dematmp.awards.models import Award
 from dematmp.bids.clock import current
 from dematmp.consultations.models import Consultation
-from dematmp.opening import closing, decisions, services
+from dematmp.opening import closing, decisions, left_out, services
 from dematmp.opening.errors import DecisionRefused, OpeningError
 from dematmp.opening.models import ENVELOPE_DECISIONS, FILE_DECISIONS, OpenedFile, OpeningSession
 from dematmp.web.access import MemberRequest, holds
@@ -183,6 +184,33 @@ def next_phase(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     decisions.next_phase(session, by=request.user, now=timezone.now())
     messages.success(request, "La séance continue : chaque membre apporte de nouveau sa part.")
     return redirect("session", consultation=found.uuid)
+
+
+@require_POST
+@holds("member")
+def go_on(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
+    """The session goes on for what was received in time, and known once the others were open."""
+    found, session = _found(request, consultation)
+    if Award.objects.filter(lot__consultation=found).exists():
+        raise DecisionRefused(
+            "Un lot de cette consultation est déjà attribué.", "Prenez un conseil juridique."
+        )
+    left_out.go_on(session, by=request.user, now=timezone.now())
+    messages.success(request, "La séance reprend : chaque membre apporte de nouveau sa part.")
+    return redirect("session", consultation=found.uuid)
+
+
+@require_safe
+@holds("member")
+def former(request: MemberRequest, consultation: uuid.UUID, number: int, form: str) -> HttpResponse:
+    """Minutes that later ones complete, as they were written."""
+    _, session = _found(request, consultation)
+    kept = session.former_minutes.filter(pk=number).first()
+    if kept is None:
+        raise Http404
+    data = bytes(kept.pdf if form == "pdf" else kept.minutes)
+    name = f"proces-verbal-{timezone.localtime(kept.finished_at):%Y%m%d-%H%M}.{form}"
+    return document(data, name=name, content_type=f"application/{form}")
 
 
 @require_http_methods(["GET", "POST"])

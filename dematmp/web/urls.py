@@ -202,6 +202,10 @@ urlpatterns = [
     path(f"{_COMMITTEE}lots/<str:lot>/ouvrir/", committee_minutes.take_back, name="take-back"),
     path(f"{_COMMITTEE}decisions/", committee_minutes.decide, name="decide"),
     path(f"{_COMMITTEE}suite/", committee_minutes.next_phase, name="next-phase"),
+    path(f"{_COMMITTEE}reprendre/", committee_minutes.go_on, name="go-on"),
+    path(
+        f"{_COMMITTEE}anterieur-<int:number>.<minutes:form>", committee_minutes.former, name="former-minutes"
+    ),
     path(f"{_COMMITTEE}observations/", committee_minutes.observe, name="observe"),
     path(f"{_COMMITTEE}clore/", committee_minutes.close, name="close-minutes"),
     path(f"{_COMMITTEE}signer/", committee_minutes.sign, name="sign-minutes"),

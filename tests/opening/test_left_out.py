@@ -1,0 +1,119 @@
+"""The backup channel was waived, and tells afterwards of a bid that it received in time: it is opened too."""
+
+import io
+import json
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+from pytest_django.live_server_helper import LiveServer
+
+from dematmp.audit.models import Entry
+from dematmp.audit.services import verify
+from dematmp.bids import visits
+from dematmp.bids.importing import pull
+from dematmp.bids.models import Bid
+from dematmp.mails.models import Mail
+from dematmp.opening import tasks
+from dematmp.opening.left_out import left_out
+from dematmp.opening.models import OpenedFile, OpeningSession
+from dematmp.opening.tasks import unseal_session
+from signing.client import Client
+from signing.fallback import deposit
+from storage.stores import object_store
+from tests.bids.test_backup_channel import NOWHERE, SMALL, sealed, speaker
+from tests.channel import Channel
+from tests.opening.test_opening import opened
+from tests.world import World, make_world, page
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def live_world(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(unseal_session, "delay", lambda _: None)  # the test unseals in this process
+    monkeypatch.setattr(Client, "wait", lambda *_: None)
+    monkeypatch.setattr(visits, "SETTLING", timedelta())
+    return make_world()
+
+
+@pytest.fixture
+def session(
+    live_world: World, live_server: LiveServer, channel: Channel, settings: Settings, tmp_path: Path
+) -> OpeningSession:
+    """Opened without the channel's word, which then tells of one more bid."""
+    made = live_world.publish(closes_in=timedelta(seconds=20))
+    live_world.deposit(made, tmp_path / "rival", rival=True)
+    draft = sealed(live_world, live_server, channel, made, tmp_path / "mine", SMALL)
+    deposit(speaker(live_world, NOWHERE), draft)
+    true, settings.BACKUP_CHANNEL = settings.BACKUP_CHANNEL, {**settings.BACKUP_CHANNEL, "url": NOWHERE}
+    while timezone.now() <= (made.deadline or timezone.now()):
+        time.sleep(0.1)  # the channel is another process, with the real clock
+    why = ["--by", live_world.agent.email, "--why", "canal injoignable"]
+    call_command("backup_channel", "waive", str(made.uuid), *why, stdout=io.StringIO())
+    done = opened(live_world, made)
+    assert (left_out(done), json.loads(bytes(done.minutes or b""))["former"]) == ([], [])
+    settings.BACKUP_CHANNEL = true
+    assert pull(now=timezone.now()) == 1
+    return OpeningSession.objects.get(pk=done.pk)
+
+
+def test_the_committee_is_told_and_opens_it_too(live_world: World, session: OpeningSession) -> None:
+    made, bid = session.consultation, Bid.objects.exclude(channel_key="").get()
+    assert not bid.late
+    assert {each.attempt for each in left_out(session)} == {bid.attempt}
+    for _ in range(2):
+        tasks.sweep()
+    assert Entry.objects.filter(kind="bid-left-out", subject=bid.uuid).count() == 1
+    told = Mail.objects.filter(subject__contains="n'a pas été ouverte")
+    assert {mail.to for mail in told} == {user.email for user in [live_world.agent, *live_world.members]}
+    assert told.count() == 4
+
+    member = page(live_world.members[1])
+    where = reverse("session", args=[made.uuid])
+    shown = member.get(where).content.decode()
+    assert bid.number in shown
+    assert "Reprendre la séance" in shown
+    first = bytes(session.minutes or b"")
+    assert member.post(reverse("go-on", args=[made.uuid])).status_code == 302
+    member.post(reverse("go-on", args=[made.uuid]))  # twice is once
+    shown = member.get(where).content.decode()
+    assert "Procès-verbal antérieur" in shown
+    again = opened(live_world, made)
+    assert again.finished_at is not None
+    assert left_out(again) == []
+    mine = OpenedFile.objects.filter(opened__envelope__attempt=bid.attempt)
+    assert {row.name: b"".join(object_store().open(row.key)) for row in mine} == SMALL
+    said = json.loads(bytes(again.minutes or b""))
+    assert len(said["releases"]) == 2
+    assert {each["receipt"] for each in said["envelopes"] if each["state"] == "opened"} == {
+        each.number for each in made.bids.all()
+    }
+    (kept,) = again.former_minutes.all()
+    assert bytes(kept.minutes) == first
+    assert again.minutes_pdf
+    old = member.get(reverse("former-minutes", args=[made.uuid, kept.pk, "json"]))
+    assert old.content == first
+    assert "Reprendre la séance" not in member.get(where).content.decode()
+    assert member.post(reverse("go-on", args=[made.uuid])).status_code == 409
+    verify()
+
+
+def test_closed_minutes_stay_closed_and_the_page_says_what_the_law_leaves(
+    live_world: World, session: OpeningSession
+) -> None:
+    OpeningSession.objects.update(closed_at=timezone.now(), closed_by=live_world.members[0])
+    member = page(live_world.members[1])
+    shown = member.get(reverse("session", args=[session.consultation.uuid])).content.decode()
+    assert "Reprendre la séance" not in shown
+    assert "R2185-1" in shown
+    refused = member.post(reverse("go-on", args=[session.consultation.uuid]))
+    assert refused.status_code in (400, 409)
+    assert "R2185-1" in refused.content.decode()
+    tasks.sweep()
+    assert "R2185-1" in Mail.objects.filter(to=live_world.agent.email).latest("pk").body
