@@ -30,6 +30,8 @@ from signing.tlog import Checkpoint, parse_proof, verify_proof
 _ENCLOSED = "dossier-de-preuve.json"
 _CLOCKS = timedelta(seconds=60)  # by which an authority's clock and the platform's may differ
 
+_JUDGED = ("deposit-judged", "deposit-imported")
+
 
 @dataclass(frozen=True)
 class VerifiedEvidence:
@@ -189,8 +191,13 @@ def _compared(said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]]) ->
         raise ReceiptRefused("Le dossier tait un dépôt que le journal a reçu.")
     for record in deposited:
         told = {name: said[name] for name in ("attempt", "deposit", "started")}
-        told |= {name: receipt[name] for name in ("received", "late")}
-        if any(record[name] != value for name, value in told.items()):
+        instants = {name: receipt[name] for name in ("received", "late")}
+        # What was judged since: an extension that was being written, an earlier copy of the backup channel.
+        since = [each for kind, each in proven if kind in _JUDGED]
+        told |= {} if since or _is_judged_too_lately(said) else instants
+        if any(record[name] != value for name, value in told.items()) or any(
+            since[-1][name] != value for name, value in instants.items() if since
+        ):
             raise ReceiptRefused("Le dossier ne dit pas du dépôt ce que dit le journal.")
         if sorted(each["header"] for each in record["envelopes"]) != headers:
             raise ReceiptRefused("Le dossier ne montre pas les enveloppes que le journal a reçues.")
@@ -198,6 +205,11 @@ def _compared(said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]]) ->
         yield f"heure de réception, retard et empreinte de chacune des {count} parties : celles du journal"
     if receipt is not None and not deposited:
         yield "NON VÉRIFIÉ : la réception, dont l'entrée n'est pas ici (canal de secours, ou trop jeune)"
+
+
+def _is_judged_too_lately(said: dict[str, Any]) -> bool:
+    """Whether what judged the deposit since has no proof yet: it comes within a minute."""
+    return any(each["type"] in _JUDGED and not each["proof"] for each in said["journal"]["entries"])
 
 
 def _parts(said: dict[str, Any], record: dict[str, Any]) -> int:

@@ -9,7 +9,9 @@ import time_machine
 from django.urls import reverse
 from django.utils import timezone
 
+from dematmp.audit.checkpoints import publish
 from dematmp.audit.errors import JournalBroken
+from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
 from dematmp.bids.evidence import evidence
@@ -21,6 +23,8 @@ from dematmp.consultations import services
 from dematmp.consultations.models import Consultation
 from dematmp.mails.models import Mail
 from signing.client import Client, ServerRefused
+from signing.errors import ReceiptRefused
+from signing.evidence import verify_evidence
 from tests.world import World, page
 
 MOMENT = timedelta(milliseconds=10)
@@ -61,6 +65,16 @@ def test_a_bid_recorded_while_the_extension_waited_is_in_time(world: World, tmp_
     assert "Dépôt reçu hors délai" not in shown
     kinds = [each["type"] for each in evidence(bid.attempt, now=timezone.now())["journal"]["entries"]]  # type: ignore[index]
     assert "deposit-judged" in kinds
+    for _ in range(2):  # before the public checkpoint has the entry, then after
+        path = tmp_path / "preuve.json"
+        path.write_text(json.dumps(evidence(bid.attempt, now=timezone.now())))
+        proven = verify_evidence(path, journal_key=journal_signer().verifier_key, ca_pem=None)
+        publish(now=timezone.now())
+    assert (proven.late, proven.waiting) == (False, 0)
+    said = evidence(bid.attempt, now=timezone.now())
+    path.write_text(json.dumps({**said, "receipt": {**said["receipt"], "late": True}}))  # type: ignore[dict-item]
+    with pytest.raises(ReceiptRefused):
+        verify_evidence(path, journal_key=journal_signer().verifier_key, ca_pem=None)
 
 
 def test_a_row_made_in_time_without_the_journal_is_seen(world: World, tmp_path: Path) -> None:
