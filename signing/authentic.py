@@ -39,7 +39,7 @@ def of_responses(
     responses: Sequence[ocsp.OCSPResponse], issuers: Sequence[x509.Certificate]
 ) -> list[ocsp.OCSPResponse]:
     """Those signed by one of these authorities, or by a responder of one, valid then (RFC 6960 §4.2.2.2)."""
-    return [each for each in responses if any(_signed_response(each, issuer) for issuer in issuers)]
+    return [each for each in responses if any(responder_of(each, issuer) for issuer in issuers)]
 
 
 def _signed_list(each: crl.CertificateList, issuer: x509.Certificate) -> bool:
@@ -50,13 +50,14 @@ def _signed_list(each: crl.CertificateList, issuer: x509.Certificate) -> bool:
         return False
 
 
-def _signed_response(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> bool:
+def responder_of(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> x509.Certificate | None:
+    """Who signed: the authority itself, or a responder that it named, valid then; None for anybody else."""
     try:
         basic = response.basic_ocsp_response
         signers = list(_responders(basic, issuer))
-        return any(_verifies(basic, basic["tbs_response_data"], each) for each in signers)
+        return next((each for each in signers if _verifies(basic, basic["tbs_response_data"], each)), None)
     except _NO:
-        return False
+        return None
 
 
 def _verifies(
@@ -88,7 +89,7 @@ def _responders(basic: ocsp.BasicOCSPResponse, issuer: x509.Certificate) -> Iter
         usage = each.extended_key_usage_value
         if usage is None or "ocsp_signing" not in usage.native:
             continue
-        if not each.not_valid_before <= produced <= each.not_valid_after:
+        if not each.not_valid_before <= produced <= each.not_valid_after or hash_weakness(each.hash_algo):
             continue
         try:
             pyca.load_der_x509_certificate(each.dump()).verify_directly_issued_by(above)

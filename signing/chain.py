@@ -28,6 +28,7 @@ from signing.algorithms import CHAIN_POLICY, key_weakness
 from signing.anchors import Anchor
 from signing.authentic import of_lists, of_responses
 from signing.crls import standing
+from signing.delegates import Heard, declares, heard
 from signing.found import Problem
 from signing.freshness import freshest, told_at
 from signing.report import FAILED, INDETERMINATE
@@ -108,8 +109,8 @@ def check_chain(
     """A path from one of `anchors`, valid at `at`, each certificate of it known not to be revoked then."""
     # What a CRL says after a certificate's end proves nothing of it: it may have been taken off.
     end = certificate.not_valid_after
-    known = {certificate.dump(), *(each.dump() for each in anchors)}
-    between = {der: each for each in others if (der := each.dump()) not in known}
+    there = {certificate.dump(), *(each.dump() for each in anchors)}
+    between = {der: each for each in others if (der := each.dump()) not in there}
 
     def attempt(
         policy: RevocationCheckingPolicy,
@@ -134,13 +135,13 @@ def check_chain(
         # Only what an authority of this path signed may date, replace or contradict another answer.
         above = bare.path[:-1]
         crls, ocsps = of_lists(crls, above), of_responses(ocsps, above)
-    told = _told(bare, crls, ocsps)
-    if (refused := _revoked_by(told, at)) is not None:
+    known = _known(bare, crls, ocsps, at)
+    if (refused := _revoked_by(known, at)) is not None:
         return refused
     lists, answers = freshest(crls, ocsps)
     lists = [each for each in lists if each["tbs_cert_list"]["this_update"].native <= end]
     if not lists and not answers:
-        return _without_revocation(bare, lists, at, told=told)
+        return _without_revocation(bare, lists, at, known=known)
     used = [*lists, *answers]
     chain = attempt(_EACH, lists, answers)
     if chain.problem is None:
@@ -149,27 +150,37 @@ def check_chain(
         # The signer's own status first: what is not known of an authority must not hide a revocation.
         chain = attempt(_SIGNER, lists, answers)
         if chain.problem is None:
-            told = _told(chain, crls, ocsps)  # the path may be another one
-            chain = _settled(_without_revocation(chain, lists, at, above_only=True, told=told), used)
+            known = _known(chain, crls, ocsps, at)  # the path may be another one
+            chain = _settled(_without_revocation(chain, lists, at, above_only=True, known=known), used)
             return _dated(chain, lists, answers, at)
     if chain.problem is not None and chain.problem.sub == "TRY_LATER":
-        return _dated(_without_revocation(bare, lists, at, told=told), lists, answers, at)
+        return _dated(_without_revocation(bare, lists, at, known=known), lists, answers, at)
     return chain
 
 
-def _told(
-    bare: Chain, crls: Sequence[crl.CertificateList], ocsps: Sequence[ocsp.OCSPResponse]
-) -> list[Told | None]:
-    """What was said last of each certificate of a path, from the anchor's down to the signer's."""
-    pairs = zip(bare.path, bare.path[1:], strict=False)
-    return [last_told(below, above, crls, ocsps) for above, below in pairs]
+@dataclass(frozen=True)
+class _Known:
+    """What was said last of each certificate of a path, the anchor's first, and whether it is enough."""
+
+    told: list[Told | None]
+    heard: list[Heard]
 
 
-def _revoked_by(told: Sequence[Told | None], at: datetime) -> Chain | None:
+def _known(
+    bare: Chain, crls: Sequence[crl.CertificateList], ocsps: Sequence[ocsp.OCSPResponse], at: datetime
+) -> _Known:
+    pairs = list(zip(bare.path[1:], bare.path, strict=False))
+    told = [last_told(*pair, crls, ocsps) for pair in pairs]
+    return _Known(
+        told, [heard(said, *pair, crls, ocsps, at=at) for said, pair in zip(told, pairs, strict=True)]
+    )
+
+
+def _revoked_by(known: _Known, at: datetime) -> Chain | None:
     """The problem of a path one of whose certificates was revoked by then, by what was said of each."""
-    for rank, said in enumerate(told):
+    for rank, said in enumerate(known.told):
         if said is not None and said.revoked is not None and said.revoked <= at:
-            return _known_revoked(said.revoked, is_signer=rank == len(told) - 1)
+            return _known_revoked(said.revoked, is_signer=rank == len(known.told) - 1)
     return None
 
 
@@ -187,7 +198,7 @@ def _dated(
     chain.wanted = [
         (below, above)
         for above, below in zip(chain.path, chain.path[1:], strict=False)
-        if _declares(below) and (told_at(below, lists, ocsps) or at) < at
+        if declares(below) and (told_at(below, lists, ocsps) or at) < at
     ]
     if chain.wanted:
         chain.revocation += " (dit avant la date prouvée)"
@@ -208,31 +219,29 @@ def _without_revocation(
     lists: Sequence[crl.CertificateList],
     at: datetime,
     *,
-    told: Sequence[Told | None],
+    known: _Known,
     above_only: bool = False,
 ) -> Chain:
     """Certificates that declare where their revocation is told must be known not to be revoked."""
     if chain.problem is not None:
         return chain
-    if (refused := _revoked_by(told, at)) is not None:
+    if (refused := _revoked_by(known, at)) is not None:
         return refused
     pairs = [(below, above) for above, below in zip(chain.path, chain.path[1:], strict=False)]
     said = standing(*pairs[0], lists, at) if pairs and not (above_only and len(pairs) == 1) else None
     if said is not None and said.revoked is not None:
         return _known_revoked(said.revoked, is_signer=len(pairs) == 1)
-    denied = {id(pair) for pair, each in zip(pairs, told, strict=True) if each and each.unknown}
-    unknown = [
-        pair for pair in (pairs[:-1] if above_only else pairs) if _declares(pair[0]) or id(pair) in denied
-    ]
-    if said is not None:
-        unknown = [pair for pair in unknown if pair is not pairs[0]]
-        chain.used = [said.used]
-        chain.revocation = _described(chain.used)
-    # Revoked since: it was not at that time, and who said so needs not be fresh.
-    since = {id(pair): each for pair, each in zip(pairs, told, strict=True) if each and each.revoked}
-    unknown = [pair for pair in unknown if id(pair) not in since]
-    if since:
-        chain.used = [*chain.used, *(each.by for each in since.values())]
+    rows = list(zip(pairs, known.told, known.heard, strict=True))
+    unknown, answers = list[tuple[x509.Certificate, x509.Certificate]](), list[Told]()
+    for pair, told, answer in rows[:-1] if above_only else rows:
+        if told is not None and (told.revoked or answer.good):
+            answers.append(told)  # revoked since: it was not at that time, and who said so needs not be fresh
+        elif pair is pairs[0] and said is not None:
+            chain.used = [said.used]
+        elif declares(pair[0]) or (told is not None and told.unknown):
+            unknown += [pair, (answer.ask, pair[1])] if answer.ask else [pair]
+    if said is not None or answers:
+        chain.used = [*chain.used, *(each.by for each in answers)]
         chain.revocation = _described(chain.used)
     if unknown:
         chain.wanted = unknown
@@ -243,15 +252,11 @@ def _without_revocation(
             "Rien ne dit si le certificat était révoqué à cette date : ni réponse OCSP ni liste de "
             "révocation utilisable.",
         )
-    elif pairs and not above_only and said is None:
+    elif pairs and not above_only and said is None and not answers:
         chain.revocation = _UNCHECKED
     if chain.problem is None and any(key_weakness(each.public_key) for each in chain.path[1:]):
         chain.problem = _weak_chain()
     return chain
-
-
-def _declares(certificate: x509.Certificate) -> bool:
-    return bool(certificate.ocsp_urls) or certificate.crl_distribution_points_value is not None
 
 
 def _described(used: Sequence[crl.CertificateList | ocsp.OCSPResponse]) -> str:

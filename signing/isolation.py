@@ -18,6 +18,7 @@ from signing.trust import hosts_of
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of address space
 TIME_LIMIT = 60  # seconds
+_ROUNDS = 2  # of questions: who answers may be somebody of whom one must ask first
 
 
 def limit_this_process() -> None:
@@ -64,15 +65,20 @@ def validate_isolated(
     said = _run(command)
     if isinstance(said, Report):
         return said
-    wanted = _wanted(said) if online else []
-    if wanted:
+    answers, asked = list[bytes](), list[revocation.Wanted]()
+    for _ in range(_ROUNDS if online else 0):
+        wanted = [each for each in _wanted(said) if each not in asked]
+        if not wanted:
+            break
         hosts, store = hosts_of(trust)
         cache = store / "revocation" if store else None
-        answers = revocation.collect(wanted, hosts=hosts, cache=cache, now=datetime.now(UTC))
-        if answers:
-            said = _again(command, answers)
-            if isinstance(said, Report):
-                return said
+        more = revocation.collect(wanted, hosts=hosts, cache=cache, now=datetime.now(UTC))
+        if not more:
+            break
+        answers, asked = answers + more, asked + wanted
+        said = _again(command, answers)
+        if isinstance(said, Report):
+            return said
     return _report(said)
 
 

@@ -23,7 +23,8 @@ _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 class Told:
     """When it was said, by what, and since when the certificate is revoked; None for one that is good.
 
-    `held`: suspended, which may end. `unknown`: neither revoked nor good, the authority does not know it.
+    `until`: when it will be said again. `held`: suspended, which may end. `unknown`: neither revoked nor
+    good, the authority does not know it.
     """
 
     at: datetime
@@ -31,6 +32,12 @@ class Told:
     revoked: datetime | None = None
     held: bool = False
     unknown: bool = False
+    until: datetime | None = None
+
+    def is_good_at(self, at: datetime) -> bool:
+        """Whether it was said after that time, or was still to be believed then (RFC 5280 §5.1.2.5)."""
+        fresh = self.at >= at or (self.until is not None and self.until >= at)
+        return fresh and self.revoked is None and not self.unknown
 
 
 def last_told(
@@ -74,7 +81,7 @@ def _of_list(each: crl.CertificateList, below: x509.Certificate) -> Iterator[Tol
             return
     extensions = {row["extn_id"].native for row in body["crl_extensions"]}
     if not extensions - _KNOWN and at <= below.not_valid_after:
-        yield Told(at, each)
+        yield Told(at, each, until=body["next_update"].native)
 
 
 def _is_of_issuer(row: crl.RevokedCertificate) -> bool:
@@ -99,6 +106,6 @@ def _of_response(
             held = said["revocation_reason"].native == "certificate_hold"
             yield Told(at, response, said["revocation_time"].native, held=held)
         elif status.name == "good":
-            yield Told(at, response)
+            yield Told(at, response, until=single["next_update"].native)
         else:
             yield Told(at, response, unknown=True)
