@@ -7,7 +7,7 @@ from pyhanko_certvalidator.policy_decl import AlgorithmUsageConstraint, Disallow
 
 WEAK_HASHES = frozenset({"md2", "md4", "md5", "sha1", "ripemd160", "sha224", "sha3_224", "sha512_224"})
 KNOWN_HASHES = frozenset({"sha256", "sha384", "sha512", "sha512_256", "sha3_256", "sha3_384", "sha3_512"})
-_RSA_BITS, _CURVE_BITS = 2048, 256
+_RSA_BITS, _CURVE_BITS, _SALT_BYTES = 2048, 256, 16
 
 
 class _ChainPolicy(DisallowWeakAlgorithmsPolicy):
@@ -35,10 +35,17 @@ def key_weakness(key: keys.PublicKeyInfo) -> str:
     if name == "ec":
         if key["algorithm"]["parameters"].name != "named":
             return "courbe décrite par ses paramètres"  # RFC 5480 §2.1.1: a false generator may be among them
-        return f"courbe de {key.bit_size} bits" if key.bit_size < _CURVE_BITS else ""
+        return f"courbe de {curve_bits(key)} bits" if curve_bits(key) < _CURVE_BITS else ""
     if name in ("ed25519", "ed448"):
         return ""
     return f"clé {name.upper()}"
+
+
+def curve_bits(key: keys.PublicKeyInfo) -> int:
+    """By its point, compressed or not (SEC 1 §2.3.3); the curve of 521 bits takes 66 bytes."""
+    point = bytes(key["public_key"].native)
+    size = (len(point) - 1) * 8 // (1 if point[:1] in (b"\x02", b"\x03") else 2)
+    return 521 if size == 528 else size
 
 
 def hash_weakness(name: str) -> str:
@@ -63,6 +70,29 @@ def _mask(algorithm: algos.SignedDigestAlgorithm) -> str:
     return str(algorithm["parameters"]["mask_gen_algorithm"]["parameters"]["algorithm"].native)
 
 
+def short_salt(algorithm: algos.SignedDigestAlgorithm) -> int | None:
+    """The bytes of a salt of PSS too short to be one (TS 119 312 §6.2); None for any other signature."""
+    if algorithm["algorithm"].native != "rsassa_pss":
+        return None
+    size = int(algorithm["parameters"]["salt_length"].native)
+    return size if size < _SALT_BYTES else None
+
+
+def key_as_used(key: keys.PublicKeyInfo, algorithm: algos.SignedDigestAlgorithm) -> keys.PublicKeyInfo:
+    """A key for PSS alone may ask for a hash, a mask, and so much salt at least (RFC 4055 §3.3)."""
+    asked, used = key["algorithm"]["parameters"], algorithm["parameters"]
+    if not isinstance(asked, algos.RSASSAPSSParams) or not isinstance(used, algos.RSASSAPSSParams):
+        return key
+    same = ("hash_algorithm", "mask_gen_algorithm", "trailer_field")
+    if any(asked[each].native != used[each].native for each in same):
+        return key
+    if used["salt_length"].native < asked["salt_length"].native:
+        return key
+    made: keys.PublicKeyInfo = key.copy()
+    made["algorithm"] = {"algorithm": "rsassa_pss", "parameters": used}
+    return made
+
+
 def signed_hash(algorithm: algos.SignedDigestAlgorithm, digest: str) -> str:
     """The hash inside a CMS signature algorithm, which may leave it to the digest algorithm."""
     try:
@@ -77,7 +107,7 @@ def describe(digest: str, key: keys.PublicKeyInfo) -> str:
     if key.algorithm in ("ed25519", "ed448"):
         named = key.algorithm.capitalize()
     elif key.algorithm == "ec":
-        named = f"ECDSA {key.bit_size} bits"
+        named = f"ECDSA {curve_bits(key)} bits"
     elif key.algorithm in ("rsa", "rsassa_pss", "dsa"):
         named = f"{named} {key.bit_size} bits"
     return f"{digest.upper().replace('SHA3_', 'SHA3-').replace('SHA2', 'SHA-2')}, {named}"

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 from asn1crypto import cms, core, tsp, x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from pyhanko_certvalidator.errors import AlgorithmNotSupported, DSAParametersUnavailable, PSSParameterMismatch
 from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator, SignatureValidationContext
 
-from signing.algorithms import signature_weakness
+from signing.algorithms import key_as_used, short_salt, signature_weakness
 from signing.found import Found, Problem, altered, forged, malformed
 from signing.report import INDETERMINATE
 
@@ -30,6 +31,7 @@ BROKEN = (
     UnsupportedAlgorithm,
 )
 _MAX_CERTIFICATES = 100
+_UNSUPPORTED = (AlgorithmNotSupported, DSAParametersUnavailable, PSSParameterMismatch)
 _VALIDATOR = DefaultSignatureValidator()
 Attributes = dict[str, cms.SetOf]
 
@@ -68,6 +70,10 @@ def _signed_bytes(info: cms.SignerInfo) -> bytes | None:
     if isinstance(info["signed_attrs"], core.Void):
         return None
     return b"\x31" + bytes(info["signed_attrs"].dump())[1:]
+
+
+def _in_order(signed: bytes) -> bytes:
+    return bytes(cms.CMSAttributes(list(cms.CMSAttributes.load(signed))).dump())
 
 
 def signer_certificate(
@@ -137,15 +143,21 @@ def check_signer(
         problem = _check_attributes(info, attributes, content_type)
         if problem is not None:
             return problem
-    try:
-        _VALIDATOR.validate_signature(
-            info["signature"].native,
-            data,
-            certificate.public_key,
-            info["signature_algorithm"],
-            context=SignatureValidationContext(contextual_md_algorithm=name, prehashed=prehashed),
-        )
-    except InvalidSignature:
+    algorithm = info["signature_algorithm"]
+    key = key_as_used(certificate.public_key, algorithm)
+    context = SignatureValidationContext(contextual_md_algorithm=name, prehashed=prehashed)
+    # Some send attributes in another order than the one that is signed, DER's (RFC 5652 §5.4).
+    for each in (data,) if signed is None else (signed, _in_order(signed)):
+        try:
+            _VALIDATOR.validate_signature(info["signature"].native, each, key, algorithm, context=context)
+            break
+        except _UNSUPPORTED:
+            return malformed(
+                "L'algorithme de cette signature n'est pas pris en charge : elle n'a pas été vérifiée."
+            )
+        except InvalidSignature:
+            continue
+    else:
         return forged() if attributes is not None else altered()
     if attributes is None:
         # Such a signature may be another's signed attributes taken for a document (RFC 8933, draft on
@@ -228,6 +240,11 @@ def read_signer(
         found.baseline = has_ess(attributes)
         key = found.certificate.public_key
         found.weak = signature_weakness(info["signature_algorithm"], found.digest, key)
+        if (salt := short_salt(info["signature_algorithm"])) is not None:
+            found.warnings.append(
+                f"Le sel de cette signature RSA-PSS n'est que de {salt} octets : il en faudrait autant que "
+                "son empreinte."
+            )
         found.problem = check_signer(info, found.certificate, digest, content_type=content_type)
     except BROKEN as broken:
         found.problem = malformed(f"Signature illisible ({type(broken).__name__}).")

@@ -4,6 +4,7 @@ from enum import Enum
 from pathlib import Path
 
 from signing.der import is_signed_data
+from signing.mime import is_mail
 
 _HEAD_BYTES = 4096
 _ARMOURS = (b"\n-----BEGIN PKCS7-----", b"\n-----BEGIN CMS-----", b"\n-----BEGIN PKCS #7 SIGNED DATA-----")
@@ -39,4 +40,6 @@ def sniff(head: bytes) -> Kind:
         return Kind.XML
     if text.startswith((b"-----BEGIN ", b"M")) or any(name in head for name in _ARMOURS):
         return Kind.CMS  # PEM or base64: undressed, it may turn out to be something else
+    if is_mail(text):
+        return Kind.CMS
     return Kind.OTHER

@@ -19,6 +19,7 @@ from signing.errors import SignatureRefused, TrustRefused
 from signing.found import PARTIAL, WHOLE, Found, Unreadable
 from signing.isolation import MEMORY_LIMIT, TIME_LIMIT, limit_this_process, validate_isolated
 from signing.judging import after_others, judge
+from signing.mime import opened
 from signing.preserving import read_kept
 from signing.qualification import trust_of
 from signing.report import Evidence, Report, none_found, unreadable, worst
@@ -81,6 +82,8 @@ def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | R
         return read_pades(path) or none_found("Ce PDF n'est pas signé.")
     if kind is Kind.CMS:
         worn = path.read_bytes()
+        mail = opened(worn)
+        worn = worn if mail is None else mail.body
         try:
             data = undress(worn)
         except ValueError:
@@ -89,6 +92,8 @@ def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | R
             from signing.cades import read_cades
 
             read = read_cades(data, name, contents)
+            for each in read if mail is not None and mail.says_more else ():
+                each.warnings.append("L'objet et l'expéditeur de ce courriel ne sont signés par personne.")
             beside = beside_armour(worn)
             for each in read if beside.before or beside.after else ():
                 each.warnings.append("Le texte autour du bloc PEM de ce fichier n'est signé par personne.")

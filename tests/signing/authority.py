@@ -28,7 +28,7 @@ def new_key(kind: str = "p256") -> Key:
         return rsa.generate_private_key(65537, int(kind[3:] or 2048))
     if kind == "ed25519":
         return ed25519.Ed25519PrivateKey.generate()
-    curves = {"p224": ec.SECP224R1(), "p256": ec.SECP256R1(), "p384": ec.SECP384R1()}
+    curves = {"p224": ec.SECP224R1(), "p256": ec.SECP256R1(), "p384": ec.SECP384R1(), "p521": ec.SECP521R1()}
     return ec.generate_private_key(curves[kind])
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from asn1crypto import ocsp
+from asn1crypto import cms, ocsp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -294,3 +294,18 @@ def test_an_authority_s_responder_may_have_a_key_of_another_kind() -> None:
         )
         answer = ocsp.OCSPResponse.load(made.public_bytes(Encoding.DER))
         assert len(of_responses([answer], path)) == accepted
+
+
+@pytest.mark.parametrize("altered", [False, True])
+def test_attributes_are_signed_in_their_order_however_they_are_sent(altered: bool, tmp_path: Path) -> None:
+    """RFC 5652 §5.4: what is signed is their DER, and BER may be sent."""
+    signed = cades(WORLD.signer, OFFER, attached=True)
+    info = cms.ContentInfo.load(signed)["content"]["signer_infos"][0]
+    sent = info["signed_attrs"].contents
+    rows = [each.dump() for each in info["signed_attrs"]]
+    assert rows == sorted(rows)
+    turned = b"".join(reversed(rows))
+    if altered:
+        turned = turned[:-1] + bytes([turned[-1] ^ 1])
+    report = judge(signed.replace(sent, turned), tmp_path, WORLD.trust)
+    assert (report.indication == "TOTAL_PASSED") is not altered

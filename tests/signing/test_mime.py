@@ -1,0 +1,74 @@
+"""A signed mail: what OpenSSL writes in its clothes is judged, or said not to be."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.signing.authority import World
+from tests.signing.cms_cases import cades
+from tests.signing.judged import judge, verdict
+
+WORLD = World()
+OFFER = b"12 000 euros\n"
+PASSED = "TOTAL_PASSED"
+
+
+def _mail(folder: Path, *options: str) -> bytes:
+    certificate, key = WORLD.signer.write(folder, "signer")
+    authority, _ = WORLD.issuer.identity.write(folder, "authority")
+    offer, made = folder / "offre.txt", folder / "offre.eml"
+    offer.write_bytes(OFFER)
+    command = ["openssl", "cms", "-sign", "-cades", "-outform", "SMIME", "-in", offer, "-out", made]
+    command += ["-signer", certificate, "-inkey", key, "-certfile", authority, *options]
+    subprocess.run(command, check=True, capture_output=True)
+    return made.read_bytes()
+
+
+def test_a_mail_that_holds_what_is_signed_is_judged(tmp_path: Path) -> None:
+    mail = _mail(tmp_path, "-nodetach")
+    assert b"pkcs7-mime" in mail
+    report = judge(mail, tmp_path, WORLD.trust, name="smime.p7m")
+    assert (report.indication, report.signatures[0].level) == (PASSED, "B-B")
+    assert not report.signatures[0].warnings
+    ends = mail.replace(b"\n", b"\r\n")
+    assert judge(ends, tmp_path, WORLD.trust).indication == PASSED
+
+
+def test_a_subject_is_signed_by_nobody(tmp_path: Path) -> None:
+    mail = b"From: julie@example.fr\nSubject: Prix : 1 euro\n" + _mail(tmp_path, "-nodetach")
+    report = judge(mail, tmp_path, WORLD.trust)
+    assert report.indication == PASSED
+    assert any("objet" in each for each in report.signatures[0].warnings)
+
+
+def test_a_mail_that_was_altered_fails(tmp_path: Path) -> None:
+    mail = _mail(tmp_path, "-nodetach")
+    other = bytearray(mail)
+    place = mail.rindex(b"\n\n") - 30
+    other[place] = ord("A") if other[place] != ord("A") else ord("B")
+    assert judge(bytes(other), tmp_path, WORLD.trust).indication != PASSED
+    assert judge(mail + b"Prix : 1 euro\n", tmp_path, WORLD.trust).indication != PASSED
+
+
+@pytest.mark.parametrize("options", [(), ("-text",)])
+def test_a_mail_beside_its_signature_is_said_not_to_be_judged(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    report = judge(_mail(tmp_path, *options), tmp_path, WORLD.trust)
+    assert report.indication == "INDETERMINATE"
+    assert "courriel" in report.reason
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Type: application/pkcs7-mime\n\n",
+        b"Content-Type: text/plain\nContent-Type: application/pkcs7-mime\n"
+        b"Content-Transfer-Encoding: base64\n\n",
+        b"Content-Type: application/pkcs7-mime\nContent-Transfer-Encoding: base64\n\n",
+    ],
+)
+def test_a_mail_that_two_would_read_otherwise_never_passes(head: bytes, tmp_path: Path) -> None:
+    data = head + cades(WORLD.signer, OFFER, attached=True)
+    assert verdict(judge(data, tmp_path, WORLD.trust))[0] != PASSED
