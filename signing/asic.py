@@ -14,6 +14,8 @@ from urllib.parse import unquote
 from lxml import etree
 
 from signing.algorithms import hash_weakness
+from signing.archived import DIFFERENT
+from signing.asic_archive import Archives, read_archives
 from signing.cades import read_cades
 from signing.contents import Content
 from signing.der import Beside, beside_armour, undress
@@ -34,6 +36,10 @@ _ARCHIVE = re.compile(r"META-INF/[^/]*(ASiCArchiveManifest|timestamp|evidencerec
 _MEDIA_TYPE = re.compile(rb"\s*[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}\s{0,4}", re.ASCII)  # and nothing else
 _META = "META-INF/manifest.xml"  # of the entries and their types (ODF 1.2 part 3), never signed
 _ENTRIES = "{urn:oasis:names:tc:opendocument:xmlns:manifest:1.0}"
+_NOT_COMPUTED = (
+    "Conteneur à archivage : ses horodatages d'archive ne sont pas tous recalculés ici, et le reste ne "
+    "suffit pas à conclure."
+)
 
 
 def read_asic(path: Path) -> list[Found] | None:
@@ -53,6 +59,7 @@ def read_asic(path: Path) -> list[Found] | None:
     strays = [each for each in entries if _strays(each, designated) or _is_idle(each, entries)]
     contents_and_strays = [*contents, *map(Content, strays)]
     found: list[Found] = []
+    archives = read_archives(entries)
     for name in signatures:
         if _SIGNATURE_XML.fullmatch(name):
             rows = read_xades(entries[name], every, container=True)
@@ -60,8 +67,10 @@ def read_asic(path: Path) -> list[Found] | None:
                 contents_and_strays.append(Content(name))
         else:
             rows = _read_cms(entries, name, contents, every)
+        for each in rows:
+            each.stamps += archives.of(name)
         found += rows
-    return [_settled(each, kind, contents_and_strays, entries) for each in found]
+    return [_settled(each, kind, contents_and_strays, entries, archives) for each in found]
 
 
 def _designated(entries: dict[str, bytes], signatures: Sequence[str]) -> set[str]:
@@ -133,7 +142,9 @@ def _lists_entries(data: bytes) -> bool:
     )
 
 
-def _settled(found: Found, kind: str, contents: Sequence[Content], entries: dict[str, bytes]) -> Found:
+def _settled(
+    found: Found, kind: str, contents: Sequence[Content], entries: Collection[str], archives: Archives
+) -> Found:
     """A signature of a container is whole when it covers every content of it."""
     found.format = f"{kind} {found.format}"
     if found.problem is None and found.role == "signature" and found.coverage == WHOLE:
@@ -141,11 +152,8 @@ def _settled(found: Found, kind: str, contents: Sequence[Content], entries: dict
         if missed:
             found.coverage = PARTIAL
             found.warnings.append("Non couvert par cette signature : " + ", ".join(missed[:20]))
-    if any(_ARCHIVE.fullmatch(each) for each in entries):
-        found.archived = (
-            "Conteneur à archivage : ses horodatages d'archive ne sont pas recalculés ici, et le reste ne "
-            "suffit pas à conclure."
-        )
+    if any(_ARCHIVE.fullmatch(each) and each not in archives.known for each in entries):
+        found.archived = DIFFERENT if archives.different else _NOT_COMPUTED
     return found
 
 
