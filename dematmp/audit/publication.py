@@ -10,6 +10,7 @@ import re
 import uuid
 from collections.abc import Callable, Collection
 
+from dematmp.audit.keys import verifier_of
 from dematmp.audit.models import Entry, Head, PublicCheckpoint, Tile
 from signing.tlog import bundle
 
@@ -22,6 +23,11 @@ def public_checkpoint() -> tuple[int, str]:
     """Size and signed checkpoint that the public sees; zero and the empty text before the first ones."""
     head = Head.objects.filter(pk=1).first()
     return (head.published_size, head.published_note) if head else (0, "")
+
+
+def published_key() -> str:
+    """The verifier key of what the public sees: of the journal before, until its successor is published."""
+    return verifier_of(public_checkpoint()[1])
 
 
 def parse_path(path: str) -> tuple[str, int, int] | None:

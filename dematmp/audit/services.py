@@ -20,7 +20,7 @@ from dematmp.audit.copies import (
     stored_tile,
 )
 from dematmp.audit.errors import JournalBroken, NotInTransaction
-from dematmp.audit.keys import journal_signer
+from dematmp.audit.keys import former_verifiers, journal_signer
 from dematmp.audit.models import Entry, Head, PublicCheckpoint, Tile
 from signing import tlog
 from signing.notes import verify_note
@@ -238,6 +238,8 @@ def export(write: Callable[[str, bytes], None], *, size: int | None = None) -> N
         write(f"checkpoints/{kept.size}", kept.note.encode())
         if kept.token:
             write(f"checkpoints/{kept.size}.tsr", bytes(kept.token))
+    if formers := former_verifiers():
+        write("former", "".join(f"{each}\n" for each in formers).encode())
     write("key", (journal_signer().verifier_key + "\n").encode())
     write("checkpoint", head.note.encode())
 

@@ -13,8 +13,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from dematmp.audit.documents import render as typeset
-from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry
+from dematmp.audit.publication import published_key
 from dematmp.audit.registers import (
     AFTER_DEADLINE,
     OF_THE_COMMITTEE,
@@ -150,7 +150,7 @@ def _json(found: Consultation, entries: QuerySet[Entry], *, is_held: bool) -> It
         "v": "register/1",
         "consultation": str(found.uuid),
         "reference": found.reference,
-        "key": journal_signer().verifier_key,
+        "key": published_key(),
     }
     yield json.dumps(head, ensure_ascii=False)[:-1].encode() + b', "entries": ['
     for count, entry in enumerate(entries.iterator()):
@@ -170,7 +170,7 @@ def _pdf(found: Consultation, asked: str, entries: QuerySet[Entry], *, is_held: 
         "consultation": {"reference": found.reference, "title": found.title},
         "zone": settings.TIME_ZONE,
         "issued": local(now),
-        "key": journal_signer().verifier_key,
+        "key": published_key(),
         "count": (count := entries.count()),
         "attached": count <= _ATTACHED_LINES,
         "entries": [
@@ -202,6 +202,6 @@ def journal_proof(request: MemberRequest, consultation: uuid.UUID, index: int) -
     entry = _lines(found, list(_allowed(found))).filter(index=index).first()
     if entry is None:
         raise Http404
-    said = {**_said(entry, is_held=_is_held(request, found)), "key": journal_signer().verifier_key}
+    said = {**_said(entry, is_held=_is_held(request, found)), "key": published_key()}
     data = json.dumps(said, ensure_ascii=False, indent=1)
     return document(data.encode(), name=f"preuve-{index}.json", content_type="application/json")

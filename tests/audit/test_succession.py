@@ -2,6 +2,9 @@
 
 import io
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,9 +27,11 @@ from dematmp.audit.verifying import verify_all
 from dematmp.bids.models import Bid
 from dematmp.bids.receipts import receipt
 from signing import tlog
+from signing.notes import verify_note
 from signing.receipt import verify_receipt
 from storage.stores import object_store
-from tests.world import World
+from tests.conftest import ROOT
+from tests.world import World, page
 
 NEW = "renouveau.example/journal"
 
@@ -96,7 +101,10 @@ def test_a_restored_journal_goes_on_under_another_name(db: None, settings: Setti
     assert copies.copy() == 303
     assert object_store().exists("journal/2/checkpoint")
     verified = verify_all()
-    assert (verified.size, verified.published) == (303, 2)  # the former one's checkpoint, and the new one's
+    assert (verified.size, verified.published) == (
+        303,
+        3,
+    )  # the former one's checkpoint, and two of the new one
     page = Client().get("/journal/").content.decode()
     assert former in page
     assert "disque perdu" in page
@@ -171,3 +179,79 @@ def test_entries_that_were_changed_are_not_carried_over(db: None, settings: Sett
     settings.JOURNAL_ORIGIN = NEW
     with pytest.raises(CommandError, match="modifié"):
         _succeed()
+
+
+def _stranger(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(ROOT / "docs" / "expert" / "verify_journal.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_a_stranger_follows_the_succession(world: World, settings: Settings, tmp_path: Path) -> None:
+    world.deposit(world.publish(), tmp_path / "draft")
+    bid, former, signer = Bid.objects.get(), journal_signer().verifier_key, journal_signer()
+    publish(now=timezone.now())
+    size = Head.objects.get().size
+    lost = signer.sign(tlog.Checkpoint(signer.name, size + 7, bytes(32)).text())
+    mark.remember(lost)
+    settings.JOURNAL_ORIGIN = NEW
+    _succeed()
+    _written(3)
+    publish(now=timezone.now())
+    journal, deposits = tmp_path / "journal", tmp_path / "deposits"
+    call_command("journal", "export", str(journal), stdout=io.StringIO())
+    deposits.mkdir()
+    (deposits / "pli.record").write_bytes(bytes(bid.record))
+    (deposits / "pli.receipt.json").write_text(json.dumps(receipt(bid)))
+    (deposits / "pli.tlog-proof").write_text(bid.proof)
+    done = _stranger(journal, deposits)
+    assert done.returncode == 0, done.stderr
+    assert f"pli : entrée {bid.journal_index} prouvée" in done.stdout
+    assert f"{size} entrées gardées, 7 perdues" in done.stdout
+    assert "3 points de contrôle publiés, tous de ce journal" in done.stdout
+    # Only the keys that one kept are believed: both are needed.
+    (tmp_path / "a").write_text(f"{former}\n")
+    (tmp_path / "b").write_text(f"{journal_signer().verifier_key}\n")
+    assert _stranger(journal, deposits, "--key", tmp_path / "a", "--key", tmp_path / "b").returncode == 0
+    for kept, words in (("a", f"aucune clé du journal {NEW}"), ("b", f"la clé de {signer.name} n'est pas")):
+        done = _stranger(journal, deposits, "--key", tmp_path / kept)
+        assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+    # A receipt of what was lost; a checkpoint of another history; a succession that lies.
+    (deposits / "pli.tlog-proof").write_text(bid.proof.split("\n\n")[0] + f"\n\n{lost}")
+    done = _stranger(journal, deposits)
+    assert (done.returncode, f"ce journal en a {size}" in done.stderr) == (1, True), done.stderr
+    (journal / "checkpoints" / str(size - 1)).write_text(
+        signer.sign(tlog.Checkpoint(signer.name, size - 1, bytes(32)).text())
+    )
+    assert f"publié à {size - 1} entrées n'est pas de ce journal" in _stranger(journal).stderr
+    (told,) = (journal / "successions").iterdir()
+    told.write_text(told.read_text().replace('"nonce": "', '"nonce": "00'))
+    assert "ce n'est pas ce que dit l'entrée" in _stranger(journal).stderr
+    shutil.rmtree(told.parent)
+    assert f"NON VÉRIFIÉ : ce que dit l'entrée {size}" in _stranger(journal).stdout
+
+
+def test_what_is_published_and_its_key_are_of_one_journal(
+    world: World, settings: Settings, tmp_path: Path
+) -> None:
+    """At once after a succession: no former checkpoint stands beside the key of the new journal."""
+    consultation = world.publish()
+    publish(now=timezone.now())
+    before = journal_signer().verifier_key
+    settings.JOURNAL_ORIGIN = NEW
+
+    def key_and_proof() -> tuple[str, str]:
+        entry = Entry.objects.get(kind="consultation-published", consultation=consultation.uuid)
+        where = reverse("buyer-journal-proof", args=[consultation.uuid, entry.index])
+        said = page(world.agent).get(where).json()
+        return said["key"], said["proof"]
+
+    keys.keep_former(before)
+    key, proof = key_and_proof()  # killed before its transaction: the former journal's, both
+    assert (key, f"\n— {before.split('+')[0]} " in proof) == (before, True)
+    _succeed()
+    key, proof = key_and_proof()
+    assert (key, f"\n— {NEW} " in proof) == (journal_signer().verifier_key, True)
+    note = Client().get("/journal/checkpoint").content.decode()
+    tlog.Checkpoint.parse(verify_note(note, Client().get("/journal/key").content.decode()))

@@ -66,6 +66,8 @@ class Command(BaseCommand):
                 path.write_bytes(content)
 
             services.export(write)
+            for entry in Entry.objects.filter(kind="journal-succession"):
+                write(f"successions/{entry.index}.json", json.dumps(proven(entry)).encode())
         self.stdout.write(
             f"Journal vérifié : {verified.size} entrées, {verified.published} points de contrôle publiés, "
             + ", ".join([f"{verified.compared} fichiers de la copie", *verified.said])
