@@ -3,6 +3,7 @@
 import concurrent.futures
 import threading
 import time
+from collections.abc import Sequence
 from datetime import datetime
 
 import httpx
@@ -47,3 +48,26 @@ def _post(authority: str, request: bytes, timeout: float) -> bytes:
             if len(data) > TOKEN_LIMIT:
                 raise TimestampRefused("Réponse trop longue.")
     return data
+
+
+class Resting:
+    """Authorities that failed several times in a row: for a while they are asked after the others."""
+
+    FAILURES, SECONDS = 3, 60.0
+
+    def __init__(self) -> None:
+        self._failed: dict[str, int] = {}
+        self._until: dict[str, float] = {}
+
+    def last(self, authorities: Sequence[Authority | str]) -> list[Authority | str]:
+        """The same, those that rest at the end: nobody is refused a token for their sake."""
+        now = time.monotonic()
+        return sorted(authorities, key=lambda each: self._until.get(str(each), 0.0) > now)
+
+    def heard(self, authority: str, *, good: bool) -> None:
+        count = 0 if good else self._failed.get(authority, 0) + 1
+        self._failed[authority] = count
+        if count >= self.FAILURES:
+            self._until[authority] = time.monotonic() + self.SECONDS
+        elif good:
+            self._until.pop(authority, None)

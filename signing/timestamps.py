@@ -25,7 +25,7 @@ from pyhanko_certvalidator import CertificateValidator, ValidationContext
 from pyhanko_certvalidator.errors import PathError, ValidationError
 
 from signing.algorithms import key_weakness
-from signing.asking import TOKEN_LIMIT, started
+from signing.asking import TOKEN_LIMIT, Resting, started
 from signing.authority import HASHES, POLICY, Authority, Response
 from signing.errors import ClockDisagrees, TimestampRefused
 
@@ -260,30 +260,7 @@ def _check_signature(certificate: x509.Certificate, signer: cms.SignerInfo, data
         raise TimestampRefused("Algorithme de signature inconnu.")
 
 
-class _Resting:
-    """Authorities that failed several times in a row: for a while they are asked after the others."""
-
-    FAILURES, SECONDS = 3, 60.0
-
-    def __init__(self) -> None:
-        self._failed: dict[str, int] = {}
-        self._until: dict[str, float] = {}
-
-    def last(self, authorities: Sequence["Authority | str"]) -> list["Authority | str"]:
-        """The same, those that rest at the end: nobody is refused a token for their sake."""
-        now = time.monotonic()
-        return sorted(authorities, key=lambda each: self._until.get(str(each), 0.0) > now)
-
-    def heard(self, authority: str, *, good: bool) -> None:
-        count = 0 if good else self._failed.get(authority, 0) + 1
-        self._failed[authority] = count
-        if count >= self.FAILURES:
-            self._until[authority] = time.monotonic() + self.SECONDS
-        elif good:
-            self._until.pop(authority, None)
-
-
-_resting = _Resting()
+_resting = Resting()
 
 
 def first_response(
@@ -314,16 +291,19 @@ def request_token(
     timeout: float = 3.0,
     hedge: float = 1.0,
     policies: Collection[str] = (),
+    everyone: bool = False,
 ) -> Stamp:
     """The first verified token, of one of these policies where some are given.
 
     Authorities in order, `timeout` seconds each whatever they do, the next one asked after `hedge` seconds.
+    `everyone`: all are asked at once, and heard until then: `disagreed` says who gave another time.
 
     Raises TimestampRefused when nobody gave a valid one, ClockDisagrees when one of them gave another time.
     """
     nonce = secrets.randbits(63) | 1
     check = _Check(digest, ca_pem, nonce, now, frozenset(policies))
-    return _first(make_request(digest, nonce), authorities, check, timeout=timeout, hedge=hedge)
+    request, hedge = make_request(digest, nonce), 0.0 if everyone else hedge
+    return _first(request, authorities, check, timeout=timeout, hedge=hedge, everyone=everyone)
 
 
 @dataclass(frozen=True)
@@ -345,8 +325,15 @@ class _Check:
 
 
 def _first(
-    request: bytes, authorities: Sequence["Authority | str"], check: _Check, *, timeout: float, hedge: float
+    request: bytes,
+    authorities: Sequence["Authority | str"],
+    check: _Check,
+    *,
+    timeout: float,
+    hedge: float,
+    everyone: bool = False,
 ) -> Stamp:
+    given: Stamp | None = None
     reasons: list[str] = []
     disagreed: list[str] = []
     waiting: dict[concurrent.futures.Future[bytes], tuple[Authority | str, float]] = {}
@@ -362,7 +349,6 @@ def _first(
             timeout=max(0.0, min(hedge, first_end) if queue else first_end),
             return_when=concurrent.futures.FIRST_COMPLETED,
         )
-        given: Stamp | None = None
         for future in [each for each in waiting if each in done]:
             authority, _ = waiting.pop(future)
             name = EMBEDDED if isinstance(authority, Authority) else authority
@@ -383,11 +369,13 @@ def _first(
                 continue
             _resting.heard(name, good=True)
             given = given or Stamp(request, response, token, name)
-        if given is not None:
-            return replace(given, disagreed=tuple(disagreed))
+        if given is not None and not everyone:
+            break
         for future in [each for each, (_, end) in waiting.items() if end <= time.monotonic()]:
             authority, _ = waiting.pop(future)
             reasons.append(f"{authority} : réponse trop lente")
             _resting.heard(str(authority), good=False)
+    if given is not None:
+        return replace(given, disagreed=tuple(disagreed))
     refusal = ClockDisagrees if disagreed else TimestampRefused
     raise refusal("Aucune autorité d'horodatage n'a donné de jeton valable. " + " ; ".join(reasons))

@@ -1,6 +1,7 @@
 """Tokens from the timestamp authorities of the settings, in order."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.conf import settings
@@ -52,10 +53,12 @@ def ask_token(data: bytes, *, now: datetime) -> tuple[Stamp, str]:
 def ask_others(data: bytes, *, now: datetime) -> tuple[Stamp, str]:
     """The same, of outside authorities alone where the settings name one: our clock proves nothing of itself.
 
-    Raises ClockDisagrees as soon as one of them gave another time, even where the next one gives ours.
+    All are asked, and heard for some seconds. Raises ClockDisagrees where one of them gave another time, even
+    where another one, before it or after, gives ours.
     """
     every = _authorities()
-    stamped, who = _asked(data, [each for each in every if isinstance(each, str)] or every, now=now)
+    others = [each for each in every if isinstance(each, str)] or every
+    stamped, who = _asked(data, others, now=now, everyone=True)
     if stamped.disagreed:
         raise ClockDisagrees(
             "Une autorité d'horodatage donne une autre heure : " + ", ".join(stamped.disagreed)
@@ -63,9 +66,15 @@ def ask_others(data: bytes, *, now: datetime) -> tuple[Stamp, str]:
     return stamped, who
 
 
-def _asked(data: bytes, authorities: list[Authority | str], *, now: datetime) -> tuple[Stamp, str]:
-    digest = hashlib.sha256(data).digest()
+def _asked(
+    data: bytes, authorities: Sequence[Authority | str], *, now: datetime, everyone: bool = False
+) -> tuple[Stamp, str]:
     stamped = request_token(
-        digest, authorities, ca_pem=timestamp_anchors(), now=now, policies=settings.TSA_POLICIES
+        hashlib.sha256(data).digest(),
+        authorities,
+        ca_pem=timestamp_anchors(),
+        now=now,
+        policies=settings.TSA_POLICIES,
+        everyone=everyone,
     )
     return stamped, EMBEDDED if stamped.authority == "embedded" else stamped.authority

@@ -1,19 +1,27 @@
 """The authorities of time that the settings name: one that is mistyped stops nothing, and is said."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from django.conf import settings as configured
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from dematmp.audit.checks import timestamp_authorities
 from dematmp.audit.keys import create_keys
 from dematmp.audit.models import EntryToken, PublicCheckpoint
-from dematmp.audit.stamping import ask_token
+from dematmp.audit.stamping import ask_others, ask_token
 from dematmp.audit.tasks import copy_journal
 from dematmp.bids.models import Bid
 from dematmp.bids.tasks import stamp_bid
 from signing import timestamps
+from signing.authority import Authority
+from signing.errors import ClockDisagrees
 from storage.stores import object_store
 from tests.audit.test_checkpoints import alone
 from tests.world import World
@@ -38,7 +46,7 @@ def test_a_mistyped_address_is_told_at_start_and_the_next_authority_asked(
     monkeypatch: pytest.MonkeyPatch,
     url: str,
 ) -> None:
-    monkeypatch.setattr(timestamps, "_resting", timestamps._Resting())
+    monkeypatch.setattr(timestamps, "_resting", timestamps.Resting())
     create_keys(now=timezone.now())
     settings.TSA_URLS = [url, "embedded"]
     settings.TSA_TRUST = [str(Path(settings.SECRETS_DIR) / "pki" / "ca.pem")]
@@ -79,3 +87,50 @@ def test_the_copy_is_made_before_any_authority_is_asked(
     with pytest.raises(SystemExit):
         copy_journal()
     assert object_store().read("journal/checkpoint").decode() == PublicCheckpoint.objects.get().note
+
+
+@contextmanager
+def two_authorities(folder: Path, *, slow_ahead: timedelta, asleep: float) -> Iterator[tuple[str, str]]:
+    """A quick one whose clock is ours, and one that answers later by its own."""
+    authority = Authority(
+        *((Path(configured.SECRETS_DIR) / "pki" / name).read_bytes() for name in ("tsa.pem", "tsa.key")),
+        folder / "elsewhere.state",
+    )
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = self.rfile.read(int(self.headers["Content-Length"]))
+            now = timezone.now()
+            if self.path == "/lente":
+                threading.Event().wait(asleep)
+                now += slow_ahead
+            answer = authority.respond(asked, now=now)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tuple(f"http://127.0.0.1:{server.server_port}/{name}" for name in ("vite", "lente"))  # type: ignore[misc]
+        server.shutdown()
+
+
+@pytest.mark.parametrize("quick_first", [True, False])
+def test_an_opening_hears_the_slower_authority_too(
+    db: None, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_first: bool
+) -> None:
+    monkeypatch.setattr(timestamps, "_resting", timestamps.Resting())
+    create_keys(now=timezone.now())
+    settings.TSA_TRUST = [str(Path(settings.SECRETS_DIR) / "pki" / "ca.pem")]
+    for ahead, holds in ((timedelta(0), False), (timedelta(minutes=5), True)):
+        with two_authorities(tmp_path, slow_ahead=ahead, asleep=0.5) as (quick, slow):
+            settings.TSA_URLS = [quick, slow] if quick_first else [slow, quick]
+            if holds:
+                with pytest.raises(ClockDisagrees, match="lente"):
+                    ask_others(b"cle", now=timezone.now())
+            else:
+                assert ask_others(b"cle", now=timezone.now())[0].disagreed == ()

@@ -205,7 +205,7 @@ def test_an_outside_authority_is_recognised_by_its_own_anchor_through_an_interme
 def test_an_authority_that_fails_again_and_again_is_asked_last(
     authority: Authority, pem: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timestamps, "_resting", timestamps._Resting())
+    monkeypatch.setattr(timestamps, "_resting", timestamps.Resting())
     asked: list[str] = []
 
     def answer(request: bytes) -> bytes:
@@ -217,10 +217,10 @@ def test_an_authority_that_fails_again_and_again_is_asked_last(
         for count in range(1, 6):
             stamp = request_token(DIGEST, [broken, good], ca_pem=ca_pem, now=NOW)
             assert stamp.authority == good
-            assert asked.count("en panne") == min(count, timestamps._Resting.FAILURES)
+            assert asked.count("en panne") == min(count, timestamps.Resting.FAILURES)
         timestamps._resting._until.clear()  # its rest is over
         request_token(DIGEST, [broken, good], ca_pem=ca_pem, now=NOW)
-        assert asked.count("en panne") == timestamps._Resting.FAILURES + 1
+        assert asked.count("en panne") == timestamps.Resting.FAILURES + 1
         asked.clear()
         with pytest.raises(TimestampRefused):  # alone, it is asked all the same
             request_token(DIGEST, [broken], ca_pem=ca_pem, now=NOW)
