@@ -5,7 +5,7 @@ The original stays as it was; the stamp is made again at each reading.
 
 import io
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import cast
 from zoneinfo import ZoneInfo
 
@@ -30,13 +30,22 @@ _WIDTH, _HEIGHT, _MARGIN, _FONT = 190, 55, 10, 7
 
 def rows_of(about: Transaction, *, published: date | None) -> list[str]:
     """The four lines of the stamp."""
-    sent = about.created_at.astimezone(ZoneInfo(settings.TIME_ZONE)).date()
+    sent = sent_at(about).astimezone(ZoneInfo(settings.TIME_ZONE)).date()
     return [
         f"Envoyé en préfecture le {sent:%d/%m/%Y}",
         f"Reçu en préfecture le {received_on(about):%d/%m/%Y}",
         f"Publié le {published:%d/%m/%Y}" if published else "Publié le",
         f"ID : {about.unique_id}",
     ]
+
+
+def sent_at(about: Transaction) -> datetime:
+    """When it left for the ministry: a deposit may have awaited its confirmation, or a window, for days."""
+    step = about.last_step(statuses.SENT)
+    if step is None:
+        return about.created_at
+    # An answer that came first wrote the step: the sending was before it.
+    return min(step.at, about.tried_at) if about.tried_at is not None else step.at
 
 
 def received_on(about: Transaction) -> date:

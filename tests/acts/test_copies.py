@@ -1,6 +1,7 @@
 """Stamped documents, annexes included, and the bordereau, from this service or from an operator elsewhere."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from dematmp.acts.models import Act, Authority, Transaction, Transmission
 from dematmp.acts.operators import operator_for
 from dematmp.acts.remote import Remote
 from dematmp.acts.services import GIVEN_UP, poll, transmit
+from dematmp.acts.stamp import rows_of
 from deploy.ministry import Ministry
 from deploy.services.pki import P12_PASSWORD
 from deploy.transmission import SIREN
+from tests.acts.returned import kept, receipt, sent
 from tests.acts.service import Caller, acknowledged, posted, state
 from tests.acts.stack import Running
 from tests.acts.test_client import awaited
@@ -169,3 +172,20 @@ def test_a_deposit_that_awaits_its_confirmation_is_given_up_by_its_owner(
     sent = posted(lea, "ENVOYE")
     assert _close(lea, sent).startswith(b"KO")
     assert again != pk
+
+
+def test_the_stamp_says_the_day_of_the_sending(lea: Caller, town: Authority) -> None:
+    """Not that of a deposit that awaited its confirmation for days."""
+    now = timezone.now()
+    pk = posted(lea, "TAMPON", en_attente=1)
+    Transaction.objects.filter(pk=pk).update(created_at=now - timedelta(days=3))
+    lea.get("actes_transac_post_confirm_api.php", id=pk, url_return="https://x.example.fr/")
+    made = sent(pk)
+    assert kept(receipt(made)) == ""
+    made.refresh_from_db()
+    assert rows_of(made, published=None)[0] == f"Envoyé en préfecture le {timezone.localtime(now):%d/%m/%Y}"
+    # The answer proved the sending of the day before, whose end nobody knew.
+    Transaction.objects.filter(pk=pk).update(tried_at=now - timedelta(days=1))
+    made.refresh_from_db()
+    before = timezone.localtime(now - timedelta(days=1))
+    assert rows_of(made, published=None)[0] == f"Envoyé en préfecture le {before:%d/%m/%Y}"
