@@ -3,12 +3,12 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from dematmp.acts import windows
+from dematmp.acts import aside, windows
 from dematmp.acts.errors import ActRefused
 from dematmp.acts.models import (
     Act,
@@ -22,6 +22,7 @@ from dematmp.acts.models import (
     Window,
 )
 from dematmp.audit.admin import ReadOnlyAdmin
+from storage.errors import StorageError
 
 
 class WindowForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -72,7 +73,22 @@ class TransactionAdmin(ReadOnlyAdmin):
 
 @admin.register(ReturnMail)
 class ReturnMailAdmin(ReadOnlyAdmin):
-    list_display = ("sha256", "received_at", "done_at", "error")
+    """What was put aside may be analysed again, once its cause is mended."""
+
+    list_display = ("pk", "received_at", "done_at", "error")
+    list_filter = (("done_at", admin.EmptyFieldListFilter), "received_at")
+    actions = ("analyse_again",)
+
+    @admin.action(description="Analyser de nouveau", permissions=["view"])
+    def analyse_again(self, request: HttpRequest, queryset: QuerySet[ReturnMail]) -> None:
+        rows = list(queryset.filter(done_at=None).exclude(error="").order_by("pk"))
+        try:
+            still = aside.again(rows, by=str(request.user), now=timezone.now())
+        except StorageError as failed:
+            self.message_user(request, f"Rien n'a pu être lu : {failed}", messages.ERROR)
+            return
+        said = f"{len(rows) - len(still)} traité(s), {len(still)} encore de côté."
+        self.message_user(request, said, messages.WARNING if still else messages.SUCCESS)
 
 
 @admin.register(ClassificationVersion)

@@ -12,6 +12,7 @@ from django.utils import timezone
 from dematmp.acts import (
     adoption,
     alerts,
+    aside,
     checking,
     correspondence,
     ministry,
@@ -103,6 +104,7 @@ def tell_alerts() -> None:
     each_row(alerts.ending(today), lambda act: alerts.tell_mark(act, now=timezone.now()))
     each_row(alerts.silent(today), lambda letter: alerts.tell_silence(letter, now=timezone.now()))
     each_row(alerts.stuck(timezone.now()), lambda sent: alerts.tell_stuck(sent, now=timezone.now()))
+    aside.tell(now=timezone.now())
 
 
 @shared_task

@@ -220,6 +220,7 @@ class ReturnMail(models.Model):
     tried_at = models.DateTimeField("dernière analyse", null=True, blank=True)
     done_at = models.DateTimeField("traité le", null=True, blank=True)
     error = models.CharField("incident", max_length=500, blank=True, default="")
+    told_at = models.DateTimeField("signalé à l'exploitant le", null=True, blank=True)
 
     class Meta:
         verbose_name = "courrier du ministère"

@@ -227,6 +227,8 @@ ACTES = {
     # What was posted less long ago is left by the sweep to the task that was asked for it
     "grace_seconds": env.float("DEMATMP_ACTES_GRACE_SECONDS", default=60.0),
     "alert_hours": env.float("DEMATMP_ACTES_ALERT_HOURS", default=4.0),
+    # Who is told of the ministry's mails that were put aside; the administrators of the platform without any
+    "alert_mail": env.list("DEMATMP_ACTES_ALERT_MAIL", default=[]),
     "close_early": env.bool("DEMATMP_ACTES_CLOSE_EARLY", default=False),
 }
 
