@@ -1,6 +1,7 @@
 """What is ready leaves for the ministry: within its windows, once, and again until it took it."""
 
 import logging
+import time
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -11,14 +12,16 @@ from dematmp.acts import messages as m
 from dematmp.acts import moves, names, statuses, windows
 from dematmp.acts.envelopes import wrap
 from dematmp.acts.errors import MinistryUnavailable
-from dematmp.acts.ministry import Ministry
+from dematmp.acts.ministry import CONNECT_SECONDS, TOTAL_SECONDS, Ministry
 from dematmp.acts.telling import tell_late
-from dematmp.acts.transactions import OBSERVATIONS, PIECES, Transaction, Window
+from dematmp.acts.transactions import OBSERVATIONS, PIECES, Step, Transaction, Window
 from dematmp.acts.writing import write
 from dematmp.audit.services import append
 
 log = logging.getLogger(__name__)
 _WAITING = frozenset({statuses.WAITING})
+_TO_SEND = (statuses.WAITING, statuses.RECEIVED)
+_LATELY = timedelta(minutes=10)
 _RECEIPTS = {PIECES: "3-2", OBSERVATIONS: "4-2"}
 
 
@@ -52,6 +55,7 @@ def send(transaction_id: int, ministry: Ministry, *, now: datetime) -> None:
         # The operator may remove a window before: it is asked again by then.
         _later(found, now, retry_delay(), "Aucune fenêtre de transmission n'a de place.", reached=False)
         return
+    began = time.monotonic()
     try:
         ministry.send(
             names.archive(found.envelope_name, trigram=settings.ACTES["trigram"]), found.archive_key
@@ -61,7 +65,23 @@ def send(transaction_id: int, ministry: Ministry, *, now: datetime) -> None:
         _later(found, now, delay, str(failed), reached=failed.reached)
         return
     # The ministry took it. A crash before the next line leaves it « may have arrived ».
-    _sent(found, window, now)
+    _sent(found, window, now + timedelta(seconds=time.monotonic() - began))
+
+
+def is_slow(now: datetime) -> bool:
+    """Whether the ministry took long lately, or was not heard of again: it then has one sender at a time."""
+    long = timedelta(seconds=settings.ACTES["slow_seconds"])
+    lately = Transaction.objects.filter(tried_at__gt=now - _LATELY)
+    unheard = lately.filter(uncertain=True, tried_at__lte=now - long, status__in=_TO_SEND)
+    taken = Step.objects.filter(transaction__in=lately, status__in=[statuses.SENT, statuses.RECEIPT_SENT])
+    return unheard.exists() or taken.filter(at__gt=F("transaction__tried_at") + long).exists()
+
+
+def is_busy(now: datetime) -> bool:
+    """Whether a worker is sending: it claimed a transaction, and its time is not over."""
+    going = timedelta(seconds=CONNECT_SECONDS + TOTAL_SECONDS)
+    claimed = Transaction.objects.filter(status__in=_TO_SEND, uncertain=True, problem="", due_at__gt=now)
+    return claimed.filter(tried_at__gt=now - going).exists()
 
 
 def _claim(transaction_id: int, now: datetime) -> Transaction | None:
@@ -77,8 +97,8 @@ def _claim(transaction_id: int, now: datetime) -> Transaction | None:
             return None
         # Killed after this line: nobody knows whether it left.
         found.tried_at, found.uncertain, found.tries = now, True, found.tries + 1
-        found.due_at = now + _claim_delay()
-        found.save(update_fields=["tried_at", "uncertain", "tries", "due_at"])
+        found.due_at, found.problem = now + _claim_delay(), ""
+        found.save(update_fields=["tried_at", "uncertain", "tries", "due_at", "problem"])
     return found
 
 

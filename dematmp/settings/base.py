@@ -227,6 +227,8 @@ ACTES = {
     # What was posted less long ago is left by the sweep to the task that was asked for it
     "grace_seconds": env.float("DEMATMP_ACTES_GRACE_SECONDS", default=60.0),
     "alert_hours": env.float("DEMATMP_ACTES_ALERT_HOURS", default=4.0),
+    # A sending that takes longer is slow: the ministry then has one sender at a time
+    "slow_seconds": env.float("DEMATMP_ACTES_SLOW_SECONDS", default=20.0),
     # Who is told of the ministry's mails that were put aside; the administrators of the platform without any
     "alert_mail": env.list("DEMATMP_ACTES_ALERT_MAIL", default=[]),
     "close_early": env.bool("DEMATMP_ACTES_CLOSE_EARLY", default=False),
@@ -290,6 +292,10 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(STATE_DIR / "beat-schedule")
 _acts_poll = env.float("DEMATMP_S2LOW_POLL_SECONDS", default=60.0)
 _acts_sweep = env.float("DEMATMP_ACTES_SWEEP_SECONDS", default=30.0)
+# Where the sendings to the ministry wait, for a worker of their own (-Q): with the rest unless it is named.
+if _acts_queue := env.str("DEMATMP_ACTES_QUEUE", default=""):
+    _sends = ("check_transaction", "send_transaction", "sweep_service")
+    CELERY_TASK_ROUTES = {f"dematmp.acts.tasks.{each}": {"queue": _acts_queue} for each in _sends}
 CELERY_BEAT_SCHEDULE = {
     # The database is the queue of record: what a lost task left undone is found here.
     "copy-journal": {"task": "dematmp.audit.tasks.copy_journal", "schedule": schedule(60.0)},
@@ -319,6 +325,12 @@ CELERY_BEAT_SCHEDULE = {
     },
     "sweep-transmissions": {
         "task": "dematmp.acts.tasks.sweep_service",
+        "schedule": schedule(_acts_sweep),
+        "options": {"expires": _acts_sweep},
+    },
+    # Apart from the sendings, which may take minutes each
+    "collect-returns": {
+        "task": "dematmp.acts.tasks.collect_returns",
         "schedule": schedule(_acts_sweep),
         "options": {"expires": _acts_sweep},
     },
