@@ -21,7 +21,8 @@ from ninja.security import HttpBearer
 from dematmp.accounts.passes import LASTS, issue_pass
 from dematmp.api.access import bearer, doors
 from dematmp.audit.services import utc_text
-from dematmp.bids.offering import is_reader, offered, sealed_bytes
+from dematmp.bids.models import Attempt
+from dematmp.bids.offering import is_reader, offered, offered_attempt, sealed_bytes
 from dematmp.consultations.mirror import snapshot
 
 router = Router(tags=["canal de secours"])
@@ -59,6 +60,16 @@ def consultations(request: HttpRequest) -> dict[str, str]:
 @router.get("/channel/deposits", auth=ReaderAuth(), summary="Les dépôts reçus par le secours")
 def deposits(request: HttpRequest) -> dict[str, object]:
     return offered(now=timezone.now())
+
+
+@router.get(
+    "/channel/attempts/{attempt}", auth=ReaderAuth(), summary="Ce que le secours sait d'une tentative"
+)
+def attempt(request: HttpRequest, attempt: uuid.UUID) -> dict[str, object]:
+    found = Attempt.objects.filter(uuid=attempt).first()
+    if found is None:
+        raise Http404("Tentative inconnue.")
+    return offered_attempt(found, now=timezone.now())
 
 
 @router.get(

@@ -30,6 +30,7 @@ from signing.notes import verify_note
 COUNT_REVEALING = frozenset(
     {
         "attempt",
+        "attempt-imported",
         "attempt-refused",
         "fingerprint",
         "deposit",

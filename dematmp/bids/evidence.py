@@ -6,8 +6,9 @@ R2151-6 and annexe 8: a candidate who proves that it began in time and that the 
 import base64
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -22,6 +23,7 @@ from dematmp.audit.models import Entry
 from dematmp.audit.publication import public_checkpoint
 from dematmp.audit.sealing import seal
 from dematmp.audit.services import append, prove, utc_text
+from dematmp.bids.channel_attempts import ChannelAttempt
 from dematmp.bids.models import Attempt, AttemptRefusal, Fingerprint, SealedObject, StartRefusal
 from dematmp.consultations.models import Consultation
 from signing.header import header_hash
@@ -152,6 +154,7 @@ def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
     The proof of an entry of this very minute is null: it comes with the next public checkpoint.
     """
     consultation, bid = attempt.consultation, getattr(attempt, "bid", None)
+    there = ChannelAttempt.objects.of_deposit(attempt.deposit, attempt.bidder)
     objects = list(
         SealedObject.objects.filter(envelope__attempt=attempt)
         .select_related("envelope")
@@ -219,8 +222,10 @@ def evidence(attempt: Attempt, *, now: datetime) -> dict[str, object]:
         "journal": {
             "key": journal_signer().verifier_key,
             "checkpoint": public_checkpoint()[1],
-            "entries": [_entry(entry) for entry in _entries(attempt)],
+            "entries": [_entry(entry) for entry in entries(attempt)],
         },
+        # What the backup channel met of the same deposit: its own dossier, under the key of its own journal.
+        "backup_channel": there.evidence if there else None,
     }
 
 
@@ -258,7 +263,7 @@ def _fingerprint(attempt: Attempt) -> dict[str, object] | None:
     }
 
 
-def _entries(attempt: Attempt) -> "QuerySet[Entry]":
+def entries(attempt: Attempt) -> "QuerySet[Entry]":
     """The journal's entries on this attempt and its bid.
 
     The deposit's id is the client's choice, hence maybe another thing's: only what is written of bids counts.
@@ -290,7 +295,21 @@ def _longest(times: list[datetime]) -> float | None:
 
 def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
     """The same for people, sealed by the platform (PAdES); the JSON is attached, under the same seal."""
-    said = evidence(attempt, now=now)
+    return pdf_of(evidence(attempt, now=now), now=now)
+
+
+def pdf_of(said: dict[str, object], *, now: datetime, channel: bool = False) -> bytes:
+    """A dossier for people: of the platform, or as the backup channel gave it."""
+    title = "Dossier de preuve d'une tentative de dépôt"
+    # The whole of it, to the last part, under the same seal: what the pages cut is in the file attached.
+    whole = json.dumps(said, ensure_ascii=False, indent=1, sort_keys=True).encode()
+    attached = Attachment("dossier-de-preuve.json", whole, "application/json", "Le dossier entier")
+    pdf = render("evidence", as_shown(said, channel=channel), title=title)
+    return seal(pdf, reason=title, now=now, attachments=[attached])
+
+
+def as_shown(said: dict[str, object], *, channel: bool) -> dict[str, object]:
+    """What the pages of a dossier show of it. Raises KeyError, TypeError, ValueError for what is not one."""
     zone = ZoneInfo(settings.TIME_ZONE)
 
     def local(text: object) -> str:
@@ -305,8 +324,12 @@ def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
     if not (isinstance(received, dict) and isinstance(journal, dict) and isinstance(consultation, dict)):
         raise TypeError("evidence")
     refusals, receipt, first = rows(said["refusals"]), said["receipt"], said["fingerprint"]
-    data = {
+    there = said.get("backup_channel")
+    return {
         **said,
+        "backup_channel": None,
+        "channel": channel,
+        "there": _summary(there, local) if isinstance(there, dict) else None,
         "zone": settings.TIME_ZONE,
         "times": {
             **{name: local(said[name]) for name in ("started", "client_clock", "finalised", "issued")},
@@ -337,8 +360,18 @@ def evidence_pdf(attempt: Attempt, *, now: datetime) -> bytes:
         ][:_PDF_OBJECTS],
         "objects_count": sum(len(rows(envelope["objects"])) for envelope in rows(said["envelopes"])),
     }
-    title = "Dossier de preuve d'une tentative de dépôt"
-    # The whole of it, to the last part, under the same seal: what the pages cut is in the file attached.
-    whole = json.dumps(said, ensure_ascii=False, indent=1, sort_keys=True).encode()
-    attached = Attachment("dossier-de-preuve.json", whole, "application/json", "Le dossier entier")
-    return seal(render("evidence", data, title=title), reason=title, now=now, attachments=[attached])
+
+
+def _summary(there: dict[str, Any], local: Callable[[object], str]) -> dict[str, object]:
+    """What the backup channel met of it, in a few lines."""
+    first = there["fingerprint"]
+    return {
+        "started": local(there["started"]),
+        "received": there["received"]["parts"],
+        "announced": there["announced"]["parts"],
+        "last": local(there["received"]["last"]),
+        "finalised": local(there["finalised"]),
+        "fingerprint": local(first["received"]) if first else "–",
+        "refusals": len(there["refusals"]),
+        "key": there["journal"]["key"],
+    }

@@ -21,6 +21,7 @@ from django.db import transaction
 from dematmp.accounts.models import Organisation
 from dematmp.audit.keys import channel_signer
 from dematmp.bids.assembly import put_headers
+from dematmp.bids.channel_evidence import take_attempts
 from dematmp.bids.channel_records import NOT_AS_EXPECTED, UNREADABLE, Told, proven_deposit, received, rows
 from dematmp.bids.channel_withdrawals import take_withdrawal
 from dematmp.bids.errors import BytesRefused, ChannelRefused, ChannelUnreachable
@@ -51,6 +52,7 @@ class _Telling:
     apart: timedelta
     pending: set[uuid.UUID]
     deposits: Sequence[Told]
+    attempts: object  # evidence: what is wrong with it stops nothing
 
 
 @contextlib.contextmanager
@@ -100,6 +102,7 @@ def pull(*, now: datetime, again: bool = False) -> int:
                 pending |= _named(told)
             else:
                 log.warning("un dépôt du canal de secours est mis de côté : %s", why)
+        take_attempts(client, told_all.attempts, now=now)
     if abs(told_all.apart) > CLOCKS:
         raise ChannelRefused(
             f"L'horloge du canal de secours s'écarte de {told_all.apart.total_seconds():+.0f} s de la "
@@ -150,7 +153,7 @@ def _list(client: httpx.Client, *, now: datetime) -> _Telling:
     if key != settings.BACKUP_CHANNEL["journal_key"]:
         raise ChannelRefused("Le journal du canal de secours n'est pas celui des réglages.")
     apart = at - now if at < now else max(timedelta(), at - ended)
-    return _Telling(at, apart, pending, deposits)
+    return _Telling(at, apart, pending, deposits, said.get("attempts", []))
 
 
 def _import(client: httpx.Client, told: Told, *, clock_ms: int, again: bool, now: datetime) -> int:

@@ -7,6 +7,7 @@ from typing import Self
 from django.db import models
 
 from dematmp.accounts.models import Organisation, User
+from dematmp.bids.channel_attempts import ChannelAttempt  # noqa: F401  (a model)
 from dematmp.bids.rules import late_article
 from dematmp.consultations.models import KINDS, Consultation
 

@@ -1,18 +1,21 @@
 """What the backup channel tells the platform of the deposits that it received, once the platform is back."""
 
 import base64
+import hashlib
+import json
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Count, Max, Q
 
 from dematmp.audit.copies import stored_tile
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry, Head
 from dematmp.audit.services import utc_text
-from dematmp.bids.models import Attempt, Bid, SealedObject
+from dematmp.bids.evidence import entries, evidence
+from dematmp.bids.models import Attempt, Bid, Part, SealedObject
 from dematmp.consultations.models import Consultation
 from signing.errors import PassRefused
 from signing.passes import read
@@ -59,7 +62,44 @@ def offered(*, now: datetime) -> dict[str, object]:
         "key": journal_signer().verifier_key,
         "pending": [str(each) for each in pending],
         "deposits": [_deposit(bid) for bid in bids.order_by("pk")],
+        "attempts": [
+            {"attempt": str(each.uuid), "changed": _changed(each)}
+            for each in Attempt.objects.filter(consultation__in=receiving).order_by("pk")
+        ],
     }
+
+
+def _changed(attempt: Attempt) -> str:
+    """What tells that its evidence is no more the same: its parts, refusals, entries and steps."""
+    parts = Part.objects.received().filter(object__envelope__attempt=attempt)
+    counts = (
+        parts.aggregate(count=Count("pk"), last=Max("received_at")),
+        attempt.refusals.aggregate(count=Count("pk"), last=Max("at")),
+        entries(attempt).aggregate(count=Count("pk"), last=Max("index")),
+    )
+    said = json.dumps([*counts, attempt.finalised_at, attempt.destroyed_at], default=str)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def offered_attempt(attempt: Attempt, *, now: datetime) -> dict[str, object]:
+    """Its evidence, each entry proved in the checkpoint of now: the platform alone reads it."""
+    head = Head.objects.get(pk=1)
+    said = evidence(attempt, now=now)
+    shown = [
+        {
+            "index": entry.index,
+            "type": entry.kind,
+            "time": utc_text(entry.at),
+            "record": _b64(entry.record),
+            "nonce": bytes(entry.nonce).hex(),
+            "proof": format_proof(
+                entry.index, inclusion_proof(entry.index, head.size, stored_tile), head.note
+            ),
+        }
+        for entry in entries(attempt).filter(index__lt=head.size)
+    ]
+    key = journal_signer().verifier_key
+    return {**said, "journal": {"key": key, "checkpoint": head.note, "entries": shown}}
 
 
 def _deposit(bid: Bid) -> dict[str, object]:

@@ -13,6 +13,7 @@ from dematmp.accounts.models import User
 from dematmp.accounts.rules import clean_text
 from dematmp.audit.models import Entry
 from dematmp.audit.services import append, utc_text
+from dematmp.bids.channel_evidence import committed_there
 from dematmp.bids.channel_records import digests_of
 from dematmp.bids.fingerprints import holds
 from dematmp.bids.models import LATE_DECISIONS, Bid, LateDecision
@@ -33,9 +34,7 @@ def branches(bid: Bid, *, now: datetime) -> list[Branch]:
     said = measured_since(consultation, since=started, now=now) if bid.late else None
     at_the_end = measured(consultation, now=now) if bid.late else None
     copies = consultation.backup_copies.filter(received_at__lte=bid.deadline, destroyed_at=None)
-    known = getattr(bid.attempt, "fingerprint", None)
-    in_time = known is not None and known.received_at <= bid.deadline
-    same = holds(bid.attempt, digests_of(json.loads(bytes(bid.record))))
+    proven = _fingerprints(bid)
     return decision_path(
         started=started,
         received=bid.received_at,
@@ -48,10 +47,22 @@ def branches(bid: Bid, *, now: datetime) -> list[Branch]:
         unproven=said is not None and any(end >= started for _, end in said.suspect),
         prevented=at_the_end is not None and at_the_end.at_the_end,
         bytes_lost=_was_lost(bid),
-        fingerprint_in_time=in_time and same,
-        fingerprint_of_others=in_time and not same,
+        fingerprint_in_time=any(proven),
+        fingerprint_of_others=bool(proven) and not any(proven),
         article=bid.late_article,
     )
+
+
+def _fingerprints(bid: Bid) -> list[bool]:
+    """Of each fingerprint received in time, here or by the backup channel: whether it is of these bytes."""
+    digests = digests_of(json.loads(bytes(bid.record)))
+    here, there = getattr(bid.attempt, "fingerprint", None), committed_there(bid.attempt)
+    proven = []
+    if here is not None and here.received_at <= bid.deadline:
+        proven.append(holds(bid.attempt, digests))
+    if there is not None and there.at <= bid.deadline:
+        proven.append(all(digests.get(key) == value for key, value in there.digests.items()))
+    return proven
 
 
 def _was_lost(bid: Bid) -> bool:

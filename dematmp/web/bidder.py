@@ -20,8 +20,9 @@ from dematmp.audit.publication import public_checkpoint
 from dematmp.audit.services import canonical
 from dematmp.awards.contracts import is_concluded
 from dematmp.awards.models import Award
+from dematmp.bids.channel_attempts import ChannelAttempt
 from dematmp.bids.clock import received
-from dematmp.bids.evidence import evidence, evidence_pdf, start_refusals, start_refusals_pdf
+from dematmp.bids.evidence import evidence, evidence_pdf, pdf_of, start_refusals, start_refusals_pdf
 from dematmp.bids.models import Attempt, Bid, StartRefusal
 from dematmp.bids.receipts import checks, judged_since, receipt
 from dematmp.bids.services import bid_state, revived_by, revived_text, withdraw
@@ -65,9 +66,12 @@ def deposit_list(request: MemberRequest) -> HttpResponse:
         .order_by("-at", "-pk")
     )
     contracts = Award.objects.of_companies(request.user).select_related("lot__consultation__buyer")
+    there = ChannelAttempt.objects.filter(bidder__in=companies).select_related("consultation", "bidder")
+    mine = Attempt.objects.filter(bidder__in=companies).values("deposit")
     context = {
         "companies": companies,
         "page": page,
+        "channel_attempts": there.exclude(deposit__in=mine).order_by("-started_at", "-pk")[:_REFUSED_SHOWN],
         "refused": refused[:_REFUSED_SHOWN],
         "published": public_checkpoint()[0],
         "refused_companies": list({each.bidder.pk: each.bidder for each in refused}.values()),
@@ -230,6 +234,20 @@ def attempt_evidence(request: MemberRequest, deposit: uuid.UUID, form: str) -> H
     else:
         data = json.dumps(evidence(found, now=now), ensure_ascii=False, indent=1).encode()
     return document(data, name=f"dossier-de-preuve.{form}", content_type=f"application/{form}")
+
+
+@require_safe
+@holds(*_ROLES)
+def channel_evidence(request: MemberRequest, attempt: uuid.UUID, form: str) -> HttpResponse:
+    """What the backup channel met of an attempt, as it gave it."""
+    found = ChannelAttempt.objects.filter(uuid=attempt, bidder__in=_companies(request)).first()
+    if found is None:
+        raise Http404
+    if form == "pdf":
+        data = pdf_of(found.evidence, now=timezone.now(), channel=True)
+    else:
+        data = json.dumps(found.evidence, ensure_ascii=False, indent=1).encode()
+    return document(data, name=f"dossier-de-preuve-secours.{form}", content_type=f"application/{form}")
 
 
 @require_safe

@@ -89,6 +89,11 @@ urlpatterns = [
         bidder.refusals_evidence,
         name="refusals-evidence",
     ),
+    path(
+        "entreprise/secours/<uuid:attempt>/preuve.<minutes:form>",
+        bidder.channel_evidence,
+        name="channel-evidence",
+    ),
     path("entreprise/depots/<uuid:deposit>/preuve.<minutes:form>", bidder.attempt_evidence, name="evidence"),
     path("entreprise/depots/<uuid:deposit>/accuse.pdf", bidder.receipt_as_pdf, name="receipt-pdf"),
     path("entreprise/depots/<uuid:deposit>/accuse.json", bidder.receipt_as_json, name="receipt-json"),

@@ -1,0 +1,140 @@
+"""Attempts and fingerprints of the backup channel, brought here: evidence of a company, deposited or not.
+
+The dossier is the channel's own, each entry with its proof under the key of our settings. It makes no bid,
+and what is wrong with it holds back no opening.
+"""
+
+import base64
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import httpx
+from django.conf import settings
+from django.db import transaction
+
+from dematmp.accounts.models import Organisation
+from dematmp.audit.services import append, canonical, utc_text
+from dematmp.bids.channel_attempts import ChannelAttempt
+from dematmp.bids.channel_records import NOT_AS_EXPECTED, UNREADABLE, Told, digests_of, rows
+from dematmp.bids.errors import ChannelRefused
+from dematmp.bids.evidence import as_shown
+from dematmp.bids.models import Attempt
+from dematmp.consultations.models import Consultation
+from signing.errors import SigningError
+from signing.tlog import verify_proof
+
+log = logging.getLogger(__name__)
+_BYTES = 64 * 1024**2  # of one dossier: 5,000 files and their parts
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A fingerprint that the channel received: when, and the digests, by (envelope, object name)."""
+
+    at: datetime
+    digests: Mapping[tuple[uuid.UUID, str], str]
+
+
+def take_attempts(client: httpx.Client, told: object, *, now: datetime) -> int:
+    """Bring the dossiers that are new or went on since; how many. One that is wrong is left, and logged."""
+    try:
+        listed = rows(told)
+    except ChannelRefused:
+        log.warning("le canal de secours ne dit pas ses tentatives comme prévu")
+        return 0
+    known = dict(ChannelAttempt.objects.values_list("uuid", "changed"))
+    count = 0
+    for each in listed:
+        try:
+            attempt, changed = uuid.UUID(str(each["attempt"])), str(each["changed"])[:64]
+            if known.get(attempt) != changed:
+                count += _take(client, attempt, changed=changed, now=now)
+        except (httpx.HTTPError, ChannelRefused, SigningError, *UNREADABLE) as bad:
+            log.warning("une tentative du canal de secours n'est pas reprise : %r", bad)
+    return count
+
+
+def _take(client: httpx.Client, attempt: uuid.UUID, *, changed: str, now: datetime) -> int:
+    answer = client.get(f"/attempts/{attempt}")
+    answer.raise_for_status()
+    if len(answer.content) > _BYTES:
+        raise ChannelRefused("Le dossier d'une tentative du canal de secours est trop long.")
+    said = answer.json()
+    begun = _begun(said, attempt)
+    as_shown(said, channel=True)  # what could not be shown is not kept
+    consultation = Consultation.objects.public().filter(uuid=str(begun["consultation"])).first()
+    bidder = Organisation.objects.filter(uuid=str(begun["bidder"])).first()
+    if consultation is None or bidder is None:
+        return 0
+    with transaction.atomic():
+        made, fresh = ChannelAttempt.objects.update_or_create(
+            uuid=attempt,
+            defaults={
+                "deposit": str(begun["deposit"]),
+                "consultation": consultation,
+                "bidder": bidder,
+                "started_at": datetime.fromisoformat(str(begun["server_clock"])),
+                "changed": changed,
+                "evidence": said,
+                "channel_key": settings.BACKUP_CHANNEL["journal_key"],
+                "imported_at": now,
+            },
+        )
+        if fresh:
+            append(
+                "attempt-imported",
+                {
+                    "attempt": str(attempt),
+                    "deposit": str(begun["deposit"]),
+                    "bidder": str(bidder.uuid),
+                    "started": str(begun["server_clock"]),
+                    "sha256": hashlib.sha256(canonical(said)).hexdigest(),
+                    "key": made.channel_key,
+                    "imported": utc_text(now),
+                },
+                consultation=consultation.uuid,
+                subject=attempt,
+                now=now,
+            )
+    return int(fresh)
+
+
+def _begun(said: Told, attempt: uuid.UUID) -> dict[str, object]:
+    """The record of its beginning, once all its entries are in the channel's journal.
+
+    Raises ChannelRefused, SigningError.
+    """
+    journal, about = said["journal"], said["consultation"]
+    if not (isinstance(journal, dict) and isinstance(about, dict)):
+        raise ChannelRefused(NOT_AS_EXPECTED)
+    begun: dict[str, object] | None = None
+    for entry in rows(journal["entries"]):
+        record = base64.b64decode(str(entry["record"]), validate=True)
+        leaf = {
+            "consultation": about["uuid"],
+            "digest": hashlib.sha256(bytes.fromhex(str(entry["nonce"])) + record).hexdigest(),
+            "time": entry["time"],
+            "type": entry["type"],
+        }
+        verify_proof(str(entry["proof"]), canonical(leaf), settings.BACKUP_CHANNEL["journal_key"])
+        if entry["type"] == "attempt":
+            begun = json.loads(record)
+    told = {"attempt": str(attempt), "consultation": about["uuid"], "deposit": said["deposit"]}
+    if begun is None or any(begun.get(name) != value for name, value in told.items()):
+        raise ChannelRefused("Une tentative du canal de secours n'est pas à son journal.")
+    return begun
+
+
+def committed_there(attempt: Attempt) -> Committed | None:
+    """The fingerprint of the same deposit that the channel received, as its journal proves it."""
+    found = ChannelAttempt.objects.of_deposit(attempt.deposit, attempt.bidder)
+    for entry in found.evidence["journal"]["entries"] if found else ():
+        if entry["type"] == "fingerprint":
+            record = json.loads(base64.b64decode(entry["record"]))
+            return Committed(datetime.fromisoformat(record["received"]), digests_of(record))
+    return None
