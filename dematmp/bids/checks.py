@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError
+
+from dematmp.bids.probe import has_where_to_deposit
 
 
 @register()
@@ -23,4 +26,25 @@ def backup_role(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> li
             ("DEMATMP_MAIN_KEY", settings.MAIN["key"], "« manage.py platform_keys » l'affiche, là-bas."),
         )
         if not value
+    ]
+
+
+@register(Tags.security, deploy=True)
+def probe_has_where_to_deposit(
+    app_configs: Sequence[AppConfig] | None, **kwargs: object
+) -> list[CheckMessage]:
+    """Without the test consultation no canary is deposited: nobody could prove that the platform worked."""
+    try:
+        there = settings.BACKUP_DEPOSIT or has_where_to_deposit()
+    except DatabaseError:  # no table yet, or no database: other checks say it
+        return []
+    if there:
+        return []
+    return [
+        Warning(
+            "La sonde ne dépose rien avant les dates limites : il n'y a pas de consultation d'essai. Aucune "
+            "interruption n'est mesurée, et rien n'atteste le bon fonctionnement.",
+            hint="Lancez une fois « manage.py trial_consultation ».",
+            id="bids.W001",
+        )
     ]

@@ -80,6 +80,11 @@ def is_watched(*, now: datetime) -> bool:
     return Consultation.objects.closing(now=now, within=WATCHED).filter(trial=False).exists()
 
 
+def has_where_to_deposit() -> bool:
+    """Whether there is a test consultation: without it nobody measures."""
+    return Consultation.objects.filter(trial=True).exists()
+
+
 def _robot() -> tuple[User, Organisation]:
     user, made = User.objects.get_or_create(
         uuid=_ROBOT,
@@ -160,7 +165,7 @@ def measured(consultation: Consultation, *, now: datetime) -> Availability | Non
     since, until = max(deadline - WATCHED, consultation.published_at), min(deadline, now)
     rows = Probe.objects.filter(at__gte=since, at__lte=until).order_by("at")
     found = availability(list(rows), since, until)
-    return replace(found, watched=Consultation.objects.filter(trial=True).exists())
+    return replace(found, watched=has_where_to_deposit())
 
 
 def measured_since(consultation: Consultation, *, since: datetime, now: datetime) -> Availability | None:
@@ -191,7 +196,7 @@ def _together(found: Sequence[Availability]) -> Availability | None:
 def windows(consultation: Consultation, *, now: datetime) -> list[Availability]:
     """What was measured before each deadline that was announced, the first one first; an hour that two of
     them share is in the first."""
-    published, trial = consultation.published_at, Consultation.objects.filter(trial=True).exists()
+    published, trial = consultation.published_at, has_where_to_deposit()
     found: list[Availability] = []
     if published is None:
         return found

@@ -14,7 +14,7 @@ from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
 from dematmp.bids.fingerprints import stamp as stamp_one
 from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid, Fingerprint
-from dematmp.bids.probe import is_watched, probe, tell_outages
+from dematmp.bids.probe import has_where_to_deposit, is_watched, probe, tell_outages
 from dematmp.bids.receipts import receipt_pdf, stamp
 from dematmp.bids.services import complete
 from dematmp.consultations.mirror import take
@@ -104,8 +104,8 @@ def fetch_consultations(*, now: datetime) -> int:
 def watch() -> None:
     """A canary each minute of the last two hours before any deadline."""
     now = timezone.now()
-    if is_watched(now=now):
-        probe(now=now)
+    if is_watched(now=now) and probe(now=now) is None and not has_where_to_deposit():
+        log.warning("la sonde n'a pas de consultation d'essai : lancez « manage.py trial_consultation »")
     tell_outages(now=timezone.now())  # after the deadlines too: the platform may be back too late for them
 
 

@@ -14,6 +14,7 @@ from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.audit.models import Entry
+from dematmp.bids.checks import probe_has_where_to_deposit
 from dematmp.bids.models import Bid, Probe
 from dematmp.bids.probe import (
     availability,
@@ -308,3 +309,23 @@ def test_a_clock_that_was_ahead_stops_no_probe(world: World, monkeypatch: pytest
     assert probe(now=now + timedelta(hours=1)) is not None
     assert [probe(now=now + n * MINUTE) is not None for n in range(3)] == [True, True, True]
     assert probe(now=now + 2 * MINUTE + timedelta(seconds=10)) is None
+
+
+def test_a_platform_without_a_test_consultation_says_that_it_measures_nothing(
+    world: World, caplog: pytest.LogCaptureFixture, settings: Settings
+) -> None:
+    made = world.publish(closes_in=timedelta(hours=1))
+    agent = Client()
+    agent.force_login(world.agent)
+    where = reverse("buyer-consultation", args=[made.uuid])
+    (said,) = probe_has_where_to_deposit(None)
+    assert "trial_consultation" in (said.hint or "")
+    watch()
+    assert "trial_consultation" in caplog.text
+    assert "Rien n'est mesuré" in agent.get(where).content.decode()
+    settings.BACKUP_DEPOSIT = True
+    assert probe_has_where_to_deposit(None) == []
+    settings.BACKUP_DEPOSIT = False
+    trial.ensure(now=timezone.now())
+    assert probe_has_where_to_deposit(None) == []
+    assert "Rien n'est mesuré" not in agent.get(where).content.decode()
