@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from asn1crypto import crl, ocsp, x509
-from pyhanko_certvalidator import ValidationContext, find_valid_path
+from pyhanko_certvalidator import ValidationContext
 from pyhanko_certvalidator.errors import (
     DisallowedAlgorithmError,
     ExpiredError,
@@ -27,6 +27,7 @@ from pyhanko_certvalidator.policy_decl import (
 from signing.algorithms import CHAIN_POLICY, key_weakness
 from signing.anchors import Anchor
 from signing.authentic import of_lists, of_responses
+from signing.climbing import climb
 from signing.crls import standing
 from signing.delegates import Heard, declares, heard
 from signing.found import Problem
@@ -305,7 +306,7 @@ def _weak_chain() -> Problem:
 
 def _attempt(certificate: x509.Certificate, context: ValidationContext) -> Chain:
     try:
-        found = _run(certificate, context)
+        found = climb(certificate, context)
     except RevokedError as revoked:
         when = revoked.revocation_dt
         sub = "REVOKED_NO_POE" if revoked.is_ee_cert else "REVOKED_CA_NO_POE"
@@ -342,21 +343,3 @@ def _attempt(certificate: x509.Certificate, context: ValidationContext) -> Chain
             )
         )
     return Chain(path=list(found.iter_certs(include_root=True)), validation_path=found)
-
-
-async def _find(certificate: x509.Certificate, context: ValidationContext) -> ValidationPath:
-    paths = context.path_builder.async_build_paths_lazy(certificate)
-    found: ValidationPath = await find_valid_path(certificate, paths, validation_context=context)
-    return found
-
-
-def _run(certificate: x509.Certificate, context: ValidationContext) -> ValidationPath:
-    """The path, without any event loop: nothing is fetched, so nothing is ever awaited in earnest."""
-    work = _find(certificate, context)
-    try:
-        work.send(None)
-    except StopIteration as done:
-        found: ValidationPath = done.value
-        return found
-    work.close()
-    raise ValueError("the path validator waits for something")
