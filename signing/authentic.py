@@ -10,9 +10,9 @@ from asn1crypto import crl, ocsp, x509
 from cryptography import x509 as pyca
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from pyhanko_certvalidator.errors import AlgorithmNotSupported, PSSParameterMismatch
-from pyhanko_certvalidator.sig_validate import DEFAULT_SIGNATURE_VALIDATOR
 
 from signing.algorithms import hash_weakness, key_weakness, signed_hash
+from signing.once import ONCE, same_name
 
 _NO = (
     ValueError,
@@ -45,7 +45,7 @@ def of_responses(
 def _signed_list(each: crl.CertificateList, issuer: x509.Certificate) -> bool:
     try:
         body = each["tbs_cert_list"]
-        return body["issuer"] == issuer.subject and _verifies(each, body, issuer)
+        return same_name(body["issuer"], issuer.subject) and _verifies(each, body, issuer)
     except _NO:
         return False
 
@@ -73,7 +73,7 @@ def _verifies(
     if (digest and hash_weakness(digest)) or key_weakness(signer.public_key):
         return False
     try:
-        DEFAULT_SIGNATURE_VALIDATOR.validate_signature(
+        ONCE.validate_signature(
             whole["signature"].native, body.dump(), signer.public_key, whole["signature_algorithm"]
         )
     except _NO:

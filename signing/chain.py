@@ -32,6 +32,7 @@ from signing.crls import standing
 from signing.delegates import Heard, declares, heard
 from signing.found import Problem
 from signing.freshness import freshest, told_at
+from signing.once import ONCE
 from signing.report import FAILED, INDETERMINATE
 from signing.told import Told, last_told
 
@@ -128,6 +129,7 @@ def check_chain(
             ocsps=list(answers),
             revinfo_policy=CertRevTrustPolicy(policy, retroactive_revinfo=True),
             algorithm_usage_policy=CHAIN_POLICY,
+            signature_validator=ONCE,
         )
         return _attempt(certificate, context)
 

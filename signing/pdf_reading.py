@@ -5,6 +5,7 @@ another, which designates nothing any more; so may a palette that it took for a 
 mends it for all that it reads and writes.
 """
 
+import binascii
 import re
 from collections.abc import Callable
 from typing import IO, BinaryIO
@@ -42,8 +43,31 @@ def _write_as_read(text: generic.TextStringObject, *where: object, **more: objec
     _write_text(text, *where, **more)
 
 
+_read_hex: Callable[[IO[bytes]], generic.PdfObject] = generic.read_hex_string_from_stream
+
+
+def _read_hex_at_once(stream: IO[bytes]) -> generic.PdfObject:
+    """As pyHanko does digit by digit, which is most of the time that a signed file takes."""
+    start, size, parts, end = stream.tell(), 256, list[bytes](), b""
+    stream.seek(start + 1)
+    while not end and (block := stream.read(size)):
+        part, end, _ = block.partition(b">")
+        parts.append(part)
+        size = 16384
+    written = b"".join(parts)
+    digits = written.translate(None, b" \t\r\n\f\0")
+    try:
+        found = binascii.unhexlify(digits if end else b"?")
+    except binascii.Error:  # an odd number, a comment, no end: as it says
+        stream.seek(start)
+        return _read_hex(stream)
+    stream.seek(start + len(written) + 2)
+    return generic.pdf_string(found)
+
+
 for _owner, _name, _mended in (
     (generic, "_decode_name", _decoded),
+    (generic, "read_hex_string_from_stream", _read_hex_at_once),
     (generic.NameObject, "write_to_stream", _write),
     (generic.TextStringObject, "write_to_stream", _write_as_read),
 ):

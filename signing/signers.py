@@ -12,6 +12,7 @@ from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator, Signat
 
 from signing.algorithms import key_as_used, short_salt, signature_weakness
 from signing.found import Found, Problem, altered, forged, malformed
+from signing.once import same_name
 from signing.report import INDETERMINATE
 
 # What hostile ASN.1 makes asn1crypto, pyHanko and cryptography raise.
@@ -91,7 +92,7 @@ def _is_named(sid: cms.SignerIdentifier, certificate: x509.Certificate) -> bool:
         chosen = sid.chosen
         return bool(
             chosen["serial_number"].native == certificate.serial_number
-            and chosen["issuer"] == certificate.issuer
+            and same_name(chosen["issuer"], certificate.issuer)
         )
     return bool(sid.chosen.native == certificate.key_identifier)
 
@@ -115,7 +116,9 @@ def _is_ess(identifier: core.Sequence, certificate: x509.Certificate) -> bool:
     if isinstance(where, core.Void):
         return True
     issuers = [each.chosen for each in where["issuer"] if each.name == "directory_name"]
-    return where["serial_number"].native == certificate.serial_number and certificate.issuer in issuers
+    if where["serial_number"].native != certificate.serial_number:
+        return False
+    return any(same_name(each, certificate.issuer) for each in issuers)
 
 
 def has_ess(attributes: Attributes | None) -> bool:

@@ -103,8 +103,8 @@ def _pades(folder: Path, world: World, trust: Trust, roots: list[object]) -> Ite
         embedded = PdfFileReader(io.BytesIO(data)).embedded_regular_signatures[0]
         validate_pdf_signature(embedded, context, context)
 
-    ours = per_second(_ours(path, trust))
-    yield Figure("validate.pades_lta", ours, "per second", "pyHanko", per_second(bare))
+    reference = per_second(bare)  # before pyHanko is mended (signing.pdf_reading), where nobody did it yet
+    yield Figure("validate.pades_lta", per_second(_ours(path, trust)), "per second", "pyHanko", reference)
 
 
 def _xades(folder: Path, world: World, trust: Trust, roots: list[object]) -> Iterator[Figure]:

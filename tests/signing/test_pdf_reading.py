@@ -2,12 +2,16 @@
 
 import io
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 
 import pytest
 from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.misc import PdfError
 
+from signing import pdf_reading
 from signing.pdf_reading import Reader
 from signing.pdf_updates import Changes
 from tests.signing.authority import NOW, World
@@ -109,3 +113,19 @@ def test_an_escape_that_is_none_is_refused(name: bytes) -> None:
     data = _retabled(_named(name))
     with pytest.raises(generic.PdfReadError):
         Reader(io.BytesIO(data)).root["/Pages"]["/Kids"][0].get_object()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [b"<41 42\n43>", b"<414>", b"<41%1 euro\n42>", b"<>", b"<4g>", b"<4142", b"<" + b"41" * 20_000 + b">"],
+)
+def test_hexadecimal_is_read_at_once_as_digit_by_digit(written: bytes) -> None:
+    def read(how: Callable[[IO[bytes]], object]) -> tuple[object, int]:
+        stream = io.BytesIO(b"[" + written + b" /F1]")
+        stream.seek(1)
+        try:
+            return how(stream), stream.tell()
+        except PdfError as refused:
+            return type(refused), 0
+
+    assert read(generic.read_hex_string_from_stream) == read(pdf_reading._read_hex)
