@@ -7,8 +7,7 @@ from asn1crypto import cms, core, crl, ocsp, x509
 from signing.archived import DIFFERENT, FORMER, Different, cms_archive
 from signing.contents import Content, named_like, only_one
 from signing.der import TooComplex, check_limits
-from signing.found import UNCLEAR, Found, Problem, Stamped, altered, malformed, no_content
-from signing.report import INDETERMINATE
+from signing.found import UNCLEAR, Found, Problem, Stamped, altered, malformed, no_content, stamped_elsewhere
 from signing.signers import BROKEN, certificates_of, digest_of, read_signer, signed_attributes
 
 MAX_SIGNERS = 50
@@ -145,11 +144,7 @@ def _check_content_stamps(info: cms.SignerInfo, digest: Digest) -> Problem | Non
         token = cms.ContentInfo.load(value.dump())["content"]["encap_content_info"]["content"].parsed
         imprint = token["message_imprint"]
         if digest(imprint["hash_algorithm"]["algorithm"].native) != imprint["hashed_message"].native:
-            return Problem(
-                INDETERMINATE,
-                "SIG_CONSTRAINTS_FAILURE",
-                "L'horodatage du contenu que porte cette signature est celui d'un autre contenu.",
-            )
+            return stamped_elsewhere()
     return None
 
 

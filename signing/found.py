@@ -38,6 +38,14 @@ def no_content(reason: str) -> Problem:
     return Problem(INDETERMINATE, "SIGNED_DATA_NOT_FOUND", reason)
 
 
+def stamped_elsewhere() -> Problem:
+    return Problem(
+        INDETERMINATE,
+        "SIG_CONSTRAINTS_FAILURE",
+        "L'horodatage du contenu que porte cette signature est celui d'un autre contenu.",
+    )
+
+
 @dataclass(frozen=True)
 class Stamped:
     """A timestamp token and the bytes that its imprint must be the digest of, or that digest by name."""

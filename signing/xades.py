@@ -18,6 +18,7 @@ from signxml.verifier import VerifyResult
 from signing.algorithms import KNOWN_HASHES, WEAK_HASHES, hash_weakness, key_weakness
 from signing.archived import DIFFERENT, FORMER, is_computed, xml_archive
 from signing.beside import canonicalised, external, other_file, renamed
+from signing.content_stamps import is_of_other_content
 from signing.contents import Content
 from signing.covering import by_id, coverage, cuts, ids_of, manifests, own_properties
 from signing.found import (
@@ -28,6 +29,7 @@ from signing.found import (
     Problem,
     Stamped,
     malformed,
+    stamped_elsewhere,
 )
 from signing.readings import CONTENT_LIMIT, depends_on_prefixes, hides, is_other_hypertext
 from signing.report import INDETERMINATE
@@ -277,6 +279,9 @@ def _read_properties(
             "Le certificat joint n'est pas celui que la signature désigne.",
         )
         return
+    own = [bytes(each.signed_data) for each in results[: len(references)]]
+    if is_of_other_content(properties, references, own, properties_type=_PROPERTIES_TYPE):
+        found.problem = stamped_elsewhere()
     found.baseline = True
     found.signing_time = text_of(properties.find(f"{XADES}SignedSignatureProperties/{XADES}SigningTime"))
 

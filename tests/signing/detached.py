@@ -20,11 +20,12 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _reference(uri: str, data: bytes, *, kind: str = "", transform: bool = False) -> str:
+def _reference(uri: str, data: bytes, *, kind: str = "", transform: bool = False, name: str = "") -> str:
     transforms = f'<ds:Transforms><ds:Transform Algorithm="{_C14N}"/></ds:Transforms>' if transform else ""
     typed = f' Type="{kind}"' if kind else ""
+    named = f' Id="{name}"' if name else ""
     return (
-        f'<ds:Reference URI="{uri}"{typed}>{transforms}<ds:DigestMethod Algorithm="{_SHA256}"/>'
+        f'<ds:Reference{named} URI="{uri}"{typed}>{transforms}<ds:DigestMethod Algorithm="{_SHA256}"/>'
         f"<ds:DigestValue>{_b64(hashlib.sha256(data).digest())}</ds:DigestValue></ds:Reference>"
     )
 
@@ -33,8 +34,13 @@ def _canonical(text: str) -> bytes:
     return etree.tostring(etree.fromstring(text), method="c14n", exclusive=True)
 
 
-def detached_xades(identity: Identity, files: Mapping[str, bytes], *, container: bool = False) -> bytes:
-    """XML whose root is the signature (or ASiC's XAdESSignatures) over files by their names."""
+def detached_xades(
+    identity: Identity, files: Mapping[str, bytes], *, container: bool = False, stamps: str = ""
+) -> bytes:
+    """XML whose root is the signature (or ASiC's XAdESSignatures) over files by their names.
+
+    `stamps`: timestamps of the content, among what is signed.
+    """
     der = identity.certificate.public_bytes(Encoding.DER)
     ds, xades = "http://www.w3.org/2000/09/xmldsig#", "http://uri.etsi.org/01903/v1.3.2#"
     properties = (
@@ -43,9 +49,12 @@ def detached_xades(identity: Identity, files: Mapping[str, bytes], *, container:
         f"<xades:SigningTime>{NOW.isoformat()}</xades:SigningTime><xades:SigningCertificateV2><xades:Cert>"
         f'<xades:CertDigest><ds:DigestMethod Algorithm="{_SHA256}"/>'
         f"<ds:DigestValue>{_b64(hashlib.sha256(der).digest())}</ds:DigestValue></xades:CertDigest></xades:Cert>"
-        "</xades:SigningCertificateV2></xades:SignedSignatureProperties></xades:SignedProperties>"
+        "</xades:SigningCertificateV2></xades:SignedSignatureProperties>"
+        + (stamps and f"<xades:SignedDataObjectProperties>{stamps}</xades:SignedDataObjectProperties>")
+        + "</xades:SignedProperties>"
     )
-    references = "".join(_reference(quote(name), data) for name, data in files.items())
+    rows = enumerate(files.items())
+    references = "".join(_reference(quote(name), data, name=f"r{rank}") for rank, (name, data) in rows)
     references += _reference(
         "#p", _canonical(properties), kind="http://uri.etsi.org/01903#SignedProperties", transform=True
     )
