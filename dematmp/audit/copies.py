@@ -1,8 +1,11 @@
 """The journal's copy in the object store: immutable tiles and bundles first, the checkpoint last.
 
-It outlives the database, and betrays a database restored from an old backup.
+It outlives the database, and betrays a database restored from an old backup. Only what our key signed does
+so: each checkpoint is kept under its size too, so that one lost or spoilt leaves another. A tile is signed by
+nobody: one that is not ours holds nothing back, is put aside, and is told.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,12 +19,14 @@ from dematmp.audit.models import Entry, Head, PublicCheckpoint, Tile
 from dematmp.audit.publication import parse_path
 from signing import tlog
 from signing.errors import SigningError
-from signing.notes import verify_note
-from storage.errors import ObjectMissing, StoreUnavailable
+from signing.notes import NOTE_LIMIT, verify_note
+from storage.errors import ObjectMissing, ObjectTooLarge, StorageError, StoreUnavailable
 from storage.stores import object_store
 
 log = logging.getLogger(__name__)
 _RETRY = 60.0  # seconds between two looks at the copy
+_TRIED = 16  # kept checkpoints that are read before none is believed to be ours
+_ASIDE_BYTES = 1024**2  # of a file that is not ours, and is kept aside: no tile of ours is so long
 _not_before = 0.0
 
 
@@ -32,8 +37,8 @@ def folder(rank: int | None = None) -> str:
 
 
 def copied_note(rank: int | None = None) -> str:
-    """The checkpoint of the copy, as it is. Raises ObjectMissing, StoreUnavailable, ValueError."""
-    return object_store().read(f"{folder(rank)}checkpoint").decode()
+    """The checkpoint of the copy, as it is. Raises StorageError, ValueError."""
+    return object_store().read(f"{folder(rank)}checkpoint", max_bytes=NOTE_LIMIT).decode()
 
 
 def copied_checkpoint() -> tlog.Checkpoint | None:
@@ -50,10 +55,29 @@ def copied_checkpoint() -> tlog.Checkpoint | None:
                 f"La copie du journal ({folder()}) n'a plus son point de contrôle, et en a les tuiles."
             ) from None
         return None
-    except (SigningError, ValueError) as broken:
+    except (SigningError, ValueError, ObjectTooLarge) as broken:
         raise CopyUnreadable(
             f"Le point de contrôle de la copie ({folder()}) n'est pas lisible, ou pas de notre clé."
         ) from broken
+
+
+def kept_checkpoint() -> tlog.Checkpoint | None:
+    """The longest of those that the copy keeps under their size; None when none is ours, or there is none.
+
+    Raises StoreUnavailable.
+    """
+    store, prefix = object_store(), f"{folder()}checkpoints/"
+    names = (key.removeprefix(prefix) for key in store.list(prefix))
+    sizes = sorted((int(name) for name in names if name.isascii() and name.isdigit()), reverse=True)
+    for size in sizes[:_TRIED]:
+        try:
+            note = store.read(f"{prefix}{size}", max_bytes=NOTE_LIMIT).decode()
+            return tlog.Checkpoint.parse(verify_note(note, journal_signer().verifier_key))
+        except StoreUnavailable:
+            raise
+        except (SigningError, StorageError, ValueError):
+            log.error("journal : %scheckpoints/%s n'est pas de notre clé", folder(), size)
+    return None
 
 
 def check_continued(size: int, seen: tlog.Checkpoint | None, read_tile: tlog.ReadTile, *, where: str) -> None:
@@ -75,16 +99,16 @@ def check_continued(size: int, seen: tlog.Checkpoint | None, read_tile: tlog.Rea
 def check_against_copy(size: int, read_tile: tlog.ReadTile) -> None:
     """Refuse a journal of `size` entries that is not the continuation of the copy. Raises JournalBroken.
 
-    Where its checkpoint says nothing, its files do. Raises CopyUnreadable, once they agree, and
-    StoreUnavailable.
+    Where its checkpoint says nothing, those that it keeps do. Raises CopyUnreadable, once they agree, and
+    StorageError.
     """
     try:
         seen = copied_checkpoint()
     except CopyUnreadable:
-        check_edges(copied_edges(), size, read_tile)
+        check_continued(size, kept_checkpoint(), read_tile, where="la copie du journal en atteste")
         raise
-    if seen is None:  # no copy, or a first one that was killed
-        check_edges(copied_edges(), size, read_tile)
+    if seen is None:  # no copy, or a first one that was killed, or one whose checkpoint was lost
+        seen = kept_checkpoint()
     check_continued(size, seen, read_tile, where="la copie du journal en atteste")
 
 
@@ -134,17 +158,17 @@ def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
 def refuse_rollback_now(size: int, read_tile: tlog.ReadTile) -> None:
     """Refuse what contradicts this machine's memory, or the copy. Raises JournalBroken.
 
-    A store that does not answer never blocks a deposit, nor does a checkpoint lost or spoilt where the copy's
-    files agree: both are said in the log.
+    A store that does not answer never blocks a deposit, nor does a checkpoint lost or spoilt where those that
+    are kept agree, nor a file that nobody signed: all are said in the log.
     """
     _refuse_another_name(size)
     check_continued(size, mark.last(), read_tile, where="cette machine en a vu")
     try:
         check_against_copy(size, read_tile)
-    except StoreUnavailable:
-        log.warning("journal : la copie n'a pas pu être comparée")
     except CopyUnreadable as broken:
         log.error("journal : %s", broken)
+    except StorageError as failed:
+        log.warning("journal : la copie n'a pas pu être comparée (%s)", failed)
 
 
 def _refuse_another_name(size: int) -> None:
@@ -169,58 +193,105 @@ def stored_tile(level: int, index: int) -> bytes:
 def copy(*, again: bool = False) -> int:
     """Copy what is new; the size copied. May run twice or be killed anywhere. Raises JournalBroken.
 
-    `again`: whatever the store has not any more is put back too, its checkpoint among it.
+    A file of the copy that is not ours is put aside, told, and written again. `again`: every file is read,
+    and whatever the store has not any more is put back too; so it is where the checkpoint is spoilt.
     """
     head = Head.objects.filter(pk=1).first()
     if head is None or head.size == 0:
         return 0
     store = object_store()
-    held = set(store.list(f"{folder()}tile")) if again else None
     try:
         check_against_copy(head.size, stored_tile)
-    except CopyUnreadable:
-        if held is None:
-            raise
-        _check_files(held, head.size)  # they say what its checkpoint does not any more
+    except CopyUnreadable as spoilt:
+        log.error("journal : %s Elle est refaite depuis la base.", spoilt)
+        _put_aside(f"{folder()}checkpoint")
+        again = True
+    missing = _missing_again(head.size) if again else _missing(head.size)
     # The oldest first: what is there rests on what is there, and the next run stops at it.
-    for key in reversed(_missing(head.size, held)):
+    for key in reversed(missing):
         store.put(key, _content(key))
+    store.put(f"{folder()}checkpoints/{head.size}", head.note.encode())
     # Every tile of this checkpoint is there: a crash from here leaves the former checkpoint, still true.
     store.put(f"{folder()}checkpoint", head.note.encode())
     return head.size
 
 
+def _is_ours(key: str) -> bool:
+    """Whether the store has this file as it must be; what it has in its place is put aside."""
+    content = _content(key)
+    try:
+        if object_store().read(key, max_bytes=len(content)) == content:
+            return True
+    except ObjectMissing:
+        return False
+    except ObjectTooLarge:
+        pass
+    _put_aside(key)
+    return False
+
+
+def _put_aside(key: str) -> None:
+    """Keep what is not ours out of the way, and tell it: somebody else writes in the store."""
+    store = object_store()
+    try:
+        found = store.read(key, max_bytes=_ASIDE_BYTES)
+    except ObjectMissing:
+        return
+    except ObjectTooLarge:
+        log.error("journal : %s n'est pas de nous, et trop long : il est effacé", key)
+    else:
+        aside = f"{folder()}aside/{hashlib.sha256(found).hexdigest()[:16]}/{key.removeprefix(folder())}"
+        store.put(aside, found)
+        log.error("journal : %s n'est pas de nous, et est mis de côté : %s", key, aside)
+    store.delete(key)
+
+
 def _check_files(held: Iterable[str], size: int) -> None:
     """Each file of the copy is of a journal of `size` entries, and of this one. Raises JournalBroken."""
     for key in sorted(held):
-        level, index, width = parse_path(key.removeprefix(folder())) or ("", 0, 0)
-        unit = tlog.WIDTH ** (int(level) if level.isdigit() else 0)
-        if (index * tlog.WIDTH + width) * unit > size or object_store().read(key) != _content(key):
+        try:
+            same = _is_within(key, size) and object_store().read(key) == _content(key)
+        except ObjectTooLarge:
+            same = False
+        if not same:
             raise JournalBroken(f"{key} de la copie ne correspond pas aux entrées.")
 
 
-def _missing(size: int, held: set[str] | None) -> list[str]:
-    """Keys of tiles and bundles that the store has not, the newest first, up to the first one that it has.
+def _is_within(key: str, size: int) -> bool:
+    """Whether a journal of `size` entries has, or had, a file of this name. Raises JournalBroken."""
+    level, index, width = parse_path(key.removeprefix(folder())) or ("", 0, 0)
+    unit = tlog.WIDTH ** (int(level) if level.isdigit() else 0)
+    return bool((index * tlog.WIDTH + width) * unit <= size)
 
-    Those that are not `held`, all of them, where that is given.
-    """
-    if held is not None:
-        return [key for key in _published(size) if key not in held][::-1]
-    store, found, level, count = object_store(), list[str](), 0, size
+
+def _missing(size: int) -> list[str]:
+    """Keys of tiles and bundles that the store has not, the newest first, up to the first one that it has."""
+    found, level, count = list[str](), 0, size
     while count:
         for index in range((count - 1) // tlog.WIDTH, -1, -1):
             width = min(tlog.WIDTH, count - index * tlog.WIDTH)
             key = f"{folder()}{tlog.tile_path(level, index, width)}"
-            if store.exists(key):
+            if _is_ours(key):
                 break
             found.append(key)
         level, count = level + 1, count // tlog.WIDTH
     for index in range((size - 1) // tlog.WIDTH, -1, -1):
         key = f"{folder()}{tlog.entries_path(index, min(tlog.WIDTH, size - index * tlog.WIDTH))}"
-        if store.exists(key):
+        if _is_ours(key):
             break
         found.append(key)
     return found
+
+
+def _missing_again(size: int) -> list[str]:
+    """The same of all, once each file that is not ours is put aside."""
+    held = set(object_store().list(f"{folder()}tile"))
+    for key in sorted(held):
+        if parse_path(key.removeprefix(folder())) is None or not _is_within(key, size):
+            _put_aside(key)
+        elif not _is_ours(key):
+            held.discard(key)
+    return [key for key in _published(size) if key not in held][::-1]
 
 
 def _content(key: str) -> bytes:

@@ -16,6 +16,7 @@ from dematmp.audit.copies import (
     check_edges,
     copied_checkpoint,
     copied_edges,
+    kept_checkpoint,
     refuse_rollback,
     stored_tile,
 )
@@ -160,10 +161,11 @@ def verify() -> int:
     """Rebuild everything from the entries and compare; returns the size, raises JournalBroken."""
     # Before the first entry is read: they only grow.
     seen, copied = mark.last(), copied_checkpoint()
-    edges = copied_edges() if copied is None else {}
+    kept, edges = kept_checkpoint(), copied_edges() if copied is None else {}
     size = rebuild(journal_signer().verifier_key)
     check_continued(size, seen, stored_tile, where="cette machine en a vu")
-    check_continued(size, copied, stored_tile, where="la copie du journal en atteste")
+    for each in (copied, kept):
+        check_continued(size, each, stored_tile, where="la copie du journal en atteste")
     check_edges(edges, size, stored_tile)
     return size
 

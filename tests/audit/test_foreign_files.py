@@ -1,0 +1,107 @@
+"""Whoever writes in the object store stops neither what is appended nor what is published, and is told."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import transaction
+from django.utils import timezone
+
+from dematmp.audit import copies
+from dematmp.audit.keys import create_keys, journal_signer
+from dematmp.audit.models import Head, PublicCheckpoint
+from dematmp.audit.services import append
+from dematmp.audit.tasks import copy_journal
+from signing import tlog
+from signing.notes import Signer
+from storage.objects import ObjectStore
+from storage.stores import object_store
+from tests.audit.test_checkpoints import alone
+
+__all__ = ["alone"]
+FIRST, SECOND = 300, 520
+
+
+def written(until: int) -> None:
+    with transaction.atomic():
+        for number in range(Head.objects.get().size if Head.objects.exists() else 0, until):
+            append("award", {"n": number}, now=timezone.now())
+
+
+def _stranger(store: ObjectStore) -> None:
+    text = tlog.Checkpoint(journal_signer().name, 9999, bytes(32)).text()
+    store.put("journal/checkpoint", Signer(journal_signer().name, bytes(32)).sign(text).encode())
+
+
+_SPOILT: dict[str, Callable[[ObjectStore], None]] = {
+    "a tile that was never ours": lambda store: store.put("journal/tile/0/x999/999", bytes(8192)),
+    "a name that is none": lambda store: store.put("journal/tile/0/autre", b"x"),
+    "the last tile": lambda store: store.put("journal/tile/0/001.p/44", bytes(44 * 32)),
+    "a full tile": lambda store: store.put("journal/tile/0/000", bytes(8192)),
+    "tiles to come": lambda store: (
+        [store.put(f"journal/tile/{name}", bytes(8192)) for name in ("0/001", "1/000.p/2", "entries/001")]
+        and None
+    ),
+    "a huge tile": lambda store: store.put("journal/tile/0/002.p/8", bytes(3 * 1024**2)),
+    "a huge checkpoint": lambda store: store.put("journal/checkpoint", bytes(70 * 1024**2)),
+    "a checkpoint of a stranger": _stranger,
+    "kept checkpoints of a stranger": lambda store: (
+        [store.put(f"journal/checkpoints/{10**6 + each}", b"x") for each in range(40)] and None
+    ),
+}
+
+
+@pytest.mark.parametrize("checkpoint", ["kept", "deleted"])
+@pytest.mark.parametrize("what", list(_SPOILT))
+def test_a_file_that_is_not_ours_holds_nothing_back(
+    db: None, what: str, checkpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    create_keys(now=timezone.now())
+    written(FIRST)
+    copy_journal()
+    store = object_store()
+    if checkpoint == "deleted":
+        store.delete("journal/checkpoint")
+    _SPOILT[what](store)
+    copies._not_before = 0.0
+    written(SECOND)
+    copy_journal()
+    assert PublicCheckpoint.objects.filter(size=SECOND).exists()
+    assert store.read("journal/checkpoint").decode() == Head.objects.get().note
+    call_command("journal", "copy", stdout=io.StringIO())  # the operator's, once told
+    call_command("journal", "verify", stdout=io.StringIO())
+    assert any("n'est pas de n" in each.message or "copie" in each.message for each in caplog.records)
+    for level, index, width in ((0, 0, 256), (0, 1, 256), (0, 2, 8), (1, 0, 2)):
+        key = f"journal/{tlog.tile_path(level, index, width)}"
+        assert store.read(key) == copies.stored_tile(level, index)[: width * 32]
+
+
+def test_what_is_published_is_read_again_before_it_is_believed_to_be_there(
+    db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that the journal will have one day, taken by another content: put aside, not destroyed."""
+    create_keys(now=timezone.now())
+    written(FIRST)
+    store = object_store()
+    store.put("journal/tile/0/001.p/44", b"autre")
+    copy_journal()
+    assert store.read("journal/tile/0/001.p/44") == copies.stored_tile(0, 1)
+    (aside,) = store.list("journal/aside/")
+    assert store.read(aside) == b"autre"
+    assert any("mis de côté" in each.message for each in caplog.records)
+    assert copies.compare() == 5
+
+
+def test_verify_still_tells_each_of_them(db: None) -> None:
+    create_keys(now=timezone.now())
+    written(FIRST)
+    copy_journal()
+    store = object_store()
+    for key, data in (("journal/tile/0/x999/999", bytes(8192)), ("journal/tile/entries/001.p/44", b"x")):
+        kept = store.read(key) if store.exists(key) else None
+        store.put(key, data)
+        with pytest.raises(CommandError, match="ne correspond pas"):
+            call_command("journal", "verify", stdout=io.StringIO())
+        store.delete(key) if kept is None else store.put(key, kept)
+    call_command("journal", "verify", stdout=io.StringIO())
