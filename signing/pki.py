@@ -17,7 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _SEAL_DAYS = 1825
-RENEWAL = timedelta(days=90)  # before its end, a seal is renewed, and whoever forgets it is told
+_TSA_DAYS = 5475
+_AUTHORITY_DAYS = 7300
+_DAYS = {"tsa.pem": _TSA_DAYS, "seal.pem": _SEAL_DAYS}
+RENEWAL = timedelta(days=90)  # before its end, a certificate is renewed, and whoever forgets it is told
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def _usage(*names: str) -> x509.KeyUsage:
 
 
 def new_authority(
-    common: str, organisation: str, *, now: datetime, days: int = 7300, path_length: int = 0
+    common: str, organisation: str, *, now: datetime, days: int = _AUTHORITY_DAYS, path_length: int = 0
 ) -> Credential:
     """A self-signed P-256 certificate authority; `path_length` authorities may stand below it."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -141,18 +144,26 @@ def _write(path: Path, content: bytes) -> None:
     draft.replace(path)
 
 
+def _stamps_name(name: str) -> str:
+    return f"Horodatage (non qualifié) - {name}"
+
+
+def _seal_name(name: str) -> str:
+    return f"{name} - cachet"
+
+
 def make_authority(directory: Path, *, name: str, now: datetime) -> None:
     """ca.pem, ca.key, tsa.pem, tsa.key, seal.pem, seal.key in `directory`, once.
 
-    The authority's own key is kept for `renew_seal`: beside those that it vouches for, it opens nothing more.
+    The authority's own key is kept for `renew`: beside those that it vouches for, it opens nothing more.
     seal.key is written last; a crash before leaves nothing that a second call does not make anew.
     """
     if (directory / "seal.key").exists():
         return
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority = new_authority(f"{name} - autorité", name, now=now)
-    tsa = issue(authority, f"Horodatage (non qualifié) - {name}", name, now=now, days=5475, timestamping=True)
-    seal = issue(authority, f"{name} - cachet", name, now=now, days=_SEAL_DAYS)
+    tsa = issue(authority, _stamps_name(name), name, now=now, days=_TSA_DAYS, timestamping=True)
+    seal = issue(authority, _seal_name(name), name, now=now, days=_SEAL_DAYS)
     _write(directory / "ca.pem", authority.certificate)
     _write(directory / "ca.key", authority.key)
     _write(directory / "tsa.pem", tsa.certificate)
@@ -166,24 +177,90 @@ def expires(certificate_pem: bytes) -> datetime:
     return x509.load_pem_x509_certificate(certificate_pem).not_valid_after_utc
 
 
-def renew_seal(directory: Path, *, name: str, now: datetime) -> bool:
-    """A new certificate of the same key, under the same authority, when it has less than 90 days left.
-
-    The former one stays beside it, `seal-<its last day>.pem`. False when nothing was done: it is not time
-    yet, or the authority's key was not kept (folders made before it was). A crash anywhere leaves one that
-    works: the key is the same.
-    """
-    former = (directory / "seal.pem").read_bytes()
-    if expires(former) - now >= RENEWAL or not (directory / "ca.key").exists():
-        return False
-    certificate, secret = (directory / "ca.pem").read_bytes(), (directory / "ca.key").read_bytes()
-    key = load_pem_private_key((directory / "seal.key").read_bytes(), None)
+def _key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key(path.read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("the seal's key is not an elliptic curve key")
-    authority = Credential(certificate, secret, certificate)
-    renewed = issue(authority, f"{name} - cachet", name, now=now, days=_SEAL_DAYS, key=key)
-    if expires(renewed.certificate) <= expires(former):
-        return False  # the authority itself is at its end
-    _write(directory / f"seal-{expires(former):%Y%m%d}.pem", former)
-    _write(directory / "seal.pem", renewed.certificate)
+        raise TypeError(f"{path.name} is not an elliptic curve key")
+    return key
+
+
+def renew(directory: Path, *, name: str, now: datetime) -> list[str]:
+    """New certificates of the same keys for those that have less than 90 days left; which ones.
+
+    The authority's first, then those of the timestamps and of the seal under it. The former one stays beside,
+    `seal-<its last day>.pem`. Nothing where the authority's key was not kept (folders made before it was). A
+    crash anywhere leaves certificates that work: the keys are the same.
+    """
+    if not (directory / "ca.key").exists():
+        return []
+    due = [
+        file for file in ("tsa.pem", "seal.pem") if expires((directory / file).read_bytes()) - now < RENEWAL
+    ]
+    # Under an authority that ends first, theirs would be cut short, and all that they prove with them.
+    needed = max([RENEWAL, *(timedelta(days=_DAYS[file]) for file in due)])
+    done = ["ca.pem"] if _renew_authority(directory, needed, now=now) else []
+    authority = Credential(*((directory / each).read_bytes() for each in ("ca.pem", "ca.key", "ca.pem")))
+    for file in due:
+        renewed = _again(directory, file, authority, name=name, now=now)
+        _keep_former(directory, file)
+        _write(directory / file, renewed)
+    return [*done, *due]
+
+
+def _again(directory: Path, file: str, authority: Credential, *, name: str, now: datetime) -> bytes:
+    """A new certificate, of the same key, for the timestamps or the seal."""
+    stamps = file == "tsa.pem"
+    return issue(
+        authority,
+        _stamps_name(name) if stamps else _seal_name(name),
+        name,
+        now=now,
+        days=_DAYS[file],
+        timestamping=stamps,
+        key=_key((directory / file).with_suffix(".key")),
+    ).certificate
+
+
+def _keep_former(directory: Path, file: str) -> None:
+    former = (directory / file).read_bytes()
+    _write(directory / f"{file.removesuffix('.pem')}-{expires(former):%Y%m%d}.pem", former)
+
+
+def _renew_authority(directory: Path, needed: timedelta, *, now: datetime) -> bool:
+    """Where it has less left than is needed, a later end, for the same name, key and beginning.
+
+    It so vouches for all that the former one did.
+    """
+    first, *others = x509.load_pem_x509_certificates((directory / "ca.pem").read_bytes())
+    if first.not_valid_after_utc - now >= needed:
+        return False
+    key = _key(directory / "ca.key")
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(first.subject)
+        .issuer_name(first.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(first.not_valid_before_utc)
+        .not_valid_after(now + timedelta(days=_AUTHORITY_DAYS))
+    )
+    for extension in first.extensions:
+        builder = builder.add_extension(extension.value, critical=extension.critical)
+    renewed = [builder.sign(key, hashes.SHA256()), *others]
+    _keep_former(directory, "ca.pem")
+    _write(directory / "ca.pem", b"".join(each.public_bytes(Encoding.PEM) for each in renewed))
     return True
+
+
+def replace_authority(directory: Path, *, name: str, now: datetime) -> None:
+    """Another authority, whose key is kept, for the keys of the timestamps and of the seal that are there.
+
+    The former one stays in ca.pem, after it: what it vouched for stays proven. ca.key is written last: a
+    crash before leaves a second call to make another.
+    """
+    authority = new_authority(f"Autorité {now:%Y} - {name}", name, now=now)
+    _write(directory / "ca.pem", authority.certificate + (directory / "ca.pem").read_bytes())
+    for file in ("tsa.pem", "seal.pem"):
+        _keep_former(directory, file)
+        _write(directory / file, _again(directory, file, authority, name=name, now=now))
+    _write(directory / "ca.key", authority.key)

@@ -52,12 +52,13 @@ def synchronised_clock(app_configs: Sequence[AppConfig] | None, **kwargs: object
 
 @register(Tags.security, deploy=True)
 def seal_certificate(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
-    """The certificate that seals receipts: what it sealed stays proven, what it would seal next does not."""
+    """The certificates that seal receipts and sign timestamps: what they proved stays so, what they would
+    prove next does not."""
     try:
-        told = sealing.warning(now=timezone.now())
+        told = sealing.warnings(now=timezone.now())
     except KeysMissing as missing:
-        told = str(missing)
-    return [Warning(told, id="audit.W002")] if told else []
+        told = [str(missing)]
+    return [Warning(each, id="audit.W002") for each in told]
 
 
 @register()

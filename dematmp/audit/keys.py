@@ -67,10 +67,10 @@ def _write_once(name: str, make: Callable[[], bytes]) -> None:
         draft.unlink()
 
 
-def create_keys(*, now: datetime) -> None:
+def create_keys(*, now: datetime) -> list[str]:
     """Make the keys that are missing; existing ones are never replaced.
 
-    The seal's certificate alone is renewed, for the same key, in its last 90 days.
+    Certificates are renewed, for the same keys, in their last 90 days; which ones.
     """
     directory = _directory()
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -79,7 +79,26 @@ def create_keys(*, now: datetime) -> None:
     _write_once("channel.key", lambda: Ed25519PrivateKey.generate().private_bytes_raw())
     _write_once("kek.key", lambda: AESGCM.generate_key(256))
     pki.make_authority(directory / "pki", name=settings.OPERATOR_NAME, now=now)
-    pki.renew_seal(directory / "pki", name=settings.OPERATOR_NAME, now=now)
+    return pki.renew(directory / "pki", name=settings.OPERATOR_NAME, now=now)
+
+
+def ending(*, now: datetime) -> dict[str, datetime]:
+    """The last hour of each certificate of ours that has less than 90 days left, the seal's included."""
+    ends = {file: pki.expires(_read(f"pki/{file}")) for file in ("ca.pem", "tsa.pem", "seal.pem")}
+    return {file: end for file, end in ends.items() if end - now < pki.RENEWAL}
+
+
+def renewable() -> bool:
+    """Whether the authority's key is here: without it, no certificate of ours is renewed."""
+    return (_directory() / "pki" / "ca.key").exists()
+
+
+def replace_authority(*, now: datetime) -> None:
+    """Another authority for the same keys, where the former one's key is lost. Raises KeysMissing."""
+    if renewable():
+        raise KeysMissing("La clé de l'autorité (pki/ca.key) est là : il n'y a rien à remplacer.")
+    _read("pki/ca.pem")
+    pki.replace_authority(_directory() / "pki", name=settings.OPERATOR_NAME, now=now)
 
 
 def journal_signer() -> Signer:
@@ -137,7 +156,7 @@ def timestamp_authority() -> Authority:
 
 
 def authority_certificate() -> bytes:
-    """PEM of the platform's certificate authority."""
+    """PEM of the platform's certificate authority, then of those that it replaced."""
     return _read("pki/ca.pem")
 
 
@@ -151,8 +170,12 @@ def seal_anchors() -> bytes:
 
     Never the authority that sold one: it sells others to anybody.
     """
-    bought = (Path(name).read_bytes() for name in settings.SEAL.get("certificates", ()))
-    return b"\n".join([authority_certificate(), *bought])
+    return b"\n".join([authority_certificate(), bought_seals()])
+
+
+def bought_seals() -> bytes:
+    """PEM of the seal's certificates that were bought, each of which vouches for itself alone."""
+    return b"\n".join(Path(name).read_bytes() for name in settings.SEAL.get("certificates", ()))
 
 
 def public_certificates() -> dict[str, bytes]:

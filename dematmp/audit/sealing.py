@@ -18,7 +18,7 @@ from django.conf import settings
 from pyhanko.sign.signers import Signer
 
 from dematmp.audit.errors import KeysMissing
-from dematmp.audit.keys import seal_material
+from dematmp.audit.keys import ending, renewable, seal_material
 from dematmp.audit.stamping import answer
 from signing.errors import SigningError
 from signing.pdf import Attachment, seal_pdf
@@ -55,6 +55,29 @@ def warning(*, now: datetime) -> str:
     return f"Le certificat du cachet {'expire' if end > now else 'a expiré'} le {end:%d/%m/%Y}. {RENEW}"
 
 
+_NAMES = {
+    "ca.pem": "de l'autorité de certification de la plateforme",
+    "tsa.pem": "de l'autorité d'horodatage intégrée",
+}
+_NO_KEY = (
+    "La clé pki/ca.key n'est pas dans DEMATMP_SECRETS_DIR : remettez-la de votre sauvegarde, ou faites une "
+    "autre autorité par « manage.py platform_keys --new-authority »."
+)
+
+
+def warnings(*, now: datetime) -> list[str]:
+    """The same of every certificate: the seal's, and those of the platform's own authorities."""
+    ends = ending(now=now)
+    own = [
+        f"Le certificat {name} {'expire' if ends[file] > now else 'a expiré'} le {ends[file]:%d/%m/%Y}. "
+        "Lancez « manage.py platform_keys »."
+        for file, name in _NAMES.items()
+        if file in ends
+    ]
+    found = [*own, *filter(None, [warning(now=now)])]
+    return [*found, _NO_KEY] if found and ends and not renewable() else found
+
+
 def alarm(*, now: datetime) -> None:
     """Say it in the log, hourly."""
     global _said
@@ -62,11 +85,11 @@ def alarm(*, now: datetime) -> None:
         return
     _said = time.monotonic()
     try:
-        told = warning(now=now)
+        told = warnings(now=now)
     except KeysMissing as missing:
-        told = str(missing)
-    if told:
-        log.error("cachet : %s", told)
+        told = [str(missing)]
+    for each in told:
+        log.error("certificats : %s", each)
 
 
 def _end(credential: Credential | Signer) -> datetime:

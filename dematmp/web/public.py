@@ -15,6 +15,7 @@ from dematmp.audit.checkpoints import witness_keys
 from dematmp.audit.clock import health
 from dematmp.audit.keys import (
     authority_certificate,
+    bought_seals,
     former_verifiers,
     journal_signer,
     seal_anchors,
@@ -227,7 +228,8 @@ def check_receipt(request: HttpRequest) -> HttpResponse:
         "pdf_url": static("build/receipt-pdf.js"),
         "token_url": static("build/receipt-token.js"),
         "authorities": timestamp_anchors().decode(),
-        "seals": seal_anchors().decode(),
+        "seals": authority_certificate().decode(),
+        "bought": bought_seals().decode(),
         "zone": settings.TIME_ZONE,
     }
     return render(request, "public/check_receipt.html", context)

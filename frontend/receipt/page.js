@@ -115,7 +115,7 @@ async function* steps(given, keyLines, witnessLines) {
   yield* followed(given, { size, root: seen }, key, keys, witnessLines);
   if ((pdf || receipt.timestamp.token) && !globalThis.receiptToken) await script(root.dataset.token);
   if (pdf) {
-    const { signer, authority } = await globalThis.receiptSeal(pdf, root.dataset.seals, root.dataset.authorities, record.received).catch(({ message }) => refuse(message));
+    const { signer, authority } = await globalThis.receiptSeal(pdf, root.dataset.seals, root.dataset.bought, root.dataset.authorities, record.received).catch(({ message }) => refuse(message));
     // Anybody seals a PDF with a key of their own: what is printed is then their word, not ours.
     if (!authority) refuse(`Le cachet de ce PDF est celui de « ${signer} », d'une autorité que cette page ne connaît pas : ce qui y est imprimé n'est pas prouvé. Vérifiez l'accusé JSON, ou le PDF par la ligne de commande.`);
     yield `Le cachet du PDF porte sur tout le fichier, signé par « ${signer} », ${vouched(authority)}.`;

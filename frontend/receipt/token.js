@@ -76,9 +76,9 @@ async function stamped(signed, stampers) {
 
 // { signer, authority } of the seal of a whole PDF. Throws in French when it leaves a byte out, or is false. Its
 // certificate is judged when it sealed, not now: the hour of its own token, else the one that the journal proves.
-globalThis.receiptSeal = (pdf, pem, stampers, journalled) => judgeSeal(pdf, pem, stampers, journalled).catch((error) => refuse(error instanceof Refused ? error.message : "Le cachet de ce PDF est mal formé."));
+globalThis.receiptSeal = (pdf, own, bought, stampers, journalled) => judgeSeal(pdf, own, bought, stampers, journalled).catch((error) => refuse(error instanceof Refused ? error.message : "Le cachet de ce PDF est mal formé."));
 
-async function judgeSeal(pdf, pem, stampers, journalled) {
+async function judgeSeal(pdf, own, bought, stampers, journalled) {
   const text = new TextDecoder("latin1").decode(pdf); // one character for each byte
   const ranges = [...text.matchAll(/\/ByteRange\s*\[\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s*\]/g)].map((found) => found.slice(1).map(Number));
   if (ranges.length === 0) refuse("Ce PDF ne porte pas de cachet.");
@@ -91,14 +91,13 @@ async function judgeSeal(pdf, pem, stampers, journalled) {
   const said = await signed.verify(asked).catch(() => ({}));
   if (!said.signatureVerified || signed.encapContentInfo.eContent) refuse("Le cachet de ce PDF ne se vérifie pas : le fichier a été modifié.");
   const { subject, issuer } = said.signerCertificate;
-  // The platform's own authority, then seals bought from others, who sell them to anybody: each is itself or nothing.
-  const [own, ...bought] = authorities(pem);
-  const known = bought.some((each) => der(each) === der(said.signerCertificate));
+  // A seal bought from an authority, who sells them to anybody, is itself or nothing.
+  const known = authorities(bought).some((each) => der(each) === der(said.signerCertificate));
   if (known) return { signer: nameOf(subject), authority: nameOf(issuer) };
   const moment = await stamped(signed, stampers);
   // Without its own hour: that of the deposit, or the present for one sealed again since.
   for (const checkDate of moment ? [moment] : [new Date(journalled), new Date()]) {
-    const authority = await authorityOf(signed, { ...asked, checkDate }, [own]);
+    const authority = await authorityOf(signed, { ...asked, checkDate }, authorities(own));
     if (authority) return { signer: nameOf(subject), authority };
   }
   return { signer: nameOf(subject), authority: "" };

@@ -1,6 +1,9 @@
 """The platform's seal by a bought certificate (PKCS#12) or an HSM (PKCS#11), in a process of its own."""
 
+import hashlib
+import io
 import os
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -9,16 +12,18 @@ from pathlib import Path
 import pytest
 import time_machine
 from django.conf import settings
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from dematmp.audit import sealing
 from dematmp.audit.checks import seal_certificate
 from dematmp.audit.errors import KeysMissing
-from dematmp.audit.keys import create_keys, seal_anchors, timestamp_anchors
+from dematmp.audit.keys import create_keys, seal_anchors, timestamp_anchors, timestamp_authority
 from dematmp.audit.sealing import seal
 from signing.pki import expires
 from signing.receipt import sealed_by
+from signing.timestamps import make_request, verify_token
 from signing.validation import validate
 from tests.conftest import ROOT
 from tests.signing.test_sign import PIN, Company, _fill, card, company  # noqa: F401  (fixtures)
@@ -149,3 +154,76 @@ def test_the_end_of_a_bought_certificate_is_told_too(
     assert "expire le" in sealing.warning(now=timezone.now())
     p12 = company.p12(company.issuer.issue())
     assert sealing.warning(now=timezone.now()) == ""
+
+
+_DIGEST = hashlib.sha256(b"fait").digest()
+
+
+def _token() -> bytes:
+    return timestamp_authority().respond(make_request(_DIGEST), now=timezone.now())
+
+
+def _proven(token: bytes, folder: Path) -> bool:
+    """By us, and by openssl, with the authorities of today at the hour of the token."""
+    said = verify_token(token, digest=_DIGEST, ca_pem=timestamp_anchors())
+    (folder / "ca.pem").write_bytes(timestamp_anchors())
+    (folder / "token.tsr").write_bytes(token)
+    (folder / "fait").write_bytes(b"fait")
+    command = ["openssl", "ts", "-verify", "-data", "fait", "-in", "token.tsr", "-CAfile", "ca.pem"]
+    command += ["-attime", str(int(said.gen_time.timestamp()))]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return "Verification: OK" in done.stdout + done.stderr
+
+
+def _keys_told(*options: str) -> str:
+    out = io.StringIO()
+    call_command("platform_keys", *options, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+_WHICH = {"tsa.pem": "d'horodatage intégrée", "ca.pem": "de certification de la plateforme"}
+
+
+@pytest.mark.parametrize("file", list(_WHICH))
+def test_our_authorities_are_renewed_before_their_end(
+    secrets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str
+) -> None:
+    """Fifteen years for the timestamps, twenty for the authority: what they proved stays proven."""
+    token, end = _token(), expires((secrets / file).read_bytes())
+    former, kept = secrets / f"{file.removesuffix('.pem')}-{end:%Y%m%d}.pem", (secrets / file).read_bytes()
+    with time_machine.travel(end - timedelta(days=91), tick=True):
+        assert not any(f"expire le {end:%d/%m/%Y}" in each.msg for each in seal_certificate(None))
+    with time_machine.travel(end - timedelta(days=89), tick=True):
+        assert any(
+            f"autorité {_WHICH[file]} expire le {end:%d/%m/%Y}" in each.msg for each in seal_certificate(None)
+        )
+        sealing.alarm(now=timezone.now())
+        assert "platform_keys" in caplog.text
+        assert "Certificats renouvelés, pour les mêmes clés : ca.pem, tsa.pem, seal.pem" in _keys_told()
+        assert seal_certificate(None) == []
+        assert "renouvelés" not in _keys_told()  # once
+        assert expires((secrets / "tsa.pem").read_bytes()) - timezone.now() > timedelta(days=15 * 364)
+        _seal(tmp_path / "a.pdf")
+    assert former.read_bytes() == kept
+    with time_machine.travel(end + timedelta(days=30), tick=True):
+        assert _proven(_token(), tmp_path)
+        assert _proven(token, tmp_path)
+        assert "cachet" in _seal(tmp_path / "b.pdf")
+        assert sealed_by(tmp_path / "a.pdf", tmp_path, seal_pem=seal_anchors(), ca_pem=timestamp_anchors())
+
+
+def test_a_lost_key_of_the_authority_has_a_way_out(secrets: Path, tmp_path: Path) -> None:
+    token, _ = _token(), _seal(tmp_path / "a.pdf")
+    with pytest.raises(CommandError, match="rien à remplacer"):
+        _keys_told("--new-authority")
+    shutil.move(secrets / "ca.key", tmp_path / "ca.key")
+    assert "new-authority" not in _keys_told()  # nothing ends yet
+    with time_machine.travel(expires((secrets / "seal.pem").read_bytes()) - timedelta(days=30), tick=True):
+        assert "platform_keys --new-authority" in _keys_told()
+        assert "Autre autorité" in _keys_told("--new-authority")
+        assert seal_certificate(None) == []
+        assert "new-authority" not in _keys_told()
+        assert _proven(_token(), tmp_path)
+        assert "cachet" in _seal(tmp_path / "b.pdf")
+    assert _proven(token, tmp_path)
+    assert sealed_by(tmp_path / "a.pdf", tmp_path, seal_pem=seal_anchors(), ca_pem=timestamp_anchors())
