@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pypdf import PdfReader, PdfWriter
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from dematmp.audit.keys import replace_authority
 from dematmp.audit.services import utc_text
 from dematmp.audit.stamping import answer
 from dematmp.bids.models import Bid
@@ -162,6 +164,24 @@ def test_a_receipt_is_still_authentic_years_after_its_seal_expired(
             page.clock.install(time=timezone.now() + timedelta(days=365 * years))
             page.goto(reverse("check-receipt"))
             assert f"Accusé {bid.number} : authentique" in verdict(page, tmp_path / "a.pdf")
+
+
+def test_a_receipt_is_authentic_under_the_authority_of_before(
+    live_server: LiveServer, chromium: str, bid: Bid, tmp_path: Path, settings: Settings
+) -> None:
+    """Its key was lost, and another one vouches for the same seal: the page knows both."""
+    (tmp_path / "a.pdf").write_bytes(bytes(bid.receipt_pdf or b""))
+    settings.SECRETS_DIR = Path(shutil.copytree(settings.SECRETS_DIR, tmp_path / "secrets"))
+    (settings.SECRETS_DIR / "pki" / "ca.key").unlink()
+    replace_authority(now=timezone.now())
+    (tmp_path / "b.pdf").write_bytes(receipt_pdf(bid, now=timezone.now()))
+    with chromium_browser(chromium) as browser:
+        page = browser.new_context(base_url=live_server.url).new_page()
+        page.goto(reverse("check-receipt"))
+        for name, authority in (("a.pdf", " - autorité »"), ("b.pdf", f"« Autorité {timezone.now():%Y} - ")):
+            assert f"Accusé {bid.number} : authentique" in verdict(page, tmp_path / name)
+            (said,) = page.locator("[data-steps] li").filter(has_text="Le cachet du PDF").all_inner_texts()
+            assert authority in said
 
 
 def _sealed_by_a_stranger(pdf: bytes, stranger: Authorities) -> bytes:
