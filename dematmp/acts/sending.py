@@ -14,7 +14,7 @@ from dematmp.acts.envelopes import wrap
 from dematmp.acts.errors import MinistryUnavailable
 from dematmp.acts.ministry import CONNECT_SECONDS, TOTAL_SECONDS, Ministry
 from dematmp.acts.telling import tell_late
-from dematmp.acts.transactions import OBSERVATIONS, PIECES, Step, Transaction, Window
+from dematmp.acts.transactions import OBSERVATIONS, PIECES, Step, Transaction
 from dematmp.acts.writing import write
 from dematmp.audit.services import append
 
@@ -50,7 +50,7 @@ def send(transaction_id: int, ministry: Ministry, *, now: datetime) -> None:
         return
     if found.status == statuses.RECEIVED and not found.archive_key:
         _receipt(found, now)
-    window = windows.room(found.archive_size, at=now)
+    window = windows.take(found.archive_size, now=now)
     if window is None:
         # The operator may remove a window before: it is asked again by then.
         _later(found, now, retry_delay(), "Aucune fenêtre de transmission n'a de place.", reached=False)
@@ -61,11 +61,13 @@ def send(transaction_id: int, ministry: Ministry, *, now: datetime) -> None:
             names.archive(found.envelope_name, trigram=settings.ACTES["trigram"]), found.archive_key
         )
     except MinistryUnavailable as failed:
+        if not failed.reached:
+            windows.give_back(window, found.archive_size)
         delay = uncertain_delay() if failed.reached else retry_delay()
         _later(found, now, delay, str(failed), reached=failed.reached)
         return
     # The ministry took it. A crash before the next line leaves it « may have arrived ».
-    _sent(found, window, now + timedelta(seconds=time.monotonic() - began))
+    _sent(found, now + timedelta(seconds=time.monotonic() - began))
 
 
 def is_slow(now: datetime) -> bool:
@@ -111,7 +113,7 @@ def _later(found: Transaction, now: datetime, delay: timedelta, why: str, *, rea
     log.warning("transaction %s : %s", found.pk, why)
 
 
-def _sent(found: Transaction, window: Window | bool, now: datetime) -> None:
+def _sent(found: Transaction, now: datetime) -> None:
     with transaction.atomic():
         if found.status == statuses.RECEIVED:
             said, status = "Acquittement envoyé", statuses.RECEIPT_SENT
@@ -120,8 +122,6 @@ def _sent(found: Transaction, window: Window | bool, now: datetime) -> None:
         if moves.move(found.pk, status, message=said, now=now, only_from=frozenset({found.status})) is None:
             return  # the ministry's answer was read meanwhile
         Transaction.objects.filter(pk=found.pk).update(due_at=None, problem="", uncertain=False)
-        if isinstance(window, Window):
-            Window.objects.filter(pk=window.pk).update(consumed=F("consumed") + found.archive_size)
 
 
 def _receipt(letter: Transaction, now: datetime) -> None:
@@ -148,7 +148,7 @@ def alert(*, now: datetime) -> list[Transaction]:
         alerted_at=None,
     ).exclude(type="2", status=statuses.SENT)
     # Since its last step, not its deposit: a person may have confirmed it days after.
-    late = going.annotate(last_at=Max("steps__at")).filter(last_at__lt=since)
+    late = going.select_related("authority").annotate(last_at=Max("steps__at")).filter(last_at__lt=since)
     told = []
     for each in late.order_by("pk")[:500]:
         step = each.steps.order_by("-pk").first()

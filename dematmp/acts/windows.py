@@ -24,6 +24,23 @@ def room(size: int, *, at: datetime) -> Window | bool | None:
     return covering.filter(rate_limit__gte=F("consumed") + size + 1).first()
 
 
+def take(size: int, *, now: datetime) -> Window | bool | None:
+    """`room`, whose bytes are counted at once: workers that send together stay under the limit together."""
+    found = room(size, at=now)
+    while isinstance(found, Window):
+        free = Window.objects.filter(pk=found.pk, rate_limit__gte=F("consumed") + size + 1)
+        if free.update(consumed=F("consumed") + size):
+            return found
+        found = room(size, at=now)  # another worker took that room
+    return found
+
+
+def give_back(window: Window | bool, size: int) -> None:
+    """What surely did not leave is not counted."""
+    if isinstance(window, Window):
+        Window.objects.filter(pk=window.pk).update(consumed=F("consumed") - size)
+
+
 def opens_at(size: int, *, now: datetime) -> datetime | None:
     """When `size` bytes may leave, if they may not now: the next window with room, or the end of them all."""
     if room(size, at=now) is not None:

@@ -11,12 +11,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dematmp.accounts.models import User
-from dematmp.acts import timeline
+from dematmp.acts import sending, statuses, timeline
+from dematmp.acts.ministry import HttpMinistry
 from dematmp.acts.models import Act, Transaction, Window
 from dematmp.acts.tasks import sweep, sweep_service
 from dematmp.audit.models import Entry
 from deploy.ministry import Ministry
-from tests.acts.service import acknowledged
+from tests.acts.service import Caller, acknowledged, posted
 from tests.acts.test_acts import awarded, prepared  # noqa: F401
 from tests.world import World, page
 
@@ -79,6 +80,31 @@ def test_the_admin_sets_and_removes_windows(service: Any) -> None:
     )
     assert not Window.objects.exists()
     assert [each.kind for each in Entry.objects.order_by("pk")].count("act-window") == 2
+
+
+def test_workers_that_send_together_stay_under_the_limit(lea: Caller, ministry: Ministry) -> None:
+    """Each counts its bytes before it sends: here a second one comes while the first is sending."""
+    first, second = posted(lea, "FEN_1"), posted(lea, "FEN_2")
+    Transaction.objects.update(status=statuses.WAITING)
+    now, size = timezone.now(), Transaction.objects.get(pk=first).archive_size
+    both = size + Transaction.objects.get(pk=second).archive_size  # one byte short
+    window = Window.objects.create(begins_at=now, ends_at=now + timedelta(hours=1), rate_limit=both)
+
+    class Meanwhile(HttpMinistry):
+        def send(self, name: str, key: str) -> None:
+            sending.send(second, HttpMinistry(), now=now)
+            super().send(name, key)
+
+    sending.send(first, Meanwhile(), now=now)
+    sent = Transaction.objects.filter(status=statuses.SENT)
+    assert [each.pk for each in sent.order_by("pk")] == [first]
+    window.refresh_from_db()
+    assert window.consumed == size
+    ministry.mode = "down"
+    Window.objects.update(rate_limit=10**9)
+    sending.send(second, HttpMinistry(), now=now + timedelta(minutes=10))
+    window.refresh_from_db()
+    assert window.consumed == size, "what did not leave is not counted"
 
 
 def test_an_act_that_a_full_window_keeps_says_when_it_leaves(
