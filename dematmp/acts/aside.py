@@ -1,6 +1,6 @@
 """The ministry's mails that were put aside: the operator is told, and may have them analysed again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 
 from dematmp.accounts.models import User
 from dematmp.acts import returns
-from dematmp.acts.transactions import ReturnMail
+from dematmp.acts.transactions import ReturnMail, Transaction
 from dematmp.audit.services import append
 from dematmp.mails.services import store
 
@@ -56,6 +56,29 @@ def tell(*, now: datetime) -> int:
         for email in people:
             store(to=email, subject=subject, body="\n\n".join(body), now=now)
     return len(found)
+
+
+def tell_late(late: Sequence[Transaction], *, now: datetime) -> None:
+    """The operators learn that the ministry has kept these waiting for hours; once each."""
+    if not late:
+        return
+    lines = [
+        f"{each.pk} ({each.authority}, {each.unique_id or each.get_type_display()}) : "
+        f"{each.get_status_display()}{f', {each.problem}' if each.problem else ''}"
+        for each in late[:_LISTED]
+    ]
+    if len(late) > _LISTED:
+        lines.append(f"Et {len(late) - _LISTED} autres.")
+    body = [
+        f"{len(late)} transmission(s) attendent le ministère depuis plus de "
+        f"{settings.ACTES['alert_hours']:g} heures : il est absent, ou sa boîte de retour ne se lit plus.",
+        "\n".join(lines),
+        f"{settings.SITE_URL}/admin/acts/transaction/",
+    ]
+    subject = f"Télétransmission : {len(late)} envoi(s) sans réponse du ministère"
+    with transaction.atomic():
+        for email in operators():
+            store(to=email, subject=subject, body="\n\n".join(body), now=now)
 
 
 def again(rows: Iterable[ReturnMail], *, by: str, now: datetime) -> list[ReturnMail]:

@@ -144,7 +144,7 @@ def sweep_service() -> None:
     ready = Transaction.objects.filter(due, status__in=[statuses.WAITING, statuses.RECEIVED])
     each_row(ready.order_by("due_at", "pk")[:500], _send_in_turn)
     each_row(adoption.to_adopt(now).order_by("?")[:500], lambda row: follow_transaction(row.pk))
-    sending.alert(now=now)
+    aside.tell_late(sending.alert(now=now), now=now)
     fresh = now - timedelta(seconds=settings.ACTES["grace_seconds"])
     posted = Transaction.objects.filter(due, status=statuses.POSTED, created_at__lte=fresh).order_by("pk")
     each_row(posted[:500], lambda row: check_transaction(row.pk))

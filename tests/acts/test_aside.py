@@ -16,7 +16,7 @@ from dematmp.accounts.models import User
 from dematmp.acts import aside, outcomes, statuses
 from dematmp.acts.errors import MessageRefused
 from dematmp.acts.models import Authority, ReturnMail, Transaction
-from dematmp.acts.tasks import tell_alerts
+from dematmp.acts.tasks import sweep_service, tell_alerts
 from dematmp.audit.models import Entry
 from dematmp.mails.models import Mail
 from storage.errors import StoreUnavailable
@@ -102,3 +102,17 @@ def test_a_mail_is_analysed_again_by_the_admin(
     assert status_of(made) == statuses.SENT
     assert "1 traité(s), 0 encore de côté" in browser.post(where, form, follow=True).content.decode()
     assert status_of(made) == statuses.ACKNOWLEDGED
+
+
+def test_the_operator_is_told_that_the_ministry_is_silent(lea: Caller, town: Authority) -> None:
+    User.objects.create_superuser("exploitant@example.fr", "secret")
+    late = sent(posted(lea, "MUET"))
+    now = timezone.now() - timedelta(hours=5)
+    Transaction.objects.update(created_at=now)
+    late.steps.update(at=now)
+    for _ in range(2):
+        sweep_service()
+    (mail,) = Mail.objects.filter(to="exploitant@example.fr")
+    assert "sans réponse du ministère" in mail.subject
+    assert late.unique_id in mail.body
+    assert "4 heures" in mail.body
