@@ -113,7 +113,8 @@ def _transmission(award: Award) -> dict[str, object]:
         "with_lots": contract_must_be_sent(total, launched=launched),
         "total": total,
         "threshold": pieces.threshold(launched),
-        "acts": award.contract_acts.filter(replaced_at=None).order_by("pk"),
+        "acts": (acts := award.contract_acts.filter(replaced_at=None).order_by("pk")),
+        "received": acts.filter(transmission__acknowledged_at__isnull=False).last(),
         "until": timezone.localdate(signed.at) + timedelta(days=CONTRACT_DAYS) if signed else None,
     }
 
