@@ -10,12 +10,11 @@ from django.db import models
 from dematmp.accounts.models import Organisation, User
 from dematmp.accounts.words import fold, words_of
 from dematmp.acts import territory
-from dematmp.acts.beside import ActIncident, ActText, Subscription
+from dematmp.acts.beside import ActIncident, ActText, PrefectureLetter, Subscription
 from dematmp.acts.rules import (
     ACKNOWLEDGED,
     AWAITED,
     ERROR,
-    LETTERS,
     NATURES,
     STATUSES,
     act_identifier,
@@ -164,6 +163,7 @@ class Act(models.Model):
         User, models.SET_NULL, related_name="+", null=True, blank=True, verbose_name="suivi par"
     )
     mark_told_at = models.DateTimeField("deux mois annoncés le", null=True, blank=True)
+    published_on = models.DateField("publié ou notifié le", null=True, blank=True)
     procedure_sent_at = models.DateTimeField("procédure communiquée le", null=True, blank=True)
     # One that failed is prepared again, corrected: the former keeps its story and leaves its number.
     replaces = models.OneToOneField(
@@ -349,54 +349,3 @@ class TransmissionStep(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_status_display()} {self.at:%Y-%m-%d %H:%M:%S}"
-
-
-class PrefectureLetter(models.Model):
-    """What the prefecture sent about an act, as our operator gave it."""
-
-    CHOICES = (("2", "réponse"), ("3", "refus motivé"), ("4", "envoi de ce qui est demandé"))
-
-    act = models.ForeignKey(Act, models.PROTECT, related_name="letters")
-    remote_id = models.PositiveBigIntegerField("document chez l'opérateur")
-    kind = models.CharField("message", max_length=3)
-    written_on = models.DateField("date du courrier")
-    text = models.TextField("texte", blank=True, default="")
-    archive_key = models.CharField(max_length=200)
-    documents = models.JSONField("documents", default=list, blank=True)  # their names in the archive
-    verdict = models.CharField("antivirus", max_length=12, default="pending")  # of the whole archive
-    threat = models.CharField("menace", max_length=300, blank=True, default="")
-    found_at = models.DateTimeField("lu le")
-    reply_id = models.PositiveBigIntegerField("réponse chez l'opérateur", null=True, blank=True)
-    replied_at = models.DateTimeField("répondu le", null=True, blank=True)
-    reminded_at = models.DateTimeField("rappelé le", null=True, blank=True)
-    choice = models.CharField("réponse", max_length=1, choices=CHOICES, blank=True, default="")
-    problem = models.CharField("échec de la réponse", max_length=300, blank=True, default="")
-
-    class Meta:
-        verbose_name = "courrier de la préfecture"
-        ordering = ["pk"]
-        constraints = [models.UniqueConstraint(fields=["act", "remote_id"], name="acts_letter_once")]
-
-    def __str__(self) -> str:
-        return f"{self.kind} du {self.written_on}"
-
-    @property
-    def label(self) -> str:
-        """What the letter is, in French."""
-        return LETTERS.get(self.kind, "Courrier")
-
-    @property
-    def answer_files(self) -> "models.QuerySet[IncludedFile]":
-        """What the buyer answered with, when this platform's own service transmitted it."""
-        return IncludedFile.objects.filter(
-            transaction=self.reply_id or 0, transaction__unique_id=self.act.identifier, rank__gte=1
-        ).order_by("rank")
-
-    @property
-    def is_answerable(self) -> bool:
-        return self.reply_id is None and self.kind in ("2-1", *AWAITED)
-
-    @property
-    def is_awaiting(self) -> bool:
-        """Whether the control authority waits for an answer."""
-        return self.reply_id is None and self.kind in AWAITED

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from django.conf import settings
@@ -58,7 +58,7 @@ class Operator(Protocol):
     def archive(self, letter: int) -> bytes:
         """Everything that came with a letter, as a tar.gz."""
 
-    def stamped(self, transaction: int, rank: int) -> bytes:
+    def stamped(self, transaction: int, rank: int, *, published: date | None) -> bytes:
         """A PDF of an acknowledged act with its stamp: the document is of rank 1, its annexes follow."""
 
     def bordereau(self, transaction: int) -> bytes:
@@ -135,12 +135,12 @@ class Local:
             raise GatewayRefused("Ce document n'a pas d'archive.")
         return b"".join(object_store().open(came.key))
 
-    def stamped(self, transaction: int, rank: int) -> bytes:
+    def stamped(self, transaction: int, rank: int, *, published: date | None) -> bytes:
         found = self._one(transaction)
         file = found.files.filter(rank=rank, media_type=PDF).first()
         if file is None:
             raise GatewayRefused(NO_STAMP)
-        return stamp.stamped(file, published=None)
+        return stamp.stamped(file, published=published)
 
     def bordereau(self, transaction: int) -> bytes:
         return render_bordereau(self._one(transaction))

@@ -6,6 +6,7 @@ import ssl
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -215,12 +216,13 @@ class Remote:
             raise GatewayUnavailable("La liste des fichiers est illisible.")
         return self._call("GET", "actes_download_file.php", params={"file": files[0][0]}).content
 
-    def stamped(self, transaction: int, rank: int) -> bytes:
+    def stamped(self, transaction: int, rank: int, *, published: date | None) -> bytes:
         files = self._files(transaction)
         if not 1 <= rank < len(files) or files[rank][1] != "application/pdf":
             raise GatewayRefused(NO_STAMP)
         params = {"file": files[rank][0], "tampon": "true"}
-        return self._pdf("actes_download_file.php", params)
+        shown = {"date_affichage": published.isoformat()} if published else {}
+        return self._pdf("actes_download_file.php", {**params, **shown})
 
     def bordereau(self, transaction: int) -> bytes:
         return self._pdf("actes_create_pdf.php", {"trans_id": str(transaction)})

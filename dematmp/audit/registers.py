@@ -94,6 +94,7 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
             "act-transmitted": "Acte transmis",
             "act-acknowledged": "Acte acquitté",
             "act-refused": "Acte refusé",
+            "act-published": "Publication ou notification de l'acte",
             "act-cancel-asked": "Annulation de l'acte demandée",
             "act-cancel-failed": "Annulation de l'acte en échec",
             "act-cancelled": "Acte annulé",

@@ -122,6 +122,16 @@ class LetterForm(forms.Form):
         return said
 
 
+class PublishedForm(forms.Form):
+    """When an act was published or notified."""
+
+    publie = forms.DateField(
+        label="Publié ou notifié le",
+        widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"),
+        help_text="Les documents tamponnés portent cette date.",
+    )
+
+
 class AnswerForm(forms.Form):
     """The buyer answers a letter."""
 

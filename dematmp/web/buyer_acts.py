@@ -31,7 +31,7 @@ from dematmp.awards.models import Award
 from dematmp.awards.services import AwardRefused
 from dematmp.awards.services import award as award_lot
 from dematmp.web.access import MemberRequest, holds
-from dematmp.web.act_forms import ANSWERS, AnswerForm, upload_of
+from dematmp.web.act_forms import ANSWERS, AnswerForm, PublishedForm, upload_of
 from dematmp.web.buyer_forms import AwardForm
 from dematmp.web.errors import explain
 from dematmp.web.pages import document, of_buyer
@@ -99,6 +99,7 @@ def act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
         "events": timeline.events(found),
         "letters": found.letters.order_by("-pk"),
         "has_copies": found.transmission.acknowledged_at is not None and not unset(found),
+        "published": PublishedForm(initial={"publie": found.published_on}),
         "waits_elsewhere": validates and waits_elsewhere(found),
         "pieces": pieces_of(found),
         "matter": matter_of(found),
@@ -199,6 +200,18 @@ def give_up_act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
 def letter_file(request: MemberRequest, act: uuid.UUID, letter: int, name: str) -> HttpResponseBase:
     """A document of a letter of the prefecture."""
     return letter_document(request, _act(request, act), letter, name)
+
+
+@require_POST
+@holds("agent", "validator")
+def publish_act(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
+    """Say when the act was published or notified."""
+    found, form = _act(request, act), PublishedForm(request.POST)
+    if not form.is_valid():
+        raise ActRefused("Donnez la date de publication ou de notification de l'acte.")
+    copies.publish(found, on=form.cleaned_data["publie"], by=request.user, now=timezone.now())
+    messages.success(request, "La date est enregistrée : les documents tamponnés la portent.")
+    return redirect("buyer-act", act=act)
 
 
 @require_safe

@@ -149,6 +149,7 @@ urlpatterns = [
     path("acheteur/actes/<uuid:act>/annuler/", buyer_acts.cancel, name="buyer-act-cancel"),
     path("acheteur/actes/<uuid:act>/confirmer/", buyer_acts.confirm_act, name="buyer-act-confirm"),
     path("acheteur/actes/<uuid:act>/abandonner/", buyer_acts.give_up_act, name="buyer-act-give-up"),
+    path("acheteur/actes/<uuid:act>/publication/", buyer_acts.publish_act, name="buyer-act-published"),
     path("acheteur/actes/<uuid:act>/procedure/", buyer_acts.share_procedure, name="buyer-act-procedure"),
     path("acheteur/actes/<uuid:act>/pieces/<int:rank>/", act_pieces.buyer_file, name="buyer-act-piece"),
     path(

@@ -15,6 +15,7 @@ from dematmp.acts.operators import operator_for
 from dematmp.acts.remote import Remote
 from dematmp.acts.services import GIVEN_UP, poll, transmit
 from dematmp.acts.stamp import rows_of
+from dematmp.audit.models import Entry
 from deploy.ministry import Ministry
 from deploy.services.pki import P12_PASSWORD
 from deploy.transmission import SIREN
@@ -51,9 +52,24 @@ def _stamps(world: World, act: Act) -> None:
         assert where in shown
         assert act.identifier.encode() in agent.get(where).content
         assert page(world.bidder).get(where).status_code == 404
+    _publishes(world, act)
     bordereau = reverse("buyer-act-file", args=[act.uuid, "bordereau.pdf"])
     assert bordereau in shown
     assert agent.get(bordereau).content.startswith(b"%PDF")
+
+
+def _publishes(world: World, act: Act) -> None:
+    """The day of publication is on the stamp once it is said."""
+    agent, where = page(world.agent), reverse("buyer-act-published", args=[act.uuid])
+    day = timezone.localdate()
+    for wrong in ("", "hier", day + timedelta(days=1), act.decided_on - timedelta(days=1)):
+        assert agent.post(where, {"publie": wrong}).status_code == 409
+    assert page(world.bidder).post(where, {"publie": day}).status_code == 404
+    assert agent.post(where, {"publie": day}).status_code == 302
+    given = agent.get(reverse("buyer-act-stamped", args=[act.uuid, 1])).content
+    assert f"Publié le {day:%d/%m/%Y}".encode("latin-1") in given
+    assert f'value="{day}"' in agent.get(reverse("buyer-act", args=[act.uuid])).content.decode()
+    assert [each.kind for each in Entry.objects.order_by("pk")].count("act-published") == 1
 
 
 def test_annexes_are_stamped_as_the_document_is(world: World, ministry: Ministry) -> None:
