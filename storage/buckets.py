@@ -300,21 +300,6 @@ def locked_until(store: S3Store, key: str) -> datetime | None:
     return until if locked and isinstance(until, datetime) else None
 
 
-def locked_versions(store: S3Store, key: str) -> list[str]:
-    """Ids of the earlier versions of this object that nobody can delete, the last one first.
-
-    Raises StoreUnavailable.
-    """
-    bucket, found = store.bucket_of(key), []
-    rows = store.call("list_object_versions", bucket=bucket, Prefix=key).get("Versions", [])
-    for each in rows if isinstance(rows, list) else []:
-        if each["Key"] == key and not each["IsLatest"]:
-            said = store.call("head_object", bucket=bucket, Key=key, VersionId=each["VersionId"])
-            if said.get("ObjectLockMode") == "COMPLIANCE":
-                found.append(str(each["VersionId"]))
-    return found
-
-
 def _outlives_deletion(store: S3Store, key: str) -> bool:
     """Whether this very version is still there once its deletion was asked. Raises StoreUnavailable."""
     version = store.call("head_object", bucket=store.deposits, Key=key).get("VersionId")

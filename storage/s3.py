@@ -14,7 +14,6 @@ from typing import BinaryIO, cast
 from urllib.parse import quote, urlencode
 
 import boto3
-from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
@@ -24,6 +23,8 @@ from botocore.response import StreamingBody
 from storage.breaker import Breaker
 from storage.errors import ObjectMissing, ObjectTooLarge, PartTruncated, StoreUnavailable, advice
 from storage.objects import BLOCK_BYTES, Part, StoredObject, Target, Upload, check_key, verified
+from storage.presigning import KnownPayload
+from storage.versions import locked_versions
 
 _STREAM_PART_BYTES = 8 * 1024**2
 # Seconds of silence after which a store is taken for absent. What moves or joins bytes may take its time; all
@@ -33,17 +34,6 @@ _LONG = {"put_object", "upload_part", "complete_multipart_upload", "get_object"}
 _READS = 4  # times that one reading is taken up where it was cut
 _MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchUpload"}
 LOCKED = "sealed/"  # keys of the deposits' own bucket
-
-
-class _KnownPayload(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
-    """A signature over a body that somebody else will send."""
-
-    def __init__(self, credentials: Credentials, region: str, sha256: str) -> None:
-        super().__init__(credentials, "s3", region)
-        self._sha256 = sha256
-
-    def payload(self, request: AWSRequest) -> str:
-        return self._sha256
 
 
 class S3Store:
@@ -121,6 +111,18 @@ class S3Store:
 
     def _call(self, operation: str, *, Key: str, **arguments: object) -> dict[str, object]:
         return self.call(operation, bucket=self.bucket_of(Key), Key=check_key(Key), **arguments)
+
+    def _read(self, operation: str, *, Key: str, **arguments: object) -> dict[str, object]:
+        """Of a locked object that was deleted: the version that its lock keeps. Raises ObjectMissing."""
+        try:
+            return self._call(operation, Key=Key, **arguments)
+        except ObjectMissing:
+            if self.deposits == self.bucket or not Key.startswith(LOCKED):
+                raise
+            kept = locked_versions(self, Key)
+            if not kept:
+                raise
+        return self._call(operation, Key=Key, VersionId=kept[0], **arguments)
 
     @staticmethod
     def _md5(data: bytes) -> str:
@@ -215,7 +217,7 @@ class S3Store:
             return iter(())
         end = "" if length is None else str(start + length - 1)
         extra = {"Range": f"bytes={start}-{end}"} if start or length is not None else {}
-        return self._blocks(key, self._call("get_object", Key=key, **extra), start, end)
+        return self._blocks(key, self._read("get_object", Key=key, **extra), start, end)
 
     def _blocks(self, key: str, answer: dict[str, object], start: int, end: str) -> Iterator[bytes]:
         """A reading that is cut is taken up where it stopped, as long as the object is the same."""
@@ -239,7 +241,7 @@ class S3Store:
                 raise StoreUnavailable("Le stockage a coupé la lecture.")
             time.sleep(random.uniform(0, 0.2 * 2 ** (_READS - tries)))  # noqa: S311  (jitter)
             tries -= 1
-            answer = self._call("get_object", Key=key, Range=f"bytes={start}-{end}", IfMatch=answer["ETag"])
+            answer = self._read("get_object", Key=key, Range=f"bytes={start}-{end}", IfMatch=answer["ETag"])
 
     def read(self, key: str, *, max_bytes: int = 64 * 1024**2) -> bytes:
         if self.size(key) > max_bytes:
@@ -247,7 +249,7 @@ class S3Store:
         return b"".join(self.open(key))
 
     def size(self, key: str) -> int:
-        return int(str(self._call("head_object", Key=key)["ContentLength"]))
+        return int(str(self._read("head_object", Key=key)["ContentLength"]))
 
     def exists(self, key: str) -> bool:
         try:
@@ -309,7 +311,7 @@ class S3Store:
         query = urlencode({"partNumber": number, "uploadId": upload_id})
         url = f"{self.direct}/{self.bucket_of(key)}/{quote(check_key(key))}?{query}"
         request = AWSRequest("PUT", url, headers={"Content-Length": str(size)})
-        _KnownPayload(self._credentials, self._region, sha256).add_auth(request)
+        KnownPayload(self._credentials, self._region, sha256).add_auth(request)
         # A browser says the length itself, and it is signed: no header may be added to these.
         headers = {name: value for name, value in request.headers.items() if name != "Content-Length"}
         return Target(url, headers)

@@ -24,6 +24,7 @@ from storage import buckets
 from storage.errors import ObjectMissing
 from storage.s3 import LOCKED, S3Store
 from storage.stores import object_store
+from storage.versions import locked_versions
 
 # Known by other means: the journal's copy by `journal verify`, what `storage check` tried by nobody.
 _ELSEWHERE = ("journal/", "sealed/probe/")
@@ -95,10 +96,17 @@ def _size(key: str, expected: int) -> Iterator[Difference]:
 
 
 def _lock(key: str) -> Iterator[Difference]:
-    """Where bids have a locked bucket, the lock is read on the object itself."""
+    """Where bids have a locked bucket, the lock is read on the object itself.
+
+    One that was deleted is read all the same, in the version that its lock keeps: it is named here.
+    """
     store = object_store()
     if isinstance(store, S3Store) and store.deposits != store.bucket and key.startswith(LOCKED):
-        until = buckets.locked_until(store, key)
+        try:
+            until = buckets.locked_until(store, key)
+        except ObjectMissing:
+            yield Difference("missing", key, "une marque de suppression la recouvre ; elle se lit encore")
+            return
         if until is None or until < timezone.now():
             yield Difference("unlocked", key, "aucun verrou ne le protège")
 
@@ -108,7 +116,7 @@ def _recoverable(found: Difference) -> Difference:
     store = object_store()
     if found.kind == "unlocked" or not isinstance(store, S3Store) or store.deposits == store.bucket:
         return found
-    kept = buckets.locked_versions(store, found.key)
+    kept = locked_versions(store, found.key)
     if not kept:
         return found
     return replace(found, detail=f"{found.detail} ; la version verrouillée {kept[0]} est dessous")
@@ -131,7 +139,7 @@ def _sealed(known: set[str], *, digests: bool) -> Iterator[Difference]:
         for name, data in (("header.json", bytes(envelope.header)), ("keys.bin", bytes(envelope.keys))):
             key = f"{envelope.prefix}/{name}"
             known.add(key)
-            found = list(_size(key, len(data)))
+            found = list(_size(key, len(data))) or list(_lock(key))
             if not found and object_store().read(key) != data:
                 found = [Difference("different", key, "ce n'est pas l'en-tête reçu")]
             yield from map(_recoverable, found)

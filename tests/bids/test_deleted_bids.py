@@ -1,0 +1,73 @@
+"""A sealed bid that somebody deleted at the store: its lock keeps it, and it is opened all the same."""
+
+import io
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from dematmp.bids.models import SealedObject
+from dematmp.consultations.models import Consultation
+from dematmp.opening.models import OpenedFile
+from dematmp.opening.reconciliation import reconcile
+from deploy.services.ceph import Ceph
+from storage.errors import ObjectMissing
+from storage.s3 import S3Store
+from storage.stores import object_store, parse_object_store
+from tests.opening.test_opening import opened
+from tests.world import World
+
+FILES = {"offre.txt": b"mon offre" * 1000}
+
+
+@pytest.fixture
+def store(ceph: Ceph, settings: Settings) -> S3Store:
+    """Two new buckets, the second one locked for a day."""
+    name = uuid.uuid4().hex[:12]
+    settings.DEPOSIT_RETENTION_DAYS = 1
+    settings.OBJECT_STORE = parse_object_store(f"{ceph.store_url(name)}&deposits={name}-plis")
+    call_command("storage", "setup", stdout=io.StringIO())
+    made = object_store()
+    assert isinstance(made, S3Store)
+    return made
+
+
+def test_a_deletion_over_a_locked_bid_is_named_and_stops_no_opening(
+    world: World, store: S3Store, tmp_path: Path
+) -> None:
+    made = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(made, tmp_path, files=FILES)
+    assert list(reconcile(digests=True)) == []
+    sealed = list(SealedObject.objects.filter(envelope__attempt__consultation=made).order_by("pk"))
+    header = f"{sealed[0].envelope.prefix}/header.json"
+    for key in [header, *(each.key for each in sealed)]:
+        store.call("delete_object", bucket=store.deposits, Key=key)
+        with pytest.raises(ObjectMissing):
+            store.call("head_object", bucket=store.deposits, Key=key)
+        assert store.exists(key)
+    assert b"".join(store.open(sealed[0].key, 3, 10)) == b"".join(store.open(sealed[0].key))[3:13]
+    told = {each.key: each for each in reconcile(digests=True)}
+    assert set(told) == {header, *(each.key for each in sealed)}
+    assert {each.kind for each in told.values()} == {"missing"}
+    assert all("marque de suppression" in each.detail for each in told.values())
+    assert all("la version verrouillée" in each.detail for each in told.values())
+    with pytest.raises(CommandError):
+        call_command("storage", "fsck", stdout=io.StringIO())
+    made.deadlines.update(at=timezone.now())  # a store refuses requests that are signed in the future
+    opened(world, Consultation.objects.get(pk=made.pk))
+    found = {row.name: b"".join(object_store().open(row.key)) for row in OpenedFile.objects.all()}
+    assert found == FILES
+
+
+def test_what_no_lock_keeps_is_missing(store: S3Store) -> None:
+    for key in (f"trial/{uuid.uuid4()}/0.cob", f"sealed/{uuid.uuid4()}/never.cob"):
+        if key.startswith("trial/"):
+            store.put(key, b"essai")
+            store.delete(key)
+        assert not store.exists(key)
+        with pytest.raises(ObjectMissing):
+            b"".join(store.open(key))
