@@ -1,14 +1,18 @@
 """Pieces of the consultation file: upload, scan, download, one-click ZIP."""
 
 import hashlib
+import json
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, QuerySet
-from zipstream import ZipStream
+from django.utils import timezone
 
 from dematmp.accounts.models import User
 from dematmp.accounts.rules import clean_text
@@ -28,6 +32,7 @@ from dematmp.mails.services import store as store_mail
 from storage.antivirus import State, Verdict, scan
 from storage.errors import ScanFailed, WorkspaceFull
 from storage.stores import object_store
+from storage.zipped import Entry, ZipOf
 
 _HEAD_BYTES = 1024
 _LINES = 1000  # of the register of downloads in one entry of the journal
@@ -40,7 +45,7 @@ class _Counted:
 
     def __init__(self, chunks: Iterable[bytes], limit: int) -> None:
         self.chunks, self.limit, self.size, self.digest = chunks, limit, 0, hashlib.sha256()
-        self.head = b""
+        self.head, self.crc32 = b"", 0
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self.chunks:
@@ -48,6 +53,7 @@ class _Counted:
             if self.size > self.limit:
                 raise DocumentTooLarge(f"Ce fichier dépasse la limite de {self.limit} octets.")
             self.digest.update(chunk)
+            self.crc32 = zlib.crc32(chunk, self.crc32)
             self.head += chunk[: max(0, _HEAD_BYTES - len(self.head))]
             yield chunk
 
@@ -98,6 +104,7 @@ def add_version(
             name=name,
             size=counted.size,
             sha256=counted.digest.hexdigest(),
+            crc32=counted.crc32,
             key=key,
             uploaded_by=by,
             uploaded_at=now,
@@ -269,27 +276,61 @@ def journal_withdrawals(consultation: Consultation, *, now: datetime) -> int:
     return len(rows)
 
 
-def read_all(
-    consultation: Consultation, *, email: str = "", now: datetime, taken: bool = True
-) -> Iterator[bytes]:
-    """The whole file as a ZIP made while it is sent, in its last served versions; one line in the register,
-    if it is `taken`.
+@dataclass(frozen=True)
+class WholeFile:
+    """The whole consultation file as one ZIP; `sha256` is that of what it is made of, pieces and names."""
 
-    A file of it names what the antivirus has not judged yet.
+    consultation: Consultation
+    archive: ZipOf
+    sha256: str
+
+
+def whole_file(consultation: Consultation) -> WholeFile:
+    """Its last served versions, as they are; a note names what the antivirus has not judged yet.
 
     Raises DocumentNotServed.
     """
     versions = [version for document in consultation.documents.order_by("pk") if (version := document.served)]
     if not versions:
         raise DocumentNotServed("Aucune pièce du dossier n'est encore proposée.")
-    if taken:
-        Withdrawal.objects.create(consultation=consultation, version=None, email=email, at=now)
-    archive = ZipStream(sized=False)
-    names: set[str] = {_NOTE}
+    entries, names = list[Entry](), {_NOTE}
     for version in versions:
         name = version.name if version.name not in names else f"{version.document.pk}-{version.name}"
         names.add(name)
-        archive.add(object_store().open(version.key), arcname=name)
+        entries.append(_entry(version, name))
     if waiting := awaited(consultation):
-        archive.add(_note(waiting), arcname=_NOTE)
-    return iter(archive)
+        note, at = _note(waiting), timezone.localtime(max(each.uploaded_at for each in waiting))
+        entries.append(Entry(_NOTE, len(note), zlib.crc32(note), at, partial(_part_of, note)))
+    made_of = [[each.name, each.size, each.crc32, each.modified.isoformat()] for each in entries]
+    digests = json.dumps([made_of, [version.sha256 for version in versions]]).encode()
+    return WholeFile(consultation, ZipOf(entries), hashlib.sha256(digests).hexdigest())
+
+
+def _entry(version: DocumentVersion, name: str) -> Entry:
+    if version.crc32 is None:  # received before it was kept: read once
+        crc32 = 0
+        for block in object_store().open(version.key):
+            crc32 = zlib.crc32(block, crc32)
+        version.crc32 = crc32
+        version.save(update_fields=["crc32"])
+    at, read = timezone.localtime(version.uploaded_at), partial(object_store().open, version.key)
+    return Entry(name, version.size, version.crc32, at, read)
+
+
+def _part_of(data: bytes, start: int, length: int) -> Iterator[bytes]:
+    yield data[start : start + length]
+
+
+def read_all(
+    whole: WholeFile,
+    *,
+    email: str = "",
+    now: datetime,
+    start: int = 0,
+    length: int | None = None,
+    taken: bool = True,
+) -> Iterator[bytes]:
+    """The bytes of the ZIP, and a line in the register as for one piece (`read`)."""
+    if start == 0 and taken:
+        Withdrawal.objects.create(consultation=whole.consultation, version=None, email=email, at=now)
+    return whole.archive.open(start, length)

@@ -313,6 +313,7 @@ class DocumentVersion(models.Model):
     name = models.CharField("nom du fichier", max_length=255)
     size = models.PositiveBigIntegerField("taille (octets)")
     sha256 = models.CharField("SHA-256", max_length=64)
+    crc32 = models.PositiveBigIntegerField("CRC-32, pour le ZIP du dossier", null=True, blank=True)
     key = models.CharField(max_length=200)
     verdict = models.CharField("antivirus", max_length=12, choices=list(VERDICTS.items()), default="pending")
     verdict_detail = models.CharField(max_length=200, blank=True, default="")

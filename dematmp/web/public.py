@@ -29,7 +29,7 @@ from dematmp.consultations.exchanges import ask, follow, followed_by, unfollow
 from dematmp.consultations.models import Consultation, DocumentVersion
 from dematmp.opening.models import OpeningSession
 from dematmp.web.access import anyone
-from dematmp.web.downloads import attachment, resumable
+from dematmp.web.downloads import resumable
 from dematmp.web.forms import FollowForm, QuestionForm, SearchForm
 from dematmp.web.pages import page_of, published
 from signing.ceremony import fingerprint
@@ -120,10 +120,16 @@ def _address(request: HttpRequest) -> dict[str, str]:
 @require_safe
 @anyone
 def whole_file(request: HttpRequest, consultation: uuid.UUID) -> HttpResponseBase:
-    """The whole consultation file as a ZIP; writes one line in the register of downloads."""
+    """The whole consultation file as a ZIP, resumed after a cut; writes one line in the register."""
     found = published(consultation)
-    chunks = documents.read_all(found, now=timezone.now(), taken=request.method != "HEAD")
-    return attachment(chunks, name=f"dossier-{found.reference}.zip")
+    whole = documents.whole_file(found)
+
+    def read(start: int, length: int | None) -> Iterator[bytes]:
+        taken = request.method != "HEAD"
+        return documents.read_all(whole, now=timezone.now(), start=start, length=length, taken=taken)
+
+    name, size = f"dossier-{found.reference}.zip", whole.archive.size
+    return resumable(request, read, name=name, size=size, sha256=whole.sha256)
 
 
 @require_safe

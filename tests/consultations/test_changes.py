@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 
 from dematmp.audit.models import Entry
 from dematmp.consultations import errors, exchanges, services
-from dematmp.consultations.documents import add_version, read_all, scan_version
+from dematmp.consultations.documents import add_version, read_all, scan_version, whole_file
 from dematmp.consultations.models import Consultation, Document, DocumentVersion, Follower
 from dematmp.consultations.tasks import rescan, scan_document, sweep
 from dematmp.mails.models import Mail
@@ -101,7 +101,7 @@ def test_an_infected_new_version_replaces_nothing_and_its_sender_is_told(
     consultation = world.publish()
     settings.ANTIVIRUS_URL = clamd.url
     _replace(world, consultation, EICAR)
-    whole = b"".join(read_all(consultation, now=timezone.now()))
+    whole = b"".join(read_all(whole_file(consultation), now=timezone.now()))
     assert b"%PDF-1.7 essai" in whole
     assert EICAR not in whole
     page = client.get(reverse("consultation", kwargs={"consultation": consultation.uuid})).content.decode()
@@ -198,7 +198,7 @@ def test_a_piece_waits_for_an_antivirus_that_is_down_and_says_so(
         refused = client.get(piece)
         assert refused.status_code == 409
         assert "attente" in refused.content.decode().lower()
-        with ZipFile(io.BytesIO(b"".join(read_all(made, now=timezone.now())))) as whole:
+        with ZipFile(io.BytesIO(b"".join(read_all(whole_file(made), now=timezone.now())))) as whole:
             assert "CCTP.pdf" not in whole.namelist()
             note = next(name for name in whole.namelist() if name.startswith("LISEZ-MOI"))
             assert "Cahier des clauses techniques : CCTP.pdf, version 1" in whole.read(note).decode()
@@ -214,7 +214,7 @@ def test_a_piece_waits_for_an_antivirus_that_is_down_and_says_so(
     assert client.get(piece).status_code == 200
     shown = html.unescape(client.get(reverse("consultation", args=[made.uuid])).content.decode())
     assert "en cours d'analyse" not in shown
-    assert b"LISEZ-MOI" not in b"".join(read_all(made, now=timezone.now()))
+    assert b"LISEZ-MOI" not in b"".join(read_all(whole_file(made), now=timezone.now()))
 
 
 def test_who_deposited_is_told_of_a_change_and_counted_by_nobody(

@@ -1,5 +1,9 @@
 """Downloads: never shown by the browser, resumed after a cut, counted once."""
 
+import io
+import os
+import zipfile
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -54,6 +58,33 @@ def test_a_range_past_the_end_is_refused(client: Client, piece: DocumentVersion)
     response = client.get(address(piece), headers={"Range": f"bytes={piece.size}-"})
     assert response.status_code == 416
     assert response["Content-Range"] == f"bytes */{piece.size}"
+
+
+def test_the_whole_file_says_its_length_and_goes_on_after_a_cut(client: Client, world: World) -> None:
+    made = world.draft()
+    world.piece(made, "plans.bin", os.urandom(3_000_000))
+    world.piece(made, "RC.pdf", b"%PDF-1.7 un autre du meme nom")
+    world.publish(made)
+    DocumentVersion.objects.filter(name="plans.bin").update(crc32=None)  # received by a former version
+    where = reverse("whole-file", args=[made.uuid])
+    told = client.head(where)
+    whole = client.get(where)
+    data, etag = body(whole), whole["ETag"]
+    assert whole["Content-Length"] == told["Content-Length"] == str(len(data))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        assert len(archive.namelist()) == 3
+        assert {"RC.pdf", "plans.bin"} < set(archive.namelist())
+    assert DocumentVersion.objects.get(name="plans.bin").crc32 is not None
+    for start in (1, 40, 2_000_000, len(data) - 10):
+        rest = client.get(where, headers={"Range": f"bytes={start}-", "If-Range": etag})
+        assert (rest.status_code, body(rest)) == (206, data[start:])
+    assert Withdrawal.objects.filter(version=None).count() == 1
+    world.piece(made, "annexe.txt", b"annexe")
+    again = client.get(where, headers={"Range": "bytes=40-", "If-Range": etag})
+    assert (again.status_code, again["ETag"] == etag) == (200, False)
+    with zipfile.ZipFile(io.BytesIO(body(again))) as archive:
+        assert "annexe.txt" in archive.namelist()
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_the_register_of_downloads_enters_the_journal_line_by_line(world: World)
     version = made.documents.get().served
     assert version is not None
     b"".join(documents.read(version, email="curieux@example.fr", now=timezone.now()))
-    b"".join(documents.read_all(made, now=timezone.now()))
+    b"".join(documents.read_all(documents.whole_file(made), now=timezone.now()))
     before = page(world.agent).get(reverse("buyer-registers", args=[made.uuid])).content.decode()
     assert before.count("dans la minute") == 2
     for _ in range(2):
