@@ -16,6 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
 from dematmp.bids import visits
+from dematmp.bids.copies import record_copy
 from dematmp.bids.importing import pull
 from dematmp.bids.models import Bid
 from dematmp.mails.models import Mail
@@ -27,8 +28,11 @@ from signing.client import Client
 from signing.fallback import deposit
 from storage.stores import object_store
 from tests.bids.test_backup_channel import NOWHERE, SMALL, sealed, speaker
+from tests.bids.test_channel_attempts import tried_there
 from tests.channel import Channel
 from tests.opening.test_opening import opened
+from tests.web.chromium import chromium_browser, signed_in
+from tests.web.test_browser import faults
 from tests.world import World, make_world, page
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
@@ -79,6 +83,7 @@ def test_the_committee_is_told_and_opens_it_too(live_world: World, session: Open
     shown = member.get(where).content.decode()
     assert bid.number in shown
     assert "Reprendre la séance" in shown
+    assert "Clore sans ouvrir cette offre" in shown
     first = bytes(session.minutes or b"")
     assert member.post(reverse("go-on", args=[made.uuid])).status_code == 302
     member.post(reverse("go-on", args=[made.uuid]))  # twice is once
@@ -117,3 +122,34 @@ def test_closed_minutes_stay_closed_and_the_page_says_what_the_law_leaves(
     assert "R2185-1" in refused.content.decode()
     tasks.sweep()
     assert "R2185-1" in Mail.objects.filter(to=live_world.agent.email).latest("pk").body
+
+
+@pytest.mark.browser
+def test_what_came_by_the_channel_is_told_on_accessible_pages(
+    live_world: World,
+    live_server: LiveServer,
+    session: OpeningSession,
+    channel: Channel,
+    chromium: str,
+    tmp_path: Path,
+) -> None:
+    made, bid = session.consultation, Bid.objects.exclude(channel_key="").get()
+    other = live_world.publish(live_world.draft("2026-02", fingerprint_first=True))
+    tried_there(live_world, live_server, channel, other, tmp_path / "tried")
+    pull(now=timezone.now())
+    arrived = {"company": "Maçonnerie du Val", "siret": "", "medium": "paper", "lots": "lot 1"}
+    assert made.published_at is not None
+    record_copy(made, **arrived, received_at=made.published_at, by=live_world.agent, now=timezone.now())
+    base, found = live_server.url, list[str]()
+    with chromium_browser(chromium) as browser:
+        member, bidder, agent = (
+            signed_in(browser, live_server, user).new_page()
+            for user in (live_world.members[1], live_world.bidder, live_world.agent)
+        )
+        found += faults(member, base + reverse("session", args=[made.uuid]))
+        found += faults(bidder, base + reverse("deposits"))
+        found += faults(bidder, base + reverse("deposit", args=[bid.uuid]))
+        found += faults(agent, base + reverse("buyer-registers", args=[made.uuid]))
+        page(live_world.members[1]).post(reverse("go-on", args=[made.uuid]))
+        found += faults(member, base + reverse("session", args=[made.uuid]))
+    assert found == []
