@@ -6,6 +6,7 @@ A browser shows, or runs, whatever element it knows wherever it stands: « Prix 
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from asn1crypto import x509
 from cryptography import x509 as pyca
@@ -13,6 +14,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from lxml import etree
 
 from signing.covering import by_id
+from signing.once import same_name
 from signing.xml import DS, XADES, XADES_141, XmlRefused
 from signing.xmldsig import decoded, uri_of
 
@@ -128,14 +130,21 @@ class _Known:
     def __init__(
         self, certificate: x509.Certificate, carried: Sequence[x509.Certificate], *, drawn: bool
     ) -> None:
-        self._drawn = drawn
-        line = _line(certificate, carried)
-        beside = [each for each in carried if any(_issued(each, above) for above in line[1:])]
-        every = [*line, *beside]
-        self._serials = {each.serial_number for each in every}
-        self._words = {
-            word for each in every for name in (each.subject, each.issuer) for word in _words(_said(name))
-        }
+        self._drawn, self._certificate, self._carried = drawn, certificate, carried
+
+    @cached_property
+    def _every(self) -> list[x509.Certificate]:
+        line = _line(self._certificate, self._carried)
+        return [*line, *(each for each in self._carried if any(_issued(each, above) for above in line[1:]))]
+
+    @cached_property
+    def _serials(self) -> set[int]:
+        return {each.serial_number for each in self._every}
+
+    @cached_property
+    def _known_words(self) -> set[str]:
+        names = (name for each in self._every for name in (each.subject, each.issuer))
+        return {word for name in names for word in _words(_said(name))}
 
     def foresees(self, node: etree._Element) -> bool:
         tag, text = node.tag, "".join([node.text or "", *(each.tail or "" for each in node)]).strip()
@@ -165,7 +174,7 @@ class _Known:
         plain = _ESCAPED.sub(
             lambda found: bytes.fromhex(found[0].replace("\\", "")).decode(errors="replace"), text
         )
-        return _words(_KEYS.sub(" ", plain)) <= self._words
+        return _words(_KEYS.sub(" ", plain)) <= self._known_words
 
 
 def _is_drawn(root: etree._Element) -> bool:
@@ -197,7 +206,7 @@ def _said(name: x509.Name) -> str:
 def _line(certificate: x509.Certificate, carried: Sequence[x509.Certificate]) -> list[x509.Certificate]:
     """The certificate and those above it that are carried along: each really issued the one below."""
     line = [certificate]
-    while len(line) < _MAX_ABOVE and line[-1].subject != line[-1].issuer:
+    while len(line) < _MAX_ABOVE and not same_name(line[-1].subject, line[-1].issuer):
         above = next((each for each in carried if _issued(line[-1], each)), None)
         if above is None:
             break
@@ -207,7 +216,7 @@ def _line(certificate: x509.Certificate, carried: Sequence[x509.Certificate]) ->
 
 def _issued(below: x509.Certificate, above: x509.Certificate) -> bool:
     try:
-        if below.issuer != above.subject:
+        if not same_name(below.issuer, above.subject):
             return False
         issuer = pyca.load_der_x509_certificate(above.dump())
         pyca.load_der_x509_certificate(below.dump()).verify_directly_issued_by(issuer)
