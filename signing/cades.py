@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from asn1crypto import cms, core, crl, ocsp, x509
+from asn1crypto import cms, core, crl, ocsp, tsp, x509
 
 from signing.archived import DIFFERENT, FORMER, Different, cms_archive
 from signing.contents import Content, named_like, only_one
@@ -51,6 +51,21 @@ def read_cades(data: bytes, name: str, contents: Sequence[Content]) -> list[Foun
         found.append(one)
         found += _countersigners(info, carried, left=MAX_SIGNERS)
     return found
+
+
+def is_timestamp(data: bytes) -> bool:
+    """Whether it is a token of time, alone or in an answer (RFC 3161 §2.4.2): nobody's signature."""
+    for answered in (False, True):
+        try:
+            check_limits(data)
+            read = tsp.TimeStampResp if answered else cms.ContentInfo
+            info = read.load(data, strict=True)
+            info = info["time_stamp_token"] if answered else info
+            if info["content"]["encap_content_info"]["content_type"].native == "tst_info":
+                return True
+        except BROKEN:
+            continue
+    return False
 
 
 def _unread(reason: str) -> Found:

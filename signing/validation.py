@@ -89,8 +89,12 @@ def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | R
         except ValueError:
             raise Unreadable("Ce fichier contient plusieurs blocs PEM, ou un bloc illisible.") from None
         if data is not None:
-            from signing.cades import read_cades
+            from signing.cades import is_timestamp, read_cades
 
+            if is_timestamp(data):
+                return none_found(
+                    "Ce fichier est un jeton d'horodatage : il ne porte la signature de personne."
+                )
             read = read_cades(data, name, contents)
             for each in read if mail is not None and mail.says_more else ():
                 each.warnings.append("L'objet et l'expéditeur de ce courriel ne sont signés par personne.")

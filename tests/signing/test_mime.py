@@ -1,11 +1,14 @@
-"""A signed mail: what OpenSSL writes in its clothes is judged, or said not to be."""
+"""What is not a signature alone: a signed mail is opened, or said not to be; a token of time is said one."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
 import pytest
+from asn1crypto import tsp
 
-from tests.signing.authority import World
+from signing.timestamps import make_request
+from tests.signing.authority import NOW, World
 from tests.signing.cms_cases import cades
 from tests.signing.judged import judge, verdict
 
@@ -72,3 +75,15 @@ def test_a_mail_beside_its_signature_is_said_not_to_be_judged(
 def test_a_mail_that_two_would_read_otherwise_never_passes(head: bytes, tmp_path: Path) -> None:
     data = head + cades(WORLD.signer, OFFER, attached=True)
     assert verdict(judge(data, tmp_path, WORLD.trust))[0] != PASSED
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_token_of_time_beside_a_file_is_nobody_s_signature(answered: bool, tmp_path: Path) -> None:
+    """It is not « altered » either, whatever file is beside."""
+    authority = WORLD.issuer.authority(tmp_path)
+    answer = authority.respond(make_request(hashlib.sha256(OFFER).digest(), 7), now=NOW)
+    token = tsp.TimeStampResp.load(answer)["time_stamp_token"].dump()
+    data = answer if answered else token
+    report = judge(data, tmp_path, WORLD.trust, name="offre.txt.tst", detached={"offre.txt": OFFER})
+    assert (report.indication, report.signatures) == ("", ())
+    assert "jeton d'horodatage" in report.reason
