@@ -5,6 +5,7 @@ RFC 6962 hashing, C2SP tiles of 256 hashes, checkpoints, inclusion and consisten
 
 import base64
 import binascii
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -46,6 +47,12 @@ def root_of(hashes: Sequence[bytes]) -> bytes:
     return level[0]
 
 
+@functools.lru_cache(maxsize=1024)
+def _root_in_tile(hashes: bytes) -> bytes:
+    """The root of these hashes end to end: a subtree once complete is asked again at each append."""
+    return root_of([hashes[i : i + _HASH] for i in range(0, len(hashes), _HASH)])
+
+
 class _Tree:
     """Hashes of complete subtrees, from tiles and from what was just appended."""
 
@@ -66,7 +73,7 @@ class _Tree:
         tile = (self.tile(level, index) if offset else b"")[: offset * _HASH] + value
         self._tiles[level, index] = self.changed[level, index] = tile
         if offset == WIDTH - 1:
-            self.put(level + 1, index, root_of([tile[i : i + _HASH] for i in range(0, len(tile), _HASH)]))
+            self.put(level + 1, index, _root_in_tile(tile))
 
     def complete(self, height: int, index: int) -> bytes:
         """The hash of the complete subtree of 2**height leaves number `index`; it never changes again."""
@@ -82,7 +89,7 @@ class _Tree:
         hashes = tile[start : start + (1 << inner) * _HASH]
         if len(hashes) != (1 << inner) * _HASH:
             raise ProofRefused("Une tuile du journal est trop courte.")
-        return root_of([hashes[i : i + _HASH] for i in range(0, len(hashes), _HASH)])
+        return _root_in_tile(hashes)
 
     def range(self, start: int, end: int) -> bytes:
         """The hash of leaves start to end, a subtree of the RFC 6962 recursion."""

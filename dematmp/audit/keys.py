@@ -6,6 +6,7 @@ None of them opens a bid alone: the platform's half of an envelope is wrapped by
 quorum.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,7 +109,12 @@ def journal_signer() -> Signer:
 
 def named(origin: str) -> Signer:
     """The signer of the journal of this name: whose checkpoints are whose is told by it."""
-    return Signer(origin, _read("journal.key"))
+    return _signer(origin, _read("journal.key"))
+
+
+@functools.lru_cache(maxsize=4)
+def _signer(origin: str, key: bytes) -> Signer:
+    return Signer(origin, key)
 
 
 def succeeded() -> list[str]:

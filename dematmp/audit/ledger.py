@@ -1,9 +1,10 @@
 """The journal's five statements, in plain SQL: every deposit waits for them behind the head's lock.
 
-The same on PostgreSQL and SQLite. Through the ORM, building these queries took half of an append.
+The same on PostgreSQL and SQLite. Through the ORM, building these queries took half of an append. PostgreSQL
+is asked twice, two statements then three: each answer that one waits for, all who append wait for.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from django.db import connection, models, transaction
@@ -11,6 +12,14 @@ from django.db import connection, models, transaction
 from dematmp.audit.models import Entry, Head, Tile
 
 _HEAD = "SELECT size FROM audit_head WHERE id = 1"
+_LOCKED = f"{_HEAD} FOR NO KEY UPDATE"
+# Read after the lock, by a statement of its own: it sees what was committed while the lock was waited for.
+_EDGE = (
+    'SELECT tile.level, tile."index", tile.hashes FROM audit_head head CROSS JOIN generate_series(0, 7) at '
+    'JOIN audit_tile tile ON tile.level = at AND tile."index" = ((head.size >> (8 * at)) - 1) >> 8 '
+    "WHERE head.id = 1 AND head.size >> (8 * at) > 0"
+)
+_MOVE_HEAD = "UPDATE audit_head SET size = %s, note = %s WHERE id = 1"
 _INSERT_ENTRY = (
     'INSERT INTO audit_entry ("index", kind, consultation, subject, at, leaf, record, nonce) VALUES '
 )
@@ -46,12 +55,34 @@ def locked_head() -> int:
     """The size of the journal; its head stays locked until the end of the transaction."""
     locks = connection.features.has_select_for_no_key_update
     with connection.cursor() as cursor:
-        cursor.execute(_HEAD + " FOR NO KEY UPDATE" if locks else _HEAD)
+        cursor.execute(_LOCKED if locks else _HEAD)
         row = cursor.fetchone()
     if row is None:
         Head.objects.get_or_create(pk=1)
         return locked_head()
     return int(row[0])
+
+
+def _at_once() -> bool:
+    """Whether several statements may be sent in one message."""
+    bound_there = getattr(connection.features, "uses_server_side_binding", False)
+    return connection.vendor == "postgresql" and not bound_there
+
+
+def locked_edge(width: int) -> tuple[int, dict[tuple[int, int], bytes]]:
+    """`locked_head`, then `edge` of that size."""
+    if not _at_once():
+        size = locked_head()
+        return size, edge(size, width)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_LOCKED}; {_EDGE}")
+        row = cursor.fetchone()
+        cursor.nextset()
+        tiles = {(level, index): bytes(hashes) for level, index, hashes in cursor.fetchall()}
+    if row is None:
+        Head.objects.get_or_create(pk=1)
+        return locked_edge(width)
+    return int(row[0]), tiles
 
 
 def edge(size: int, width: int) -> dict[tuple[int, int], bytes]:
@@ -73,26 +104,26 @@ def edge(size: int, width: int) -> dict[tuple[int, int], bytes]:
 
 def write(entries: Sequence[Entry], tiles: Mapping[tuple[int, int], bytes], *, size: int, note: str) -> None:
     """Tiles, entries, then the head."""
-    with connection.cursor() as cursor:
+    statements = [
         _insert(
-            cursor,
             'INSERT INTO audit_tile (level, "index", hashes) VALUES ',
             [
                 _values(Tile(level=level, index=index, hashes=data), ("level", "index", "hashes"))
                 for (level, index), data in tiles.items()
             ],
             ' ON CONFLICT (level, "index") DO UPDATE SET hashes = excluded.hashes',
-        )
-        _insert(
-            cursor,
-            _INSERT_ENTRY,
-            [_values(entry, _ENTRY) for entry in entries],
-        )
-        cursor.execute("UPDATE audit_head SET size = %s, note = %s WHERE id = 1", [size, note])
+        ),
+        _insert(_INSERT_ENTRY, [_values(entry, _ENTRY) for entry in entries]),
+        (_MOVE_HEAD, [size, note]),
+    ]
+    if _at_once():
+        sql = "; ".join(statement for statement, _ in statements)
+        statements = [(sql, [value for _, values in statements for value in values])]
+    with connection.cursor() as cursor:
+        for statement, values in statements:
+            cursor.execute(statement, values)  # type: ignore[arg-type]
 
 
-def _insert(cursor: object, start: str, rows: Iterable[Sequence[object]], end: str = "") -> None:
-    listed = list(rows)
-    one = "(" + ", ".join(["%s"] * len(listed[0])) + ")"
-    statement = start + ", ".join([one] * len(listed)) + end
-    cursor.execute(statement, [value for row in listed for value in row])  # type: ignore[attr-defined]
+def _insert(start: str, rows: Sequence[Sequence[object]], end: str = "") -> tuple[str, list[object]]:
+    one = "(" + ", ".join(["%s"] * len(rows[0])) + ")"
+    return start + ", ".join([one] * len(rows)) + end, [value for row in rows for value in row]

@@ -92,13 +92,12 @@ def append(
     ]
     if kind in COUNT_REVEALING:
         drafts += [_draft("padding", b"", consultation, None, now) for _ in range(secrets.randbelow(3))]
-    size = ledger.locked_head()
+    size, tiles = ledger.locked_edge(tlog.WIDTH)
     mark.refuse_less(size)
     refuse_rollback(size, stored_tile)
     # The head is locked: from here to the commit no other process appends.
     for offset, draft in enumerate(drafts):
         draft.index = size + offset
-    tiles = ledger.edge(size, tlog.WIDTH)
 
     def read_tile(level: int, index: int) -> bytes:
         return tiles[level, index] if (level, index) in tiles else stored_tile(level, index)

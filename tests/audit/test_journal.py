@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.conf import settings as configured
@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from dematmp.audit import copies
+from dematmp.audit import copies, ledger
 from dematmp.audit.errors import JournalBroken, NotInTransaction
 from dematmp.audit.keys import create_keys
 from dematmp.audit.models import Entry, Head, Tile
@@ -230,3 +230,32 @@ def test_it_verifies_while_others_append() -> None:
         writer.join()
     assert seen == sorted(seen)
     assert seen[-1] > seen[0]
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 65_535, 65_536, 65_537, 256**3 + 1])
+def test_what_is_read_with_the_lock_is_the_edge_of_the_journal(db: None, size: int) -> None:
+    """On PostgreSQL by one message, whose second statement finds the tiles by itself."""
+    level, count = 0, size
+    while count:
+        for index in {(count - 1) // 256, max(0, (count - 1) // 256 - 1)}:
+            Tile.objects.create(level=level, index=index, hashes=b"%d %d" % (level, index))
+        level, count = level + 1, count // 256
+    Head.objects.update_or_create(pk=1, defaults={"size": size})
+    with transaction.atomic():
+        found = ledger.locked_edge(256)
+    assert found == (size, ledger.edge(size, 256))
+    assert len(found[1]) == level
+
+
+def test_an_append_waits_for_few_answers_of_the_database(written: int) -> None:
+    """Each one is waited for under the head's lock, by all who append."""
+    asked: list[str] = []
+
+    def count(execute: Callable[..., object], sql: str, *rest: object) -> object:
+        asked.append(sql)
+        return execute(sql, *rest)
+
+    with transaction.atomic(), connection.execute_wrapper(count):
+        append("award", {"n": 1}, now=timezone.now())
+    assert len(asked) == (2 if connection.vendor == "postgresql" else 5)
+    assert verify() == written + 1
