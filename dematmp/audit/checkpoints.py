@@ -14,7 +14,7 @@ from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import verifier_of
 from dematmp.audit.mark import refuse_less
 from dematmp.audit.models import Head, PublicCheckpoint
-from dematmp.audit.stamping import check_token, obtain_token
+from dematmp.audit.stamping import EMBEDDED, check_token, obtain_token
 from signing import tlog
 from signing.cosigning import split, verify_cosignature
 from signing.errors import ProofRefused
@@ -55,6 +55,16 @@ def complete(kept: PublicCheckpoint, *, now: datetime) -> None:
         _cosigned(kept, url.rstrip("/"), key.strip(), now=now)
     if kept.token is None:
         _stamp(kept, now=now)
+
+
+def stamped_elsewhere(index: int) -> PublicCheckpoint | None:
+    """The first public checkpoint over an entry to which another authority than ours gave a token.
+
+    The token of a fact that our own authority alone stamped is never replaced: this one comes after it, over
+    the journal that the fact is in, and its hour is of somebody else.
+    """
+    stamped = PublicCheckpoint.objects.filter(size__gt=index, token__isnull=False)
+    return stamped.exclude(token_authority=EMBEDDED).order_by("size").first()
 
 
 def catch_up(clock: Callable[[], datetime]) -> int:

@@ -36,6 +36,11 @@ class PublicCheckpoint(models.Model):
     token_authority = models.CharField("autorité d'horodatage", max_length=200, blank=True, default="")
     token_at = models.DateTimeField("heure du jeton", null=True, blank=True)
 
+    @property
+    def name(self) -> str:
+        """Of its file, under checkpoints/."""
+        return str(self.size)
+
     class Meta:
         verbose_name = "point de contrôle publié"
         ordering = ["size"]

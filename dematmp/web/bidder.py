@@ -16,8 +16,11 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.accounts.models import Organisation
+from dematmp.audit.checkpoints import stamped_elsewhere
+from dematmp.audit.models import PublicCheckpoint
 from dematmp.audit.publication import public_checkpoint
 from dematmp.audit.services import canonical
+from dematmp.audit.stamping import EMBEDDED
 from dematmp.awards.contracts import is_concluded
 from dematmp.awards.models import Award
 from dematmp.bids.channel_attempts import ChannelAttempt
@@ -105,9 +108,11 @@ def deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
                 "size": sum(each.size for each in sealed),
             }
         )
+    bid = getattr(attempt, "bid", None)
     context = {
         "attempt": attempt,
-        "bid": getattr(attempt, "bid", None),
+        "bid": bid,
+        "elsewhere": _stamped_elsewhere(bid) if bid else None,
         "checks": [(lot, KINDS[kind], said) for lot, kind, said in checks(attempt.bid)]
         if hasattr(attempt, "bid")
         else [],
@@ -170,6 +175,12 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         # Sealed parts go straight to the store, or to the backup channel, from this page only.
         response._csp_update = {"connect-src": reached}  # type: ignore[attr-defined]
     return response
+
+
+def _stamped_elsewhere(bid: Bid) -> PublicCheckpoint | None:
+    """What an outside authority stamped of the journal, where it stamped nothing of the deposit itself."""
+    here = not bid.channel_key and bid.token_authority in ("", EMBEDDED)
+    return stamped_elsewhere(bid.journal_index) if here else None
 
 
 def _missing_kinds(attempt: Attempt) -> list[str]:

@@ -1,5 +1,7 @@
 """The authorities of time that the settings name: one that is mistyped stops nothing, and is said."""
 
+import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,22 +11,29 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as configured
+from django.db import transaction
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from dematmp.audit.checks import timestamp_authorities
-from dematmp.audit.keys import create_keys
+from dematmp.audit.keys import create_keys, timestamp_anchors
 from dematmp.audit.models import EntryToken, PublicCheckpoint
-from dematmp.audit.stamping import ask_others, ask_token
+from dematmp.audit.services import append
+from dematmp.audit.stamping import EMBEDDED, ask_others, ask_token
 from dematmp.audit.tasks import copy_journal
 from dematmp.bids.models import Bid
 from dematmp.bids.tasks import stamp_bid
 from signing import timestamps
 from signing.authority import Authority
+from signing.cosigning import split
 from signing.errors import ClockDisagrees
+from signing.timestamps import verify_token
 from storage.stores import object_store
 from tests.audit.test_checkpoints import alone
 from tests.world import World
+from tests.world import page as _page
 
 __all__ = ["alone"]
 
@@ -134,3 +143,30 @@ def test_an_opening_hears_the_slower_authority_too(
                     ask_others(b"cle", now=timezone.now())
             else:
                 assert ask_others(b"cle", now=timezone.now())[0].disagreed == ()
+
+
+def test_what_our_authority_alone_stamped_is_under_a_later_token_of_another(
+    world: World, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outside authority was away at the deposit: once back it stamps the journal, which is told."""
+    monkeypatch.setattr(timestamps, "_resting", timestamps.Resting())
+    world.deposit(world.publish(), tmp_path / "draft")
+    bid = Bid.objects.get()
+    stamp_bid(bid.pk)
+    copy_journal()
+    page, words = reverse("deposit", args=[bid.uuid]), "Horodatage du journal"
+    said = _page(world.bidder).get(page).content.decode()
+    assert (EMBEDDED in said, words in said) == (True, False)
+    settings.TSA_TRUST = [str(Path(settings.SECRETS_DIR) / "pki" / "ca.pem")]
+    with two_authorities(tmp_path, slow_ahead=timedelta(0), asleep=0) as (outside, _):
+        settings.TSA_URLS = [outside, "embedded"]
+        with transaction.atomic():
+            append("award", {}, now=timezone.now())
+        copy_journal()
+    said = _page(world.bidder).get(page).content.decode()
+    assert f"{outside} : " in said.split(words)[1]
+    where = re.findall(r'href="(/journal/checkpoints/\d+(?:\.tsr)?)"', said)
+    note, token = (Client().get(each).content for each in where)
+    digest = hashlib.sha256(split(note.decode())[0].encode()).digest()
+    assert verify_token(token, digest=digest, ca_pem=timestamp_anchors())
+    assert int(where[0].rsplit("/", 1)[1]) > bid.journal_index
