@@ -164,6 +164,19 @@ def classification_request(call: Call) -> HttpResponseBase:
     return answers.ok(made.pk)
 
 
+def _closable(agent: Agent, written: str) -> Transaction:
+    """What this account sees, or what awaits a confirmation that it may give.
+
+    Raises ActRefused, AccessRefused.
+    """
+    if agent.may_transmit and _ID.fullmatch(written):
+        rows = Transaction.objects.select_related("authority", "agent").filter(authority=agent.authority)
+        waiting = rows.filter(pk=int(written), status=statuses.UNCONFIRMED).first()
+        if waiting is not None:
+            return waiting
+    return found_by(agent, written)
+
+
 @door()
 def close(call: Call) -> HttpResponseBase:
     if not call.is_api:
@@ -177,7 +190,7 @@ def close(call: Call) -> HttpResponseBase:
         raise ActRefused("Aucune transaction n'a été spécifiée.")
     with transaction.atomic():
         for each in wanted:
-            follow_ups.close(found_by(call.agent, each), status, by=call.agent, now=timezone.now())
+            follow_ups.close(_closable(call.agent, each), status, by=call.agent, now=timezone.now())
     return answers.ok()
 
 
