@@ -9,7 +9,7 @@ from django.db.models import F, Q
 
 from dematmp.accounts.models import User
 from dematmp.acts.models import Act, ActIncident, PrefectureLetter, Transmission
-from dematmp.acts.rules import AWAITED, CONTROL_MONTHS, ERROR, months_from
+from dematmp.acts.rules import AWAITED, ERROR, control_since, months_from
 from dematmp.acts.telling import tell_waiting
 from dematmp.acts.timeline import control_until
 from dematmp.mails.services import store
@@ -20,7 +20,7 @@ SILENCE_MONTHS = 1  # of the buyer, after a letter that awaits an answer
 
 def ending(today: date) -> Iterable[Act]:
     """Acts whose two months end soon, of which nobody was told, and about which nothing was asked."""
-    last = months_from(today + timedelta(days=MARK_DAYS), -CONTROL_MONTHS)
+    last = control_since(today + timedelta(days=MARK_DAYS + 1)) - timedelta(days=1)
     asked = PrefectureLetter.objects.filter(kind__in=[*AWAITED, "5-1"]).values("act")
     soon = Act.objects.under_control(today).filter(transmission__received_on__lte=last, mark_told_at=None)
     return soon.exclude(pk__in=asked).select_related("buyer", "authority", "transmission").order_by("pk")

@@ -13,7 +13,7 @@ from dematmp.acts.envelopes import from_store, wrap
 from dematmp.acts.errors import AccessRefused, ActRefused
 from dematmp.acts.fields import Piece
 from dematmp.acts.posting import DENIED, RGS_NEEDED, check_soon, save_files, store_pieces, today
-from dematmp.acts.rules import CONTROL_MONTHS, months_from
+from dematmp.acts.rules import control_end
 from dematmp.acts.subscribers import Agent
 from dematmp.acts.transactions import (
     ACT,
@@ -198,7 +198,7 @@ def close(act: Transaction, status: int, *, by: Agent, now: datetime) -> None:
     receipt = act.last_step(statuses.ACKNOWLEDGED)
     if receipt is None:
         raise ActRefused("Pas d'acquittement reçu.")
-    after = months_from(today(receipt.at), CONTROL_MONTHS)
+    after = control_end(today(receipt.at))
     if status != statuses.TO_ARCHIVE and today(now) < after and not settings.ACTES["close_early"]:
         raise ActRefused("Un acte se clôt deux mois après son acquittement, au plus tôt.")
     moves.move(act.pk, status, message=f"Clôture par {by}", now=now)

@@ -3,6 +3,7 @@
 import calendar
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from dematmp.acts.errors import ActRefused
@@ -31,8 +32,10 @@ NUMBER_CHARS = 15
 
 # Transaction statuses of S2LOW: number → label.
 ERROR, POSTED, WAITING, SENT, ACKNOWLEDGED = -1, 1, 2, 3, 4
-CONTROL_MONTHS = 2  # CGCT L2131-6: the prefect's time, from the receipt
-CONTRACT, CONTRACT_DAYS = "4", 15  # CGCT L2131-13: contracts are sent within fifteen days of their signature
+CONTRACT = "4"
+# What the law gives, with the day from which it binds: here, that of the code itself (loi 96-142).
+CONTROL_MONTHS = ((date(1996, 2, 24), 2),)  # CGCT L2131-6: the prefect's time, from the receipt
+CONTRACT_DAYS = ((date(1996, 2, 24), 15),)  # CGCT L2131-13: contracts are sent, from their signature
 STATUSES = {
     ERROR: "En erreur",
     0: "Annulé",
@@ -63,10 +66,27 @@ def months_from(day: date, months: int) -> date:
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
 
 
+def in_force(rule: Sequence[tuple[date, int]], on: date) -> int:
+    """What a dated rule gives that day; what it first gave, for a day before."""
+    return next((given for since, given in reversed(rule) if since <= on), rule[0][1])
+
+
+def control_end(received: date) -> date:
+    """The end of the prefect's time, as a mark."""
+    return months_from(received, in_force(CONTROL_MONTHS, received))
+
+
+def sending_end(signed: date) -> date:
+    """The last day to send a contract."""
+    return signed + timedelta(days=in_force(CONTRACT_DAYS, signed))
+
+
 def control_since(today: date) -> date:
     """The first day of receipt whose two months are not over on this day."""
-    first = months_from(today, -CONTROL_MONTHS)
-    return first if months_from(first, CONTROL_MONTHS) >= today else first + timedelta(days=1)
+    first = today
+    while control_end(first - timedelta(days=1)) >= today:
+        first -= timedelta(days=1)
+    return first
 
 
 def may_follow(before: int | None, after: int) -> bool:

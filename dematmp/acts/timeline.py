@@ -1,7 +1,7 @@
 """Where an act is, for both partners alike: what happened, who has it now, since when, what is next."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -37,14 +37,14 @@ class Situation:
 def control_until(act: Act) -> date | None:
     """Two months after the receipt, as a mark: what a request or an observation changes is for a jurist."""
     received = act.transmission.received_on
-    return rules.months_from(received, rules.CONTROL_MONTHS) if received else None
+    return rules.control_end(received) if received else None
 
 
 def send_until(act: Act) -> date | None:
     """Fifteen days after the signature of a contract that the prefecture does not have yet."""
     if act.nature != rules.CONTRACT or act.transmission.received_on or act.replaced_at is not None:
         return None
-    return act.decided_on + timedelta(days=rules.CONTRACT_DAYS)
+    return rules.sending_end(act.decided_on)
 
 
 def events(act: Act) -> list[Event]:

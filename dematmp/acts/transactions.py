@@ -99,6 +99,7 @@ class Transaction(models.Model):
         indexes = [
             models.Index(fields=["status", "due_at"], name="acts_to_do"),
             models.Index(fields=["type", "created_at"], name="acts_by_type"),
+            models.Index(fields=["tried_at"], name="acts_lately"),
         ]
 
     def __str__(self) -> str:

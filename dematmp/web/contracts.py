@@ -1,6 +1,5 @@
 """The contract of a lot, for both parties: its versions, what each added, and the next one."""
 
-from datetime import timedelta
 from typing import Any, BinaryIO, cast
 
 from django import forms
@@ -13,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.acts import pieces
 from dematmp.acts.preparing import contract_must_be_sent
-from dematmp.acts.rules import CONTRACT_DAYS
+from dematmp.acts.rules import sending_end
 from dematmp.awards import contracts
 from dematmp.awards.models import BOTH, BUYER, COMPANY, PARTIES, Award
 from dematmp.web.access import MemberRequest, holds
@@ -115,7 +114,7 @@ def _transmission(award: Award) -> dict[str, object]:
         "threshold": pieces.threshold(launched),
         "acts": (acts := award.contract_acts.filter(replaced_at=None).order_by("pk")),
         "received": acts.filter(transmission__acknowledged_at__isnull=False).last(),
-        "until": timezone.localdate(signed.at) + timedelta(days=CONTRACT_DAYS) if signed else None,
+        "until": sending_end(timezone.localdate(signed.at)) if signed else None,
     }
 
 
