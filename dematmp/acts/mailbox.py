@@ -3,6 +3,7 @@
 import email
 import email.policy
 import hashlib
+import logging
 import re
 import ssl
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ import httpx
 from dematmp.acts import names
 from dematmp.acts.errors import MessageRefused, MinistryUnavailable
 
+log = logging.getLogger(__name__)
 MAIL_BYTES = 220 * 1024**2  # an archive's worth of attachments in base64
 ATTACHMENTS = 200
 BATCH = 200
+_TOO_BIG = "boîte de retour : le courrier %s (%s octets) est trop gros, et y reste"
 _UNREADABLE = "L'autorité de la boîte de retour (« ca ») ne se lit pas : un fichier PEM est attendu."
 _NAME = re.compile(r"[A-Za-z0-9._ \-]{1,150}")
 
@@ -65,8 +68,10 @@ class Maildir:
             folder.is_dir()
         ) else []  # fmt: skip
         for path in paths[:BATCH]:
-            if path.is_file() and path.stat().st_size <= MAIL_BYTES:
+            if path.is_file() and (size := path.stat().st_size) <= MAIL_BYTES:
                 yield Mail(path.name, path.read_bytes())
+            elif path.is_file():
+                log.error(_TOO_BIG, path.name, size)
 
     def put_away(self, mail: Mail) -> None:
         target = self._root / "cur"
@@ -99,16 +104,20 @@ class HttpBox:
             raise MinistryUnavailable(_UNREADABLE, reached=False) from unread
         except (httpx.HTTPError, httpx.InvalidURL) as failed:
             raise MinistryUnavailable("La boîte de retour ne répond pas.", reached=False) from failed
-        if answer.status_code != httpx.codes.OK or len(answer.content) > MAIL_BYTES:
+        if answer.status_code != httpx.codes.OK:
             raise MinistryUnavailable(f"La boîte de retour a répondu {answer.status_code}.", reached=False)
         return answer.content
 
     def waiting(self) -> Iterator[Mail]:
-        """Raises MinistryUnavailable."""
+        """One too big stays where it is, and keeps no other waiting. Raises MinistryUnavailable."""
         listed = self._call("GET", "").decode("ascii", errors="replace").split()
         for name in listed[:BATCH]:
             if _NAME.fullmatch(name):
-                yield Mail(name, self._call("GET", name))
+                raw = self._call("GET", name)
+                if len(raw) <= MAIL_BYTES:
+                    yield Mail(name, raw)
+                else:
+                    log.error(_TOO_BIG, name, len(raw))
 
     def put_away(self, mail: Mail) -> None:
         self._call("DELETE", mail.handle)

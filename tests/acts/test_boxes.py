@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dematmp.acts import mailbox
 from dematmp.acts.errors import MinistryUnavailable
 from dematmp.acts.mailbox import box
 from deploy.services.pki import TestAuthority
@@ -35,3 +36,18 @@ def test_a_box_of_an_authority_that_nobody_knows_is_not_read(tmp_path: Path, pki
         ):
             with pytest.raises(MinistryUnavailable, match=said):
                 list(box(f"{url}/returns{ca}").waiting())
+
+
+@pytest.mark.parametrize("over_http", [True, False])
+def test_a_mail_too_big_keeps_no_other_waiting_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, over_http: bool
+) -> None:
+    monkeypatch.setattr(mailbox, "MAIL_BYTES", 100)
+    with ministry_in(tmp_path, maildir=not over_http) as (made, url):
+        folder = made.returns if over_http else tmp_path / "Maildir" / "new"
+        (folder / "0001").write_bytes(MAIL * 2)
+        (folder / "0002").write_bytes(MAIL)
+        waiting = list(box(f"{url}/returns" if over_http else f"maildir://{tmp_path / 'Maildir'}").waiting())
+    assert [each.raw for each in waiting] == [MAIL]
+    assert "0001" in caplog.text
+    assert "trop gros" in caplog.text
