@@ -31,6 +31,8 @@ _APART = [
     "acts/test_faults.py",
     "acts/test_client.py",
     "acts/test_wire.py",
+    "acts/test_copies.py",
+    "acts/test_slow.py",
 ]
 # The suite has its minutes: without DEMATMP_WHOLE_MATRIX, what locks, constrains or commits most.
 _FIRST = [
