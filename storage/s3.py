@@ -122,7 +122,7 @@ class S3Store:
             kept = locked_versions(self, Key)
             if not kept:
                 raise
-        return self._call(operation, Key=Key, VersionId=kept[0], **arguments)
+        return self._call(operation, Key=Key, **{**arguments, "VersionId": kept[0]})
 
     @staticmethod
     def _md5(data: bytes) -> str:
@@ -212,14 +212,18 @@ class S3Store:
         joined = f"{md5.hexdigest()}-{len(etags)}"
         return said.get("ContentLength") == total and str(said.get("ETag")).strip('"') == joined
 
-    def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+    def open(
+        self, key: str, start: int = 0, length: int | None = None, *, version: str = ""
+    ) -> Iterator[bytes]:
         if length == 0:
             return iter(())
-        end = "" if length is None else str(start + length - 1)
+        end, of = "" if length is None else str(start + length - 1), {"VersionId": version} if version else {}
         extra = {"Range": f"bytes={start}-{end}"} if start or length is not None else {}
-        return self._blocks(key, self._read("get_object", Key=key, **extra), start, end)
+        return self._blocks(key, self._read("get_object", Key=key, **of, **extra), start, end, of)
 
-    def _blocks(self, key: str, answer: dict[str, object], start: int, end: str) -> Iterator[bytes]:
+    def _blocks(
+        self, key: str, answer: dict[str, object], start: int, end: str, of: dict[str, str]
+    ) -> Iterator[bytes]:
         """A reading that is cut is taken up where it stopped, as long as the object is the same."""
         left, tries = int(str(answer["ContentLength"])), _READS
         while True:
@@ -241,7 +245,8 @@ class S3Store:
                 raise StoreUnavailable("Le stockage a coupé la lecture.")
             time.sleep(random.uniform(0, 0.2 * 2 ** (_READS - tries)))  # noqa: S311  (jitter)
             tries -= 1
-            answer = self._read("get_object", Key=key, Range=f"bytes={start}-{end}", IfMatch=answer["ETag"])
+            rest = {"Range": f"bytes={start}-{end}", "IfMatch": answer["ETag"], **of}
+            answer = self._read("get_object", Key=key, **rest)
 
     def read(self, key: str, *, max_bytes: int = 64 * 1024**2) -> bytes:
         if self.size(key) > max_bytes:
@@ -340,15 +345,9 @@ class S3Store:
         if not (self._is_joined(key, etags, total) or self._is_made_of(key, parts)):
             raise PartTruncated("Le stockage dit avoir gardé un objet qu'il n'a pas.")
 
-    def _holds(self, key: str, total: int) -> bool:
-        try:
-            return self.size(key) == total
-        except ObjectMissing:
-            return False
-
     def _is_made_of(self, key: str, parts: Sequence[Part]) -> bool:
         """Whether this object is these parts, by their digests."""
-        if not self._holds(key, sum(part.size for part in parts)):
+        if not self.exists(key) or self.size(key) != sum(part.size for part in parts):
             return False
         start = 0
         for part in parts:

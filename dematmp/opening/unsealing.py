@@ -17,8 +17,9 @@ from django.utils import timezone
 
 from dematmp.audit.keys import unwrap
 from dematmp.audit.services import append
-from dematmp.bids.models import Envelope, SealedObject
+from dematmp.bids.models import Envelope
 from dematmp.opening import signatures
+from dematmp.opening.attested import AttestedObjects
 from dematmp.opening.decisions import end_phase
 from dematmp.opening.errors import OpeningError, ShareRefused
 from dematmp.opening.minutes import issue_pdf, write_minutes
@@ -28,7 +29,6 @@ from dematmp.opening.scanning import detail
 from dematmp.opening.services import list_envelopes
 from signing import errors as signing_errors
 from signing.ceremony import parse_record
-from signing.digests import CompositeDigest
 from signing.envelope import Ids, check_ids, open_ek, unseal_blocks, unseal_closing, unseal_manifest
 from signing.keys import open_with, public_key
 from signing.manifest import FileDigest
@@ -230,13 +230,15 @@ def _expected(envelope: Envelope) -> Ids:
     )
 
 
-def _open_envelope(session: OpeningSession, row: OpenedEnvelope, halves: Halves) -> None:
+def _open_envelope(
+    session: OpeningSession, row: OpenedEnvelope, halves: Halves, sealed: AttestedObjects | None = None
+) -> None:
     envelope = row.envelope
-    header, store = bytes(envelope.header), object_store()
+    header, store, sealed = bytes(envelope.header), object_store(), sealed or AttestedObjects(envelope)
     try:
         ek = _ek(row, halves)
-        entries = unseal_manifest(ek, header, store.open(f"{envelope.prefix}/0.cob"))
-        closing = unseal_closing(ek, header, entries, store.open(f"{envelope.prefix}/t.cob"))
+        entries = unseal_manifest(ek, header, sealed.open("0.cob"))
+        closing = unseal_closing(ek, header, entries, sealed.open("t.cob"))
         for entry, digest in zip(entries, closing, strict=True):
             file, _ = OpenedFile.objects.get_or_create(
                 opened=row,
@@ -248,26 +250,17 @@ def _open_envelope(session: OpeningSession, row: OpenedEnvelope, halves: Halves)
                 },
             )
             if file.done_at is None:
-                _open_file(session, row, file, ek, header, digest)
+                _open_file(session, row, file, sealed, ek, header, digest)
         signatures.report_beside(row)
     except signing_errors.SigningError as refused:
-        for name in _altered_in_store(row):
-            raise OpeningError(f"Le stockage ne rend pas les octets reçus de l'objet {name}.") from refused
+        if sealed.mend():  # written over at the store: its lock kept what was received
+            _open_envelope(session, row, halves, sealed)
+            return
         for file in row.files.all():
             store.delete(file.key)
         _close(session, row, state="refused", reason=str(refused), ek="")
         return
     _close(session, row, state="opened", reason="", ek=ek.hex())
-
-
-def _altered_in_store(row: OpenedEnvelope) -> Iterator[str]:
-    """Names of the sealed objects whose bytes are no longer those that the receipt attests (annexe 8)."""
-    for sealed in SealedObject.objects.filter(envelope=row.envelope).order_by("pk"):
-        digest = CompositeDigest(sealed.part_bytes)
-        for block in object_store().open(f"{row.envelope.prefix}/{sealed.name}"):
-            digest.update(block)
-        if digest.hexdigest() != sealed.sha256:
-            yield sealed.name
 
 
 def _close(session: OpeningSession, row: OpenedEnvelope, *, state: str, reason: str, ek: str) -> None:
@@ -306,9 +299,8 @@ class _Tee:
             yield block
 
 
-def _plaintext(row: OpenedEnvelope, file: OpenedFile, ek: bytes, header: bytes) -> Iterator[bytes]:
-    sealed = object_store().open(f"{row.envelope.prefix}/{file.index}.cob")
-    return unseal_blocks(ek, header, file.index, sealed)
+def _plaintext(sealed: AttestedObjects, file: OpenedFile, ek: bytes, header: bytes) -> Iterator[bytes]:
+    return unseal_blocks(ek, header, file.index, sealed.open(f"{file.index}.cob"))
 
 
 def _stored(file: OpenedFile, plaintext: Callable[[], Iterator[bytes]]) -> tuple[_Tee, Verdict | None]:
@@ -335,12 +327,13 @@ def _open_file(
     session: OpeningSession,
     row: OpenedEnvelope,
     file: OpenedFile,
+    sealed: AttestedObjects,
     ek: bytes,
     header: bytes,
     expected: FileDigest,
 ) -> None:
     store = object_store()
-    tee, verdict = _stored(file, lambda: _plaintext(row, file, ek, header))
+    tee, verdict = _stored(file, lambda: _plaintext(sealed, file, ek, header))
     if (tee.size, tee.digest.hexdigest()) != (expected.size, expected.sha256):
         store.delete(file.key)
         raise signing_errors.ManifestRefused(f"Le fichier {file.index} n'a pas l'empreinte annoncée.")

@@ -63,6 +63,23 @@ def test_a_deletion_over_a_locked_bid_is_named_and_stops_no_opening(
     assert found == FILES
 
 
+def test_what_was_written_over_a_locked_bid_is_not_what_is_opened(
+    world: World, store: S3Store, tmp_path: Path
+) -> None:
+    made = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(made, tmp_path, files=FILES)
+    for each in SealedObject.objects.filter(
+        envelope__attempt__consultation=made, name__in=("1.cob", "t.cob")
+    ):
+        store.put(each.key, bytes(each.size))
+        store.put(each.key, b"and once more, shorter")
+    made.deadlines.update(at=timezone.now())
+    session = opened(world, Consultation.objects.get(pk=made.pk))
+    assert {row.state for row in session.envelopes.all()} == {"opened"}
+    found = {row.name: b"".join(object_store().open(row.key)) for row in OpenedFile.objects.all()}
+    assert found == FILES
+
+
 def test_what_no_lock_keeps_is_missing(store: S3Store) -> None:
     for key in (f"trial/{uuid.uuid4()}/0.cob", f"sealed/{uuid.uuid4()}/never.cob"):
         if key.startswith("trial/"):

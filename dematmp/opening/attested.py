@@ -1,0 +1,54 @@
+"""The sealed objects of an envelope, read as its receipt attests them (annexe 8)."""
+
+from collections.abc import Iterator
+
+from dematmp.bids.models import Envelope, SealedObject
+from dematmp.opening.errors import OpeningError
+from signing.digests import CompositeDigest
+from storage.s3 import S3Store
+from storage.stores import object_store
+from storage.versions import locked_versions
+
+
+class AttestedObjects:
+    """What the store gives, or the version that its lock keeps where something else was written over it."""
+
+    def __init__(self, envelope: Envelope) -> None:
+        self._envelope = envelope
+        self._versions: dict[str, str] = {}  # object name → id of its own version
+
+    def open(self, name: str) -> Iterator[bytes]:
+        store, key = object_store(), f"{self._envelope.prefix}/{name}"
+        if isinstance(store, S3Store) and name in self._versions:
+            return store.open(key, version=self._versions[name])
+        return store.open(key)
+
+    def mend(self) -> bool:
+        """Whether something else is read from now on. Raises OpeningError when received bytes are no more."""
+        mended = False
+        for sealed in SealedObject.objects.filter(envelope=self._envelope).order_by("pk"):
+            if _digest(self.open(sealed.name), sealed.part_bytes) == sealed.sha256:
+                continue
+            version = _own_version(f"{self._envelope.prefix}/{sealed.name}", sealed)
+            if version is None:
+                raise OpeningError(f"Le stockage ne rend pas les octets reçus de l'objet {sealed.name}.")
+            self._versions[sealed.name], mended = version, True
+        return mended
+
+
+def _own_version(key: str, sealed: SealedObject) -> str | None:
+    """The locked version that has the digest of the receipt, if the store keeps one."""
+    store = object_store()
+    if not isinstance(store, S3Store) or store.deposits == store.bucket:
+        return None
+    for version in locked_versions(store, key):
+        if _digest(store.open(key, version=version), sealed.part_bytes) == sealed.sha256:
+            return version
+    return None
+
+
+def _digest(blocks: Iterator[bytes], part_bytes: int) -> str:
+    digest = CompositeDigest(part_bytes)
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
