@@ -99,6 +99,11 @@ def verify_evidence(
                 "Redemandez le dossier dans une minute"
             )
         checked += _compared(said, proven)
+        if said.get("backup_channel"):
+            checked.append(
+                "NON VÉRIFIÉ ICI : le dossier du canal de secours, joint sous la clé de son propre journal ; "
+                "il se télécharge à part, et se vérifie de même"
+            )
         stamped, about_stamps = _stamped(said, proven, ca_pem)
         checked += about_stamps
         receipt = said["receipt"] or {}

@@ -117,6 +117,7 @@ def deposit(request: MemberRequest, deposit: uuid.UUID) -> HttpResponse:
         if hasattr(attempt, "bid")
         else [],
         "judged": judged_since(attempt.bid) if hasattr(attempt, "bid") else "",
+        "there": ChannelAttempt.objects.of_deposit(attempt.deposit, attempt.bidder),
         "envelopes": envelopes,
         "expected": expected,
         "received": received,

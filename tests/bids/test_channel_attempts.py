@@ -12,7 +12,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from dematmp.audit.keys import seal_anchors
+from dematmp.audit.keys import journal_signer, seal_anchors
 from dematmp.audit.models import Entry
 from dematmp.bids.channel_attempts import ChannelAttempt
 from dematmp.bids.evidence import evidence
@@ -89,8 +89,14 @@ def test_an_attempt_of_the_channel_alone_has_its_dossier_here(
     both = evidence(Bid.objects.get(consultation=made).attempt, now=timezone.now())
     assert both["backup_channel"] == kept.evidence
     assert "Tentatives au canal de secours" not in browser.get(reverse("deposits")).content.decode()
-    shown = browser.get(reverse("evidence", args=[both["deposit"], "pdf"])).content
-    assert shown.startswith(b"%PDF")
+    path = tmp_path / "les-deux.pdf"
+    path.write_bytes(browser.get(reverse("evidence", args=[both["deposit"], "pdf"])).content)
+    said = verify_evidence(
+        path, journal_key=journal_signer().verifier_key, ca_pem=None, seal_pem=seal_anchors()
+    )
+    assert any("canal de secours" in each for each in said.checked)
+    shown = browser.get(reverse("deposit", args=[both["deposit"]])).content.decode()
+    assert reverse("channel-evidence", args=[attempt, "json"]) in shown
 
 
 def test_a_fingerprint_of_the_channel_counts_for_a_late_bid(
