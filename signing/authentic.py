@@ -8,23 +8,13 @@ from collections.abc import Iterator, Sequence
 
 from asn1crypto import crl, ocsp, x509
 from cryptography import x509 as pyca
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from pyhanko_certvalidator.errors import AlgorithmNotSupported, PSSParameterMismatch
+from cryptography.exceptions import InvalidSignature
 
 from signing.algorithms import hash_weakness, key_weakness, signed_hash
 from signing.once import ONCE, same_name
+from signing.signers import BROKEN
 
-_NO = (
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    AssertionError,
-    UnsupportedAlgorithm,
-    AlgorithmNotSupported,
-    PSSParameterMismatch,
-    InvalidSignature,
-)
+_NO = (*BROKEN, InvalidSignature)  # of which those of an algorithm that is not computed are
 _MAX_DELEGATES = 5
 
 

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from asn1crypto import crl, x509
 from cryptography import x509 as pyca
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from signing.algorithms import hash_weakness
+from signing.signers import BROKEN
 
 # Anything else in a list may restrict what it speaks of: it is then left to the path validator alone.
 _KNOWN = {"crl_number", "authority_key_identifier"}
@@ -61,5 +61,5 @@ def _is_good(each: crl.CertificateList, issuer: x509.Certificate, at: datetime) 
             return False
         key = pyca.load_der_x509_certificate(issuer.dump()).public_key()
         return bool(loaded.is_signature_valid(key))  # type: ignore[arg-type]  # refused by type below
-    except (ValueError, TypeError, KeyError, UnsupportedAlgorithm):
+    except BROKEN:
         return False

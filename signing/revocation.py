@@ -23,6 +23,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 
 CERTIFICATE_LIMIT, OCSP_LIMIT, CRL_LIMIT = 64 * 1024, 256 * 1024, 32 * 1024**2  # bytes
 MAX_QUESTIONS = 8
+_BROKEN = (ValueError, TypeError, UnsupportedAlgorithm)
 _TIMEOUT, _BUDGET = 5.0, 15.0  # seconds of a request, of all
 _FRESH = timedelta(minutes=10)  # of an answer that does not say until when it is good
 
@@ -76,7 +77,7 @@ def _questions(wanted: Wanted, hosts: frozenset[str]) -> Iterator[_Question]:
         body = builder.build().public_bytes(Encoding.DER)
         addresses = [(url, body, OCSP_LIMIT) for url in _ocsp_urls(certificate)]
         addresses += [(url, b"", CRL_LIMIT) for url in _crl_urls(certificate)]
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (*_BROKEN, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return
     for url, sent, limit in addresses:
         parts = urlsplit(url)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from asn1crypto import cms, core, tsp, x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.x509 import DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
 from pyhanko_certvalidator.errors import AlgorithmNotSupported, DSAParametersUnavailable, PSSParameterMismatch
 from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator, SignatureValidationContext
 
@@ -30,6 +31,9 @@ BROKEN = (
     NotImplementedError,
     NameError,  # a variable that asn1crypto never set, for a key of a kind that it does not know
     UnsupportedAlgorithm,
+    DuplicateExtension,
+    InvalidVersion,
+    UnsupportedGeneralNameType,
 )
 _MAX_CERTIFICATES = 100
 _UNSUPPORTED = (AlgorithmNotSupported, DSAParametersUnavailable, PSSParameterMismatch)

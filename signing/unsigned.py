@@ -10,11 +10,12 @@ from functools import cached_property
 
 from asn1crypto import x509
 from cryptography import x509 as pyca
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from lxml import etree
 
 from signing.covering import by_id
 from signing.once import same_name
+from signing.signers import BROKEN
 from signing.xml import DS, XADES, XADES_141, XmlRefused
 from signing.xmldsig import decoded, uri_of
 
@@ -88,7 +89,7 @@ _REFERENCES = {
 }
 _DRAWN = ("{http://www.w3.org/1999/xhtml}", "{http://www.w3.org/2000/svg}")  # by a browser, where they stand
 _MAX_ABOVE = 8
-_NO = (ValueError, TypeError, KeyError, UnsupportedAlgorithm, InvalidSignature)
+_NO = (*BROKEN, InvalidSignature)
 
 
 def stray(

@@ -7,9 +7,11 @@ import pytest
 from asn1crypto import cms, ocsp
 from asn1crypto.crl import CertificateList
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as pyca_ocsp
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
+from signing.revocation import Wanted, collect
 from tests.signing.authority import NOW, Identity, Issuer
 from tests.signing.cms_cases import make_cms, signer_info
 from tests.signing.judged import judge, verdict
@@ -126,3 +128,20 @@ def test_who_answers_is_asked_of_in_a_second_round(served: Served, tmp_path: Pat
     served.answers["/ocsp"] = respond
     assert _report(served, tmp_path, _store(served, tmp_path)) == PASSED
     assert served.asked == ["signer", "responder"]
+
+
+def test_a_responder_whose_certificate_is_of_no_version_says_nothing(tmp_path: Path) -> None:
+    responder = _responder()
+    der = responder.certificate.public_bytes(Encoding.DER)
+    other = der.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020112"), 1)
+    assert verdict(judge(_told(responder).replace(der, other), tmp_path, [ROOT.identity.pem])) == LATER
+
+
+def test_an_address_of_a_kind_that_nobody_reads_is_not_asked() -> None:
+    """An X.400 address, where the revocation list would be (RFC 5280 §4.2.1.6)."""
+    points = x509.UnrecognizedExtension(
+        ExtensionOID.CRL_DISTRIBUTION_POINTS, bytes.fromhex("30083006a004a002a300")
+    )
+    signer = ISSUER.issue(extensions=((points, False),))
+    rows = (each.public_bytes(Encoding.DER) for each in (signer.certificate, ISSUER.identity.certificate))
+    assert collect([Wanted(*rows)], hosts=frozenset(), cache=None, now=NOW) == []
