@@ -83,7 +83,10 @@ def _stamp(kept: PublicCheckpoint, *, now: datetime) -> bool:
         return False
     token, authority = stamped
     PublicCheckpoint.objects.filter(pk=kept.pk, token=None).update(
-        token=token.response, token_authority=authority, token_at=token.token.gen_time
+        token_request=token.request,
+        token=token.response,
+        token_authority=authority,
+        token_at=token.token.gen_time,
     )
     return True
 

@@ -32,6 +32,7 @@ class PublicCheckpoint(models.Model):
     size = models.PositiveBigIntegerField("nombre d'entrées", unique=True)
     note = models.TextField("point de contrôle signé")
     published_at = models.DateTimeField("publié le")
+    token_request = models.BinaryField("demande du jeton", null=True, blank=True)
     token = models.BinaryField("jeton d'horodatage", null=True, blank=True)
     token_authority = models.CharField("autorité d'horodatage", max_length=200, blank=True, default="")
     token_at = models.DateTimeField("heure du jeton", null=True, blank=True)

@@ -54,12 +54,18 @@ def tile_hashes(path: str) -> bytes | None:
 
 
 def kept_checkpoint(path: str) -> bytes | None:
-    """A checkpoint once public: `SIZE`, with its cosignatures, or `SIZE.tsr`, its token (RFC 3161, DER)."""
-    found = re.fullmatch(r"([0-9]{1,18})(\.tsr)?", path)
+    """A checkpoint once public: `SIZE`, with its cosignatures, or its token (RFC 3161, DER).
+
+    `SIZE.tsr` is the token, `SIZE.tsq` what was asked for it.
+    """
+    found = re.fullmatch(r"([0-9]{1,18})(\.tsr|\.tsq)?", path)
     kept = PublicCheckpoint.objects.filter(size=int(found[1])).first() if found else None
     if found is None or kept is None:
         return None
-    return kept.note.encode() if found[2] is None else bytes(kept.token) if kept.token else None
+    if found[2] is None:
+        return kept.note.encode()
+    told = kept.token if found[2] == ".tsr" else kept.token_request
+    return bytes(told) if told else None
 
 
 def entries_bundle(

@@ -240,6 +240,8 @@ def export(write: Callable[[str, bytes], None], *, size: int | None = None) -> N
         write(f"checkpoints/{kept.size}", kept.note.encode())
         if kept.token:
             write(f"checkpoints/{kept.size}.tsr", bytes(kept.token))
+        if kept.token_request:
+            write(f"checkpoints/{kept.size}.tsq", bytes(kept.token_request))
     if formers := former_verifiers():
         write("former", "".join(f"{each}\n" for each in formers).encode())
     write("key", (journal_signer().verifier_key + "\n").encode())

@@ -271,7 +271,7 @@ def journal_file(request: HttpRequest, path: str) -> HttpResponse:
     if data is None:
         raise Http404
     text = path in ("checkpoint", "key", "former", "ca.pem", "seals.pem")
-    text = text or (path.startswith("checkpoints/") and not path.endswith(".tsr"))
+    text = text or (path.startswith("checkpoints/") and not path.endswith((".tsr", ".tsq")))
     response = HttpResponse(
         data, content_type="text/plain; charset=utf-8" if text else "application/octet-stream"
     )

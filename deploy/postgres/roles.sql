@@ -36,8 +36,8 @@ BEGIN
     ELSIF TG_TABLE_NAME = 'audit_publiccheckpoint' THEN
         kept := (NEW.id, NEW.size, NEW.published_at) = (OLD.id, OLD.size, OLD.published_at)
             AND left(NEW.note, length(OLD.note)) = OLD.note
-            AND (OLD.token IS NULL OR (NEW.token, NEW.token_authority, NEW.token_at)
-                 = (OLD.token, OLD.token_authority, OLD.token_at));
+            AND (OLD.token IS NULL OR (NEW.token_request, NEW.token, NEW.token_authority, NEW.token_at)
+                 IS NOT DISTINCT FROM (OLD.token_request, OLD.token, OLD.token_authority, OLD.token_at));
     ELSE
         kept := NEW.id = OLD.id AND NEW.size >= OLD.size AND NEW.published_size >= OLD.published_size;
     END IF;

@@ -261,3 +261,27 @@ def test_a_checkpoint_of_a_minute_without_authority_has_its_token_later(db: None
     for kept in PublicCheckpoint.objects.all():
         digest = hashlib.sha256(split(kept.note)[0].encode()).digest()
         verify_token(bytes(kept.token or b""), digest=digest, ca_pem=timestamp_anchors())
+
+
+def test_what_was_asked_for_the_token_of_a_checkpoint_is_kept_beside_it(db: None, tmp_path: Path) -> None:
+    """A stranger's openssl checks the answer against the request, its nonce too."""
+    write(5)
+    size = published().size
+    for name in ("tsq", "tsr"):
+        answer = Client().get(f"/journal/checkpoints/{size}.{name}")
+        assert answer["Content-Type"] == "application/octet-stream"
+        (tmp_path / f"c.{name}").write_bytes(answer.content)
+    (tmp_path / "ca.pem").write_bytes(timestamp_anchors())
+
+    def verified() -> bool:
+        command = ["openssl", "ts", "-verify", "-queryfile", "c.tsq", "-in", "c.tsr", "-CAfile", "ca.pem"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return "Verification: OK" in done.stdout + done.stderr
+
+    assert verified()
+    copy = tmp_path / "copie"
+    call_command("journal", "export", str(copy), stdout=io.StringIO())
+    assert (copy / "checkpoints" / f"{size}.tsq").read_bytes() == (tmp_path / "c.tsq").read_bytes()
+    write(1)
+    (tmp_path / "c.tsq").write_bytes(Client().get(f"/journal/checkpoints/{published().size}.tsq").content)
+    assert not verified()
