@@ -21,7 +21,7 @@ from dematmp.audit.keys import journal_signer, keep_former, named, succeeded
 from dematmp.audit.models import Entry, Head
 from dematmp.audit.services import append, rebuild
 from signing import tlog
-from storage.errors import ObjectMissing, StoreUnavailable
+from storage.errors import StorageError
 
 _KIND = "journal-succession"
 
@@ -81,6 +81,6 @@ def _last_known(rank: int) -> dict[str, str]:
     """The former journal's last checkpoints: the one that this machine saw, and that of its copy."""
     try:
         copied = copied_note(rank)
-    except (ObjectMissing, StoreUnavailable, ValueError):
+    except (StorageError, ValueError):
         copied = ""
     return {"seen": mark.text(), "copied": copied}

@@ -19,12 +19,13 @@ from pytest_django.fixtures import Settings
 
 from dematmp.audit import copies
 from dematmp.audit.checkpoints import complete, publish
-from dematmp.audit.errors import CopyUnreadable, JournalBroken
+from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import create_keys, journal_signer
 from dematmp.audit.models import Entry, Head, PublicCheckpoint
 from dematmp.audit.services import append, pad
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.tasks import pad_journal
+from signing import tlog
 from signing.cosigning import Cosigner
 from storage.folder import FolderStore
 from storage.stores import object_store
@@ -150,18 +151,29 @@ def test_a_copy_killed_between_two_files_is_completed_by_the_next(monkeypatch: p
     call_command("journal", "copy", stdout=io.StringIO())
     assert copies.compare() == 7
     publish(now=timezone.now())
-    for spoilt in (None, b"illisible"):  # the minute's copy stops; an operator's looks at every file first
+    for spoilt in (
+        None,
+        b"illisible",
+    ):  # those kept under their size agree: all is read again
         object_store().delete("journal/checkpoint")
         if spoilt:
             object_store().put("journal/checkpoint", spoilt)
-        with pytest.raises(CopyUnreadable):
-            copies.copy()
-        call_command("journal", "copy", stdout=io.StringIO())
+        object_store().delete("journal/tile/0/001")
+        assert copies.copy() == 600
         assert copies.compare() == 7
-    object_store().delete("journal/checkpoint")
-    object_store().put("journal/tile/0/002.p/99", bytes(99 * 32))  # of a longer journal
-    with pytest.raises(JournalBroken, match="ne correspond pas"):
-        copies.copy(again=True)
+    # Of a longer journal, as our key signed it, or as nobody did.
+    signer = journal_signer()
+    longer = signer.sign(tlog.Checkpoint(signer.name, 700, bytes(32)).text()).encode()
+    for again in (False, True):
+        object_store().delete("journal/checkpoint")
+        object_store().put("journal/checkpoints/700", longer)
+        with pytest.raises(JournalBroken, match="la base a été restaurée"):
+            copies.copy(again=again)
+    object_store().delete("journal/checkpoints/700")
+    object_store().put("journal/tile/0/002.p/99", bytes(99 * 32))
+    assert copies.copy(again=True) == 600
+    assert copies.compare() == 7
+    assert [each for each in object_store().list("journal/aside") if each.endswith("002.p/99")]
 
 
 def test_a_line_that_a_witness_did_not_sign_is_not_published(settings: Settings) -> None:
