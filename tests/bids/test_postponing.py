@@ -1,11 +1,16 @@
 """An extension decided in time and written a little after the deadline; what a receipt cannot say of it."""
 
 import json
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import time_machine
+from django.db import connection, transaction
 from django.urls import reverse
 from django.utils import timezone
 
@@ -15,17 +20,17 @@ from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
 from dematmp.bids.evidence import evidence
-from dematmp.bids.models import Bid
+from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.receipts import judged_since
-from dematmp.bids.services import bid_state, withdraw
+from dematmp.bids.services import bid_state, finalise, withdraw
 from dematmp.bids.verification import check_bids
 from dematmp.consultations import services
 from dematmp.consultations.models import Consultation
 from dematmp.mails.models import Mail
-from signing.client import Client, ServerRefused
+from signing.client import Client, ServerRefused, digests, load_draft
 from signing.errors import ReceiptRefused
 from signing.evidence import verify_evidence
-from tests.world import World, page
+from tests.world import World, make_world, page
 
 MOMENT = timedelta(milliseconds=10)
 
@@ -114,3 +119,49 @@ def test_a_withdrawn_deposit_finalised_again_says_that_it_is_withdrawn(world: Wo
     assert bid.withdrawn_at is not None
     assert said["receipt"]["withdrawn"] == bid.withdrawn_at.isoformat(timespec="microseconds")  # type: ignore[index]
     assert [each["code"] for each in said["refusals"]] == ["deposit.withdrawn"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite n'a qu'un écrivain à la fois")
+def test_an_extension_that_waits_for_the_row_of_a_finalisation(
+    tmp_path: Path, transactional_db: None
+) -> None:
+    """Two real transactions: the deposit holds the row, the extension waits for it, then judges it."""
+    world = make_world()
+    made = world.publish(closes_in=timedelta(hours=1))
+    speaker, draft = world.seal(made, tmp_path)
+    attempt = Attempt.objects.get(uuid=str(speaker.upload(draft)["attempt"]))
+    assert made.deadline is not None
+    late, held = made.deadline + MOMENT, threading.Event()
+    said = {
+        (uuid.UUID(str(each["envelope"])), str(each["name"])): str(each["sha256"])
+        for each in digests(load_draft(draft))
+    }
+
+    def deposit() -> None:
+        with transaction.atomic():
+            Consultation.every.select_for_update(no_key=True).get(pk=made.pk)
+            held.set()
+            until = time.monotonic() + 30
+            while not _is_somebody_waiting() and time.monotonic() < until:
+                time.sleep(0.05)
+            assert finalise(attempt, digests=said, by=world.bidder, now=late).late
+        connection.close()
+
+    def put_off() -> None:
+        assert held.wait(30)
+        extend(world, made, timedelta(hours=2))
+        connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(deposit), pool.submit(put_off)]:
+            done.result(60)
+    bid = Bid.objects.get(consultation=made)
+    assert (bid.received_at, bid.late, bid_state(bid)) == (late, False, "deposited")
+    assert Entry.objects.filter(kind="deposit-judged", subject=attempt.uuid).exists()
+
+
+def _is_somebody_waiting() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(cursor.fetchone()[0])

@@ -38,6 +38,7 @@ _APART = [
 _FIRST = [
     "audit/test_journal.py",
     "bids/test_deposit.py",
+    "bids/test_postponing.py",
 ]
 WHOLE = bool(os.environ.get("DEMATMP_WHOLE_MATRIX"))
 _ONE = "tests/bids/test_backup_channel.py::test_what_the_platform_had_begun_to_receive_is_the_same_deposit"
