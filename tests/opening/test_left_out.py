@@ -3,10 +3,12 @@
 import io
 import json
 import time
+import uuid
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
@@ -18,19 +20,22 @@ from dematmp.audit.services import verify
 from dematmp.bids import visits
 from dematmp.bids.copies import record_copy
 from dematmp.bids.importing import pull
-from dematmp.bids.models import Bid
+from dematmp.bids.models import Attempt, Bid
+from dematmp.bids.services import finalise
 from dematmp.mails.models import Mail
 from dematmp.opening import tasks
-from dematmp.opening.left_out import left_out
+from dematmp.opening.decisions import decide, next_phase, to_decide
+from dematmp.opening.left_out import go_on, left_out
 from dematmp.opening.models import OpenedFile, OpeningSession
 from dematmp.opening.tasks import unseal_session
-from signing.client import Client
+from signing.client import Client, digests, load_draft
 from signing.fallback import deposit
 from storage.stores import object_store
 from tests.bids.test_backup_channel import NOWHERE, SMALL, sealed, speaker
 from tests.bids.test_channel_attempts import tried_there
 from tests.channel import Channel
 from tests.opening.test_opening import opened
+from tests.opening.test_phases import open_phase
 from tests.web.chromium import chromium_browser, signed_in
 from tests.web.test_browser import faults
 from tests.world import World, make_world, page
@@ -122,6 +127,42 @@ def test_closed_minutes_stay_closed_and_the_page_says_what_the_law_leaves(
     assert "R2185-1" in refused.content.decode()
     tasks.sweep()
     assert "R2185-1" in Mail.objects.filter(to=live_world.agent.email).latest("pk").body
+
+
+def test_a_bid_left_out_goes_through_both_phases(world: World, tmp_path: Path) -> None:
+    """Candidatures first: known while the offers of the others are opened, it is judged as they were."""
+    made = world.publish(world.draft(opening_order="candidature"), closes_in=timedelta(hours=1))
+    world.deposit(made, tmp_path / "rival", rival=True)
+    speaker_, draft = world.seal(made, tmp_path / "mine")
+    attempt = Attempt.objects.get(uuid=str(speaker_.upload(draft)["attempt"]))
+    assert made.deadline is not None
+    in_time, by = made.deadline - timedelta(minutes=1), world.members[0]
+    said = {
+        (uuid.UUID(str(each["envelope"])), str(each["name"])): str(each["sha256"])
+        for each in digests(load_draft(draft))
+    }
+
+    def admit(session: OpeningSession) -> None:
+        rows = {str(row.envelope.uuid): ("admitted", "") for row in to_decide(session)}
+        decide(session, rows, by=by, now=timezone.now())
+        next_phase(session, by=by, now=timezone.now())
+
+    with time_machine.travel(made.deadline + timedelta(seconds=1), tick=True):
+        admit(open_phase(world, made))
+        finalise(attempt, digests=said, by=world.bidder, now=in_time)
+        first = open_phase(
+            world, made
+        )  # its candidature is written as known too late, its offer stays sealed
+        assert first.state == "done"
+        assert {each.kind for each in left_out(first)} == {"candidature"}
+        go_on(first, by=by, now=timezone.now())
+        admit(open_phase(world, made))
+        again = open_phase(world, made)
+        assert (again.state, left_out(again)) == ("done", [])
+    rows = json.loads(bytes(again.minutes or b""))["envelopes"]
+    assert len(rows) == 4
+    assert {row["state"] for row in rows} == {"opened"}
+    verify()
 
 
 @pytest.mark.browser
