@@ -20,12 +20,11 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _reference(uri: str, data: bytes, *, kind: str = "", transform: bool = False, name: str = "") -> str:
+def _reference(uri: str, data: bytes, *, kind: str = "", transform: bool = False) -> str:
     transforms = f'<ds:Transforms><ds:Transform Algorithm="{_C14N}"/></ds:Transforms>' if transform else ""
     typed = f' Type="{kind}"' if kind else ""
-    named = f' Id="{name}"' if name else ""
     return (
-        f'<ds:Reference{named} URI="{uri}"{typed}>{transforms}<ds:DigestMethod Algorithm="{_SHA256}"/>'
+        f'<ds:Reference URI="{uri}"{typed}>{transforms}<ds:DigestMethod Algorithm="{_SHA256}"/>'
         f"<ds:DigestValue>{_b64(hashlib.sha256(data).digest())}</ds:DigestValue></ds:Reference>"
     )
 
@@ -53,8 +52,10 @@ def detached_xades(
         + (stamps and f"<xades:SignedDataObjectProperties>{stamps}</xades:SignedDataObjectProperties>")
         + "</xades:SignedProperties>"
     )
-    rows = enumerate(files.items())
-    references = "".join(_reference(quote(name), data, name=f"r{rank}") for rank, (name, data) in rows)
+    rows = [_reference(quote(name), data) for name, data in files.items()]
+    references = "".join(
+        row.replace("<ds:Reference ", f'<ds:Reference Id="r{rank}" ', 1) for rank, row in enumerate(rows)
+    )
     references += _reference(
         "#p", _canonical(properties), kind="http://uri.etsi.org/01903#SignedProperties", transform=True
     )
