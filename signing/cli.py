@@ -29,10 +29,11 @@ from signing.cli_committee import committee_verbs
 from signing.cli_signatures import signature_verbs
 from signing.delivery import attempts_of
 from signing.errors import JournalUnreachable, ProofRefused, SigningError
-from signing.evidence import is_evidence, verify_evidence
+from signing.evidence import VerifiedEvidence, is_evidence, verify_evidence
 from signing.fallback import backup_of, deposit, is_away, remember, went_by_backup
+from signing.lines import VerifiedLines, is_lines, verify_lines
 from signing.pieces import missing
-from signing.receipt import verify_receipt
+from signing.receipt import Verified, verify_receipt
 from signing.terminal import client_of
 
 DONE, REFUSED, UNREACHABLE = 0, 1, 3
@@ -236,7 +237,7 @@ def _speaker(options: argparse.Namespace) -> api.Client:
 
 
 def verify(options: argparse.Namespace) -> dict[str, object]:
-    """Verify a receipt (its PDF, its JSON, or a folder) or a « dossier de preuve » (PDF, JSON).
+    """Verify a receipt (its PDF, its JSON, or a folder), a « dossier de preuve » or a register (PDF, JSON).
 
     Offline, unless `--checkpoint` is an address.
     """
@@ -251,13 +252,18 @@ def verify(options: argparse.Namespace) -> dict[str, object]:
         raise ProofRefused("Un témoin cosigne les points de contrôle publiés : donnez --checkpoint.")
     ca_pem, seal_pem = (path.read_bytes() if path else None for path in (options.ca, options.seal_ca))
     published = following.read(options.checkpoint, keys, witnesses=witnesses) if options.checkpoint else None
-    judge = verify_evidence if is_evidence(options.receipt) else verify_receipt
-    said = vars(
-        judge(options.receipt, journal_key=keys, ca_pem=ca_pem, seal_pem=seal_pem, published=published)
-    )
+    given = {"journal_key": keys, "ca_pem": ca_pem, "seal_pem": seal_pem, "published": published}
+    found: Verified | VerifiedEvidence | VerifiedLines
+    if is_evidence(options.receipt):
+        found = verify_evidence(options.receipt, **given)
+    elif is_lines(options.receipt):
+        found = verify_lines(options.receipt, **given)
+    else:
+        found = verify_receipt(options.receipt, **given)
     if options.json:
-        return said
-    lists = {"vérifié": said.pop("checked"), "sur la foi de": said.pop("trusted")}
+        return vars(found)
+    lists = {"vérifié": found.checked, "sur la foi de": found.trusted}
+    said = {name: value for name, value in vars(found).items() if name not in ("checked", "trusted")}
     return said | {name: "".join(f"\n  - {line}" for line in lines) for name, lines in lists.items()}
 
 
@@ -295,8 +301,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, help="dossier où l'écrire ; celui du brouillon sinon")
     one = verb("withdraw", withdraw, "retirer un dépôt, avant la date limite")
     one.add_argument("draft", type=Path)
-    one = verb("verify", verify, "vérifier un accusé de réception ou un dossier de preuve sans la plateforme")
-    one.add_argument("receipt", type=Path, help="l'un ou l'autre, PDF ou JSON, ou dossier du brouillon")
+    one = verb("verify", verify, "vérifier un accusé, un dossier de preuve ou un registre sans la plateforme")
+    one.add_argument("receipt", type=Path, help="l'un d'eux, PDF ou JSON, ou dossier du brouillon")
     one.add_argument(
         "--journal-key",
         type=Path,
