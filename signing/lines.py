@@ -34,8 +34,8 @@ _CLOCKS = timedelta(seconds=60)  # by which an authority's clock and the platfor
 class VerifiedLines:
     """What was verified: lines proven, those too young to be, those whose record is here, tokens judged.
 
-    `consultation` is the one they are of, or the empty string; `seal` who sealed the PDF, or the empty string.
-    `checked` says what was verified, and what was not, in French; `trusted`, on whose word.
+    `consultation` is the one they are of, `seal` who sealed the PDF, or the empty string each. `checked` says
+    what was verified, and what was not, in French; `trusted`, on whose word.
     """
 
     consultation: str
@@ -75,9 +75,8 @@ def verify_lines(
     seen, keys, stamped, told = set[Checkpoint](), dict[str, None](), 0, []
     try:
         proven = [line for line in lines if line["proof"]]
-        about = {said.get("consultation"), *(json.loads(line["leaf"])["consultation"] for line in lines)} - {
-            None
-        }
+        about = {json.loads(line["leaf"])["consultation"] for line in lines}
+        about = (about | {said.get("consultation")}) - {None}
         if len(about) > 1:
             raise ReceiptRefused("Une ligne de ce registre est d'une autre consultation que les autres.")
         for line in proven:
