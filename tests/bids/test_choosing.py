@@ -101,5 +101,7 @@ def test_a_draft_is_one_deposit_told_in_french(made: Consultation, shell: Shell,
     assert "état : déposé dans les délais" in sent.stdout
     assert "état : déposé" in shell.run("status", other).stdout
     shell.run("withdraw", other)
-    assert "état : retiré" in shell.run("submit", other).stdout
+    assert "état : retiré" in shell.run("status", other).stdout
+    resent = shell.run("submit", other)  # a program that submits again must not take it for deposited
+    assert (resent.returncode, "a été retiré le" in resent.stderr) == (1, True)
     assert Attempt.objects.filter(consultation=made).count() == 2
