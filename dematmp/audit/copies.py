@@ -61,22 +61,31 @@ def copied_checkpoint() -> tlog.Checkpoint | None:
         ) from broken
 
 
-def kept_checkpoint() -> tlog.Checkpoint | None:
-    """The longest of those that the copy keeps under their size; None when none is ours, or there is none.
+def _kept_sizes() -> list[int]:
+    """Of the checkpoints that the copy keeps under their size, the longest first."""
+    prefix = f"{folder()}checkpoints/"
+    names = (key.removeprefix(prefix) for key in object_store().list(prefix))
+    return sorted((int(name) for name in names if name.isascii() and name.isdigit()), reverse=True)
 
-    Raises StoreUnavailable.
-    """
-    store, prefix = object_store(), f"{folder()}checkpoints/"
-    names = (key.removeprefix(prefix) for key in store.list(prefix))
-    sizes = sorted((int(name) for name in names if name.isascii() and name.isdigit()), reverse=True)
-    for size in sizes[:_TRIED]:
-        try:
-            note = store.read(f"{prefix}{size}", max_bytes=NOTE_LIMIT).decode()
-            return tlog.Checkpoint.parse(verify_note(note, journal_signer().verifier_key))
-        except StoreUnavailable:
-            raise
-        except (SigningError, StorageError, ValueError):
-            log.error("journal : %scheckpoints/%s n'est pas de notre clé", folder(), size)
+
+def _kept(size: int) -> tlog.Checkpoint | None:
+    """One of them; None when our key did not sign it. Raises StoreUnavailable."""
+    try:
+        note = object_store().read(f"{folder()}checkpoints/{size}", max_bytes=NOTE_LIMIT).decode()
+        stated = tlog.Checkpoint.parse(verify_note(note, journal_signer().verifier_key))
+    except StoreUnavailable:
+        raise
+    except (SigningError, StorageError, ValueError):
+        return None
+    return stated if stated.size == size else None
+
+
+def kept_checkpoint() -> tlog.Checkpoint | None:
+    """The longest of those; None when none of the last ones is ours. Raises StoreUnavailable."""
+    for size in _kept_sizes()[:_TRIED]:
+        if (found := _kept(size)) is not None:
+            return found
+        log.error("journal : %scheckpoints/%s n'est pas de notre clé", folder(), size)
     return None
 
 
@@ -285,6 +294,9 @@ def _missing(size: int) -> list[str]:
 
 def _missing_again(size: int) -> list[str]:
     """The same of all, once each file that is not ours is put aside."""
+    for kept in _kept_sizes():
+        if _kept(kept) is None:
+            _put_aside(f"{folder()}checkpoints/{kept}")
     held = set(object_store().list(f"{folder()}tile"))
     for key in sorted(held):
         if parse_path(key.removeprefix(folder())) is None or not _is_within(key, size):
@@ -320,12 +332,21 @@ def _published(size: int) -> Iterator[str]:
 
 
 def compare() -> int:
-    """How many tiles and bundles the copy has, each read again. Raises JournalBroken, StoreUnavailable."""
+    """How many tiles and bundles the copy has, each read again, and each checkpoint that it keeps.
+
+    Raises JournalBroken, StoreUnavailable.
+    """
     store, seen = object_store(), copied_checkpoint()
     if seen is None:
         return 0
     held = set(store.list(f"{folder()}tile"))
     if absent := [key for key in _published(seen.size) if key not in held]:
         raise JournalBroken(f"La copie du journal n'a plus {absent[0]} ({len(absent)} fichier(s) absent(s)).")
-    _check_files(held, Head.objects.get(pk=1).size)
+    kept = _kept_sizes()  # before the head is read: it only grows
+    size = Head.objects.get(pk=1).size
+    _check_files(held, size)
+    for each in kept:
+        if (stated := _kept(each)) is None:
+            raise JournalBroken(f"{folder()}checkpoints/{each} de la copie n'est pas de notre clé.")
+        check_continued(size, stated, stored_tile, where="la copie du journal en atteste")
     return len(held)

@@ -105,3 +105,19 @@ def test_verify_still_tells_each_of_them(db: None) -> None:
             call_command("journal", "verify", stdout=io.StringIO())
         store.delete(key) if kept is None else store.put(key, kept)
     call_command("journal", "verify", stdout=io.StringIO())
+
+
+def test_each_checkpoint_that_the_copy_keeps_is_of_this_journal(db: None) -> None:
+    """Our own key signed it, and another history: a fork, however short."""
+    create_keys(now=timezone.now())
+    written(FIRST)
+    copy_journal()
+    signer = journal_signer()
+    fork = signer.sign(tlog.Checkpoint(signer.name, 40, bytes(32)).text())
+    for note, words in ((fork, "ne sont pas celles"), ("rien", "n'est pas de notre clé")):
+        object_store().put("journal/checkpoints/40", note.encode())
+        with pytest.raises(CommandError, match=words):
+            call_command("journal", "verify", stdout=io.StringIO())
+    call_command("journal", "copy", stdout=io.StringIO())
+    call_command("journal", "verify", stdout=io.StringIO())
+    assert not object_store().exists("journal/checkpoints/40")
