@@ -18,7 +18,7 @@ from dematmp.acts.package import blocks_of, members
 from dematmp.acts.pdfs import judge_isolated
 from dematmp.acts.reading import read, read_envelope
 from dematmp.acts.sending import retry_delay
-from dematmp.acts.transactions import Transaction
+from dematmp.acts.transactions import ACT, Transaction
 from dematmp.acts.xmlio import MESSAGE_BYTES, parse
 from dematmp.audit.keys import authority_certificate
 from storage.antivirus import State, scan
@@ -183,8 +183,9 @@ def _typologies(found: Transaction, opened: _Opened) -> None:
 
 
 def _pdfs(found: Transaction, opened: _Opened, folder: Path, now: datetime) -> None:
-    # Contracts bear the signatures of bidders, of anyone's authorities: intact is enough (nature 4, 1.1).
-    bidders = found.nature == "4" and found.classification.startswith("1.1")
+    # Contracts bear the signatures of bidders, of anyone's authorities: intact is enough (nature 4, 1.1). So
+    # do the pieces of a procurement that the control authority asks for, whatever the act they are about.
+    bidders = found.classification.startswith("1.1") and (found.nature == "4" or found.type != ACT)
     trust = [Path(each) for each in settings.SIGNATURE_TRUST]
     chain = bool(trust) and not bidders
     own = folder / "plateforme.pem"  # what the platform itself seals: deliberations, minutes
