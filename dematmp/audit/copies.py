@@ -20,7 +20,7 @@ from dematmp.audit.publication import parse_path
 from signing import tlog
 from signing.errors import SigningError
 from signing.notes import NOTE_LIMIT, verify_note
-from storage.errors import ObjectMissing, ObjectTooLarge, StorageError, StoreUnavailable
+from storage.errors import KeyRefused, ObjectMissing, ObjectTooLarge, StorageError, StoreUnavailable
 from storage.stores import object_store
 
 log = logging.getLogger(__name__)
@@ -246,11 +246,18 @@ def _put_aside(key: str) -> None:
         found = store.read(key, max_bytes=_ASIDE_BYTES)
     except ObjectMissing:
         return
+    except KeyRefused:
+        log.error("journal : %r n'est pas de nous, et a un nom que rien ne lit : il est laissé", key)
+        return
     except ObjectTooLarge:
         log.error("journal : %s n'est pas de nous, et trop long : il est effacé", key)
     else:
         aside = f"{folder()}aside/{hashlib.sha256(found).hexdigest()[:16]}/{key.removeprefix(folder())}"
-        store.put(aside, found)
+        try:
+            store.put(aside, found)
+        except KeyRefused:
+            aside = f"{folder()}aside/{hashlib.sha256(key.encode() + found).hexdigest()}"
+            store.put(aside, found)
         log.error("journal : %s n'est pas de nous, et est mis de côté : %s", key, aside)
     store.delete(key)
 

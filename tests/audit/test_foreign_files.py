@@ -2,8 +2,10 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
@@ -121,3 +123,22 @@ def test_each_checkpoint_that_the_copy_keeps_is_of_this_journal(db: None) -> Non
     call_command("journal", "copy", stdout=io.StringIO())
     call_command("journal", "verify", stdout=io.StringIO())
     assert not object_store().exists("journal/checkpoints/40")
+
+
+def test_a_name_that_nothing_reads_is_told_and_left(db: None, caplog: pytest.LogCaptureFixture) -> None:
+    create_keys(now=timezone.now())
+    written(FIRST)
+    copy_journal()
+    tiles = Path(str(settings.OBJECT_STORE["root"])) / "objects" / "journal" / "tile" / "0"
+    stray = tiles / "né ailleurs"
+    stray.write_bytes(b"x")
+    (tiles.parent.parent / "checkpoint").write_bytes(b"abim\xc3\xa9")
+    copies._not_before = 0.0
+    written(SECOND)
+    copy_journal()
+    assert object_store().read("journal/checkpoint").decode() == Head.objects.get().note
+    assert any("que rien ne lit" in each.message for each in caplog.records)
+    with pytest.raises(CommandError):
+        call_command("journal", "verify", stdout=io.StringIO())
+    stray.unlink()
+    call_command("journal", "verify", stdout=io.StringIO())
