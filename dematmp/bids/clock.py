@@ -12,13 +12,19 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponseBase, UnreadablePostError
 from django.utils import timezone
 
+_FORM_BYTES = 64 * 1024  # of a form without files, however it is sent
+
 
 @dataclass(frozen=True)
 class Arrived:
-    """When a request arrived: `time.monotonic()` in seconds, and this process's clock (UTC)."""
+    """When a request arrived: `time.monotonic()` in seconds, and this process's clock (UTC).
+
+    Not `whole`: its body is too long to be kept, and was not read yet.
+    """
 
     monotonic: float
     at: datetime
+    whole: bool
 
 
 class Arrival:
@@ -26,18 +32,26 @@ class Arrival:
 
     One rule for the beginning of a deposit, its end, its fingerprint, its withdrawal and the extension of a
     deadline, with a proxy in front or without: a request arrives when its last byte does, however long its
-    body is held back. What is sent by files and by parts is dated by each part, once it is stored.
+    body is held back. A body that is too long for that (files) is dated once it was read. What is sent by
+    parts is dated by each part, once it is stored.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.method == "POST" and request.content_type != "multipart/form-data":
+        whole = request.method != "POST"
+        if not whole and not _has_files(request):
             with contextlib.suppress(UnreadablePostError, RequestDataTooBig):  # refused where it is read
                 request.body  # noqa: B018  (read and kept)
-        request.arrived = Arrived(time.monotonic(), timezone.now())  # type: ignore[attr-defined]
+                whole = True
+        request.arrived = Arrived(time.monotonic(), timezone.now(), whole)  # type: ignore[attr-defined]
         return self._get_response(request)
+
+
+def _has_files(request: HttpRequest) -> bool:
+    is_multipart = request.content_type == "multipart/form-data"
+    return is_multipart and int(request.META.get("CONTENT_LENGTH") or 0) > _FORM_BYTES
 
 
 def current() -> datetime:
@@ -59,6 +73,8 @@ def received(request: HttpRequest) -> datetime:
     clock is this process's.
     """
     arrived: Arrived = request.arrived  # type: ignore[attr-defined]
+    if not arrived.whole:  # what is judged was read since, and what nobody reads is done at once
+        return current()
     if not settings.DATABASE_CLOCK or connection.vendor != "postgresql":
         return arrived.at
     return current() - timedelta(seconds=time.monotonic() - arrived.monotonic)
