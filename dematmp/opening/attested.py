@@ -5,9 +5,16 @@ from collections.abc import Iterator
 from dematmp.bids.models import Envelope, SealedObject
 from dematmp.opening.errors import OpeningError
 from signing.digests import CompositeDigest
+from signing.errors import SigningError
 from storage.s3 import S3Store
 from storage.stores import object_store
 from storage.versions import locked_versions
+
+
+class NotAttested(SigningError):
+    """Other bytes than those of the receipt, were they well sealed: who kept its key can seal again."""
+
+    code = "envelope.not-attested"
 
 
 class AttestedObjects:
@@ -15,9 +22,30 @@ class AttestedObjects:
 
     def __init__(self, envelope: Envelope) -> None:
         self._envelope = envelope
+        self._objects = {
+            each.name: each for each in SealedObject.objects.filter(envelope=envelope).order_by("pk")
+        }
         self._versions: dict[str, str] = {}  # object name → id of its own version
+        self._attested = set[str]()
 
     def open(self, name: str) -> Iterator[bytes]:
+        """The bytes, compared with the receipt at their end. Raises NotAttested there."""
+        sealed, self._attested = self._objects[name], self._attested - {name}
+        digest = CompositeDigest(sealed.part_bytes)
+        for block in self._read(name):
+            digest.update(block)
+            yield block
+        if digest.hexdigest() != sealed.sha256:
+            raise NotAttested(f"L'objet {name} n'est pas celui de l'accusé.")
+        self._attested.add(name)
+
+    def check(self, *names: str) -> None:
+        """Raises NotAttested for what was not read to its end as it was received."""
+        for name in names:
+            if name not in self._attested:
+                raise NotAttested(f"L'objet {name} n'a pas été comparé à l'accusé.")
+
+    def _read(self, name: str) -> Iterator[bytes]:
         store, key = object_store(), f"{self._envelope.prefix}/{name}"
         if isinstance(store, S3Store) and name in self._versions:
             return store.open(key, version=self._versions[name])
@@ -26,8 +54,8 @@ class AttestedObjects:
     def mend(self) -> bool:
         """Whether something else is read from now on. Raises OpeningError when received bytes are no more."""
         mended = False
-        for sealed in SealedObject.objects.filter(envelope=self._envelope).order_by("pk"):
-            if _digest(self.open(sealed.name), sealed.part_bytes) == sealed.sha256:
+        for sealed in self._objects.values():
+            if _digest(self._read(sealed.name), sealed.part_bytes) == sealed.sha256:
                 continue
             version = _own_version(f"{self._envelope.prefix}/{sealed.name}", sealed)
             if version is None:

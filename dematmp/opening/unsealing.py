@@ -239,6 +239,7 @@ def _open_envelope(
         ek = _ek(row, halves)
         entries = unseal_manifest(ek, header, sealed.open("0.cob"))
         closing = unseal_closing(ek, header, entries, sealed.open("t.cob"))
+        sealed.check("0.cob", "t.cob")
         for entry, digest in zip(entries, closing, strict=True):
             file, _ = OpenedFile.objects.get_or_create(
                 opened=row,
@@ -334,6 +335,7 @@ def _open_file(
 ) -> None:
     store = object_store()
     tee, verdict = _stored(file, lambda: _plaintext(sealed, file, ek, header))
+    sealed.check(f"{file.index}.cob")
     if (tee.size, tee.digest.hexdigest()) != (expected.size, expected.sha256):
         store.delete(file.key)
         raise signing_errors.ManifestRefused(f"Le fichier {file.index} n'a pas l'empreinte annoncée.")
