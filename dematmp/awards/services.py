@@ -15,7 +15,8 @@ from dematmp.audit.sealing import seal
 from dematmp.audit.services import append
 from dematmp.awards.models import Award
 from dematmp.consultations.models import Lot
-from dematmp.opening.models import OpenedEnvelope
+from dematmp.opening.left_out import left_out
+from dematmp.opening.models import OpenedEnvelope, OpeningSession
 
 
 class AwardRefused(Exception):
@@ -28,7 +29,11 @@ class AwardRefused(Exception):
 def award(
     lot: Lot, *, company: Organisation, amount: Decimal, reasons: str, by: User, now: datetime
 ) -> Award:
-    """Record the decision. Raises AwardRefused when the company's offer for this lot was not opened."""
+    """Record the decision.
+
+    Raises AwardRefused: the company's offer for this lot was not opened, or one that was received in time may
+    still be, and nobody opened it.
+    """
     opened = OpenedEnvelope.objects.filter(
         session__consultation=lot.consultation,
         envelope__attempt__bidder=company,
@@ -49,6 +54,7 @@ def award(
         raise AwardRefused(f"Aucune offre ouverte de {company} pour le lot {lot.number}.")
     try:
         with transaction.atomic():
+            _nobody_is_left_out(lot)
             decision = Award.objects.create(
                 lot=lot, company=company, amount=amount, reasons=reasons, decided_by=by, decided_at=now
             )
@@ -61,6 +67,15 @@ def award(
     except IntegrityError as twice:
         raise AwardRefused(f"Le lot {lot.number} est déjà attribué.") from twice
     return decision
+
+
+def _nobody_is_left_out(lot: Lot) -> None:
+    """Under the lock of the session, which goes on for such an offer until its minutes are closed."""
+    session = OpeningSession.objects.select_for_update(no_key=True).get(consultation=lot.consultation)
+    if session.closed_at is None and any(each.lot == lot.number for each in left_out(session)):
+        raise AwardRefused(
+            "Une offre reçue dans les délais pour ce lot n'est pas ouverte : la commission reprend la séance."
+        )
 
 
 def deliberation(decision: Award, *, now: datetime) -> bytes:

@@ -281,7 +281,8 @@ def withdraw(bid: Bid, *, by: User, now: datetime) -> None:
         consultation = Consultation.every.select_for_update(no_key=True).get(pk=bid.consultation.pk)
         if Bid.objects.filter(pk=bid.pk, withdrawn_at__isnull=False).exists():
             return
-        if not consultation.is_open(now=now):
+        # Whatever instant its request claims: once the opening began, prices may be known.
+        if not consultation.is_open(now=now) or consultation.opening_at is not None:
             raise TooLate("La date limite est passée : un dépôt ne se retire plus.")
         revived = revived_by(bid)
         Bid.objects.filter(pk=bid.pk).update(withdrawn_at=now)

@@ -46,12 +46,14 @@ def decide(
 ) -> int:
     """Record decisions, envelope uuid → (admitted or rejected, reason); how many changed.
 
-    Each may be changed until the next phase begins. Raises DecisionRefused.
+    Each may be changed until the next phase begins, or the session went on for a bid that it had left out:
+    what others offer is known since. Raises DecisionRefused.
     """
     locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
     if locked.state != "deciding":
         raise DecisionRefused("La séance n'attend pas de décision.")
     rows = {str(row.envelope.uuid): row for row in to_decide(locked)}
+    resumed = locked.former_minutes.order_by("-reopened_at").values_list("reopened_at", flat=True).first()
     changed = 0
     for envelope, (decision, reason) in decisions.items():
         row, reason = rows.get(envelope), clean_text(reason, lines=True)[:1000]
@@ -65,6 +67,12 @@ def decide(
             )
         if (row.decision, row.decision_reason) == (decision, reason):
             continue
+        if resumed is not None and row.decided_at is not None and row.decided_at <= resumed:
+            raise DecisionRefused(
+                f"{bidder}, lot {row.envelope.lot} : décidé avant la reprise de la séance, une fois les "
+                "offres connues : cette décision ne change plus.",
+                "Décidez seulement des plis ouverts depuis.",
+            )
         OpenedEnvelope.objects.filter(pk=row.pk).update(
             decision=decision, decision_reason=reason, decided_by=by, decided_at=now
         )

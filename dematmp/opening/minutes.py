@@ -12,6 +12,8 @@ from django.utils import timezone
 from dematmp.audit.documents import render
 from dematmp.audit.sealing import seal
 from dematmp.audit.services import append, utc_text
+from dematmp.bids.rules import COUNTS, SUPERSEDED
+from dematmp.bids.services import envelope_states
 from dematmp.opening.models import OpenedEnvelope, OpeningSession
 from dematmp.opening.signatures import without_evidence
 from signing.ceremony import fingerprint
@@ -28,6 +30,7 @@ def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
         share.holder.index: share.received_at
         for share in session.shares.select_related("holder").order_by("pk")
     }
+    states = envelope_states(consultation)
     return {
         "v": "minutes/1",
         "session": str(session.uuid),
@@ -59,7 +62,7 @@ def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
             for holder in consultation.ceremony.holders.select_related("user").order_by("index")
         ],
         "envelopes": [
-            _envelope(row)
+            _envelope(row, states.get(str(row.envelope.uuid), COUNTS))
             for row in session.envelopes.select_related(
                 "envelope__attempt__bidder", "envelope__attempt__bid__late_decision__by", "decided_by"
             ).order_by("envelope__attempt__bid__received_at", "pk")
@@ -67,7 +70,7 @@ def minutes(session: OpeningSession, *, now: datetime) -> dict[str, object]:
     }
 
 
-def _envelope(row: OpenedEnvelope) -> dict[str, object]:
+def _envelope(row: OpenedEnvelope, state: str) -> dict[str, object]:
     bid = row.envelope.attempt.bid
     said: dict[str, object] = {
         "envelope": str(row.envelope.uuid),
@@ -80,6 +83,8 @@ def _envelope(row: OpenedEnvelope) -> dict[str, object]:
         "state": row.state,
         "reason": row.reason,
     }
+    if row.state == "opened" and state == SUPERSEDED:  # the one that replaced it was known afterwards
+        said["superseded"] = True
     late = getattr(bid, "late_decision", None)
     if late is not None:
         said["late"] = {
@@ -129,7 +134,7 @@ def write_minutes(session: OpeningSession, *, now: datetime) -> None:
     data = json.dumps(minutes(session, now=now), ensure_ascii=False, indent=1).encode()
     with transaction.atomic():
         locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)
-        if locked.finished_at is not None:
+        if locked.finished_at is not None or locked.released_at != session.released_at:
             return
         locked.minutes, locked.finished_at, locked.wrapped_seed, locked.problem = data, now, None, ""
         locked.save(update_fields=["minutes", "finished_at", "wrapped_seed", "problem"])
@@ -141,7 +146,9 @@ def issue_pdf(session: OpeningSession, *, now: datetime) -> None:
     kept = OpeningSession.objects.filter(pk=session.pk, minutes__isnull=False, minutes_pdf=None).first()
     if kept is not None:
         pdf = sealed_pdf(kept, annex=None, now=now)
-        OpeningSession.objects.filter(pk=session.pk, minutes_pdf=None).update(minutes_pdf=pdf)
+        # Not into a session that went on meanwhile: others will be its minutes.
+        same = OpeningSession.objects.filter(pk=session.pk, finished_at=kept.finished_at, minutes_pdf=None)
+        same.update(minutes_pdf=pdf)
 
 
 def sealed_pdf(session: OpeningSession, *, annex: dict[str, object] | None, now: datetime) -> bytes:

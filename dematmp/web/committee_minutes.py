@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.db import transaction
 from django.forms import BaseForm
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -191,11 +192,13 @@ def next_phase(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
 def go_on(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     """The session goes on for what was received in time, and known once the others were open."""
     found, session = _found(request, consultation)
-    if Award.objects.filter(lot__consultation=found).exists():
-        raise DecisionRefused(
-            "Un lot de cette consultation est déjà attribué.", "Prenez un conseil juridique."
-        )
-    left_out.go_on(session, by=request.user, now=timezone.now())
+    with transaction.atomic():
+        locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)  # as awards do
+        awarded = set(Award.objects.filter(lot__consultation=found).values_list("lot__number", flat=True))
+        lots = {each.lot for each in left_out.left_out(locked)}
+        if lots and lots <= awarded:
+            raise DecisionRefused("Ces lots sont déjà attribués.", "Prenez un conseil juridique.")
+        left_out.go_on(locked, by=request.user, now=timezone.now())
     messages.success(request, "La séance reprend : chaque membre apporte de nouveau sa part.")
     return redirect("session", consultation=found.uuid)
 

@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,17 @@ from pytest_django.live_server_helper import LiveServer
 
 from dematmp.audit.models import Entry
 from dematmp.audit.services import verify
+from dematmp.awards.services import AwardRefused, award
 from dematmp.bids import visits
 from dematmp.bids.copies import record_copy
+from dematmp.bids.errors import TooLate
 from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid
-from dematmp.bids.services import finalise
+from dematmp.bids.services import finalise, withdraw
 from dematmp.mails.models import Mail
 from dematmp.opening import tasks
 from dematmp.opening.decisions import decide, next_phase, to_decide
+from dematmp.opening.errors import DecisionRefused
 from dematmp.opening.left_out import go_on, left_out
 from dematmp.opening.models import OpenedFile, OpeningSession
 from dematmp.opening.tasks import unseal_session
@@ -155,14 +159,51 @@ def test_a_bid_left_out_goes_through_both_phases(world: World, tmp_path: Path) -
         )  # its candidature is written as known too late, its offer stays sealed
         assert first.state == "done"
         assert {each.kind for each in left_out(first)} == {"candidature"}
+        lot = made.lots.get(number="1")
+        terms = {"amount": Decimal(1), "reasons": "", "by": world.validator, "now": timezone.now()}
+        with pytest.raises(AwardRefused, match="reprend la séance"):
+            award(lot, company=world.rival, **terms)
         go_on(first, by=by, now=timezone.now())
-        admit(open_phase(world, made))
+        deciding = open_phase(world, made)
+        theirs = deciding.envelopes.get(envelope__kind="candidature", envelope__attempt__bidder=world.rival)
+        late = {str(theirs.envelope.uuid): ("rejected", "leur prix nous gêne")}
+        with pytest.raises(DecisionRefused, match="ne change plus"):
+            decide(deciding, late, by=by, now=timezone.now())
+        admit(deciding)
         again = open_phase(world, made)
         assert (again.state, left_out(again)) == ("done", [])
     rows = json.loads(bytes(again.minutes or b""))["envelopes"]
     assert len(rows) == 4
     assert {row["state"] for row in rows} == {"opened"}
     verify()
+
+
+def test_minutes_say_which_offer_counts_of_a_company_whose_last_one_was_left_out(
+    world: World, tmp_path: Path
+) -> None:
+    made = world.publish(closes_in=timedelta(hours=1))
+    first = world.deposit(made, tmp_path / "first")
+    speaker_, draft = world.seal(made, tmp_path / "last")
+    attempt = Attempt.objects.get(uuid=str(speaker_.upload(draft)["attempt"]))
+    assert made.deadline is not None
+    said = {
+        (uuid.UUID(str(each["envelope"])), str(each["name"])): str(each["sha256"])
+        for each in digests(load_draft(draft))
+    }
+    with time_machine.travel(made.deadline + timedelta(seconds=1), tick=True):
+        done = opened(world, made)
+        in_time = made.deadline - timedelta(milliseconds=1)
+        last = finalise(attempt, digests=said, by=world.bidder, now=in_time)
+        go_on(done, by=world.members[0], now=timezone.now())
+        again = opened(world, made)
+        with pytest.raises(TooLate):  # whatever instant its request claims
+            withdraw(last, by=world.bidder, now=in_time)
+    rows = json.loads(bytes(again.minutes or b""))["envelopes"]
+    assert {(row["receipt"], row.get("superseded", False)) for row in rows} == {
+        (first["number"], True),
+        (last.number, False),
+    }
+    assert again.minutes_pdf
 
 
 @pytest.mark.browser
