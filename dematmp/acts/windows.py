@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
+from django.db.models.functions import Greatest
 
 from dematmp.acts import statuses
 from dematmp.acts.errors import ActRefused
@@ -38,7 +39,8 @@ def take(size: int, *, now: datetime) -> Window | bool | None:
 def give_back(window: Window | bool, size: int) -> None:
     """What surely did not leave is not counted."""
     if isinstance(window, Window):
-        Window.objects.filter(pk=window.pk).update(consumed=F("consumed") - size)
+        rest = Greatest(0, F("consumed") - size)
+        Window.objects.filter(pk=window.pk).update(consumed=rest)
 
 
 def opens_at(size: int, *, now: datetime) -> datetime | None:
@@ -67,14 +69,16 @@ def check(ends_at: datetime, rate_limit: int, *, now: datetime) -> None:
 
 
 def save(window: Window, *, by: str, now: datetime) -> Window:
-    """A new window, or one that changes. Raises ActRefused."""
+    """A new window, or one that changes: what the workers took of it meanwhile stays. Raises ActRefused."""
     check(window.ends_at, window.rate_limit, now=now)
     try:
         window.full_clean()
     except ValidationError as wrong:
         raise ActRefused(" ".join(wrong.messages)) from wrong
     with transaction.atomic():
-        window.save()
+        known = Window.objects.filter(pk=window.pk)
+        if not known.update(begins_at=window.begins_at, ends_at=window.ends_at, rate_limit=window.rate_limit):
+            window.save()
         _journal(window, by=by, removed=False, now=now)
     return window
 

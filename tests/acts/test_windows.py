@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dematmp.accounts.models import User
-from dematmp.acts import sending, statuses, timeline
+from dematmp.acts import sending, statuses, timeline, windows
+from dematmp.acts.errors import MinistryUnavailable
 from dematmp.acts.ministry import HttpMinistry
 from dematmp.acts.models import Act, Transaction, Window
 from dematmp.acts.tasks import sweep, sweep_service
@@ -105,6 +106,37 @@ def test_workers_that_send_together_stay_under_the_limit(lea: Caller, ministry: 
     sending.send(second, HttpMinistry(), now=now + timedelta(minutes=10))
     window.refresh_from_db()
     assert window.consumed == size, "what did not leave is not counted"
+
+
+def test_a_window_that_changes_keeps_what_was_taken_of_it(service: Any) -> None:
+    """The form read the window, then a worker took its bytes, then the form was saved."""
+    now = timezone.now()
+    made = Window(begins_at=now, ends_at=now + timedelta(hours=1), rate_limit=1000)
+    read = Window.objects.get(pk=windows.save(made, by="essai", now=now).pk)
+    assert windows.take(900, now=now)
+    read.ends_at += timedelta(hours=1)
+    windows.save(read, by="essai", now=now)
+    kept = Window.objects.get()
+    assert (kept.consumed, kept.ends_at) == (900, read.ends_at)
+    assert windows.take(900, now=now) is None
+
+
+def test_bytes_given_back_to_a_window_that_counts_fewer_leave_the_act_to_the_next_try(
+    lea: Caller, ministry: Ministry
+) -> None:
+    pk, now = posted(lea, "RENDU"), timezone.now()
+    Transaction.objects.update(status=statuses.WAITING)
+    Window.objects.create(begins_at=now, ends_at=now + timedelta(hours=1), rate_limit=10**9)
+
+    class Absent(HttpMinistry):
+        def send(self, name: str, key: str) -> None:
+            Window.objects.update(consumed=1)
+            raise MinistryUnavailable("Le ministère est absent.", reached=False)
+
+    sending.send(pk, Absent(), now=now)
+    assert Window.objects.get().consumed == 0
+    left = Transaction.objects.get(pk=pk)
+    assert (left.uncertain, left.tries, left.problem) == (False, 0, "Le ministère est absent.")
 
 
 def test_an_act_that_a_full_window_keeps_says_when_it_leaves(
