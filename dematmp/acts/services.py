@@ -33,6 +33,8 @@ RETRY = timedelta(minutes=30)  # longer than the slowest post: it is looked for 
 _TAKEN = re.compile(
     r"num[ée]ro.*(?:exist|servi|utilis)|exist\w* d[ée]j|d[ée]j\w* exist", re.IGNORECASE | re.DOTALL
 )
+# How it says that it has no receipt of an act; any other refusal proves nothing of it.
+_NO_RECEIPT = re.compile(r"(?:pas|aucun|sans)\b.*acquit", re.IGNORECASE | re.DOTALL)
 # Between two readings of an operator elsewhere: acknowledgements take minutes to days.
 UNCONFIRMED = "L'acte attend d'être confirmé chez l'opérateur de télétransmission."
 GIVEN_UP = "Abandonné chez l'opérateur de télétransmission, avant l'envoi."
@@ -229,12 +231,21 @@ def poll(act_id: int, operator: Operator, *, now: datetime) -> None:
     else:  # the operator's people went further before this platform read the acknowledgement
         try:
             data = operator.receipt(transmission.remote_id)
-        except GatewayRefused:
-            if status.code != statuses.REFUSED:
+        except GatewayRefused as refused:
+            if status.code != statuses.REFUSED or not _never_left(transmission, refused):
                 raise
             reach(transmission, rules.ERROR, detail=GIVEN_UP, now=now)  # closed there before it left
             return
         _acknowledge(transmission, data, operator.message(transmission.remote_id), now=now)
+
+
+def _never_left(transmission: Transmission, refused: GatewayRefused) -> bool:
+    """Whether an act closed at its operator was never received: it says that it has no receipt, and it was
+    never seen beyond its deposit. What was received is closed so too, two months after."""
+    beyond = (rules.WAITING, rules.SENT, rules.ACKNOWLEDGED)
+    return _NO_RECEIPT.search(str(refused)) is not None and not (
+        transmission.steps.filter(status__in=beyond).exists()
+    )
 
 
 def _acknowledge(transmission: Transmission, data: bytes, message: bytes, *, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from dematmp.acts.models import Act, PrefectureLetter, Transaction, Transmission
 from dematmp.acts.operators import operator_for
 from dematmp.acts.preparing import number_again
 from dematmp.acts.remote import Letter, Status
-from dematmp.acts.services import RETRY, poll, transmit
+from dematmp.acts.services import GIVEN_UP, RETRY, poll, transmit
 from dematmp.acts.tasks import sweep, sweep_service, tell_alerts
 from dematmp.awards.models import Award
 from dematmp.mails.models import Mail
@@ -284,3 +285,40 @@ def test_a_mark_that_a_letter_may_have_moved_is_not_an_end(world: World, asked: 
     said = timeline.situation(Act.objects.get(pk=asked.act_id), now=later)
     assert (said.holder, "a pu déplacer" in said.next) == (timeline.PREFECTURE, True)
     sweep()
+
+
+NO_RECEIPT = "Pas d'acquittement recu"
+
+
+@pytest.mark.parametrize(
+    ("seen", "said", "is_given_up"),
+    [
+        ((), NO_RECEIPT, True),
+        ((), "Accès refusé", False),
+        ((statuses.WAITING, statuses.SENT), NO_RECEIPT, False),
+    ],
+)
+def test_an_act_closed_elsewhere_is_given_up_only_if_nothing_was_received(
+    world: World,
+    awarded: Award,  # noqa: F811
+    ministry: Ministry,
+    seen: tuple[int, ...],
+    said: str,
+    is_given_up: bool,
+) -> None:
+    """Its operator's people close so what awaited its confirmation, and what was received two months ago."""
+    made, now = prepared(world, awarded), timezone.now()
+
+    class Closed(Elsewhere):
+        def receipt(self, transaction: int) -> bytes:
+            raise GatewayRefused(said)
+
+    there = Closed(7)
+    transmit(made.pk, there, now=now)
+    for day, code in enumerate((*seen, statuses.REFUSED)):
+        there.now = Status(code, b"")
+        with nullcontext() if is_given_up or code in seen else pytest.raises(GatewayRefused, match=said):
+            poll(made.pk, there, now=now + timedelta(days=day))
+    sent = Transmission.objects.get(act=made)
+    assert sent.is_over is is_given_up
+    assert (sent.problem == GIVEN_UP) is is_given_up
