@@ -6,13 +6,15 @@ special in a login or a password is percent-encoded.
 
 import contextlib
 import imaplib
+import logging
 import ssl
 from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from dematmp.acts.errors import MinistryUnavailable
-from dematmp.acts.mailbox import BATCH, MAIL_BYTES, Mail
+from dematmp.acts.mailbox import BATCH, MAIL_BYTES, TOO_BIG, Mail
 
+log = logging.getLogger(__name__)
 _SECONDS = 60.0
 _PLAIN = "AUTH=PLAIN"
 
@@ -59,13 +61,19 @@ class ImapBox:
             raise imaplib.IMAP4.error(f"{said} {rows!r}")
         return list(rows)
 
+    @classmethod
+    def _found(cls, link: imaplib.IMAP4, key: str, size: int) -> list[str]:
+        """The UIDs of the mails that are LARGER or SMALLER than so many bytes (RFC 3501 §6.4.4)."""
+        found = cls._asked(link.uid("SEARCH", "UNDELETED", key, str(size)))[0]
+        return found.decode("ascii").split() if isinstance(found, bytes) else []
+
     def waiting(self) -> Iterator[Mail]:
         """The oldest first, a batch at a time. One too big stays where it is. Raises MinistryUnavailable."""
         try:
             link = self._link = self._connected()
-            found = self._asked(link.uid("SEARCH", "UNDELETED", "SMALLER", str(MAIL_BYTES + 1)))[0]
-            for uid in (found.split() if isinstance(found, bytes) else [])[:BATCH]:
-                name = uid.decode("ascii")
+            for name in self._found(link, "LARGER", MAIL_BYTES):
+                log.error(TOO_BIG, name, f"plus de {MAIL_BYTES}")
+            for name in self._found(link, "SMALLER", MAIL_BYTES + 1)[:BATCH]:
                 rows = self._asked(link.uid("FETCH", name, "(BODY.PEEK[])"))
                 if rows and isinstance(rows[0], tuple):
                     yield Mail(name, bytes(rows[0][1]))

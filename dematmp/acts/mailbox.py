@@ -7,8 +7,10 @@ import logging
 import re
 import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 MAIL_BYTES = 220 * 1024**2  # an archive's worth of attachments in base64
 ATTACHMENTS = 200
 BATCH = 200
-_TOO_BIG = "boîte de retour : le courrier %s (%s octets) est trop gros, et y reste"
+TOO_BIG = "boîte de retour : le courrier %s (%s octets) est trop gros, et y reste"
 _UNREADABLE = "L'autorité de la boîte de retour (« ca ») ne se lit pas : un fichier PEM est attendu."
 _NAME = re.compile(r"[A-Za-z0-9._ \-]{1,150}")
 
@@ -62,16 +64,14 @@ class Maildir:
         self._root = root
 
     def waiting(self) -> Iterator[Mail]:
-        """The oldest first, a batch at a time. One too big stays where it is."""
+        """The oldest first, a batch at a time. One too big stays where it is, and keeps no other waiting."""
         folder = self._root / "new"
         paths = sorted(folder.iterdir(), key=lambda path: (path.stat().st_mtime_ns, path.name)) if (
             folder.is_dir()
         ) else []  # fmt: skip
-        for path in paths[:BATCH]:
-            if path.is_file() and (size := path.stat().st_size) <= MAIL_BYTES:
-                yield Mail(path.name, path.read_bytes())
-            elif path.is_file():
-                log.error(_TOO_BIG, path.name, size)
+        small = (path for path in paths if path.is_file() and _fits(path.name, path.stat().st_size))
+        for path in islice(small, BATCH):
+            yield Mail(path.name, path.read_bytes())
 
     def put_away(self, mail: Mail) -> None:
         target = self._root / "cur"
@@ -94,33 +94,57 @@ class HttpBox:
         self._url, self._query = urlunsplit(parts._replace(query="")).rstrip("/"), f"?{rest}" if rest else ""
         self._verify: ssl.SSLContext | bool = True
 
-    def _call(self, method: str, path: str) -> bytes:
+    @contextmanager
+    def _asked(self, method: str, path: str) -> Iterator[httpx.Response]:
+        """Its answer, whose body is still to be read. Raises MinistryUnavailable, while it is read too."""
         try:
             if self._authority and self._verify is True:
                 self._verify = ssl.create_default_context(cafile=self._authority)
             where = f"{self._url}/{path}{self._query}"
-            answer = httpx.request(method, where, timeout=60, verify=self._verify)
+            with httpx.stream(method, where, timeout=60, verify=self._verify) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    said = f"La boîte de retour a répondu {answer.status_code}."
+                    raise MinistryUnavailable(said, reached=False)
+                yield answer
         except OSError as unread:  # of the file: those of the network are httpx's
             raise MinistryUnavailable(_UNREADABLE, reached=False) from unread
         except (httpx.HTTPError, httpx.InvalidURL) as failed:
             raise MinistryUnavailable("La boîte de retour ne répond pas.", reached=False) from failed
-        if answer.status_code != httpx.codes.OK:
-            raise MinistryUnavailable(f"La boîte de retour a répondu {answer.status_code}.", reached=False)
-        return answer.content
+
+    def _call(self, method: str, path: str) -> bytes:
+        with self._asked(method, path) as answer:
+            return answer.read()
+
+    def _mail(self, name: str) -> Mail | None:
+        """None for one too big, which is not read to its end."""
+        with self._asked("GET", name) as answer:
+            if not _fits(name, int(answer.headers.get("Content-Length", 0))):
+                return None
+            raw = bytearray()
+            for block in answer.iter_bytes():
+                raw += block
+                if not _fits(name, len(raw)):
+                    return None
+        return Mail(name, bytes(raw))
 
     def waiting(self) -> Iterator[Mail]:
-        """One too big stays where it is, and keeps no other waiting. Raises MinistryUnavailable."""
+        """A batch at a time. One too big stays where it is, and keeps no other waiting.
+
+        Raises MinistryUnavailable.
+        """
         listed = self._call("GET", "").decode("ascii", errors="replace").split()
-        for name in listed[:BATCH]:
-            if _NAME.fullmatch(name):
-                raw = self._call("GET", name)
-                if len(raw) <= MAIL_BYTES:
-                    yield Mail(name, raw)
-                else:
-                    log.error(_TOO_BIG, name, len(raw))
+        mails = (self._mail(name) for name in listed if _NAME.fullmatch(name))
+        yield from islice((mail for mail in mails if mail is not None), BATCH)
 
     def put_away(self, mail: Mail) -> None:
         self._call("DELETE", mail.handle)
+
+
+def _fits(name: str, size: int) -> bool:
+    """Whether a mail of so many bytes is read; one too big is told."""
+    if size > MAIL_BYTES:
+        log.error(TOO_BIG, name, size)
+    return size <= MAIL_BYTES
 
 
 def box(url: str) -> Box:

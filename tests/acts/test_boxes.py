@@ -1,12 +1,15 @@
 """The box of the ministry's answers over HTTPS, under an authority that the system does not know."""
 
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from dematmp.acts import mailbox
 from dematmp.acts.errors import MinistryUnavailable
 from dematmp.acts.mailbox import box
+from deploy.ministry import Server
 from deploy.services.pki import TestAuthority
 from tests.acts.service import ministry_in
 
@@ -47,7 +50,43 @@ def test_a_mail_too_big_keeps_no_other_waiting_and_is_told(
         folder = made.returns if over_http else tmp_path / "Maildir" / "new"
         (folder / "0001").write_bytes(MAIL * 2)
         (folder / "0002").write_bytes(MAIL)
-        waiting = list(box(f"{url}/returns" if over_http else f"maildir://{tmp_path / 'Maildir'}").waiting())
-    assert [each.raw for each in waiting] == [MAIL]
+        (folder / "0003").write_bytes(MAIL)
+        opened = box(f"{url}/returns" if over_http else f"maildir://{tmp_path / 'Maildir'}")
+        assert [each.raw for each in opened.waiting()] == [MAIL] * 2
+        monkeypatch.setattr(mailbox, "BATCH", 1)  # those too big fill no batch
+        (waiting,) = opened.waiting()
+    assert waiting.handle == "0002"
     assert "0001" in caplog.text
+    assert "trop gros" in caplog.text
+
+
+class Unannounced(BaseHTTPRequestHandler):
+    """A box of two mails: the first, of 60 MB, does not say its length."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        if self.path.endswith("/"):
+            self.wfile.write(b"0001 0002")
+        elif self.path.endswith("2"):
+            self.wfile.write(MAIL)
+        else:
+            for _ in range(1000):
+                self.wfile.write(MAIL * 1000)
+            self.server.was_read_whole = True  # type: ignore[attr-defined]
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+def test_a_mail_that_says_no_length_is_not_read_beyond_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mailbox, "MAIL_BYTES", 100_000)
+    with Server(("127.0.0.1", 0), Unannounced) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        (waiting,) = box(f"http://127.0.0.1:{server.server_port}/returns").waiting()
+        server.shutdown()
+    assert waiting.raw == MAIL
+    assert not hasattr(server, "was_read_whole")
     assert "trop gros" in caplog.text

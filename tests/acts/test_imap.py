@@ -39,7 +39,7 @@ def left(dovecot: Dovecot) -> list[Mail]:
 
 
 def test_mails_leave_the_box_one_by_one_once_they_are_kept(
-    dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch
+    dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     mails = [b"From: m@example.fr\r\nSubject: %d\r\n\r\nbonjour\r\n" % each for each in range(3)]
     for number, data in enumerate(mails):
@@ -52,7 +52,8 @@ def test_mails_leave_the_box_one_by_one_once_they_are_kept(
     reading.close()  # the reader died here: the others wait
     assert [each.raw for each in left(dovecot)] == mails[1:]
     monkeypatch.setattr("dematmp.acts.imap.MAIL_BYTES", 10)
-    assert left(dovecot) == []  # too big for us: they stay
+    assert left(dovecot) == []  # too big for us: they stay, and it is told
+    assert caplog.text.count("trop gros") == 2
     monkeypatch.undo()
     opened = box(dovecot.url)
     for each in opened.waiting():
