@@ -13,6 +13,7 @@ from dematmp.acts.posting import today
 from dematmp.audit.services import append
 
 NOT_YET = "L'acte n'est pas encore acquitté : il n'a ni tampon ni bordereau."
+CANCELLED = "L'acte est annulé : sa publication ne se dit plus."
 
 
 def _number(act: Act, operator: Operator) -> int:
@@ -39,12 +40,14 @@ def bordereau(act: Act, operator: Operator) -> bytes:
 def publish(act: Act, *, on: date, by: User, now: datetime) -> None:
     """Say when the act was published or notified (CGCT L2131-1): stamps bear it, and it may change.
 
-    Raises AccessRefused; ActRefused: not acknowledged, before its decision, or in the future.
+    Raises AccessRefused; ActRefused: not acknowledged, cancelled, before its decision, or in the future.
     """
     if act.buyer is None or not (by.has_role("agent", act.buyer) or by.has_role("validator", act.buyer)):
         raise AccessRefused("Seuls les agents de l'acheteur disent quand l'acte a été publié.")
     if act.transmission.acknowledged_at is None:
         raise ActRefused(NOT_YET)
+    if act.transmission.cancelled_at is not None:
+        raise ActRefused(CANCELLED)
     if on > today(now):
         raise ActRefused("La date de publication est dans le futur.")
     if on < act.decided_on:

@@ -60,9 +60,9 @@ def prepare_act(
 ) -> Act:
     """An act ready to be confirmed: its main document, then its annexes, each with a confirmed typology.
 
-    Nothing leaves before a person who has the right confirms it (`confirming.confirm`). `replaces` failed,
-    and is prepared again with its corrections: its award, if any, and its number follow. `contract_of` is the
-    award whose contract, signed here, is its document.
+    Nothing leaves before a person who has the right confirms it (`confirming.confirm`). `replaces` failed
+    or was cancelled, and is prepared again with its corrections: its award, if any, and its number follow.
+    `contract_of` is the award whose contract, signed here, is its document.
     Raises AccessRefused, ActRefused; GatewayUnavailable when the operator's codes cannot be read.
     """
     if not (by.has_role("validator", buyer) or by.has_role("agent", buyer)):
@@ -123,10 +123,10 @@ def prepare_act(
 
 
 def _left_by(former: Act, buyer: Organisation, *, now: datetime) -> Award | None:
-    """The award of an act that failed, which leaves it and its number. Raises ActRefused."""
+    """The award of an act that failed or was cancelled, which leaves it and its number. Raises ActRefused."""
     locked = Act.objects.select_for_update(of=("self",), no_key=True).get(pk=former.pk)
     if locked.buyer_id != buyer.pk or not may_be_replaced(locked):
-        raise ActRefused("Cet acte n'est pas en échec, ou il a déjà été préparé de nouveau.")
+        raise ActRefused("Cet acte n'est ni en échec ni annulé, ou il a déjà été préparé de nouveau.")
     award = locked.award
     locked.award, locked.replaced_at = None, now
     locked.save(update_fields=["award", "replaced_at"])
@@ -134,8 +134,10 @@ def _left_by(former: Act, buyer: Organisation, *, now: datetime) -> Award | None
 
 
 def may_be_replaced(act: Act) -> bool:
-    """Whether it failed, and nothing was prepared in its place."""
-    return act.replaced_at is None and act.authority_id is None and act.transmission.status == rules.ERROR
+    """Whether it failed or was cancelled, and nothing was prepared in its place."""
+    sent = act.transmission
+    is_ended = sent.status == rules.ERROR or sent.cancelled_at is not None
+    return act.replaced_at is None and act.authority_id is None and is_ended
 
 
 def number_again(former: Act, operator: Operator) -> str:

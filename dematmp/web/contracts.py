@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from dematmp.acts import pieces
 from dematmp.acts.preparing import contract_must_be_sent
-from dematmp.acts.rules import sending_end
+from dematmp.acts.rules import ERROR, sending_end
 from dematmp.awards import contracts
 from dematmp.awards.models import BOTH, BUYER, COMPANY, PARTIES, Award
 from dematmp.web.access import MemberRequest, holds
@@ -107,13 +107,17 @@ def _transmission(award: Award) -> dict[str, object]:
     launched = timezone.localdate(consultation.published_at)
     lots = Award.objects.filter(lot__consultation=consultation)
     total = lots.aggregate(total=Sum("amount"))["total"] or award.amount
+    acts = award.contract_acts.filter(replaced_at=None)
+    going = acts.filter(transmission__cancelled_at=None)
+    received = going.filter(transmission__acknowledged_at__isnull=False)
     return {
         "alone": contract_must_be_sent(award.amount, launched=launched),
         "with_lots": contract_must_be_sent(total, launched=launched),
         "total": total,
         "threshold": pieces.threshold(launched),
-        "acts": (acts := award.contract_acts.filter(replaced_at=None).order_by("pk")),
-        "received": acts.filter(transmission__acknowledged_at__isnull=False).last(),
+        "acts": acts.order_by("pk"),
+        "is_going": going.exists(),
+        "received": received.exclude(transmission__steps__status=ERROR).order_by("pk").last(),
         "until": sending_end(timezone.localdate(signed.at)) if signed else None,
     }
 

@@ -148,7 +148,7 @@ def _number(buyer: Organisation, now: datetime) -> str:
 
 
 def _former(request: MemberRequest, buyer: Organisation, nature: int) -> Act | None:
-    """The act of this buyer that failed and is prepared again, when the address names one."""
+    """The act of this buyer that failed or was cancelled and is prepared again, if the address names one."""
     asked = request.GET.get("remplace", "")
     if not asked:
         return None

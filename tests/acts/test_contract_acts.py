@@ -6,14 +6,16 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dematmp.acts.confirming import confirm, give_up
-from dematmp.acts.models import Act
-from dematmp.acts.services import prepare_award_act
+from dematmp.acts.models import Act, Transmission
+from dematmp.acts.rules import ERROR
+from dematmp.acts.services import prepare_award_act, reach
+from dematmp.acts.tasks import sweep
 from dematmp.audit.models import Entry
 from dematmp.awards.models import Award
 from dematmp.consultations.models import Consultation
 from dematmp.opening import closing
 from deploy.ministry import Ministry
-from tests.acts.service import acknowledged
+from tests.acts.service import acknowledged, until
 from tests.acts.test_new_act import address, form, matter
 from tests.awards.test_contracts import AUTHORITIES, deposited, lot  # noqa: F401
 from tests.signing.pdf_cases import signed
@@ -85,3 +87,54 @@ def test_the_threshold_of_a_contract_is_that_of_the_launch_of_its_procedure(
         assert f"À partir de {said} € HT" in shown
     unknown = client.get(address(world)).content.decode().replace("\xa0", " ").replace("\u202f", " ")
     assert "lancée du 01/01/2024 au 31/12/2025 : 221 000 € HT" in unknown
+
+
+def test_a_contract_act_that_was_cancelled_is_still_to_be_sent(
+    world: World,
+    lot: Award,  # noqa: F811
+    ministry: Ministry,
+) -> None:
+    Award.objects.filter(pk=lot.pk).update(amount=400_000)
+    act, validator = _contract_act(world, lot), page(world.validator)
+    validator.post(reverse("buyer-act-confirm", args=[act.uuid]))
+    acknowledged(act)
+    where, button = reverse("contract", args=[lot.pk]), "Préparer sa transmission"
+
+    def shown() -> str:
+        return validator.get(where).content.decode()
+
+    assert "Reçu en préfecture le" in shown()
+    assert button not in shown()
+    assert validator.post(reverse("buyer-act-cancel", args=[act.uuid])).status_code == 302
+    until(lambda: sweep() or Transmission.objects.get(act=act).cancelled_at)
+    assert "Reçu en préfecture le" not in shown()
+    for words in ("À transmettre à la préfecture avant le", "Annulé le", act.number, button):
+        assert words in shown(), words
+    published = validator.post(
+        reverse("buyer-act-published", args=[act.uuid]), {"publie": timezone.localdate()}
+    )
+    assert published.status_code == 409
+    assert "est annulé" in published.content.decode()
+    page_of_act = validator.get(reverse("buyer-act", args=[act.uuid])).content.decode()
+    assert "Corriger et transmettre de nouveau" in page_of_act
+    again = f"{address(world)}?remplace={act.uuid}"
+    assert f'value="{act.number}_2"' in validator.get(again).content.decode()
+    assert validator.post(again, form(matter=matter(world), number=f"{act.number}_2")).status_code == 302
+    assert button not in shown()
+    made = Act.objects.get(replaces=act)
+    assert (made.contract_of, Act.objects.get(pk=act.pk).replaced_at is None) == (lot, False)
+    page_of_act = validator.get(reverse("buyer-act", args=[made.uuid])).content.decode()
+    assert "</a>, annulé." in page_of_act
+
+
+def test_a_contract_act_rejected_after_its_receipt_is_not_said_to_be_received(
+    world: World,
+    lot: Award,  # noqa: F811
+    ministry: Ministry,
+) -> None:
+    act, validator = _contract_act(world, lot), page(world.validator)
+    validator.post(reverse("buyer-act-confirm", args=[act.uuid]))
+    reach(acknowledged(act), ERROR, detail="Enveloppe refusée", now=timezone.now())
+    shown = validator.get(reverse("contract", args=[lot.pk])).content.decode()
+    assert "Reçu en préfecture" not in shown
+    assert f'En erreur : <a href="{reverse("buyer-act", args=[act.uuid])}"' in shown
