@@ -37,9 +37,10 @@ _JUDGED = ("deposit-judged", "deposit-imported")
 class VerifiedEvidence:
     """What a verified dossier proves.
 
-    `received` is the hour of reception, or the empty string when nothing was deposited; `entries` how many of
-    the journal were verified, and `waiting` how many had no proof yet; `seal` who sealed the PDF, or the
-    empty string. `checked` says what was verified, and what was not, in French; `trusted`, on whose word.
+    `received` and `late` are what the journal proves of the deposit, whatever the dossier says: the empty
+    string and False where it proves nothing. `entries`: how many of the journal were verified, and `waiting`,
+    how many had no proof yet; `seal` who sealed the PDF, or the empty string. `checked` says what was
+    verified, and what was not, in French; `trusted`, on whose word.
     """
 
     attempt: str
@@ -80,14 +81,16 @@ def verify_evidence(
         raise ReceiptRefused("Ce fichier n'est pas un dossier de preuve.")
     try:
         consultation, journal = str(said["consultation"]["uuid"]), said["journal"]
-        proven, seen, keys = list[tuple[str, dict[str, Any]]](), set[Checkpoint](), dict[str, None]()
+        found_at, seen, keys = list[tuple[int, str, dict[str, Any]]](), set[Checkpoint](), dict[str, None]()
         for each in journal["entries"]:
             if each["proof"]:
                 key = key_for(parse_proof(each["proof"])[2], journal_key)
                 record, under = _record_of(each, consultation, key)
-                proven.append((str(each["type"]), record))
+                found_at.append((int(each["index"]), str(each["type"]), record))
                 seen.add(under)
                 keys[key] = None
+        # In the order of the journal, whatever that of the file.
+        proven = [(kind, record) for _, kind, record in sorted(found_at, key=lambda each: each[0])]
         waiting = len(journal["entries"]) - len(proven)
         checked = [
             f"{len(proven)} entrée(s) du journal signé, chacune par sa preuve d'inclusion : "
@@ -98,7 +101,9 @@ def verify_evidence(
                 f"NON VÉRIFIÉ : {waiting} entrée(s) sans preuve, plus jeunes que le point de contrôle. "
                 "Redemandez le dossier dans une minute"
             )
-        checked += _compared(said, proven)
+        checked += _begun(said, proven)
+        received, late, about_reception = _received(said, proven)
+        checked += about_reception
         if said.get("backup_channel"):
             checked.append(
                 "NON VÉRIFIÉ ICI : le dossier du canal de secours, joint sous la clé de son propre journal ; "
@@ -106,13 +111,12 @@ def verify_evidence(
             )
         stamped, about_stamps = _stamped(said, proven, ca_pem)
         checked += about_stamps
-        receipt = said["receipt"] or {}
         found = VerifiedEvidence(
             str(said["attempt"]),
             str(said["deposit"]),
             str(said["started"]),
-            str(receipt.get("received", "")),
-            bool(receipt.get("late", False)),
+            received,
+            late,
             len(proven),
             waiting,
         )
@@ -173,14 +177,13 @@ def _record_of(entry: dict[str, Any], consultation: str, key: str) -> tuple[dict
     return made, under
 
 
-def _compared(said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
-    """What the dossier shows is what the records of its entries say. Raises ReceiptRefused."""
-    headers = sorted(each["header"] for each in said["envelopes"])
+def _begun(said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+    """What the dossier shows of the attempt is what the record of its entry says. Raises ReceiptRefused."""
     begun = [record for kind, record in proven if kind == "attempt"]
     for record in begun:
         shown = (said["attempt"], said["deposit"], said["started"], said["client_clock"])
         names = ("attempt", "deposit", "server_clock", "client_clock")
-        announced = (said["announced"]["bytes"], headers)
+        announced = (said["announced"]["bytes"], _headers(said))
         if shown != tuple(record[name] for name in names) or announced != (
             record["bytes"],
             sorted(record["headers"]),
@@ -191,30 +194,58 @@ def _compared(said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]]) ->
         if begun
         else "NON VÉRIFIÉ : le début de la tentative, dont l'entrée n'est pas ici"
     )
+
+
+def _headers(said: dict[str, Any]) -> list[str]:
+    return sorted(each["header"] for each in said["envelopes"])
+
+
+def _received(said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]]) -> tuple[str, bool, list[str]]:
+    """When the journal proves that the deposit came, whether late, and what is to be said of it.
+
+    Raises ReceiptRefused for a dossier that says otherwise.
+    """
     deposited, receipt = [record for kind, record in proven if kind == "deposit"], said["receipt"]
-    if receipt is None and deposited:
-        raise ReceiptRefused("Le dossier tait un dépôt que le journal a reçu.")
+    # What was judged since: an extension that was being written, an earlier copy of the backup channel.
+    since = [record for kind, record in proven if kind in _JUDGED and record["deposit"] == said["deposit"]]
+    if receipt is None:
+        if deposited or since:
+            raise ReceiptRefused("Le dossier tait un dépôt que le journal a reçu.")
+        return "", False, []
+    lines = []
     for record in deposited:
-        told = {name: said[name] for name in ("attempt", "deposit", "started")}
-        instants = {name: receipt[name] for name in ("received", "late")}
-        # What was judged since: an extension that was being written, an earlier copy of the backup channel.
-        since = [each for kind, each in proven if kind in _JUDGED]
-        told |= {} if since or _is_judged_too_lately(said) else instants
-        if any(record[name] != value for name, value in told.items()) or any(
-            since[-1][name] != value for name, value in instants.items() if since
-        ):
+        if any(record[name] != said[name] for name in ("attempt", "deposit", "started")):
             raise ReceiptRefused("Le dossier ne dit pas du dépôt ce que dit le journal.")
-        if sorted(each["header"] for each in record["envelopes"]) != headers:
+        if sorted(each["header"] for each in record["envelopes"]) != _headers(said):
             raise ReceiptRefused("Le dossier ne montre pas les enveloppes que le journal a reçues.")
-        count = _parts(said, record)
-        yield f"heure de réception, retard et empreinte de chacune des {count} parties : celles du journal"
-    if receipt is not None and not deposited:
-        yield "NON VÉRIFIÉ : la réception, dont l'entrée n'est pas ici (canal de secours, ou trop jeune)"
+        lines.append(f"empreinte de chacune des {_parts(said, record)} parties : celles du journal")
+    if not deposited:
+        lines.append("NON VÉRIFIÉ : le dépôt, dont l'entrée n'est pas ici (canal de secours, ou trop jeune)")
+    if not deposited and not since:
+        return "", False, [*lines, f"NON VÉRIFIÉ : la réception que dit le dossier ({_instants(receipt)})"]
+    last = [*deposited, *since][-1]
+    if (receipt["received"], receipt["late"]) == (last["received"], last["late"]):
+        lines.append("heure de réception et retard : ceux du journal")
+    elif _is_judged_too_lately(said):
+        lines.append(
+            f"NON VÉRIFIÉ : la réception que dit le dossier ({_instants(receipt)}), d'une entrée sans "
+            f"preuve ; le journal prouve : {_instants(last)}"
+        )
+    else:
+        raise ReceiptRefused("Le dossier ne dit pas du dépôt ce que dit le journal.")
+    return str(last["received"]), bool(last["late"]), lines
+
+
+def _instants(of: dict[str, Any]) -> str:
+    return f"{of['received']}, {'hors délai' if of['late'] else 'dans les délais'}"
 
 
 def _is_judged_too_lately(said: dict[str, Any]) -> bool:
-    """Whether what judged the deposit since has no proof yet: it comes within a minute."""
-    return any(each["type"] in _JUDGED and not each["proof"] for each in said["journal"]["entries"])
+    """Whether it says of the deposit what an entry without proof yet says: that comes within a minute."""
+    young = [each for each in said["journal"]["entries"] if each["type"] in _JUDGED and not each["proof"]]
+    words = [json.loads(base64.b64decode(each["record"], validate=True)) for each in young]
+    told = (said["deposit"], said["receipt"]["received"], said["receipt"]["late"])
+    return any((each["deposit"], each["received"], each["late"]) == told for each in words)
 
 
 def _parts(said: dict[str, Any], record: dict[str, Any]) -> int:

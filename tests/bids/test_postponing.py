@@ -1,5 +1,6 @@
 """An extension decided in time and written a little after the deadline; what a receipt cannot say of it."""
 
+import base64
 import json
 import threading
 import time
@@ -7,6 +8,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import time_machine
@@ -18,7 +20,7 @@ from dematmp.audit.checkpoints import publish
 from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import journal_signer
 from dematmp.audit.models import Entry
-from dematmp.audit.services import verify
+from dematmp.audit.services import append, utc_text, verify
 from dematmp.bids.evidence import evidence
 from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.receipts import judged_since
@@ -29,7 +31,7 @@ from dematmp.consultations.models import Consultation
 from dematmp.mails.models import Mail
 from signing.client import Client, ServerRefused, digests, load_draft
 from signing.errors import ReceiptRefused
-from signing.evidence import verify_evidence
+from signing.evidence import VerifiedEvidence, verify_evidence
 from tests.world import World, make_world, page
 
 MOMENT = timedelta(milliseconds=10)
@@ -80,6 +82,86 @@ def test_a_bid_recorded_while_the_extension_waited_is_in_time(world: World, tmp_
     path.write_text(json.dumps({**said, "receipt": {**said["receipt"], "late": True}}))  # type: ignore[dict-item]
     with pytest.raises(ReceiptRefused):
         verify_evidence(path, journal_key=journal_signer().verifier_key, ca_pem=None)
+
+
+def _proven(said: dict[str, Any], path: Path) -> VerifiedEvidence:
+    path.write_text(json.dumps(said))
+    return verify_evidence(path, journal_key=journal_signer().verifier_key, ca_pem=None)
+
+
+def test_an_entry_without_proof_lends_its_hour_to_nothing(world: World, tmp_path: Path) -> None:
+    finalised_just_late(world, tmp_path)
+    publish(now=timezone.now())
+    bid, path = Bid.objects.get(), tmp_path / "preuve.json"
+    said = json.loads(json.dumps(evidence(bid.attempt, now=timezone.now())))
+    said["receipt"] |= {"late": False, "received": "2020-01-01T00:00:00.000000+00:00"}
+    entries = said["journal"]["entries"]
+    entries.append({"type": "deposit-judged", "proof": None})
+    with pytest.raises(ReceiptRefused):
+        _proven(said, path)
+    words = {"deposit": str(bid.uuid), **{name: said["receipt"][name] for name in ("received", "late")}}
+    for other in ({"deposit": str(uuid.uuid4())}, {"late": True}):
+        entries[-1]["record"] = base64.b64encode(json.dumps(words | other).encode()).decode()
+        with pytest.raises(ReceiptRefused):
+            _proven(said, path)
+    entries[-1]["record"] = base64.b64encode(json.dumps(words).encode()).decode()
+    found = _proven(said, path)
+    assert (found.received, found.late) == (utc_text(bid.received_at), True)
+    assert any(
+        each.startswith("NON VÉRIFIÉ : la réception que dit le dossier (2020") for each in found.checked
+    )
+    assert not any("heure de réception" in each for each in found.checked)
+    said["journal"]["entries"] = [each for each in entries if each["type"] == "attempt"]
+    assert (_proven(said, path).received, _proven(said, path).late) == ("", False)
+
+
+def test_what_was_judged_of_another_deposit_says_nothing_of_this_one(world: World, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    made, _, _, _ = finalised_just_late(world, tmp_path / "a")
+    extend(world, made, timedelta(hours=2))
+    made.refresh_from_db()
+    speaker, draft = world.seal(made, tmp_path / "b")
+    attempt = str(speaker.upload(draft)["attempt"])
+    assert made.deadline is not None
+    with time_machine.travel(made.deadline + timedelta(hours=1), tick=False):
+        assert speaker.finalise(draft, attempt)["state"] == "late"
+        publish(now=timezone.now())
+    one, two = (
+        json.loads(json.dumps(evidence(bid.attempt, now=timezone.now())))
+        for bid in Bid.objects.order_by("pk")
+    )
+    two["journal"]["entries"] += [
+        each for each in one["journal"]["entries"] if each["type"] == "deposit-judged"
+    ]
+    assert _proven(two, tmp_path / "preuve.json").late
+    two["receipt"] |= {name: one["receipt"][name] for name in ("late", "received")}
+    with pytest.raises(ReceiptRefused):
+        _proven(two, tmp_path / "preuve.json")
+
+
+def test_the_last_that_the_journal_says_of_a_deposit_counts_whatever_the_order_of_the_file(
+    world: World, tmp_path: Path
+) -> None:
+    finalised_just_late(world, tmp_path)
+    bid = Bid.objects.get()
+    first = {"deposit": str(bid.uuid), "received": utc_text(bid.received_at), "late": True}
+    for late in (True, False):
+        with transaction.atomic():
+            append(
+                "deposit-judged",
+                {**first, "late": late},
+                consultation=bid.consultation.uuid,
+                subject=bid.attempt.uuid,
+                now=timezone.now(),
+            )
+    publish(now=timezone.now())
+    said = json.loads(json.dumps(evidence(bid.attempt, now=timezone.now())))
+    said["journal"]["entries"].reverse()
+    with pytest.raises(ReceiptRefused):  # what was said first
+        _proven(said, tmp_path / "preuve.json")
+    said["receipt"]["late"] = False
+    assert not _proven(said, tmp_path / "preuve.json").late
 
 
 def test_a_row_made_in_time_without_the_journal_is_seen(world: World, tmp_path: Path) -> None:
