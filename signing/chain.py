@@ -29,7 +29,7 @@ from signing.anchors import Anchor
 from signing.authentic import of_lists, of_responses
 from signing.climbing import climb
 from signing.crls import standing
-from signing.delegates import Heard, declares, heard
+from signing.delegates import Heard, declares, heard, is_disowned
 from signing.found import Problem
 from signing.freshness import freshest, told_at
 from signing.once import ONCE
@@ -134,15 +134,16 @@ def check_chain(
         return _attempt(certificate, context)
 
     bare = attempt(_NONE)
+    above = bare.path[:-1]
     if bare.problem is None:
         # Only what an authority of this path signed may date, replace or contradict another answer.
-        above = bare.path[:-1]
         crls, ocsps = of_lists(crls, above), of_responses(ocsps, above)
     known = _known(bare, crls, ocsps, at)
     if (refused := _revoked_by(known, at)) is not None:
         return refused
     lists, answers = freshest(crls, ocsps)
     lists = [each for each in lists if each["tbs_cert_list"]["this_update"].native <= end]
+    answers = [each for each in answers if not is_disowned(each, above, crls, ocsps, at=at)]
     if not lists and not answers:
         return _without_revocation(bare, lists, at, known=known)
     used = [*lists, *answers]

@@ -1,7 +1,8 @@
 """Answers of responders to whom an authority gave its voice (RFC 6960 §4.2.2.2), often for a few weeks only.
 
 The path validator wants their certificates valid at the time that is judged, and not revoked; but who answers
-today for a signature of last month was named since.
+today for a signature of last month was named since. One that its authority revoked is believed of what is
+judged before, unless its key may have been stolen: one never knows since when.
 """
 
 from collections.abc import Sequence
@@ -39,22 +40,54 @@ def heard(
     responder = responder_of(said.by, above)
     if responder is None:
         return Heard(good=False)
-    if (
-        responder.dump() == above.dump()
-        or responder.ocsp_no_check_value is not None
-        or not declares(responder)
-    ):
-        return Heard(good=True)  # declaring nothing leaves it to who relies on it: within its validity
-    produced = said.by.response_data["produced_at"].native
-    own = [each for each in responses if _is_own(each, above)]
-    known = last_told(responder, above, lists, own)
-    trusted = known is not None and (known.is_good_at(produced) or _revoked_after(known, produced))
-    return Heard(trusted, None if trusted else responder)
+    if responder.dump() == above.dump():
+        return Heard(good=True)
+    known, when = _known(responder, above, lists, responses), _when(said.by, at)
+    if known is not None and known.revoked is not None:
+        trusted = _retired_after(known, when)
+    elif responder.ocsp_no_check_value is not None or not declares(responder):
+        trusted = True  # declaring nothing leaves it to who relies on it: within its validity
+    else:
+        trusted = known is not None and known.is_good_at(when)
+    return Heard(trusted, None if trusted or not declares(responder) else responder)
+
+
+def is_disowned(
+    response: ocsp.OCSPResponse,
+    authorities: Sequence[x509.Certificate],
+    lists: Sequence[crl.CertificateList],
+    responses: Sequence[ocsp.OCSPResponse],
+    *,
+    at: datetime,
+) -> bool:
+    """Whether who answers was revoked by the one of these authorities that had given it its voice."""
+    for above in authorities:
+        responder = responder_of(response, above)
+        if responder is not None and responder.dump() != above.dump():
+            known = _known(responder, above, lists, responses)
+            when = _when(response, at)
+            return known is not None and known.revoked is not None and not _retired_after(known, when)
+    return False
 
 
 def declares(certificate: x509.Certificate) -> bool:
     """Whether it says where its revocation is told."""
     return bool(certificate.ocsp_urls) or certificate.crl_distribution_points_value is not None
+
+
+def _known(
+    responder: x509.Certificate,
+    above: x509.Certificate,
+    lists: Sequence[crl.CertificateList],
+    responses: Sequence[ocsp.OCSPResponse],
+) -> Told | None:
+    return last_told(responder, above, lists, [each for each in responses if _is_own(each, above)])
+
+
+def _when(response: ocsp.OCSPResponse, at: datetime) -> datetime:
+    """When its responder must be good: its own word, which who stole its key writes too, is not enough."""
+    produced: datetime = response.response_data["produced_at"].native
+    return max(at, produced)
 
 
 def _is_own(response: ocsp.OCSPResponse, above: x509.Certificate) -> bool:
@@ -63,8 +96,9 @@ def _is_own(response: ocsp.OCSPResponse, above: x509.Certificate) -> bool:
     return signer is not None and signer.dump() == above.dump()
 
 
-def _revoked_after(known: Told, produced: datetime) -> bool:
-    return known.revoked is not None and known.revoked > produced
+def _retired_after(known: Told, at: datetime) -> bool:
+    """Whether it still answered then: never one whose key may have been stolen before it was revoked."""
+    return known.retired and known.revoked is not None and known.revoked > at
 
 
 def _signs_lists(above: x509.Certificate) -> bool:

@@ -6,7 +6,7 @@ A suspension ends when it says later that the certificate is good; nothing ends 
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from asn1crypto import crl, ocsp, x509
@@ -16,6 +16,8 @@ from signing.authentic import of_lists, of_responses
 # Anything else in a list may restrict what it speaks of: it then proves no certificate good.
 _KNOWN = {"crl_number", "authority_key_identifier"}
 _HASHES = {"sha1", "sha224", "sha256", "sha384", "sha512"}
+# Of any other, or of none that is told, the key may have been in other hands before (RFC 5280 §5.3.1).
+_RETIRED = {"affiliation_changed", "superseded", "cessation_of_operation"}
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 
 
@@ -24,7 +26,7 @@ class Told:
     """When it was said, by what, and since when the certificate is revoked; None for one that is good.
 
     `until`: when it will be said again. `held`: suspended, which may end. `unknown`: neither revoked nor
-    good, the authority does not know it.
+    good, the authority does not know it. `retired`: revoked for a reason that leaves its key in good hands.
     """
 
     at: datetime
@@ -33,6 +35,7 @@ class Told:
     held: bool = False
     unknown: bool = False
     until: datetime | None = None
+    retired: bool = False
 
     def is_good_at(self, at: datetime) -> bool:
         """Whether it was said after that time, or was still to be believed then (RFC 5280 §5.1.2.5)."""
@@ -63,7 +66,8 @@ def last_told(
             continue
     ended = [each for each in found if each.revoked is not None and not each.held]
     if ended:
-        return min(ended, key=lambda each: each.revoked or each.at)
+        first = min(ended, key=lambda each: each.revoked or each.at)
+        return replace(first, retired=all(each.retired for each in ended))
     heard = [each for each in found if not each.unknown] or found
     return max(heard, key=lambda each: (each.at, each.revoked is not None), default=None)
 
@@ -77,7 +81,8 @@ def _of_list(each: crl.CertificateList, below: x509.Certificate) -> Iterator[Tol
             when: datetime = row["revocation_date"].native
             reason = "" if row.crl_reason_value is None else row.crl_reason_value.native
             removed = reason == "remove_from_crl"
-            yield Told(at, each, None if removed else when, held=reason == "certificate_hold")
+            held, retired = reason == "certificate_hold", reason in _RETIRED
+            yield Told(at, each, None if removed else when, held=held, retired=retired)
             return
     extensions = {row["extn_id"].native for row in body["crl_extensions"]}
     if not extensions - _KNOWN and at <= below.not_valid_after:
@@ -103,8 +108,9 @@ def _of_response(
         at: datetime = single["this_update"].native
         if status.name == "revoked":
             said = status.chosen
-            held = said["revocation_reason"].native == "certificate_hold"
-            yield Told(at, response, said["revocation_time"].native, held=held)
+            reason = said["revocation_reason"].native
+            held, retired = reason == "certificate_hold", reason in _RETIRED
+            yield Told(at, response, said["revocation_time"].native, held=held, retired=retired)
         elif status.name == "good":
             yield Told(at, response, until=single["next_update"].native)
         else:

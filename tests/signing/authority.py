@@ -190,6 +190,7 @@ class Issuer:
         issued: datetime = NOW,
         responder: Identity | None = None,
         unknown: bool = False,
+        reason: x509.ReasonFlags | None = x509.ReasonFlags.key_compromise,
     ) -> bytes:
         """DER response signed by the authority itself, or by a responder; `unknown`: it knows it not."""
         at, answering = self.revoked.get(serial), responder or self.identity
@@ -204,7 +205,7 @@ class Issuer:
                 this_update=issued,
                 next_update=issued + timedelta(days=7),
                 revocation_time=None if unknown else at,
-                revocation_reason=x509.ReasonFlags.key_compromise if at and not unknown else None,
+                revocation_reason=reason if at and not unknown else None,
             )
             .responder_id(ocsp.OCSPResponderEncoding.HASH, answering.certificate)
         )

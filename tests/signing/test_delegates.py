@@ -104,6 +104,35 @@ def test_of_a_responder_that_says_where_its_authority_is_asked(tmp_path: Path) -
     assert verdict(judge(_told(responder, more=(said,)), tmp_path, [ROOT.identity.pem])) == LATER
 
 
+@pytest.mark.parametrize("silent", [False, True], ids=["declares", "nobody asks"])
+@pytest.mark.parametrize(
+    ("reason", "judged", "expected"),
+    [
+        (x509.ReasonFlags.key_compromise, 3, LATER),
+        (x509.ReasonFlags.key_compromise, 0, LATER),
+        (None, 0, LATER),
+        (x509.ReasonFlags.superseded, 3, LATER),
+        (x509.ReasonFlags.superseded, 1, LATER),
+        (x509.ReasonFlags.superseded, 0, PASSED),
+    ],
+)
+def test_a_responder_that_was_revoked_is_believed_of_what_was_before_unless_its_key_was_stolen(
+    silent: bool,
+    reason: x509.ReasonFlags | None,
+    judged: int,
+    expected: tuple[str, str],
+    tmp_path: Path,
+) -> None:
+    """It answered before it was revoked, or says so."""
+    responder = _responder(unchecked=silent, declares=not silent)
+    number, certificate = responder.certificate.serial_number, responder.certificate
+    revoked = Issuer(ISSUER.identity, revoked={number: NOW + DAY})
+    said = ocsp.OCSPResponse.load(revoked.ocsp(number, certificate, issued=NOW + 4 * DAY, reason=reason))
+    at = NOW + judged * DAY
+    report = judge(_told(responder, more=(said,)), tmp_path, [ROOT.identity.pem], at=at)
+    assert verdict(report) == expected
+
+
 def test_what_a_responder_says_is_revoked_is(tmp_path: Path) -> None:
     ISSUER.revoke(SIGNER, NOW - DAY)
     try:
