@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -20,6 +21,7 @@ _SEAL_DAYS = 1825
 _TSA_DAYS = 5475
 _AUTHORITY_DAYS = 7300
 _DAYS = {"tsa.pem": _TSA_DAYS, "seal.pem": _SEAL_DAYS}
+_NEXT = "ca.next"  # another authority, its key and its certificate, until all of it is in place
 RENEWAL = timedelta(days=90)  # before its end, a certificate is renewed, and whoever forgets it is told
 
 
@@ -184,14 +186,25 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
+def renewable(directory: Path) -> bool:
+    """Whether ca.key is the key of the first authority of ca.pem, and no other is being put in its place."""
+    if (directory / _NEXT).exists() or not (directory / "ca.key").exists():
+        return False
+    first = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes())
+    return first.public_key() == _key(directory / "ca.key").public_key()
+
+
 def renew(directory: Path, *, name: str, now: datetime) -> list[str]:
     """New certificates of the same keys for those that have less than 90 days left; which ones.
 
     The authority's first, then those of the timestamps and of the seal under it. The former one stays beside,
-    `seal-<its last day>.pem`. Nothing where the authority's key was not kept (folders made before it was). A
-    crash anywhere leaves certificates that work: the keys are the same.
+    `seal-<its last day>.pem`. Nothing where the authority's key was not kept (folders made before it was), or
+    is another's. A crash anywhere leaves certificates that work: the keys are the same. What a crash left of
+    `replace_authority` is completed.
     """
-    if not (directory / "ca.key").exists():
+    if (directory / _NEXT).exists():
+        return _install(directory, name=name, now=now)
+    if not renewable(directory):
         return []
     due = [
         file for file in ("tsa.pem", "seal.pem") if expires((directory / file).read_bytes()) - now < RENEWAL
@@ -252,15 +265,43 @@ def _renew_authority(directory: Path, needed: timedelta, *, now: datetime) -> bo
     return True
 
 
+def _vouches(authority: x509.Certificate, below: x509.Certificate) -> bool:
+    try:
+        below.verify_directly_issued_by(authority)
+    except (InvalidSignature, ValueError):  # of another key, of another name
+        return False
+    return True
+
+
 def replace_authority(directory: Path, *, name: str, now: datetime) -> None:
     """Another authority, whose key is kept, for the keys of the timestamps and of the seal that are there.
 
-    The former one stays in ca.pem, after it: what it vouched for stays proven. ca.key is written last: a
-    crash before leaves a second call to make another.
+    The former one stays in ca.pem, after it: what it vouched for stays proven. After a crash anywhere, this
+    or `renew` goes on with the same one.
     """
-    authority = new_authority(f"Autorité {now:%Y} - {name}", name, now=now)
-    _write(directory / "ca.pem", authority.certificate + (directory / "ca.pem").read_bytes())
-    for file in ("tsa.pem", "seal.pem"):
-        _keep_former(directory, file)
-        _write(directory / file, _again(directory, file, authority, name=name, now=now))
+    if not (directory / _NEXT).exists():
+        authority = new_authority(f"Autorité {now:%Y} - {name}", name, now=now)
+        _write(directory / _NEXT, authority.key + authority.certificate)
+    _install(directory, name=name, now=now)
+
+
+def _install(directory: Path, *, name: str, now: datetime) -> list[str]:
+    """The authority of ca.next, where it is not yet; which certificates are new."""
+    pending = (directory / _NEXT).read_bytes()  # its key, then its certificate: each is found in both
+    certificate = x509.load_pem_x509_certificate(pending)
+    pem, done = certificate.public_bytes(Encoding.PEM), []
+    authority = Credential(pem, _pem_key(_key(directory / _NEXT)), pem)
     _write(directory / "ca.key", authority.key)
+    known = (directory / "ca.pem").read_bytes()
+    if x509.load_pem_x509_certificate(known) != certificate:
+        _write(directory / "ca.pem", pem + known)
+        done.append("ca.pem")
+    for file in ("tsa.pem", "seal.pem"):
+        if _vouches(certificate, x509.load_pem_x509_certificate((directory / file).read_bytes())):
+            continue
+        renewed = _again(directory, file, authority, name=name, now=now)
+        _keep_former(directory, file)
+        _write(directory / file, renewed)
+        done.append(file)
+    (directory / _NEXT).unlink()
+    return done

@@ -90,8 +90,13 @@ def ending(*, now: datetime) -> dict[str, datetime]:
 
 
 def renewable() -> bool:
-    """Whether the authority's key is here: without it, no certificate of ours is renewed."""
-    return (_directory() / "pki" / "ca.key").exists()
+    """Whether the authority's own key is here: without it, no certificate of ours is renewed."""
+    return pki.renewable(_directory() / "pki")
+
+
+def has_key_of_another_authority() -> bool:
+    """Whether pki/ca.key is the key of another authority than the first of pki/ca.pem."""
+    return (_directory() / "pki" / "ca.key").exists() and not renewable()
 
 
 def replace_authority(*, now: datetime) -> None:

@@ -18,7 +18,7 @@ from django.conf import settings
 from pyhanko.sign.signers import Signer
 
 from dematmp.audit.errors import KeysMissing
-from dematmp.audit.keys import ending, renewable, seal_material
+from dematmp.audit.keys import ending, has_key_of_another_authority, renewable, seal_material
 from dematmp.audit.stamping import answer
 from signing.errors import SigningError
 from signing.pdf import Attachment, seal_pdf
@@ -59,6 +59,11 @@ _NAMES = {
     "ca.pem": "de l'autorité de certification de la plateforme",
     "tsa.pem": "de l'autorité d'horodatage intégrée",
 }
+_OTHER_KEY = (
+    "La clé pki/ca.key n'est pas celle de la première autorité de pki/ca.pem : elle ne sert à rien. Remettez "
+    "la bonne de votre sauvegarde, ou faites une autre autorité par « manage.py platform_keys "
+    "--new-authority »."
+)
 _NO_KEY = (
     "La clé pki/ca.key n'est pas dans DEMATMP_SECRETS_DIR : remettez-la de votre sauvegarde, ou faites une "
     "autre autorité par « manage.py platform_keys --new-authority »."
@@ -75,6 +80,8 @@ def warnings(*, now: datetime) -> list[str]:
         if file in ends
     ]
     found = [*own, *filter(None, [warning(now=now)])]
+    if has_key_of_another_authority():
+        return [*found, _OTHER_KEY]
     return [*found, _NO_KEY] if found and ends and not renewable() else found
 
 

@@ -1,5 +1,6 @@
 """The platform's seal by a bought certificate (PKCS#12) or an HSM (PKCS#11), in a process of its own."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import time_machine
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_certificates
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
@@ -21,6 +24,7 @@ from dematmp.audit.checks import seal_certificate
 from dematmp.audit.errors import KeysMissing
 from dematmp.audit.keys import create_keys, seal_anchors, timestamp_anchors, timestamp_authority
 from dematmp.audit.sealing import seal
+from signing import pki
 from signing.pki import expires
 from signing.receipt import sealed_by
 from signing.timestamps import make_request, verify_token
@@ -227,3 +231,67 @@ def test_a_lost_key_of_the_authority_has_a_way_out(secrets: Path, tmp_path: Path
         assert "cachet" in _seal(tmp_path / "b.pdf")
     assert _proven(token, tmp_path)
     assert sealed_by(tmp_path / "a.pdf", tmp_path, seal_pem=seal_anchors(), ca_pem=timestamp_anchors())
+
+
+def _vouched(secrets: Path, file: str) -> bool:
+    """Whether an authority of ca.pem signed this certificate."""
+    certificate = load_pem_x509_certificate((secrets / file).read_bytes())
+    for authority in load_pem_x509_certificates((secrets / "ca.pem").read_bytes()):
+        with contextlib.suppress(ValueError, InvalidSignature):
+            certificate.verify_directly_issued_by(authority)
+            return True
+    return False
+
+
+def test_the_key_of_an_authority_of_before_signs_nothing_under_the_name_of_the_new_one(
+    secrets: Path, tmp_path: Path
+) -> None:
+    """Lost, replaced, then found again in a backup and put back."""
+    shutil.move(secrets / "ca.key", tmp_path / "ca.key")
+    _keys_told("--new-authority")
+    shutil.copy(tmp_path / "ca.key", secrets / "ca.key")
+    with time_machine.travel(expires((secrets / "seal.pem").read_bytes()) - timedelta(days=30), tick=True):
+        assert "pas celle de la première autorité" in _keys_told()
+        assert _vouched(secrets, "seal.pem")
+        assert "Autre autorité" in _keys_told("--new-authority")
+        assert seal_certificate(None) == []
+        assert _vouched(secrets, "seal.pem")
+        assert "cachet" in _seal(tmp_path / "b.pdf")
+
+
+class _Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("option", [[], ["--new-authority"]], ids=["run", "run again"])
+@pytest.mark.parametrize("after", range(1, 8))
+def test_another_authority_killed_between_two_writes_is_completed_by_the_next_run(
+    secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, option: list[str]
+) -> None:
+    """Even when the operator puts the former key back meanwhile, as he may be told to."""
+    shutil.move(secrets / "ca.key", tmp_path / "ca.key")
+    write, done = pki._write, list[Path]()
+
+    def killed(path: Path, content: bytes) -> None:
+        if len(done) == after:
+            raise _Killed
+        write(path, content)
+        done.append(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pki, "_write", killed)
+        with contextlib.suppress(_Killed):
+            _keys_told("--new-authority")
+    pending = (secrets / "ca.next").exists()
+    assert pending == (after < 7)
+    if pending:
+        shutil.copy(tmp_path / "ca.key", secrets / "ca.key")
+        _keys_told(*option)
+    authorities = load_pem_x509_certificates((secrets / "ca.pem").read_bytes())
+    assert len(authorities) == 2
+    assert pki.renewable(secrets)
+    assert seal_certificate(None) == []
+    for file in ("tsa.pem", "seal.pem"):
+        load_pem_x509_certificate((secrets / file).read_bytes()).verify_directly_issued_by(authorities[0])
+    assert _proven(_token(), tmp_path)
+    assert "cachet" in _seal(tmp_path / "b.pdf")
