@@ -3,6 +3,7 @@
 The timestamp is over the manifest, which nobody signed: it must hold names and digests, and nothing to read.
 """
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,14 @@ _MANIFEST = re.compile(r"META-INF/[^/]*ASiCArchiveManifest[^/]*\.xml", re.IGNORE
 _TOKEN = re.compile(r"META-INF/[^/]*timestamp[^/]*\.tst", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60}", re.ASCII)
 _BOOLEAN = (None, "true", "false", "1", "0")
+# What an element may be in; a manifest is in nothing.
+_INSIDE = {
+    f"{ASIC}ASiCManifest": "",
+    f"{ASIC}SigReference": f"{ASIC}ASiCManifest",
+    f"{ASIC}DataObjectReference": f"{ASIC}ASiCManifest",
+    f"{DS}DigestMethod": f"{ASIC}DataObjectReference",
+    f"{DS}DigestValue": f"{ASIC}DataObjectReference",
+}
 _SHAPE = {
     f"{ASIC}ASiCManifest": set[str](),
     f"{ASIC}SigReference": {"URI", "MimeType"},
@@ -74,6 +83,9 @@ def _read(root: etree._Element, entries: Collection[str]) -> tuple[str, frozense
             raise ValueError("an element or an attribute that is not expected")
         if node.tag not in _SHAPE or (said and node.tag != f"{DS}DigestValue"):
             raise ValueError("a text")
+        parent = node.getparent()
+        if _INSIDE[node.tag] != ("" if parent is None else parent.tag):
+            raise ValueError("an element where it is not expected")
         if not _MEDIA_TYPE.fullmatch(node.get("MimeType", "a/a")) or node.get("Rootfile") not in _BOOLEAN:
             raise ValueError("a value that is not expected")
     (reference,) = root.iterfind(f"{ASIC}SigReference")
@@ -97,7 +109,9 @@ def _are_there(root: etree._Element, entries: Mapping[str, bytes]) -> bool:
         name = hash_name(str(method.get("Algorithm")))
         if hash_weakness(name):
             raise ValueError("weak digest")
-        data = entries.get(_name_of(reference))
-        if data is None or digest_of(data)(name) != decoded(text_of(value).encode()):
+        data, digest = entries.get(_name_of(reference)), decoded(text_of(value).encode())
+        if len(digest) != hashlib.new(name, usedforsecurity=False).digest_size:
+            raise ValueError("something else than a digest")
+        if data is None or digest_of(data)(name) != digest:
             return False
     return True

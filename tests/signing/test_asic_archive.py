@@ -1,5 +1,6 @@
 """Archive manifests: what they list was there when they were stamped, and they hold nothing to read."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -85,6 +86,18 @@ TEXTS: dict[str, Callable[[bytes], bytes]] = {
     "an instruction": lambda said: b"<?xml-stylesheet href='x'?>" + said,
     "a type": lambda said: said.replace(b"application/x-pkcs7-signature", b"Prix : 1 euro"),
     "words for a digest": lambda said: said.replace(b"<ds:DigestValue>", b"<ds:DigestValue>Prix 1 euro "),
+    "a digest of nothing": lambda said: said.replace(
+        b"<asic:SigReference", b"<ds:DigestValue>UHJpeCAxIGV1cm8=</ds:DigestValue><asic:SigReference"
+    ),
+    "words for a digest of nothing": lambda said: said.replace(
+        b"<asic:SigReference", b"<ds:DigestValue>Prix : 1 euro</ds:DigestValue><asic:SigReference"
+    ),
+    "a reference in another": lambda said: said.replace(
+        b"<ds:DigestMethod", b"<asic:DataObjectReference URI='Prix : 1 euro'/><ds:DigestMethod", 1
+    ),
+    "a digest in its method": lambda said: re.sub(
+        rb"(<ds:DigestMethod [^>]*)/>", rb"\1><ds:DigestValue>MQ==</ds:DigestValue></ds:DigestMethod>", said
+    ),
     "a weak digest": lambda said: said.replace(b"xmlenc#sha256", b"xmldsig-more#md5"),
 }
 
