@@ -3,7 +3,7 @@
     verify_lines(Path("preuve-33.json"), journal_key=key, ca_pem=None)
 
 A line proves its kind, its hour and its consultation; what it says, where its record is with it; the words
-beside it are the platform's.
+beside it are the platform's. No line proves that none is missing.
 """
 
 import base64
@@ -66,6 +66,7 @@ def verify_lines(
 ) -> VerifiedLines:
     """Verify a line or a register, its PDF or its JSON; arguments as for `verify_receipt`.
 
+    A line without proof is refused, unless it is under the seal of a PDF, which is then verified.
     Raises ReceiptRefused, ProofRefused, TimestampRefused, JournalUnreachable.
     """
     said = _said(path)
@@ -75,6 +76,9 @@ def verify_lines(
     seen, keys, stamped, told = set[Checkpoint](), dict[str, None](), 0, []
     try:
         proven = [line for line in lines if line["proof"]]
+        ranks = [line["index"] for line in lines if line["index"] is not None]
+        if len(set(ranks)) != len(ranks):
+            raise ReceiptRefused("Une ligne de ce registre y est deux fois.")
         about = {json.loads(line["leaf"])["consultation"] for line in lines}
         about = (about | {said.get("consultation")}) - {None}
         if len(about) > 1:
@@ -98,6 +102,11 @@ def verify_lines(
     ]
     if records < len(proven):
         checked.append(f"NON COMMUNIQUÉ : ce que disent {len(proven) - records} ligne(s)")
+    if whole := said.get("v") == "register/1":
+        checked.append(
+            "NON VÉRIFIÉ : que ce registre soit entier, car une preuve montre qu'une ligne est au journal, "
+            "pas qu'aucune ne manque ici ; le cachet de son PDF dit que la plateforme l'a donné ainsi"
+        )
     if waiting:
         checked.append(f"NON VÉRIFIÉ : {waiting} ligne(s) sans preuve, plus jeunes que le point de contrôle")
     trusted = [f"clé du journal : {key}" for key in keys]
@@ -112,6 +121,12 @@ def verify_lines(
             seal = sealed_by(path, Path(scratch), seal_pem=seal_pem, ca_pem=ca_pem)
         checked.append(f"le cachet du PDF porte sur tout le fichier, par {seal}")
         trusted.append(f"certificats de cachet donnés, SHA-256 {hashlib.sha256(seal_pem).hexdigest()}")
+    elif waiting:
+        which = f"{waiting} ligne(s) de ce registre n'ont" if whole else "Cette ligne n'a"
+        raise ReceiptRefused(
+            f"{which} pas de preuve : rien n'en est vérifié. Redemandez ce fichier dans une minute"
+            + (", ou vérifiez le PDF avec son cachet (--seal-ca)." if whole else ".")
+        )
     elif _is_pdf(path):
         checked.append("CACHET NON JUGÉ : aucun certificat de cachet donné (--seal-ca)")
     of_which = str(next(iter(about), ""))

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
 from dematmp.audit.checkpoints import publish
 from dematmp.audit.keys import journal_signer, seal_anchors, timestamp_anchors
 from dematmp.audit.models import EntryToken
+from dematmp.audit.services import append
 from dematmp.audit.tokens import stamp_entries
 from dematmp.consultations.models import Consultation
 from signing.errors import ReceiptRefused, SigningError
@@ -105,6 +107,45 @@ def test_a_register_has_the_lines_of_its_consultation_alone(exported: Path, rece
     (exported / "faux.json").write_text(json.dumps(said | {"consultation": str(uuid.uuid4())}))
     with pytest.raises(ReceiptRefused, match="autre consultation"):
         verify_lines(exported / "faux.json", journal_key=key, ca_pem=None)
+
+
+def test_a_register_repeats_no_line_and_does_not_prove_that_none_is_missing(exported: Path) -> None:
+    said, path = json.loads((exported / "registre.json").read_bytes()), exported / "faux.json"
+    given: dict[str, Any] = {"journal_key": journal_signer().verifier_key, "ca_pem": None}
+    for name in ("registre.json", "registre.pdf"):
+        found = verify_lines(exported / name, **given)
+        assert any(each.startswith("NON VÉRIFIÉ : que ce registre soit entier") for each in found.checked)
+    alone = verify_lines(exported / "preuve.json", **given)
+    assert not any("registre soit entier" in each for each in alone.checked)
+    path.write_text(json.dumps(said | {"entries": [*said["entries"], said["entries"][3]]}))
+    with pytest.raises(ReceiptRefused, match="deux fois"):
+        verify_lines(path, **given)
+
+
+def test_a_line_without_proof_is_not_verified_but_under_a_seal(
+    world: World, exported: Path, received: Consultation
+) -> None:
+    said, path = json.loads((exported / "registre.json").read_bytes()), exported / "faux.json"
+    given: dict[str, Any] = {"journal_key": journal_signer().verifier_key, "ca_pem": timestamp_anchors()}
+    forged = said["entries"][-1] | {"proof": None, "index": None, "type": "award"}
+    for lie in (forged, said | {"entries": [*said["entries"], forged]}):
+        path.write_text(json.dumps(lie))
+        with pytest.raises(ReceiptRefused, match="pas de preuve"):
+            verify_lines(path, **given)
+    # An honest one, of this very minute: the seal of the PDF says who gave it so.
+    young = exported / "jeune.pdf"
+    assert received.deadline is not None
+    with time_machine.travel(received.deadline + timedelta(minutes=1)):
+        with transaction.atomic():
+            append("award", {"n": 1}, consultation=received.uuid, now=timezone.now())
+        where = reverse("buyer-journal-export", args=[received.uuid, "pdf"])
+        answer: Any = page(world.members[0]).get(where)
+        young.write_bytes(b"".join(answer) if answer.streaming else answer.content)
+    with pytest.raises(ReceiptRefused, match="--seal-ca"):
+        verify_lines(young, **given)
+    found = verify_lines(young, **given, seal_pem=seal_anchors())
+    assert (found.waiting, bool(found.seal)) == (1, True)
+    assert any("1 ligne(s) sans preuve" in each for each in found.checked)
 
 
 def test_what_is_no_register_is_not_taken_for_one(tmp_path: Path) -> None:
