@@ -45,6 +45,8 @@ class Published:
         """Raises ProofRefused unless this journal begins with the whole of the one that was seen."""
         now = self.checkpoint
         if now.size < seen.size:
+            if now.origin != seen.origin:
+                raise self._another(seen)
             raise ProofRefused(
                 f"Le journal publié compte {now.size} entrées, et il en a compté {seen.size} : il en manque. "
                 "Un point de contrôle paraît chaque minute : prenez le dernier."
@@ -53,12 +55,19 @@ class Published:
         try:
             verify_consistency(seen.size, now.size, seen.root, now.root, proof)
         except ProofRefused as forked:
-            if seen.origin == now.origin:
+            if now.origin == seen.origin:
                 raise
-            raise ProofRefused(
-                f"{now.origin} n'a pas gardé les {seen.size} entrées que {seen.origin} avait signées. Son "
-                "inscription « journal-succession » dit lesquelles il en a gardées, et pourquoi."
-            ) from forked
+            raise self._another(seen) from forked
+
+    def _another(self, seen: Checkpoint) -> ProofRefused:
+        """Of another name, and without its entries: another journal, or a successor that lost some."""
+        now = self.checkpoint
+        return ProofRefused(
+            f"Ce point de contrôle est celui d'un autre journal : {now.origin}, et non {seen.origin}, dont "
+            f"il n'a pas les {seen.size} entrées. Donnez celui de {seen.origin} (le canal de secours a le "
+            "sien). S'il lui a succédé, son inscription « journal-succession » dit ce qu'il en a gardé, et "
+            "pourquoi."
+        )
 
     def _tile(self, level: int, index: int) -> bytes:
         """At least what this checkpoint has of a tile: that width, or a wider one."""

@@ -23,6 +23,7 @@ from dematmp.bids.models import Bid
 from dematmp.bids.receipts import receipt
 from signing import tlog
 from signing.cosigning import Cosigner
+from signing.notes import Signer
 from tests.audit.test_checkpoints import Running, alone, witness
 from tests.audit.test_independent import served
 from tests.conftest import ROOT
@@ -133,6 +134,28 @@ def test_a_journal_that_was_rewritten_or_shortened_is_refused(given: Given) -> N
     tile.unlink()
     assert "manque à côté du point de contrôle" in given.verify(copy).stderr
     assert given.verify("http://127.0.0.1:9/journal/").returncode == 3
+
+
+@pytest.mark.parametrize("more", [-1, 50])
+def test_the_checkpoint_of_another_journal_is_said_to_be_another_s(given: Given, more: int) -> None:
+    """The backup channel's, whose key the company has too: neither shortened, nor rewritten."""
+    published()
+    channel = Signer("canal.example/journal", os.urandom(32))
+    with (given.folder / "keys").open("a") as keys:
+        keys.write(f"{channel.verifier_key}\n")
+    size = given.size + more
+    other = tlog.append(0, lambda _, __: b"", [tlog.leaf_hash(b"%d" % n) for n in range(size)])
+    folder = given.folder / "canal"
+    for (level, index), hashes in other.tiles.items():
+        path = folder / tlog.tile_path(level, index, len(hashes) // 32)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(hashes)
+    (folder / "checkpoint").write_text(channel.sign(tlog.Checkpoint(channel.name, size, other.root).text()))
+    done = given.verify(folder)
+    said = f"celui d'un autre journal : canal.example/journal, et non {given.signer_name}"
+    assert (done.returncode, said in done.stderr, "il en manque" in done.stderr) == (1, True, False), (
+        done.stderr
+    )
 
 
 def test_each_witness_that_is_named_must_have_cosigned(given: Given) -> None:
