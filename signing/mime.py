@@ -8,7 +8,9 @@ from signing.found import Unreadable
 _HEADERS = re.compile(rb"(?:[!-9;-~]{1,100}:[^\r\n]*\r?\n(?:[ \t][^\r\n]*\r?\n)*)+(?=\r?\n)")
 _HEADER = re.compile(rb"([!-9;-~]+):([^\r\n]*\r?\n(?:[ \t][^\r\n]*\r?\n)*)")
 _KIND = re.compile(rb"\s*(?:application/(?:x-)?pkcs7-mime|multipart/signed)\b", re.IGNORECASE)
-_OF_MIME = re.compile(rb"mime-version|content-[a-z-]{1,60}", re.IGNORECASE)
+# What says how to read the mail; a description, a comment, a name of several words say more.
+_OF_MIME = {b"mime-version", b"content-type", b"content-transfer-encoding", b"content-disposition"}
+_PLAIN = re.compile(rb"""[\w./+-]+(?:\s*;\s*[\w*-]+\s*=\s*(?:[\w./+-]+|"[\w./+-]*"))*\s*;?""", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -46,4 +48,7 @@ def opened(data: bytes) -> Mail | None:
         )
     if ways != [b"base64"]:
         raise Unreadable("Ce courriel signé n'est pas codé en base64 : il ne peut pas être lu.")
-    return Mail(data[said.end() :], any(not _OF_MIME.fullmatch(name) for name, _ in headers))
+    return Mail(
+        data[said.end() :],
+        any(name not in _OF_MIME or not _PLAIN.fullmatch(value) for name, value in headers),
+    )

@@ -97,7 +97,9 @@ def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | R
                 )
             read = read_cades(data, name, contents)
             for each in read if mail is not None and mail.says_more else ():
-                each.warnings.append("L'objet et l'expéditeur de ce courriel ne sont signés par personne.")
+                each.warnings.append(
+                    "L'objet, l'expéditeur et les autres en-têtes de ce courriel ne sont signés par personne."
+                )
             beside = beside_armour(worn)
             for each in read if beside.before or beside.after else ():
                 each.warnings.append("Le texte autour du bloc PEM de ce fichier n'est signé par personne.")

@@ -1,6 +1,7 @@
 """What is not a signature alone: a signed mail is opened, or said not to be; a token of time is said one."""
 
 import hashlib
+import re
 import subprocess
 from pathlib import Path
 
@@ -43,6 +44,22 @@ def test_a_subject_is_signed_by_nobody(tmp_path: Path) -> None:
     report = judge(mail, tmp_path, WORLD.trust)
     assert report.indication == PASSED
     assert any("objet" in each for each in report.signatures[0].warnings)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Content-Description: Prix ferme 1 euro\n",
+        b"Content-Prix: 1\n",
+        b'Content-Disposition: attachment; filename="Prix ferme 1 euro.p7m"\n',
+        b"Content-Disposition: attachment (Prix ferme 1 euro)\n",
+    ],
+)
+def test_what_a_header_of_mime_says_is_signed_by_nobody(said: bytes, tmp_path: Path) -> None:
+    mail = re.sub(rb"Content-Disposition: [^\n]*\n", b"", _mail(tmp_path, "-nodetach"))
+    for head, told in ((b"", False), (said, True)):
+        (signature,) = judge(head + mail, tmp_path, WORLD.trust).signatures
+        assert any("signés par personne" in each for each in signature.warnings) == told
 
 
 def test_a_mail_that_was_altered_fails(tmp_path: Path) -> None:
