@@ -8,7 +8,7 @@ nobody: one that is not ours holds nothing back, is put aside, and is told.
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from django.conf import settings
 
@@ -119,40 +119,6 @@ def check_against_copy(size: int, read_tile: tlog.ReadTile) -> None:
     if seen is None:  # no copy, or a first one that was killed, or one whose checkpoint was lost
         seen = kept_checkpoint()
     check_continued(size, seen, read_tile, where="la copie du journal en atteste")
-
-
-def copied_edges() -> dict[str, tuple[int, int, str]]:
-    """The last file of each level of the copy: its index, how much it holds, its key."""
-    found: dict[str, tuple[int, int, str]] = {}
-    for key in object_store().list(f"{folder()}tile"):
-        if (said := parse_path(key.removeprefix(folder()))) is not None:
-            level, index, width = said
-            found[level] = max(found.get(level, (0, 0, "")), (index, width, key))
-    return found
-
-
-def check_edges(edges: Mapping[str, tuple[int, int, str]], size: int, read_tile: tlog.ReadTile) -> None:
-    """Refuse `size` entries that do not reach the copy's last files, or contradict them.
-
-    Raises JournalBroken, StoreUnavailable.
-    """
-    for level, (index, width, key) in edges.items():
-        least = (index * tlog.WIDTH + width) * tlog.WIDTH ** (int(level) if level.isdigit() else 0)
-        if size < least:
-            raise JournalBroken(
-                f"{key} de la copie ne correspond pas aux entrées : la base en a {size}, il y en avait au "
-                f"moins {least}. Rien n'est signé tant que les entrées manquantes ne sont pas "
-                f"retrouvées{mark.OR}."
-            )
-    for level, (index, width, key) in edges.items():
-        if not level.isdigit():
-            continue
-        try:
-            same = object_store().read(key) == read_tile(int(level), index)[: width * 32]
-        except ObjectMissing:
-            continue  # it was there a moment ago: `journal verify` says so
-        if not same:
-            raise JournalBroken(f"{key} de la copie ne correspond pas aux entrées.")
 
 
 def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:

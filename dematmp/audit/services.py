@@ -13,13 +13,12 @@ from django.db import connection, transaction
 from dematmp.audit import ledger, mark
 from dematmp.audit.copies import (
     check_continued,
-    check_edges,
     copied_checkpoint,
-    copied_edges,
     kept_checkpoint,
     refuse_rollback,
     stored_tile,
 )
+from dematmp.audit.edges import check_edges, copied_edges
 from dematmp.audit.errors import JournalBroken, NotInTransaction
 from dematmp.audit.keys import former_verifiers, journal_signer
 from dematmp.audit.models import Entry, Head, PublicCheckpoint, Tile
