@@ -7,8 +7,10 @@ nobody: one that is not ours holds nothing back, is put aside, and is told.
 
 import hashlib
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from django.conf import settings
 
@@ -25,7 +27,9 @@ from storage.stores import object_store
 
 log = logging.getLogger(__name__)
 _RETRY = 60.0  # seconds between two looks at the copy
-_TRIED = 16  # kept checkpoints that are read before none is believed to be ours
+_LISTED, _TRIED = 1000, 16  # kept checkpoints that an append lists, and reads: the head is locked meanwhile
+_SIZE = re.compile(r"[1-9][0-9]{0,17}")  # the one spelling of a kept checkpoint's name
+_COPY = "la copie du journal en atteste"
 _ASIDE_BYTES = 1024**2  # of a file that is not ours, and is kept aside: no tile of ours is so long
 _not_before = 0.0
 
@@ -61,32 +65,42 @@ def copied_checkpoint() -> tlog.Checkpoint | None:
         ) from broken
 
 
-def _kept_sizes() -> list[int]:
-    """Of the checkpoints that the copy keeps under their size, the longest first."""
-    prefix = f"{folder()}checkpoints/"
-    names = (key.removeprefix(prefix) for key in object_store().list(prefix))
-    return sorted((int(name) for name in names if name.isascii() and name.isdigit()), reverse=True)
+def _kept_keys(most: int | None = None) -> list[str]:
+    """Of what is among the checkpoints that the copy keeps under their size, the longest first."""
+    return sorted(islice(object_store().list(f"{folder()}checkpoints/"), most), key=_size_of, reverse=True)
 
 
-def _kept(size: int) -> tlog.Checkpoint | None:
-    """One of them; None when our key did not sign it. Raises StoreUnavailable."""
+def _size_of(key: str) -> int:
+    """What the name of a kept checkpoint says; 0 for another name."""
+    name = key.removeprefix(f"{folder()}checkpoints/")
+    return int(name) if _SIZE.fullmatch(name) else 0
+
+
+def _kept(key: str) -> tlog.Checkpoint | None:
+    """One of them; None when our key did not sign it, under this name. Raises StoreUnavailable."""
     try:
-        note = object_store().read(f"{folder()}checkpoints/{size}", max_bytes=NOTE_LIMIT).decode()
+        note = object_store().read(key, max_bytes=NOTE_LIMIT).decode()
         stated = tlog.Checkpoint.parse(verify_note(note, journal_signer().verifier_key))
     except StoreUnavailable:
         raise
     except (SigningError, StorageError, ValueError):
         return None
-    return stated if stated.size == size else None
+    return stated if stated.size == _size_of(key) else None
 
 
-def kept_checkpoint() -> tlog.Checkpoint | None:
-    """The longest of those; None when none of the last ones is ours. Raises StoreUnavailable."""
-    for size in _kept_sizes()[:_TRIED]:
-        if (found := _kept(size)) is not None:
-            return found
-        log.error("journal : %scheckpoints/%s n'est pas de notre clé", folder(), size)
-    return None
+def kept_checkpoint(*, briefly: bool = False) -> tlog.Checkpoint | None:
+    """The longest of those that our key signed; None when none is. Raises StoreUnavailable.
+
+    `briefly`, while the head is locked: few are listed and read, and what was left is told.
+    """
+    keys = _kept_keys(_LISTED if briefly else None)
+    tried = keys[:_TRIED] if briefly else keys
+    found = next((each for key in tried if (each := _kept(key)) is not None), None)
+    if tried and (found is None or found.size != _size_of(tried[0])):
+        log.error("journal : %s n'est pas de notre clé (manage.py journal copy)", tried[0])
+    if briefly and (len(keys) == _LISTED or (found is None and len(tried) < len(keys))):
+        log.error("journal : la copie garde trop de points de contrôle, ils ne sont pas tous lus ici")
+    return found
 
 
 def check_continued(size: int, seen: tlog.Checkpoint | None, read_tile: tlog.ReadTile, *, where: str) -> None:
@@ -105,32 +119,32 @@ def check_continued(size: int, seen: tlog.Checkpoint | None, read_tile: tlog.Rea
         )
 
 
-def check_against_copy(size: int, read_tile: tlog.ReadTile) -> None:
-    """Refuse a journal of `size` entries that is not the continuation of the copy. Raises JournalBroken.
+def attested(*, briefly: bool = False) -> tuple[tlog.Checkpoint | None, CopyUnreadable | None]:
+    """What the copy attests: its checkpoint, or those that it keeps where that one says nothing, and why.
 
-    Where its checkpoint says nothing, those that it keeps do. Raises CopyUnreadable, once they agree, and
-    StorageError.
+    Raises StorageError.
     """
     try:
         seen = copied_checkpoint()
-    except CopyUnreadable:
-        check_continued(size, kept_checkpoint(), read_tile, where="la copie du journal en atteste")
-        raise
-    if seen is None:  # no copy, or a first one that was killed, or one whose checkpoint was lost
-        seen = kept_checkpoint()
-    check_continued(size, seen, read_tile, where="la copie du journal en atteste")
+    except CopyUnreadable as spoilt:
+        return kept_checkpoint(briefly=briefly), spoilt
+    # None: no copy, or a first one that was killed, or one whose checkpoint was lost.
+    return seen or kept_checkpoint(briefly=briefly), None
 
 
 def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
-    """The same, once a minute in each process: a database may be restored under one that runs."""
+    """The same before an append, once a minute in each process, and briefly: the head is locked.
+
+    A database may be restored under a process that runs.
+    """
     global _not_before
     if time.monotonic() < _not_before:
         return
-    refuse_rollback_now(size, read_tile)
+    refuse_rollback_now(size, read_tile, briefly=True)
     _not_before = time.monotonic() + _RETRY
 
 
-def refuse_rollback_now(size: int, read_tile: tlog.ReadTile) -> None:
+def refuse_rollback_now(size: int, read_tile: tlog.ReadTile, *, briefly: bool = False) -> None:
     """Refuse what contradicts this machine's memory, or the copy. Raises JournalBroken.
 
     A store that does not answer never blocks a deposit, nor does a checkpoint lost or spoilt where those that
@@ -139,11 +153,13 @@ def refuse_rollback_now(size: int, read_tile: tlog.ReadTile) -> None:
     _refuse_another_name(size)
     check_continued(size, mark.last(), read_tile, where="cette machine en a vu")
     try:
-        check_against_copy(size, read_tile)
-    except CopyUnreadable as broken:
-        log.error("journal : %s", broken)
+        seen, spoilt = attested(briefly=briefly)
     except StorageError as failed:
         log.warning("journal : la copie n'a pas pu être comparée (%s)", failed)
+        return
+    check_continued(size, seen, read_tile, where=_COPY)
+    if spoilt is not None:
+        log.error("journal : %s", spoilt)
 
 
 def _refuse_another_name(size: int) -> None:
@@ -171,28 +187,46 @@ def copy(*, again: bool = False) -> int:
     A file of the copy that is not ours is put aside, told, and written again. `again`: every file is read,
     and whatever the store has not any more is put back too; so it is where the checkpoint is spoilt.
     """
-    head = Head.objects.filter(pk=1).first()
-    if head is None or head.size == 0:
+    if not Head.objects.filter(pk=1, size__gt=0).exists():
         return 0
     store = object_store()
-    try:
-        check_against_copy(head.size, stored_tile)
-    except CopyUnreadable as spoilt:
+    seen, spoilt = attested()
+    head = Head.objects.get(pk=1)  # after the copy was read: another run may write it meanwhile
+    check_continued(head.size, seen, stored_tile, where=_COPY)
+    if spoilt is not None:
         log.error("journal : %s Elle est refaite depuis la base.", spoilt)
-        _put_aside(f"{folder()}checkpoint")
+        _keep_aside(f"{folder()}checkpoint")
         again = True
     missing = _missing_again(head.size) if again else _missing(head.size)
     # The oldest first: what is there rests on what is there, and the next run stops at it.
     for key in reversed(missing):
         store.put(key, _content(key))
     store.put(f"{folder()}checkpoints/{head.size}", head.note.encode())
+    if (further := _further(head.size)) is not None:
+        return further
     # Every tile of this checkpoint is there: a crash from here leaves the former checkpoint, still true.
     store.put(f"{folder()}checkpoint", head.note.encode())
     return head.size
 
 
+def _further(size: int) -> int | None:
+    """The size of the checkpoint that is there, of another run that went further meanwhile.
+
+    Raises JournalBroken, StorageError.
+    """
+    try:
+        there = copied_checkpoint()
+    except CopyUnreadable:
+        return None
+    check_continued(Head.objects.get(pk=1).size, there, stored_tile, where=_COPY)
+    return there.size if there is not None and there.size > size else None
+
+
 def _is_ours(key: str) -> bool:
-    """Whether the store has this file as it must be; what it has in its place is put aside."""
+    """Whether the store has this file as it must be; what it has in its place is kept aside too.
+
+    Nothing is deleted of what will be written over: another run may have written it already.
+    """
     content = _content(key)
     try:
         if object_store().read(key, max_bytes=len(content)) == content:
@@ -201,31 +235,34 @@ def _is_ours(key: str) -> bool:
         return False
     except ObjectTooLarge:
         pass
-    _put_aside(key)
+    _keep_aside(key)
     return False
 
 
-def _put_aside(key: str) -> None:
-    """Keep what is not ours out of the way, and tell it: somebody else writes in the store."""
+def _keep_aside(key: str) -> bool:
+    """Keep what is not ours out of the way, and tell it: somebody else writes in the store.
+
+    False when it is not there any more, or has a name that nothing reads.
+    """
     store = object_store()
     try:
         found = store.read(key, max_bytes=_ASIDE_BYTES)
     except ObjectMissing:
-        return
+        return False
     except KeyRefused:
         log.error("journal : %r n'est pas de nous, et a un nom que rien ne lit : il est laissé", key)
-        return
+        return False
     except ObjectTooLarge:
-        log.error("journal : %s n'est pas de nous, et trop long : il est effacé", key)
-    else:
-        aside = f"{folder()}aside/{hashlib.sha256(found).hexdigest()[:16]}/{key.removeprefix(folder())}"
-        try:
-            store.put(aside, found)
-        except KeyRefused:
-            aside = f"{folder()}aside/{hashlib.sha256(key.encode() + found).hexdigest()}"
-            store.put(aside, found)
-        log.error("journal : %s n'est pas de nous, et est mis de côté : %s", key, aside)
-    store.delete(key)
+        log.error("journal : %s n'est pas de nous, et trop long pour être gardé", key)
+        return True
+    aside = f"{folder()}aside/{hashlib.sha256(found).hexdigest()[:16]}/{key.removeprefix(folder())}"
+    try:
+        store.put(aside, found)
+    except KeyRefused:
+        aside = f"{folder()}aside/{hashlib.sha256(key.encode() + found).hexdigest()}"
+        store.put(aside, found)
+    log.error("journal : %s n'est pas de nous, et est mis de côté : %s", key, aside)
+    return True
 
 
 def _check_files(held: Iterable[str], size: int) -> None:
@@ -267,16 +304,36 @@ def _missing(size: int) -> list[str]:
 
 def _missing_again(size: int) -> list[str]:
     """The same of all, once each file that is not ours is put aside."""
-    for kept in _kept_sizes():
-        if _kept(kept) is None:
-            _put_aside(f"{folder()}checkpoints/{kept}")
-    held = set(object_store().list(f"{folder()}tile"))
+    store = object_store()
+    for key in _kept_keys():
+        if _kept(key) is None and _keep_aside(key):
+            store.delete(key)
+    held = set(store.list(f"{folder()}tile"))
     for key in sorted(held):
-        if parse_path(key.removeprefix(folder())) is None or not _is_within(key, size):
-            _put_aside(key)
+        if not _is_explained(key, size):
+            if _keep_aside(key):
+                store.delete(key)
         elif not _is_ours(key):
-            held.discard(key)
+            store.put(key, _content(key))
     return [key for key in _published(size) if key not in held][::-1]
+
+
+def _is_explained(key: str, size: int) -> bool:
+    """Whether the journal has or had a file of this name: of `size` entries, or as long as it is by now.
+
+    What another run wrote meanwhile is not foreign.
+    """
+    said = parse_path(key.removeprefix(folder()))
+    if said is None or key != _key(*said):
+        return False
+    return _is_within(key, size) or _is_within(key, Head.objects.get(pk=1).size)
+
+
+def _key(level: str, index: int, width: int) -> str:
+    """The one name of a file of the copy, of those that `parse_path` reads."""
+    if level == "entries":
+        return f"{folder()}{tlog.entries_path(index, width)}"
+    return f"{folder()}{tlog.tile_path(int(level), index, width)}"
 
 
 def _content(key: str) -> bytes:
@@ -315,11 +372,11 @@ def compare() -> int:
     held = set(store.list(f"{folder()}tile"))
     if absent := [key for key in _published(seen.size) if key not in held]:
         raise JournalBroken(f"La copie du journal n'a plus {absent[0]} ({len(absent)} fichier(s) absent(s)).")
-    kept = _kept_sizes()  # before the head is read: it only grows
+    kept = _kept_keys()  # before the head is read: it only grows
     size = Head.objects.get(pk=1).size
     _check_files(held, size)
-    for each in kept:
-        if (stated := _kept(each)) is None:
-            raise JournalBroken(f"{folder()}checkpoints/{each} de la copie n'est pas de notre clé.")
-        check_continued(size, stated, stored_tile, where="la copie du journal en atteste")
+    for key in kept:
+        if (stated := _kept(key)) is None:
+            raise JournalBroken(f"{key} de la copie n'est pas de notre clé, ou n'est pas sous sa taille.")
+        check_continued(size, stated, stored_tile, where=_COPY)
     return len(held)

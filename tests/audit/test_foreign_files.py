@@ -11,6 +11,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from dematmp.audit import copies
+from dematmp.audit.checkpoints import publish
+from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import create_keys, journal_signer
 from dematmp.audit.models import Head, PublicCheckpoint
 from dematmp.audit.services import append
@@ -123,6 +125,110 @@ def test_each_checkpoint_that_the_copy_keeps_is_of_this_journal(db: None) -> Non
     call_command("journal", "copy", stdout=io.StringIO())
     call_command("journal", "verify", stdout=io.StringIO())
     assert not object_store().exists("journal/checkpoints/40")
+
+
+@pytest.mark.parametrize("name", ["0041", "0300", "autre"])
+def test_a_name_that_is_no_size_is_told_and_put_aside(db: None, name: str) -> None:
+    create_keys(now=timezone.now())
+    written(FIRST)
+    copy_journal()
+    store = object_store()
+    store.put(f"journal/checkpoints/{name}", store.read(f"journal/checkpoints/{FIRST}"))
+    with pytest.raises(CommandError, match=f"checkpoints/{name} de la copie"):
+        call_command("journal", "verify", stdout=io.StringIO())
+    call_command("journal", "copy", stdout=io.StringIO())
+    call_command("journal", "verify", stdout=io.StringIO())
+    assert list(store.list("journal/checkpoints/")) == [f"journal/checkpoints/{FIRST}"]
+    assert [key.endswith(f"/checkpoints/{name}") for key in store.list("journal/aside/")] == [True]
+
+
+def _outrun(decoys: int) -> None:
+    """The copy's checkpoint is spoilt, and a longer one of ours is kept, under others of nobody."""
+    create_keys(now=timezone.now())
+    written(30)
+    copy_journal()
+    store, signer = object_store(), journal_signer()
+    longer = signer.sign(tlog.Checkpoint(signer.name, 400, bytes(32)).text())
+    store.put("journal/checkpoints/400", longer.encode())
+    store.put("journal/checkpoint", b"abime")
+    for each in range(decoys):
+        store.put(f"journal/checkpoints/{10**6 + each}", b"x")
+    copies._not_before = 0.0
+
+
+def test_a_longer_checkpoint_of_ours_is_not_hidden_by_those_of_nobody(db: None) -> None:
+    _outrun(decoys=40)
+    for refused in (lambda: publish(now=timezone.now()), copies.copy, lambda: copies.copy(again=True)):
+        with pytest.raises(JournalBroken, match="400"):
+            refused()
+    assert object_store().read("journal/checkpoint") == b"abime"
+
+
+@pytest.mark.parametrize("listed", [1000, 5])
+def test_an_append_reads_few_of_them_and_says_so(
+    db: None, listed: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All who append wait for it. What is published, and copied, waits for none."""
+    _outrun(decoys=40)
+    monkeypatch.setattr(copies, "_LISTED", listed)
+    read = list[str]()
+    kept = copies._kept
+    monkeypatch.setattr(copies, "_kept", lambda key: read.append(key) or kept(key))
+    written(31)
+    assert len(read) == min(listed, 16)
+    assert any("ne sont pas tous lus ici" in each.message for each in caplog.records)
+
+
+def test_an_append_that_reads_them_all_is_stopped_by_a_longer_one(db: None) -> None:
+    _outrun(decoys=15)
+    with pytest.raises(JournalBroken, match="400"):
+        written(31)
+
+
+def _meanwhile(monkeypatch: pytest.MonkeyPatch, name: str, until: int, *, after: bool) -> None:
+    """Another run copies a journal that has grown, once, as this one comes to that step."""
+    step = getattr(copies, name)
+
+    def crossed(*given: object, **named: object) -> object:
+        monkeypatch.setattr(copies, name, step)
+        found = step(*given, **named) if after else None
+        written(until)
+        assert copies.copy() == until
+        return found if after else step(*given, **named)
+
+    monkeypatch.setattr(copies, name, crossed)
+
+
+@pytest.mark.parametrize(
+    ("again", "step", "after"),
+    [
+        (False, "copied_checkpoint", False),
+        (False, "_missing", False),
+        (False, "_missing", True),
+        (True, "_kept_keys", True),
+        (True, "_missing_again", False),
+        (True, "_missing_again", True),
+    ],
+)
+def test_two_runs_at_once_do_no_harm(
+    db: None,
+    again: bool,
+    step: str,
+    after: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The later goes further, and ends first: its tiles are not foreign, its checkpoint is not shortened."""
+    create_keys(now=timezone.now())
+    written(250)
+    copy_journal()
+    written(260)
+    store = object_store()
+    _meanwhile(monkeypatch, step, 600, after=after)
+    assert copies.copy(again=again) == 600
+    assert not list(store.list("journal/aside")), caplog.messages
+    assert store.read("journal/checkpoint").decode() == Head.objects.get().note
+    call_command("journal", "verify", stdout=io.StringIO())
 
 
 def test_a_name_that_nothing_reads_is_told_and_left(db: None, caplog: pytest.LogCaptureFixture) -> None:
