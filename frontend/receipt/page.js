@@ -138,12 +138,19 @@ async function* followed(given, seen, key, keys, witnessLines) {
       yield uncompared(now.note ? `il est signé par « ${now.note.split("\n")[0]} », dont la clé n'est pas donnée.` : "il n'en a pas encore paru.");
       return;
     }
+    const broken = await contradiction(now, seen);
+    // A journal that lost entries was succeeded by another: this receipt stays what the former key signed.
+    if (broken && now.key.line !== key.line) {
+      given.succeeded = ` Son journal « ${key.name} » a été remplacé par « ${now.key.name} », qui n'en a pas repris toutes les entrées : la page « Journal public » dit combien ont été gardées, et pourquoi.`;
+      yield uncompared(`« ${now.key.name} » a remplacé « ${key.name} », et n'en prolonge pas les ${seen.size} entrées.`);
+      return;
+    }
     if (now.size < seen.size) {
       given.shorter = true;
       yield uncompared(`il compte ${now.size} entrée${now.size > 1 ? "s" : ""}, et en comptait ${seen.size} pour cet accusé. Il en paraît un chaque minute : recommencez.`);
       return;
     }
-    await follows(root.dataset.journal, now, seen);
+    if (broken) throw broken;
     yield `Le journal publié aujourd'hui (${now.size} entrées) prolonge celui de l'accusé : rien n'en a été réécrit.`;
     for (const line of witnessLines) {
       const { name, time } = await cosigned(now.note, line);
@@ -153,6 +160,18 @@ async function* followed(given, seen, key, keys, witnessLines) {
   } catch (error) {
     if (!(error instanceof TypeError)) throw error; // what fetch throws, or an answer that is not the file
     yield uncompared("il n'a pas pu être lu. Rechargez cette page, ou prenez la ligne de commande.");
+  }
+}
+
+// Why the journal of today does not continue that of the receipt (Refused); null when it does.
+async function contradiction(now, seen) {
+  if (now.size < seen.size) return new Refused("Le journal publié est plus court que celui de cet accusé.");
+  try {
+    await follows(root.dataset.journal, now, seen);
+    return null;
+  } catch (error) {
+    if (error instanceof Refused) return error;
+    throw error;
   }
 }
 
@@ -202,7 +221,8 @@ async function verify() {
     const own = root.dataset.known.split(" ").includes(journal.key) ? "" : " La clé de son journal n'est pas une de celles de cette plateforme.";
     const printed = given.pdf || given.mentions ? "" : ` ${UNPROVEN}`;
     const shorter = given.shorter ? " Le journal publié est plus court que celui de cet accusé : si cela dure plus de quelques minutes, il a perdu des entrées." : "";
-    say(shorter ? "warn" : "good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}${shorter}${printed} Ce que cette page ne vérifie pas est dit ci-dessous.`);
+    const succeeded = given.succeeded ?? "";
+    say(shorter || succeeded ? "warn" : "good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}${shorter}${succeeded}${printed} Ce que cette page ne vérifie pas est dit ci-dessous.`);
   } catch (error) {
     const unknown = error.name === "NotSupportedError" ? "Ce navigateur ne sait pas vérifier une signature Ed25519 : mettez-le à jour, ou prenez la ligne de commande." : "Cet accusé est incomplet ou mal formé.";
     say("bad", "Cet accusé n'est pas vérifié.", error instanceof Refused ? error.message : unknown);

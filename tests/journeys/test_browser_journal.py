@@ -13,9 +13,10 @@ from playwright.sync_api import Page
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from dematmp.audit import copies, mark
 from dematmp.audit.checkpoints import complete, publish
 from dematmp.audit.keys import journal_signer
-from dematmp.audit.models import Head
+from dematmp.audit.models import Entry, EntryToken, Head, PublicCheckpoint, Tile
 from dematmp.audit.services import append
 from dematmp.bids.models import Bid
 from dematmp.bids.receipts import receipt
@@ -102,5 +103,54 @@ def test_a_receipt_of_a_journal_that_was_succeeded(
             page.goto(reverse("check-receipt"))
             assert "authentique" in verdict(page, tmp_path / "a.json")
             assert "prolonge celui de l'accusé" in told(page)
+    finally:
+        (settings.SECRETS_DIR / "journal.former").unlink(missing_ok=True)
+
+
+def _lose_entries(kept: int) -> None:
+    """As a database restored from before, on a new machine and a new store: its first entries only."""
+    for model in (EntryToken, PublicCheckpoint, Tile):
+        model.objects.all().delete()
+    Entry.objects.filter(index__gte=kept).delete()
+    mark._path().unlink(missing_ok=True)
+    copies._not_before = 0.0
+    hashes = [tlog.leaf_hash(bytes(each.leaf)) for each in Entry.objects.order_by("index")]
+    grown, signer = tlog.append(0, lambda level, index: b"", hashes), journal_signer()
+    Tile.objects.bulk_create(
+        [Tile(level=level, index=index, hashes=data) for (level, index), data in grown.tiles.items()]
+    )
+    note = signer.sign(tlog.Checkpoint(signer.name, kept, grown.root).text())
+    Head.objects.update(size=kept, note=note, published_size=0, published_note="")
+
+
+def test_a_receipt_whose_entry_a_succession_lost_stays_authentic_and_is_told(
+    live_server: LiveServer, chromium: str, bid: Bid, tmp_path: Path, settings: Settings
+) -> None:
+    """While the new journal is shorter than the receipt's, and once it is longer."""
+    from dematmp.audit.succession import succeed
+
+    said = receipt(bid)
+    (tmp_path / "a.json").write_text(json.dumps(said))
+    _lose_entries(said["journal"]["index"])
+    former = journal_signer().name
+    settings.JOURNAL_ORIGIN = "renouveau.example/journal"
+    try:
+        succeed(reason="disque perdu", now=timezone.now())
+        with chromium_browser(chromium) as browser:
+            page = browser.new_context(base_url=live_server.url).new_page()
+            page.goto(reverse("check-receipt"))
+            for more in (0, 30, 300):
+                published(more=more)
+                words = verdict(page, tmp_path / "a.json")
+                assert "authentique" in words
+                assert (
+                    f"« {former} » a été remplacé par « renouveau.example/journal », qui n'en a pas repris"
+                    in words
+                )
+                assert "NON COMPARÉ au journal publié" in told(page)
+                assert page.locator("[data-verdict].notice-warn").count() == 1
+            for width in (1280, 375):
+                page.set_viewport_size({"width": width, "height": 800})
+                assert [each["id"] for each in Axe().run(page).response["violations"]] == []
     finally:
         (settings.SECRETS_DIR / "journal.former").unlink(missing_ok=True)
