@@ -133,7 +133,7 @@ def attested(*, briefly: bool = False) -> tuple[tlog.Checkpoint | None, CopyUnre
 
 
 def refuse_rollback(size: int, read_tile: tlog.ReadTile) -> None:
-    """The same before an append, once a minute in each process, and briefly: the head is locked.
+    """Before an append, `refuse_rollback_now` once a minute in each process, briefly: the head is locked.
 
     A database may be restored under a process that runs.
     """

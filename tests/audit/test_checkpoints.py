@@ -18,7 +18,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from dematmp.audit import copies
+from dematmp.audit import checkpoints, copies, mark
 from dematmp.audit.checkpoints import check_published, complete, publish
 from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import create_keys, journal_signer, timestamp_anchors
@@ -215,6 +215,25 @@ def test_a_checkpoint_once_public_betrays_another_history(db: None) -> None:
         check_published(10)
     with pytest.raises(CommandError, match="autre journal"):
         call_command("journal", "verify", stdout=io.StringIO())
+
+
+@pytest.mark.parametrize("step", ["refuse_less", "refuse_rollback_now"])
+def test_what_others_append_meanwhile_is_not_taken_for_an_old_backup(
+    db: None, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This machine saw them committed, and another run copied them, after the head was read."""
+    write(5)
+    checked = getattr(checkpoints, step)
+
+    def crossed(*given: object) -> None:
+        monkeypatch.setattr(checkpoints, step, checked)
+        write(3)
+        mark.remember(Head.objects.get().note)
+        assert copies.copy() == 8
+        checked(*given)
+
+    monkeypatch.setattr(checkpoints, step, crossed)
+    assert published().size == 8
 
 
 def test_an_altered_copy_is_seen_and_an_entry_is_proved(db: None) -> None:
