@@ -18,7 +18,7 @@ from tests.signing.pdf_cases import asn1
 
 
 @pytest.fixture
-def store(settings: Settings, tmp_path: Path) -> Path:
+def store(db: None, settings: Settings, tmp_path: Path) -> Path:
     made = Lists.of([Service(World().issuer.identity.certificate)])
     folder = tmp_path / "listes"
     update(
