@@ -113,16 +113,19 @@ class S3Store:
         return self.call(operation, bucket=self.bucket_of(Key), Key=check_key(Key), **arguments)
 
     def _read(self, operation: str, *, Key: str, **arguments: object) -> dict[str, object]:
-        """Of a locked object that was deleted: the version that its lock keeps. Raises ObjectMissing."""
+        """Of a locked object that was deleted: the first version that its lock keeps.
+
+        Raises ObjectMissing, StoreUnavailable.
+        """
         try:
             return self._call(operation, Key=Key, **arguments)
         except ObjectMissing:
             if self.deposits == self.bucket or not Key.startswith(LOCKED):
                 raise
-            kept = locked_versions(self, Key)
-            if not kept:
+            kept = next(locked_versions(self, Key), None)
+            if kept is None:
                 raise
-        return self._call(operation, Key=Key, **{**arguments, "VersionId": kept[0]})
+        return self._call(operation, Key=Key, **{**arguments, "VersionId": kept})
 
     @staticmethod
     def _md5(data: bytes) -> str:

@@ -57,20 +57,25 @@ class AttestedObjects:
         for sealed in self._objects.values():
             if _digest(self._read(sealed.name), sealed.part_bytes) == sealed.sha256:
                 continue
-            version = _own_version(f"{self._envelope.prefix}/{sealed.name}", sealed)
+            version = own_version(
+                f"{self._envelope.prefix}/{sealed.name}",
+                size=sealed.size,
+                part_bytes=sealed.part_bytes,
+                sha256=sealed.sha256,
+            )
             if version is None:
                 raise OpeningError(f"Le stockage ne rend pas les octets reçus de l'objet {sealed.name}.")
             self._versions[sealed.name], mended = version, True
         return mended
 
 
-def _own_version(key: str, sealed: SealedObject) -> str | None:
-    """The locked version that has the digest of the receipt, if the store keeps one."""
+def own_version(key: str, *, size: int, part_bytes: int, sha256: str) -> str | None:
+    """The locked version that has this size and composite digest, if the store keeps one."""
     store = object_store()
     if not isinstance(store, S3Store) or store.deposits == store.bucket:
         return None
-    for version in locked_versions(store, key):
-        if _digest(store.open(key, version=version), sealed.part_bytes) == sealed.sha256:
+    for version in locked_versions(store, key, size=size):
+        if _digest(store.open(key, version=version), part_bytes) == sha256:
             return version
     return None
 

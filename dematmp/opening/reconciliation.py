@@ -18,13 +18,13 @@ from django.utils.module_loading import import_string
 from dematmp.bids import presence
 from dematmp.bids.models import Envelope, SealedObject
 from dematmp.consultations.models import DocumentVersion
+from dematmp.opening.attested import own_version
 from dematmp.opening.models import OpenedFile
 from signing.digests import CompositeDigest
 from storage import buckets
 from storage.errors import ObjectMissing
 from storage.s3 import LOCKED, S3Store
 from storage.stores import object_store
-from storage.versions import locked_versions
 
 # Known by other means: the journal's copy by `journal verify`, what `storage check` tried by nobody.
 _ELSEWHERE = ("journal/", "sealed/probe/")
@@ -111,15 +111,14 @@ def _lock(key: str) -> Iterator[Difference]:
             yield Difference("unlocked", key, "aucun verrou ne le protège")
 
 
-def _recoverable(found: Difference) -> Difference:
+def _recoverable(found: Difference, *, size: int, part_bytes: int, sha256: str) -> Difference:
     """The same, with the version that its lock keeps under what was written or deleted over it."""
-    store = object_store()
-    if found.kind == "unlocked" or not isinstance(store, S3Store) or store.deposits == store.bucket:
+    if found.kind == "unlocked":
         return found
-    kept = locked_versions(store, found.key)
-    if not kept:
+    kept = own_version(found.key, size=size, part_bytes=part_bytes, sha256=sha256)
+    if kept is None:
         return found
-    return replace(found, detail=f"{found.detail} ; la version verrouillée {kept[0]} est dessous")
+    return replace(found, detail=f"{found.detail} ; la version verrouillée {kept} est dessous")
 
 
 def _sealed(known: set[str], *, digests: bool) -> Iterator[Difference]:
@@ -133,7 +132,8 @@ def _sealed(known: set[str], *, digests: bool) -> Iterator[Difference]:
                 digest.update(block)
             if digest.hexdigest() != each.sha256:
                 found = [Difference("different", each.key, "l'empreinte n'est pas celle de l'accusé")]
-        yield from map(_recoverable, found)
+        for one in found:
+            yield _recoverable(one, size=each.size, part_bytes=each.part_bytes, sha256=each.sha256)
     made = Envelope.objects.filter(attempt__bid__isnull=False, attempt__destroyed_at=None)
     for envelope in made.select_related("attempt__consultation").order_by("pk").iterator():
         for name, data in (("header.json", bytes(envelope.header)), ("keys.bin", bytes(envelope.keys))):
@@ -142,7 +142,10 @@ def _sealed(known: set[str], *, digests: bool) -> Iterator[Difference]:
             found = list(_size(key, len(data))) or list(_lock(key))
             if not found and object_store().read(key) != data:
                 found = [Difference("different", key, "ce n'est pas l'en-tête reçu")]
-            yield from map(_recoverable, found)
+            for one in found:
+                whole = CompositeDigest(len(data))
+                whole.update(data)
+                yield _recoverable(one, size=len(data), part_bytes=len(data), sha256=whole.hexdigest())
 
 
 def _parts() -> Iterator[Difference]:

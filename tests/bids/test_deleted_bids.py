@@ -2,6 +2,7 @@
 
 import io
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from deploy.services.ceph import Ceph
 from storage.errors import ObjectMissing
 from storage.s3 import S3Store
 from storage.stores import object_store, parse_object_store
+from storage.versions import locked_versions
 from tests.opening.test_opening import opened
 from tests.world import World
 
@@ -78,6 +80,46 @@ def test_what_was_written_over_a_locked_bid_is_not_what_is_opened(
     assert {row.state for row in session.envelopes.all()} == {"opened"}
     found = {row.name: b"".join(object_store().open(row.key)) for row in OpenedFile.objects.all()}
     assert found == FILES
+
+
+def test_a_bid_under_more_versions_than_a_listing_gives_is_opened(
+    world: World, store: S3Store, tmp_path: Path
+) -> None:
+    made = world.publish(closes_in=timedelta(hours=1))
+    world.deposit(made, tmp_path, files=FILES)
+    sealed = SealedObject.objects.get(
+        envelope__attempt__consultation=made, envelope__kind="offre", name="1.cob"
+    )
+    key = sealed.key
+    with ThreadPoolExecutor(4) as writers:
+        list(writers.map(lambda _: store.put(key, b"x"), range(1001)))
+    made.deadlines.update(at=timezone.now())
+    session = opened(world, Consultation.objects.get(pk=made.pk))
+    assert {row.state for row in session.envelopes.all()} == {"opened"}
+    found = {row.name: b"".join(object_store().open(row.key)) for row in OpenedFile.objects.all()}
+    assert found == FILES
+
+
+def test_what_was_written_first_is_what_is_read_and_named_under_a_deletion(
+    world: World, store: S3Store, tmp_path: Path
+) -> None:
+    made = world.publish()
+    world.deposit(made, tmp_path, files=FILES)
+    sealed = SealedObject.objects.get(
+        envelope__attempt__consultation=made, envelope__kind="offre", name="1.cob"
+    )
+    own = store.call("head_object", bucket=store.deposits, Key=sealed.key)["VersionId"]
+    received = store.read(sealed.key)
+    store.put(f"{sealed.key}.longer", b"another key")
+    for over in (b"shorter", bytes(sealed.size), bytes(sealed.size), b"again"):
+        store.put(sealed.key, over)
+    store.delete(sealed.key)
+    assert store.read(sealed.key) == received
+    assert next(locked_versions(store, sealed.key, size=sealed.size)) == own
+    assert len(list(locked_versions(store, sealed.key, size=sealed.size))) == 3
+    told = [each.detail for each in reconcile(digests=True) if each.key == sealed.key]
+    assert len(told) == 1
+    assert f"la version verrouillée {own} est dessous" in told[0]
 
 
 def test_what_no_lock_keeps_is_missing(store: S3Store) -> None:
