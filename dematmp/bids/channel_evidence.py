@@ -8,6 +8,8 @@ import base64
 import hashlib
 import json
 import logging
+import random
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ from signing.tlog import verify_proof
 
 log = logging.getLogger(__name__)
 _BYTES = 64 * 1024**2  # of one dossier: 5,000 files and their parts
+# Of one visit, which comes again in a minute: dossiers asked for, seconds spent, seconds of one silence.
+_DOSSIERS, _SECONDS, _SILENCE = 200, 30.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -41,30 +45,51 @@ class Committed:
 
 
 def take_attempts(client: httpx.Client, told: object, *, now: datetime) -> int:
-    """Bring the dossiers that are new or went on since; how many. One that is wrong is left, and logged."""
+    """Bring dossiers that are new or went on since, as many as a visit has time for; how many are new.
+
+    One that is wrong is left, and logged. They come in no order, so that none waits for ever behind others.
+    """
     try:
-        listed = rows(told)
+        listed = list(rows(told))
     except ChannelRefused:
         log.warning("le canal de secours ne dit pas ses tentatives comme prévu")
         return 0
     known = dict(ChannelAttempt.objects.values_list("uuid", "changed"))
-    count = 0
+    random.shuffle(listed)
+    count, asked, until = 0, 0, time.monotonic() + _SECONDS
     for each in listed:
+        if asked == _DOSSIERS or time.monotonic() >= until:
+            log.info("d'autres tentatives du canal de secours sont pour la prochaine visite")
+            break
         try:
             attempt, changed = uuid.UUID(str(each["attempt"])), str(each["changed"])[:64]
             if known.get(attempt) != changed:
-                count += _take(client, attempt, changed=changed, now=now)
-        except (httpx.HTTPError, ChannelRefused, SigningError, *UNREADABLE) as bad:
+                asked += 1
+                said = _dossier(client, attempt, until=until)
+                count += _take(said, attempt, changed=changed, now=now)
+        except (httpx.HTTPError, ChannelRefused, SigningError, RecursionError, *UNREADABLE) as bad:
             log.warning("une tentative du canal de secours n'est pas reprise : %r", bad)
     return count
 
 
-def _take(client: httpx.Client, attempt: uuid.UUID, *, changed: str, now: datetime) -> int:
-    answer = client.get(f"/attempts/{attempt}")
-    answer.raise_for_status()
-    if len(answer.content) > _BYTES:
-        raise ChannelRefused("Le dossier d'une tentative du canal de secours est trop long.")
-    said = answer.json()
+def _dossier(client: httpx.Client, attempt: uuid.UUID, *, until: float) -> dict[str, object]:
+    """What the channel answers, before this time of the monotonic clock. Raises ChannelRefused, HTTPError."""
+    data, silence = bytearray(), min(_SILENCE, max(until - time.monotonic(), 0.1))
+    with client.stream("GET", f"/attempts/{attempt}", timeout=silence) as answer:
+        answer.raise_for_status()
+        for block in answer.iter_bytes():
+            data += block
+            if len(data) > _BYTES:
+                raise ChannelRefused("Le dossier d'une tentative du canal de secours est trop long.")
+            if time.monotonic() >= until:
+                raise ChannelRefused("Le dossier d'une tentative du canal de secours est trop lent à venir.")
+    said = json.loads(data)
+    if not isinstance(said, dict):
+        raise ChannelRefused(NOT_AS_EXPECTED)
+    return said
+
+
+def _take(said: dict[str, object], attempt: uuid.UUID, *, changed: str, now: datetime) -> int:
     begun = _begun(said, attempt)
     as_shown(said, channel=True)  # what could not be shown is not kept
     consultation = Consultation.objects.public().filter(uuid=str(begun["consultation"])).first()
@@ -123,7 +148,8 @@ def _begun(said: Told, attempt: uuid.UUID) -> dict[str, object]:
         }
         verify_proof(str(entry["proof"]), canonical(leaf), settings.BACKUP_CHANNEL["journal_key"])
         if entry["type"] == "attempt":
-            begun = json.loads(record)
+            read = json.loads(record)
+            begun = read if isinstance(read, dict) else None
     told = {"attempt": str(attempt), "consultation": about["uuid"], "deposit": said["deposit"]}
     if begun is None or any(begun.get(name) != value for name, value in told.items()):
         raise ChannelRefused("Une tentative du canal de secours n'est pas à son journal.")

@@ -69,40 +69,54 @@ def _channel(*, now: datetime) -> Iterator[httpx.Client]:
         raise ChannelUnreachable("Le canal de secours ne répond pas.") from failed
 
 
-def pull(*, now: datetime, again: bool = False) -> int:
+def pull(*, now: datetime, again: bool = False, evidence: bool = True) -> int:
     """Import what the backup channel holds: how many deposits are new. May run twice, may be killed anywhere.
 
-    `again` fetches once more what came with other bytes than its record's. Raises ChannelUnreachable,
-    ChannelRefused (deposits that are not what their record says, a clock that is not ours): what could be
-    taken is, and only the openings concerned wait.
+    `again` fetches once more what came with other bytes than its record's; without `evidence`, what no
+    opening waits for is left to the next visit. Raises ChannelUnreachable, ChannelRefused (deposits that are
+    not what their record says, a clock that is not ours): what could be taken is, and only the openings
+    concerned wait.
     """
     if not settings.BACKUP_CHANNEL["url"]:
         return 0
     with _channel(now=now) as client:
-        told_all = _list(client, now=now)
-        fresh, refused, pending = 0, list[str](), set(told_all.pending)
-        clock_ms = round(told_all.apart / timedelta(milliseconds=1))
-        for told in told_all.deposits:
-            try:
-                known = _import(client, told, clock_ms=clock_ms, again=again, now=now)
-            except _StillRecording:
-                pending |= _named(told)
-                continue
-            except UNREADABLE as bad:
-                log.warning("un dépôt du canal de secours est illisible : %r", bad)
-                why = ChannelRefused(NOT_AS_EXPECTED)
-            except ChannelRefused as wrong:
-                why = wrong
-            else:
-                fresh += known
-                continue
-            # The others are imported; what it is for does not open meanwhile, where the channel may mend it.
-            if keep_apart(told, why, now=now):
-                refused.append(str(why))
-                pending |= _named(told)
-            else:
-                log.warning("un dépôt du canal de secours est mis de côté : %s", why)
-        take_attempts(client, told_all.attempts, now=now)
+        told_all, refusal, fresh = _list(client, now=now), None, 0
+        try:
+            fresh = _take_all(client, told_all, again=again, now=now)
+        except ChannelRefused as wrong:
+            refusal = wrong
+        # The visit is written: no dossier that is slow to come holds back an opening.
+        if evidence:
+            take_attempts(client, told_all.attempts, now=now)
+    if refusal:
+        raise refusal
+    return fresh
+
+
+def _take_all(client: httpx.Client, told_all: _Telling, *, again: bool, now: datetime) -> int:
+    """The deposits, then the visit of each consultation of which all is told. Raises ChannelRefused."""
+    fresh, refused, pending = 0, list[str](), set(told_all.pending)
+    clock_ms = round(told_all.apart / timedelta(milliseconds=1))
+    for told in told_all.deposits:
+        try:
+            known = _import(client, told, clock_ms=clock_ms, again=again, now=now)
+        except _StillRecording:
+            pending |= _named(told)
+            continue
+        except UNREADABLE as bad:
+            log.warning("un dépôt du canal de secours est illisible : %r", bad)
+            why = ChannelRefused(NOT_AS_EXPECTED)
+        except ChannelRefused as wrong:
+            why = wrong
+        else:
+            fresh += known
+            continue
+        # The others are imported; what it is for does not open meanwhile, where the channel may mend it.
+        if keep_apart(told, why, now=now):
+            refused.append(str(why))
+            pending |= _named(told)
+        else:
+            log.warning("un dépôt du canal de secours est mis de côté : %s", why)
     if abs(told_all.apart) > CLOCKS:
         raise ChannelRefused(
             f"L'horloge du canal de secours s'écarte de {told_all.apart.total_seconds():+.0f} s de la "

@@ -58,7 +58,7 @@ def reconcile_channel(consultation: Consultation, *, now: datetime) -> None:
     if is_reconciled(consultation):
         return
     try:
-        pull(now=now)
+        pull(now=now, evidence=False)
     except ChannelRefused:
         if not is_reconciled(consultation):
             raise

@@ -1,9 +1,18 @@
 """What a company only tried on the backup channel is evidence on the platform too."""
 
+import base64
+import contextlib
+import hashlib
 import json
+import os
+import socket
+import threading
 import time
+import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +23,10 @@ from pytest_django.live_server_helper import LiveServer
 
 from dematmp.audit.keys import journal_signer, seal_anchors
 from dematmp.audit.models import Entry
+from dematmp.audit.services import canonical
+from dematmp.bids import channel_evidence, importing, visits
 from dematmp.bids.channel_attempts import ChannelAttempt
+from dematmp.bids.errors import ChannelRefused
 from dematmp.bids.evidence import evidence
 from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid, ChannelVisit
@@ -23,6 +35,8 @@ from dematmp.opening.late_bids import branches
 from signing.client import attempt_body, digests, load_draft
 from signing.evidence import verify_evidence
 from signing.fallback import backup_of
+from signing.notes import Signer
+from signing.tlog import Checkpoint, format_proof, leaf_hash
 from tests.bids.test_backup_channel import (
     _reader,
     sealed,
@@ -154,3 +168,118 @@ def test_a_dossier_that_the_channel_s_journal_does_not_prove_is_left_and_stops_n
     assert ChannelVisit.objects.filter(consultation=made).exists()
     pulled([{"attempt": attempt, "changed": "x"}], dossier)
     assert ChannelAttempt.objects.exists()
+
+
+def test_a_proven_record_that_is_no_object_is_left_and_stops_nothing(
+    live_world: World, settings: Settings
+) -> None:
+    made, attempt = live_world.publish(), str(uuid.uuid4())
+    theirs = Signer("canal-de-secours", os.urandom(32))
+    record, about = b"[3]", {"uuid": str(made.uuid)}
+    leaf = {"digest": hashlib.sha256(record).hexdigest(), "time": "2026-01-01T00:00:00Z", "type": "attempt"}
+    root = leaf_hash(canonical({**leaf, "consultation": about["uuid"]}))
+    proof = format_proof(0, [], theirs.sign(Checkpoint(theirs.name, 1, root).text()))
+    entry = {**leaf, "record": base64.b64encode(record).decode(), "nonce": "", "proof": proof}
+    dossier = {"journal": {"entries": [entry]}, "consultation": about, "deposit": attempt}
+    told = {"key": theirs.verifier_key, "now": timezone.now().isoformat(), "pending": [], "deposits": []}
+    listed = {**told, "attempts": [{"attempt": attempt, "changed": "x"}]}
+
+    def answer(asked: str) -> bytes:
+        return json.dumps(dossier if "/attempts/" in asked else listed).encode()
+
+    with answering_paths(answer, content_type="application/json") as hostile:
+        settings.BACKUP_CHANNEL = {
+            **settings.BACKUP_CHANNEL,
+            "url": hostile,
+            "journal_key": theirs.verifier_key,
+        }
+        assert pull(now=timezone.now()) == 0
+    assert ChannelVisit.objects.filter(consultation=made).exists()
+    assert not ChannelAttempt.objects.exists()
+
+
+@contextlib.contextmanager
+def slow_dossiers(channel: Channel, settings: Settings, *, count: int) -> Iterator[list[str]]:
+    """What the real channel tells, and attempts whose dossiers do not come: those asked for."""
+    listed = [{"attempt": str(uuid.uuid4()), "changed": "x"} for _ in range(count)]
+    told, asked_for, over = what_it_tells(channel), list[str](), threading.Event()
+
+    def answer(asked: str) -> bytes:
+        if "/attempts/" in asked:
+            asked_for.append(asked)
+            over.wait(20)
+        return json.dumps({**told, "attempts": listed, "now": timezone.now().isoformat()}).encode()
+
+    with answering_paths(answer, content_type="application/json") as slow:
+        settings.BACKUP_CHANNEL = {**settings.BACKUP_CHANNEL, "url": slow}
+        try:
+            yield asked_for
+        finally:
+            over.set()
+
+
+def test_an_opening_waits_for_no_dossier(
+    live_world: World, channel: Channel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visits, "SETTLING", timedelta())
+    made = live_world.publish(closes_in=timedelta(hours=1))
+    made.deadlines.update(at=timezone.now())
+    closed = Consultation.objects.get(pk=made.pk)
+    with slow_dossiers(channel, settings, count=1) as asked_for:
+        visits.reconcile_channel(closed, now=timezone.now())
+    assert visits.is_reconciled(closed)
+    assert asked_for == []
+
+
+def test_a_visit_is_written_before_its_dossiers_and_gives_them_a_bounded_time(
+    live_world: World, channel: Channel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_evidence, "_SECONDS", 1.0, raising=False)
+    made = live_world.publish()
+    seen: list[bool] = []
+    take = importing.take_attempts
+
+    def taking(*args: Any, **said: Any) -> int:
+        seen.append(ChannelVisit.objects.filter(consultation=made).exists())
+        return take(*args, **said)
+
+    monkeypatch.setattr(importing, "take_attempts", taking)
+    with slow_dossiers(channel, settings, count=3) as asked_for:
+        assert pull(now=timezone.now()) == 0
+    assert seen == [True]
+    assert len(asked_for) == 1
+
+
+def test_a_visit_asks_for_so_many_dossiers_and_the_next_one_for_others(
+    live_world: World, channel: Channel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_evidence, "_DOSSIERS", 2, raising=False)
+    monkeypatch.setattr(channel_evidence, "_SILENCE", 0.2, raising=False)
+    with slow_dossiers(channel, settings, count=4) as asked_for:
+        pull(now=timezone.now())
+        assert len(asked_for) == 2
+        while len(set(asked_for)) < 4:
+            pull(now=timezone.now())
+
+
+def test_a_dossier_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        with contextlib.suppress(OSError), server.accept()[0] as line:
+            line.recv(65536)
+            line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not over.wait(0.05):
+                line.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        thread = threading.Thread(target=drip, args=(server,))
+        thread.start()
+        try:
+            base = f"http://127.0.0.1:{server.getsockname()[1]}"
+            with httpx.Client(base_url=base) as client, pytest.raises(ChannelRefused):
+                channel_evidence._dossier(client, uuid.uuid4(), until=time.monotonic() + 1)
+        finally:
+            over.set()
+            thread.join()
