@@ -2,9 +2,11 @@
 
 Needs Python 3.11+ and the `cryptography` package only:
 
-    python open_envelope.py envelopes/<company>/<envelope> EK-in-hex output-folder
+    python open_envelope.py envelopes/<company>/<envelope> EK-in-hex output-folder deposits/<company>.record
 
-Every file is written only after its SHA-256 was found equal to the one that the bidder sealed in `t.cob`.
+The record (its time and place in the journal are proven beside it) says what was received: who kept EK can
+seal other files under the same header, hence every sealed object is first compared with it. Without the
+record, that is said. Each file is written only once its SHA-256 is the one that the bidder sealed in `t.cob`.
 Formats: signing/SPEC.md, and https://c2sp.org/chunked-encryption for the sealed objects.
 """
 
@@ -51,11 +53,29 @@ def unseal(path: Path, ek: bytes, hh: bytes, index: int, out: Path) -> str:
     return digest.hexdigest()
 
 
+def compare(folder: Path, hh: bytes, record: Path) -> None:
+    """Every sealed object is the one that the record of the deposit says, by its composite SHA-256."""
+    said = [each for each in json.loads(record.read_bytes())["envelopes"] if each["header"] == hh.hex()]
+    if not said:
+        raise SystemExit("cette enveloppe n'est pas dans ce dépôt")
+    for each in said[0]["objects"]:
+        whole = hashlib.sha256()
+        with (folder / each["name"]).open("rb") as sealed:
+            while part := sealed.read(each["part_bytes"]):
+                whole.update(hashlib.sha256(part).digest())
+        if whole.hexdigest() != each["sha256"]:
+            raise SystemExit(f"{each['name']} : ce n'est pas ce qui fut reçu")
+
+
 def main() -> int:
     folder, ek, out = Path(sys.argv[1]), bytes.fromhex(sys.argv[2]), Path(sys.argv[3])
     out.mkdir(parents=True, exist_ok=True)
     header = (folder / "header.json").read_bytes()
     hh = hashlib.sha256(b"pli/1 header\x00" + header).digest()
+    if len(sys.argv) > 4:
+        compare(folder, hh, Path(sys.argv[4]))
+    else:
+        sys.stderr.write("NON COMPARÉ à l'enregistrement du dépôt : donnez-le en dernier argument\n")
     scratch = out / ".scratch"
     if unseal(folder / "0.cob", ek, hh, 0, scratch) != json.loads(header)["manifest"]:
         raise SystemExit("le manifeste n'est pas celui de l'en-tête")

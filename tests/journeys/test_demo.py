@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -151,10 +152,17 @@ def test_a_stranger_opens_every_opened_envelope_and_finds_the_originals(out: Pat
     opened = [each for each in minutes(out) if each.get("ek")]
     assert len(opened) == 6
     for each in opened:
-        text = run(
-            sys.executable, script, envelope(out, each["envelope"]), each["ek"], tmp_path / each["envelope"]
-        )
+        where = envelope(out, each["envelope"])
+        record = out / "deposits" / f"{where.parent.name}.record"
+        text = run(sys.executable, script, where, each["ek"], tmp_path / each["envelope"], record)
         assert {line.split("  ")[0] for line in text.splitlines()} <= originals
+    shutil.copytree(where, tmp_path / "altered")
+    with (tmp_path / "altered" / "t.cob").open("r+b") as sealed:
+        sealed.write(b"\0")
+    command = [sys.executable, script, tmp_path / "altered", each["ek"], tmp_path / "none", record]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "ce qui fut reçu" in refused.stderr) == (1, True)
+    assert not list((tmp_path / "none").iterdir())
 
 
 def test_openssl_alone_opens_an_envelope(out: Path, tmp_path: Path) -> None:
