@@ -20,7 +20,7 @@ from tests.acts.returned import mail, receipt, sent, status_of
 from tests.acts.service import Caller, posted, until
 from tests.acts.stack import Running
 from tests.acts.test_faults import _post, _state
-from tests.conftest import absent
+from tests.conftest import absent, whole_matrix
 from tests.migrated import lay_sqlite
 
 
@@ -89,6 +89,7 @@ def test_the_box_is_read_by_a_task_of_its_own(lea: Caller, ministry: Ministry, t
     assert ReturnMail.objects.get().done_at is not None
 
 
+@whole_matrix
 @pytest.mark.services
 def test_the_sendings_may_have_a_worker_of_their_own(tmp_path: Path) -> None:
     if reason := Nginx.missing():

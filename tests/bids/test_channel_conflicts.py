@@ -39,6 +39,7 @@ from signing.receipt import verify_receipt
 from storage.stores import object_store
 from tests.bids.test_backup_channel import NOWHERE, SMALL, live_world, lying, sealed, speaker, what_it_tells
 from tests.channel import Channel
+from tests.conftest import whole_matrix
 from tests.fronts import answering_paths
 from tests.opening.test_opening import opened
 from tests.world import World, page, person
@@ -192,7 +193,7 @@ def _same_id(world: World, draft: Path, made: Consultation, folder: Path, patch:
     return other
 
 
-@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize("late", [True, pytest.param(False, marks=whole_matrix)])
 def test_a_company_that_gives_one_id_to_two_deposits_holds_back_no_opening(
     live_world: World,
     live_server: LiveServer,

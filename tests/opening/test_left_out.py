@@ -38,6 +38,7 @@ from storage.stores import object_store
 from tests.bids.test_backup_channel import NOWHERE, SMALL, sealed, speaker
 from tests.bids.test_channel_attempts import tried_there
 from tests.channel import Channel
+from tests.conftest import whole_matrix
 from tests.opening.test_opening import opened
 from tests.opening.test_phases import open_phase
 from tests.web.chromium import chromium_browser, signed_in
@@ -118,6 +119,7 @@ def test_the_committee_is_told_and_opens_it_too(live_world: World, session: Open
     verify()
 
 
+@whole_matrix
 def test_closed_minutes_stay_closed_and_the_page_says_what_the_law_leaves(
     live_world: World, session: OpeningSession
 ) -> None:

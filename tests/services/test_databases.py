@@ -31,13 +31,12 @@ _APART = [
     "acts/test_faults.py",
     "acts/test_client.py",
     "acts/test_wire.py",
-    "acts/test_copies.py",
+    "acts/test_stamped_copies.py",
     "acts/test_slow.py",
 ]
 # The suite has its minutes: without DEMATMP_WHOLE_MATRIX, what locks, constrains or commits most.
 _FIRST = [
     "audit/test_journal.py",
-    "bids/test_deposit.py",
     "bids/test_postponing.py",
 ]
 WHOLE = bool(os.environ.get("DEMATMP_WHOLE_MATRIX"))
@@ -118,6 +117,10 @@ print(verify())
 Python = Callable[..., "subprocess.Popen[str]"]
 
 
+def _on_sqlite_too(test: str) -> bool:
+    return WHOLE or test.startswith(("test_four_processes", "test_two_machines"))
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def python(request: pytest.FixtureRequest, tmp_path: Path) -> Python:
     """Starts a process of a platform on an empty database of its own."""
@@ -129,6 +132,8 @@ def python(request: pytest.FixtureRequest, tmp_path: Path) -> Python:
         "DEMATMP_OBJECT_STORE": f"folder://{tmp_path}/objects",
     }
     environment.pop("DEMATMP_DATABASE_URL", None)
+    if request.param == "sqlite" and not _on_sqlite_too(request.node.name):
+        pytest.skip("long : DEMATMP_WHOLE_MATRIX=1 le joue")
     if request.param == "postgres":
         service: Postgres = request.getfixturevalue("postgres")
         name = f"four_{uuid.uuid4().hex[:12]}"

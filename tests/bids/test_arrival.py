@@ -45,7 +45,7 @@ def slowly(server: str, path: str, token: str, body: dict[str, object], *, kind:
     return last
 
 
-@pytest.mark.parametrize("kind", [_JSON, _FORM, f"{_FORM}, long"])
+@pytest.mark.parametrize("kind", [_FORM, f"{_FORM}, long"])
 def test_a_deposit_begins_and_ends_with_the_last_byte_of_its_requests(
     live_world: World, live_server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
