@@ -175,3 +175,9 @@ def test_every_scheduled_task_exists_and_none_is_forgotten() -> None:
 def _is_periodic(name: str) -> bool:
     """Tasks that take nothing: only the clock asks for them."""
     return not inspect.signature(celery_app.tasks[name].run).parameters
+
+
+def test_each_test_file_has_a_name_of_its_own() -> None:
+    """Two of one name are not both collected."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
