@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from signing.digests import composite_of_parts
-from signing.enclosed import FILE_LIMIT, enclosed
 from signing.errors import ReceiptRefused, SigningError
 from signing.following import UNCOMPARED, Published
+from signing.handed import handed, is_pdf
 from signing.notes import key_for
 from signing.receipt import sealed_by
 from signing.signers import BROKEN
-from signing.strict import parse
 from signing.timestamps import verify_token
 from signing.tlog import Checkpoint, parse_proof, verify_proof
 
@@ -58,7 +57,7 @@ class VerifiedEvidence:
 def is_evidence(path: Path) -> bool:
     """Whether this file is a dossier, PDF or JSON, rather than a receipt. Raises OSError."""
     try:
-        return path.is_file() and bool(_said(path))
+        return path.is_file() and bool(_dossier(path))
     except SigningError:
         return False
 
@@ -76,7 +75,7 @@ def verify_evidence(
     An entry without proof was younger than the public checkpoint: it is counted, and proves nothing yet.
     Raises ReceiptRefused, ProofRefused, TimestampRefused.
     """
-    said = _said(path)
+    said = _dossier(path)
     if not said:
         raise ReceiptRefused("Ce fichier n'est pas un dossier de preuve.")
     try:
@@ -132,32 +131,21 @@ def verify_evidence(
     word = (
         "heure de chaque partie, refus, dates limites, horloge du poste, noms et SIRET, opérateur, référence"
     )
-    if _is_pdf(path) and seal_pem is not None:
+    if is_pdf(path) and seal_pem is not None:
         with tempfile.TemporaryDirectory(prefix="dematmp-evidence-") as scratch:
             seal = sealed_by(path, Path(scratch), seal_pem=seal_pem, ca_pem=ca_pem)
         checked.append(f"le cachet du PDF porte sur tout le fichier, par {seal} ; lui seul prouve : {word}")
         trusted.append(f"certificats de cachet donnés, SHA-256 {hashlib.sha256(seal_pem).hexdigest()}")
     else:
-        why = "aucun certificat de cachet donné (--seal-ca)" if _is_pdf(path) else "aucun PDF ici"
+        why = "aucun certificat de cachet donné (--seal-ca)" if is_pdf(path) else "aucun PDF ici"
         checked.append(f"CACHET NON JUGÉ : {why}. Ce que le journal n'a pas n'est pas prouvé : {word}")
     return VerifiedEvidence(**{**vars(found), "seal": seal, "checked": (*checked,), "trusted": (*trusted,)})
 
 
-def _is_pdf(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"%PDF"
-
-
-def _said(path: Path) -> dict[str, Any]:
+def _dossier(path: Path) -> dict[str, Any]:
     """What the dossier says; empty for another thing. Raises ReceiptRefused for a PDF that is not read."""
-    if path.stat().st_size > FILE_LIMIT:
-        return {}
-    data = enclosed(path).get(_ENCLOSED, b"") if _is_pdf(path) else path.read_bytes()
-    try:
-        said = parse(data)
-    except BROKEN:
-        return {}
-    return said if isinstance(said, dict) and said.get("v") == "evidence/1" else {}
+    said = handed(path, name=_ENCLOSED)
+    return said if said.get("v") == "evidence/1" else {}
 
 
 def _record_of(entry: dict[str, Any], consultation: str, key: str) -> tuple[dict[str, Any], Checkpoint]:

@@ -15,13 +15,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from signing.enclosed import FILE_LIMIT, enclosed
 from signing.errors import ReceiptRefused, SigningError
 from signing.following import UNCOMPARED, Published
+from signing.handed import handed, is_pdf
 from signing.notes import key_for
 from signing.receipt import sealed_by
 from signing.signers import BROKEN
-from signing.strict import parse
 from signing.timestamps import verify_token
 from signing.tlog import Checkpoint, parse_proof, verify_proof
 
@@ -51,7 +50,7 @@ class VerifiedLines:
 def is_lines(path: Path) -> bool:
     """Whether this file is a line, or a register, rather than a receipt or a dossier. Raises OSError."""
     try:
-        return path.is_file() and bool(_lines(_said(path)))
+        return path.is_file() and bool(_lines(handed(path, name=_ENCLOSED)))
     except SigningError:
         return False
 
@@ -69,7 +68,7 @@ def verify_lines(
     A line without proof is refused, unless it is under the seal of a PDF, which is then verified.
     Raises ReceiptRefused, ProofRefused, TimestampRefused, JournalUnreachable.
     """
-    said = _said(path)
+    said = handed(path, name=_ENCLOSED)
     lines = _lines(said)
     if not lines:
         raise ReceiptRefused("Ce fichier n'est pas un registre, ni la preuve d'une ligne.")
@@ -116,7 +115,7 @@ def verify_lines(
         checked.append("HORODATAGE NON JUGÉ : aucune autorité donnée (--ca)")
     compared, of = published.told(seen) if published else ([UNCOMPARED], [])
     checked, trusted, seal = [*checked, *told, *compared], [*trusted, *of], ""
-    if _is_pdf(path) and seal_pem is not None:
+    if is_pdf(path) and seal_pem is not None:
         with tempfile.TemporaryDirectory(prefix="dematmp-register-") as scratch:
             seal = sealed_by(path, Path(scratch), seal_pem=seal_pem, ca_pem=ca_pem)
         checked.append(f"le cachet du PDF porte sur tout le fichier, par {seal}")
@@ -127,27 +126,10 @@ def verify_lines(
             f"{which} pas de preuve : rien n'en est vérifié. Redemandez ce fichier dans une minute"
             + (", ou vérifiez le PDF avec son cachet (--seal-ca)." if whole else ".")
         )
-    elif _is_pdf(path):
+    elif is_pdf(path):
         checked.append("CACHET NON JUGÉ : aucun certificat de cachet donné (--seal-ca)")
     of_which = str(next(iter(about), ""))
     return VerifiedLines(of_which, len(proven), waiting, records, stamped, seal, (*checked,), (*trusted,))
-
-
-def _is_pdf(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"%PDF"
-
-
-def _said(path: Path) -> dict[str, Any]:
-    """What a file says; empty for another thing. Raises ReceiptRefused for a PDF that is not read."""
-    if path.stat().st_size > FILE_LIMIT:
-        return {}
-    data = enclosed(path).get(_ENCLOSED, b"") if _is_pdf(path) else path.read_bytes()
-    try:
-        said = parse(data)
-    except BROKEN:
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _lines(said: dict[str, Any]) -> list[dict[str, Any]]:

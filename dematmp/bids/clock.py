@@ -50,8 +50,9 @@ class Arrival:
 
 
 def _has_files(request: HttpRequest) -> bool:
-    is_multipart = request.content_type == "multipart/form-data"
-    return is_multipart and int(request.META.get("CONTENT_LENGTH") or 0) > _FORM_BYTES
+    length = str(request.META.get("CONTENT_LENGTH") or "0")  # as the client wrote it
+    is_short = length.isascii() and length.isdigit() and int(length) <= _FORM_BYTES
+    return request.content_type == "multipart/form-data" and not is_short
 
 
 def current() -> datetime:

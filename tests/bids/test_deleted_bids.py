@@ -9,33 +9,21 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
-from pytest_django.fixtures import Settings
 
 from dematmp.bids.models import SealedObject
 from dematmp.consultations.models import Consultation
 from dematmp.opening.models import OpenedFile
 from dematmp.opening.reconciliation import reconcile
-from deploy.services.ceph import Ceph
 from storage.errors import ObjectMissing
 from storage.s3 import S3Store
-from storage.stores import object_store, parse_object_store
+from storage.stores import object_store
 from storage.versions import locked_versions
+from tests.bids.test_direct import store
 from tests.opening.test_opening import opened
 from tests.world import World
 
+__all__ = ["store"]
 FILES = {"offre.txt": b"mon offre" * 1000}
-
-
-@pytest.fixture
-def store(ceph: Ceph, settings: Settings) -> S3Store:
-    """Two new buckets, the second one locked for a day."""
-    name = uuid.uuid4().hex[:12]
-    settings.DEPOSIT_RETENTION_DAYS = 1
-    settings.OBJECT_STORE = parse_object_store(f"{ceph.store_url(name)}&deposits={name}-plis")
-    call_command("storage", "setup", stdout=io.StringIO())
-    made = object_store()
-    assert isinstance(made, S3Store)
-    return made
 
 
 def test_a_deletion_over_a_locked_bid_is_named_and_stops_no_opening(

@@ -15,7 +15,7 @@ from signing.header import header_hash
 from signing.manifest import FileDigest, build_closing
 from storage.s3 import S3Store
 from storage.stores import object_store
-from tests.bids.test_deleted_bids import store
+from tests.bids.test_direct import store
 from tests.opening.test_opening import opened
 from tests.world import World
 
