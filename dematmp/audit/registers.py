@@ -136,6 +136,11 @@ class Proven(TypedDict):
     token: str | None
 
 
+def published_size() -> int:
+    """How many entries the public checkpoint covers."""
+    return Head.objects.filter(pk=1).values_list("published_size", flat=True).first() or 0
+
+
 def lines(
     consultation: uuid.UUID, registers: Collection[str], *, published_only: bool = False
 ) -> QuerySet[Entry]:
@@ -147,8 +152,7 @@ def lines(
     kinds = [kind for name in registers for kind in REGISTERS[name][1]]
     rows = Entry.objects.filter(consultation=consultation, kind__in=kinds)
     if published_only:
-        published = Head.objects.filter(pk=1).values_list("published_size", flat=True).first() or 0
-        rows = rows.filter(index__lt=published)
+        rows = rows.filter(index__lt=published_size())
     return rows.select_related("token").order_by("index")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from django.contrib import messages
-from django.db.models import QuerySet
+from django.db.models import Case, QuerySet, When
 from django.forms import BaseForm
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dematmp.accounts.models import Organisation
+from dematmp.audit.registers import published_size
 from dematmp.awards.models import Award
 from dematmp.bids import visits
 from dematmp.bids.clock import received
@@ -338,13 +339,18 @@ def answer(request: MemberRequest, consultation: uuid.UUID, question: uuid.UUID)
     )
 
 
+def _rank() -> Case:
+    """The rank of a download in the journal, once that may be told (see `lines`)."""
+    return Case(When(entry__lt=published_size(), then="entry"))
+
+
 @require_safe
 @holds(*_ROLES)
 def registers(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     """Register of downloads; register of deposits once the deadline has passed, never before."""
     found = of_buyer(request.user, consultation, *_ROLES)
     closed = found.published_at is not None and not found.is_open(now=timezone.now())
-    rows = found.withdrawals.select_related("version").order_by("-at", "-pk")
+    rows = found.withdrawals.select_related("version").annotate(rank=_rank()).order_by("-at", "-pk")
     deposits = []
     if closed:
         bids = Bid.objects.filter(consultation=found).select_related("bidder", "late_decision")
@@ -370,14 +376,10 @@ def registers(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
 def register_csv(request: MemberRequest, consultation: uuid.UUID) -> HttpResponseBase:
     """The register of downloads as CSV."""
     found = of_buyer(request.user, consultation, *_ROLES)
+    told = found.withdrawals.annotate(rank=_rank()).order_by("at", "pk")
     rows = (
-        [
-            row.at.isoformat(),
-            row.version.name if row.version else "dossier complet",
-            row.email,
-            "" if row.entry is None else str(row.entry),
-        ]
-        for row in found.withdrawals.select_related("version").order_by("at", "pk").iterator()
+        [at.isoformat(), name or "dossier complet", email, "" if rank is None else str(rank)]
+        for at, name, email, rank in told.values_list("at", "version__name", "email", "rank").iterator()
     )
     head = ["heure (UTC)", "pièce", "adresse laissée", "rang au journal"]
     return csv_file(head, rows, name=f"retraits-{found.reference}.csv")

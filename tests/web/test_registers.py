@@ -205,6 +205,10 @@ def test_the_register_of_downloads_enters_the_journal_line_by_line(world: World)
     assert before.count("dans la minute") == 2
     for _ in range(2):
         journal_withdrawals()
+    # Its rank, read at once, would count what was written just before it.
+    early = page(world.agent).get(reverse("buyer-registers", args=[made.uuid])).content.decode()
+    assert early.count("dans la minute") == 2
+    assert b";;" in b"".join(page(world.agent).get(reverse("buyer-register-csv", args=[made.uuid])))
     publish(now=timezone.now())
     assert [row[2] for row in rows(page(world.agent), made, registre="retraits")] == ["withdrawals"]
     entry = Entry.objects.get(kind="withdrawals")
