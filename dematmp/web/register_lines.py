@@ -4,6 +4,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 
+from django.template.defaultfilters import floatformat
+
 from dematmp.accounts.models import Organisation, User
 from dematmp.audit.models import Entry
 from dematmp.audit.registers import OF_THE_COMMITTEE
@@ -66,7 +68,7 @@ class Words:
         record = self._records[entry.index]
         said = [self._names.get(str(record.get(name)), "") for name in (*_COMPANIES, *_DEPOSITS)]
         said += [
-            f"{label} : {_CODES.get(name, {}).get(str(record[name]), record[name])}"
+            f"{label} : {_told(name, record[name])}"
             for name, label in _FIELDS.items()
             if _is_told(record.get(name))
         ]
@@ -86,6 +88,12 @@ def _record(entry: Entry) -> Mapping[str, object]:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def _told(name: str, value: object) -> object:
+    if name == "amount":
+        return f"{floatformat(value, '2g') or value} €"
+    return _CODES.get(name, {}).get(str(value), value)
 
 
 def _is_told(value: object) -> bool:

@@ -21,7 +21,7 @@ from pypdf import PdfReader
 from dematmp.audit.checkpoints import publish
 from dematmp.audit.models import Entry, EntryToken
 from dematmp.audit.registers import REGISTERS
-from dematmp.audit.services import canonical
+from dematmp.audit.services import append, canonical
 from dematmp.audit.tokens import stamp_entries
 from dematmp.bids.tasks import sweep as stamp_bids
 from dematmp.consultations import documents, exchanges
@@ -112,6 +112,8 @@ def test_each_line_says_what_it_is_about(
     assert received.deadline is not None
     with time_machine.travel(received.deadline + timedelta(seconds=1)):
         opened(world, received)
+        record = {"lot": "1", "company": str(world.company.uuid), "amount": "1312500.00"}
+        append("award", record, consultation=received.uuid, now=timezone.now())
         publish(now=timezone.now())
         about = {row[2]: row[4] for row in rows(page(world.members[0]), received)}
         others = {row[2]: row[4] for row in rows(page(world.agent), received)}
@@ -125,6 +127,7 @@ def test_each_line_says_what_it_is_about(
     assert f"par {world.bidder}" in about["deposit"]
     assert f"titre : {received.title}" in about["consultation-published"]
     assert about["scan-verdict"].startswith("verdict : non analysé")
+    assert about["award"] == f"{world.company} ; lot : 1 ; montant : 1 312 500,00 €"
     assert others["scan-verdict"] == ""
     assert others["deposit"] == about["deposit"]
     assert world.company.name in shown
