@@ -133,6 +133,13 @@ def _forget_shares(locked: OpeningSession) -> None:
         locked.shares.filter(kind__in=locked.key_names).delete()
 
 
+def begun_lots(session: OpeningSession) -> set[str]:
+    """In a session that goes on (see `left_out`), the lots with open bids: none is singled out."""
+    if not session.former_minutes.exists():
+        return set()
+    return set(session.envelopes.filter(state="opened").values_list("envelope__lot", flat=True))
+
+
 @transaction.atomic
 def leave_sealed(session: OpeningSession, *, lot: str, reason: str, by: User, now: datetime) -> None:
     """The committee leaves a lot sealed, for a reason that the minutes bear, before this phase is opened.
@@ -156,6 +163,8 @@ def leave_sealed(session: OpeningSession, *, lot: str, reason: str, by: User, no
         raise AlreadyReleased("L'ouverture a commencé.")
     if locked.finished_at is not None:
         raise DecisionRefused("La séance est achevée.")
+    if lot in begun_lots(locked):
+        raise DecisionRefused("Des plis de ce lot sont ouverts : la séance a repris pour ouvrir les autres.")
     said = {"lot": lot, "reason": reason, "by": str(by), "at": utc_text(now)}
     _forget_shares(locked)
     locked.sealed_lots = [*locked.sealed_lots, said]

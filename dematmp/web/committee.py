@@ -19,7 +19,7 @@ from dematmp.consultations.models import Consultation, Lot
 from dematmp.consultations.queries import ConsultationQuerySet
 from dematmp.opening import rehearsals, renewals
 from dematmp.opening.closing import undecided, unscanned
-from dematmp.opening.decisions import to_decide
+from dematmp.opening.decisions import begun_lots, to_decide
 from dematmp.opening.late_bids import undecided as undecided_late
 from dematmp.opening.late_bids import undecided_text
 from dematmp.opening.left_out import CLOSED, left_out_bids
@@ -150,8 +150,10 @@ def _lots(consultation: Consultation, opened: OpeningSession | None) -> list[tup
     if opened is not None and opened.state not in ("waiting", "deciding"):
         return []
     lots = list(consultation.lots.order_by("pk"))
-    sealed = opened.left_sealed if opened else {}
-    return [(lot, sealed.get(lot.number, "")) for lot in lots] if len(lots) > 1 else []
+    if len(lots) < 2:
+        return []
+    sealed, begun = (opened.left_sealed, begun_lots(opened)) if opened else ({}, set[str]())
+    return [(lot, sealed.get(lot.number, "")) for lot in lots if lot.number not in begun]
 
 
 def shown(protectors: Iterable[Protector]) -> list[dict[str, object]]:

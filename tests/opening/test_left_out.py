@@ -99,6 +99,11 @@ def test_the_committee_is_told_and_opens_it_too(live_world: World, session: Open
     member.post(reverse("go-on", args=[made.uuid]))  # twice is once
     shown = member.get(where).content.decode()
     assert "Procès-verbal antérieur" in shown
+    assert "La séance a repris" in shown
+    # The rival's offer for this lot is open: the only one that is not cannot be left sealed.
+    assert reverse("leave-sealed", args=[made.uuid, "1"]) not in shown
+    singled = member.post(reverse("leave-sealed", args=[made.uuid, "1"]), {"reason": "lot sans suite"})
+    assert (singled.status_code, "sont ouverts" in singled.content.decode()) == (400, True)
     again = opened(live_world, made)
     assert again.finished_at is not None
     assert left_out(again) == []
