@@ -43,7 +43,7 @@ WHOLE = bool(os.environ.get("DEMATMP_WHOLE_MATRIX"))
 _ONE = "tests/bids/test_backup_channel.py::test_what_the_platform_had_begun_to_receive_is_the_same_deposit"
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600 if WHOLE else 900)
 def test_the_same_tests_pass_on_postgresql(postgres: Postgres) -> None:
     environment = {**os.environ, "DEMATMP_DATABASE_URL": postgres.url}
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST", "DEMATMP_STATE_DIR"):
