@@ -34,6 +34,19 @@ def _make(folder: Path) -> None:
         _sync_directory(each.parent)
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """Those under a folder, in the order of their names; one folder at a time is held in memory."""
+    try:
+        found = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # none, or gone meanwhile
+        return
+    for each in found:
+        if each.is_file():
+            yield each
+        elif each.is_dir() and not each.is_symlink():
+            yield from _files(each)
+
+
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -88,12 +101,13 @@ class FolderStore:
         return self._write(path, chunks)
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        path = self._path(key)
+        return self._blocks(self._file(key), start, length)
+
+    def _file(self, key: str) -> BinaryIO:
         try:
-            file = path.open("rb")
+            return self._path(key).open("rb")
         except FileNotFoundError as missing:
             raise ObjectMissing("Cet objet n'existe pas.") from missing
-        return self._blocks(file, start, length)
 
     @staticmethod
     def _blocks(file: BinaryIO, start: int, length: int | None) -> Iterator[bytes]:
@@ -109,9 +123,11 @@ class FolderStore:
                 yield block
 
     def read(self, key: str, *, max_bytes: int = 64 * 1024**2) -> bytes:
-        if self.size(key) > max_bytes:
+        with self._file(key) as file:
+            data = file.read(max_bytes + 1)
+        if len(data) > max_bytes:
             raise ObjectTooLarge("Cet objet est trop long pour être lu d'un bloc.")
-        return self._path(key).read_bytes()
+        return data
 
     def size(self, key: str) -> int:
         try:
@@ -129,8 +145,8 @@ class FolderStore:
         yield from self._under(self._objects)
 
     def _under(self, base: Path) -> Iterator[str]:
-        for path in sorted(base.rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
+        for path in _files(base):
+            if not path.name.startswith("."):
                 yield path.relative_to(self._objects).as_posix()
 
     def delete(self, key: str) -> None:

@@ -113,19 +113,19 @@ class S3Store:
         return self.call(operation, bucket=self.bucket_of(Key), Key=check_key(Key), **arguments)
 
     def _read(self, operation: str, *, Key: str, **arguments: object) -> dict[str, object]:
-        """Of a locked object that was deleted: the first version that its lock keeps.
+        """Of a locked object that was deleted: the first version that its lock keeps, unless one is named.
 
         Raises ObjectMissing, StoreUnavailable.
         """
         try:
             return self._call(operation, Key=Key, **arguments)
         except ObjectMissing:
-            if self.deposits == self.bucket or not Key.startswith(LOCKED):
+            if "VersionId" in arguments or self.deposits == self.bucket or not Key.startswith(LOCKED):
                 raise
             kept = next(locked_versions(self, Key), None)
             if kept is None:
                 raise
-        return self._call(operation, Key=Key, **{**arguments, "VersionId": kept})
+        return self._call(operation, Key=Key, VersionId=kept, **arguments)
 
     @staticmethod
     def _md5(data: bytes) -> str:

@@ -1,11 +1,13 @@
 """The sealed objects of an envelope, read as its receipt attests them (annexe 8)."""
 
+import contextlib
 from collections.abc import Iterator
 
 from dematmp.bids.models import Envelope, SealedObject
 from dematmp.opening.errors import OpeningError
 from signing.digests import CompositeDigest
 from signing.errors import SigningError
+from storage.errors import ObjectMissing
 from storage.s3 import S3Store
 from storage.stores import object_store
 from storage.versions import locked_versions
@@ -75,8 +77,11 @@ def own_version(key: str, *, size: int, part_bytes: int, sha256: str) -> str | N
     if not isinstance(store, S3Store) or store.deposits == store.bucket:
         return None
     for version in locked_versions(store, key, size=size):
-        if _digest(store.open(key, version=version), part_bytes) == sha256:
-            return version
+        with contextlib.suppress(
+            ObjectMissing
+        ):  # its lock ended, and it was deleted since
+            if _digest(store.open(key, version=version), part_bytes) == sha256:
+                return version
     return None
 
 

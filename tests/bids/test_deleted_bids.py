@@ -105,6 +105,9 @@ def test_what_was_written_first_is_what_is_read_and_named_under_a_deletion(
     assert store.read(sealed.key) == received
     assert next(locked_versions(store, sealed.key, size=sealed.size)) == own
     assert len(list(locked_versions(store, sealed.key, size=sealed.size))) == 3
+    assert b"".join(store.open(sealed.key, version=own)) == received
+    with pytest.raises(ObjectMissing):  # one that is not there is not another one
+        b"".join(store.open(sealed.key, version="aVersionThatNeverWas000000000000"))
     told = [each.detail for each in reconcile(digests=True) if each.key == sealed.key]
     assert len(told) == 1
     assert f"la version verrouillée {own} est dessous" in told[0]

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,14 @@ from pathlib import Path
 import pytest
 
 from deploy.services.ceph import Ceph
-from storage.errors import KeyRefused, ObjectMissing, PartCorrupt, PartTruncated, StoreUnavailable
+from storage.errors import (
+    KeyRefused,
+    ObjectMissing,
+    ObjectTooLarge,
+    PartCorrupt,
+    PartTruncated,
+    StoreUnavailable,
+)
 from storage.folder import FolderStore
 from storage.objects import ObjectStore, Part
 from storage.s3 import S3Store
@@ -126,6 +134,45 @@ def test_objects_are_listed_by_prefix(store: ObjectStore, key: str) -> None:
     assert sorted(store.list(prefix)) == [f"{prefix}/a", f"{prefix}/b"]
     store.delete(f"{prefix}/a")
     assert sorted(store.list(prefix)) == [f"{prefix}/b"]
+
+
+def test_a_folder_is_listed_as_it_is_walked(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    keys = ["a/b", "a/c/d", "a-b/e", "f", "sealed/1/0.cob", "sealed/1/10.cob", "sealed/2/0.cob"]
+    for key in reversed(keys):
+        store.put(key, b"x")
+    assert list(store.every()) == keys
+    assert list(store.list("nowhere")) == []
+    listing = store.every()
+    assert next(listing) == "a/b"
+    shutil.rmtree(tmp_path / "objects" / "sealed" / "1")  # found later than the first is given
+    assert list(listing) == [key for key in keys[1:] if not key.startswith("sealed/1/")]
+
+
+def test_an_object_deleted_while_it_is_read_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FolderStore(tmp_path)
+    store.put("a/b", b"x" * 100)
+    measure = FolderStore.size
+
+    def measured(self: FolderStore, key: str) -> int:
+        size = measure(self, key)
+        self.delete(key)
+        return size
+
+    monkeypatch.setattr(FolderStore, "size", measured)
+    with pytest.raises(ObjectMissing):  # deleted between two looks, or read whole
+        assert store.read("a/b") == b"x" * 100
+        store.size("a/b")
+        store.read("a/b")
+
+
+def test_an_object_too_long_is_not_read_at_once(store: ObjectStore, key: str) -> None:
+    store.put(key, b"x" * 100)
+    assert store.read(key, max_bytes=100) == b"x" * 100
+    with pytest.raises(ObjectTooLarge):
+        store.read(key, max_bytes=99)
 
 
 @pytest.mark.parametrize("key", ["../x", "/etc/passwd", "a//b", "a/../b", "", "a/.hidden", "é", "x" * 500])
