@@ -1,5 +1,7 @@
 """A small real HTTP server that answers what a test says: a maintenance page, another authority."""
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,4 +45,32 @@ def _serving(answer: Callable[[str, bytes], bytes], content_type: str) -> Iterat
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def dripping(head: bytes) -> Iterator[str]:
+    """Its address; the first request of a connection has `{}`, and the next ones this head, then a byte now
+    and then, for ever."""
+    over = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError), listening.accept()[0] as line:
+                line.settimeout(5)
+                line.recv(65536)
+                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                line.recv(65536)
+                line.sendall(head)
+                while not over.wait(0.05):
+                    line.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(1)
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            over.set()
             thread.join()

@@ -1,16 +1,13 @@
 """The ministry's gateway: an archive is posted to it over HTTPS, the field bearing the archive's own name."""
 
-import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import IO, Any, Protocol, cast
+from typing import IO, Protocol, cast
 
 import httpx
 from django.conf import settings
 
 from dematmp.acts.errors import MinistryUnavailable
+from signing.patience import Patience
 from storage.errors import StorageError
 from storage.stores import object_store
 
@@ -39,9 +36,9 @@ class HttpMinistry:
                 timeout=httpx.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS), verify=_context(), auth=auth
             ) as client:
                 files = {name: (name, cast(IO[bytes], _Stored(key)), "application/x-gzip")}
-                with _deadline(TOTAL_SECONDS) as trace:
+                with Patience().within(TOTAL_SECONDS) as extensions:
                     answer = client.post(
-                        known["ministry_url"], params=params, files=files, extensions={"trace": trace}
+                        known["ministry_url"], params=params, files=files, extensions=extensions
                     )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as absent:
             raise MinistryUnavailable("Le ministère ne répond pas.", reached=False) from absent
@@ -55,33 +52,6 @@ class HttpMinistry:
             # 503 and the refusals of a front come before the archive is taken; another failure may be after.
             taken = answer.status_code >= 500 and answer.status_code != httpx.codes.SERVICE_UNAVAILABLE
             raise MinistryUnavailable(f"Le ministère a répondu {answer.status_code}.", reached=taken)
-
-
-@contextmanager
-def _deadline(seconds: float) -> Iterator[Callable[[str, dict[str, Any]], None]]:
-    """The trace of one request, whose connection is cut after so many seconds in all.
-
-    httpx's own time-outs are per read: a gateway that trickles would hold a worker for ever.
-    """
-    streams: list[Any] = []
-
-    def trace(event: str, facts: dict[str, Any]) -> None:
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            streams.append(facts["return_value"])
-
-    def cut() -> None:
-        for each in streams[-1:]:
-            with suppress(OSError):
-                # The socket's own, not TLS's: it wakes the thread that reads.
-                socket.socket.shutdown(each.get_extra_info("socket"), socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield trace
-    finally:
-        timer.cancel()
 
 
 def _context() -> ssl.SSLContext | bool:

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -15,14 +16,14 @@ from django.http import (
     StreamingHttpResponse,
 )
 from django.utils import timezone
-from ninja import Router
+from ninja import Path, Router
 from ninja.security import HttpBearer
 
 from dematmp.accounts.passes import LASTS, issue_pass
 from dematmp.api.access import bearer, doors
 from dematmp.audit.services import utc_text
 from dematmp.bids.models import Attempt
-from dematmp.bids.offering import is_reader, offered, offered_attempt, sealed_bytes
+from dematmp.bids.offering import is_reader, offered, offered_attempt, offered_refusal, sealed_bytes
 from dematmp.consultations.mirror import snapshot
 
 router = Router(tags=["canal de secours"])
@@ -70,6 +71,16 @@ def attempt(request: HttpRequest, attempt: uuid.UUID) -> dict[str, object]:
     if found is None:
         raise Http404("Tentative inconnue.")
     return offered_attempt(found, now=timezone.now())
+
+
+@router.get(
+    "/channel/refusals/{index}", auth=ReaderAuth(), summary="Un envoi que le secours a refusé d'emblée"
+)
+def refusal(request: HttpRequest, index: Annotated[int, Path(ge=0, lt=2**63)]) -> dict[str, object]:
+    found = offered_refusal(index)
+    if found is None:
+        raise Http404("Refus inconnu.")
+    return found
 
 
 @router.get(

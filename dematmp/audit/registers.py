@@ -53,6 +53,7 @@ REGISTERS: dict[str, tuple[str, dict[str, str]]] = {
             "deposit": "Offre déposée",
             "deposit-imported": "Offre reçue par le canal de secours",
             "attempt-imported": "Tentative au canal de secours reprise",
+            "refusal-imported": "Envoi que le canal de secours a refusé d'emblée, repris",
             "deposit-judged": "Offre dans les délais par le report de la date limite",
             "channel-refused": "Offre du canal de secours mise de côté",
             "withdrawal": "Offre retirée",

@@ -32,6 +32,7 @@ COUNT_REVEALING = frozenset(
         "attempt",
         "attempt-imported",
         "attempt-refused",
+        "refusal-imported",
         "fingerprint",
         "deposit",
         "deposit-imported",

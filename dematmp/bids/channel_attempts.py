@@ -1,5 +1,8 @@
 """What a company tried on the backup channel: its evidence, as that channel's own journal proves it."""
 
+import base64
+import contextlib
+import json
 import uuid
 from typing import Self
 
@@ -17,6 +20,21 @@ class ChannelAttemptQuerySet(models.QuerySet["ChannelAttempt"]):
     def of_deposit(self, deposit: uuid.UUID, company: Organisation) -> "ChannelAttempt | None":
         """What the channel met of this deposit of this company."""
         return self.of(company).filter(deposit=deposit).first()
+
+    def people(self) -> set[uuid.UUID]:
+        """Ids of who began them, by the record of each beginning."""
+        journals = self.values_list("evidence__journal__entries", flat=True)
+        records = (
+            json.loads(base64.b64decode(entry["record"]))
+            for entries in journals
+            for entry in entries
+            if entry["type"] == "attempt"
+        )
+        found = set[uuid.UUID]()
+        for record in records:
+            with contextlib.suppress(KeyError, ValueError):
+                found.add(uuid.UUID(str(record["by"])))
+        return found
 
 
 class ChannelAttempt(models.Model):

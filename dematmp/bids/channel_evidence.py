@@ -19,14 +19,13 @@ import httpx
 from django.conf import settings
 from django.db import transaction
 
-from dematmp.accounts.models import Organisation
 from dematmp.audit.services import append, canonical, utc_text
 from dematmp.bids.channel_attempts import ChannelAttempt
-from dematmp.bids.channel_records import NOT_AS_EXPECTED, UNREADABLE, Told, digests_of, rows
+from dematmp.bids.channel_line import ChannelLine
+from dematmp.bids.channel_records import NOT_AS_EXPECTED, UNREADABLE, Told, digests_of, parties, rows
 from dematmp.bids.errors import ChannelRefused
 from dematmp.bids.evidence import as_shown
 from dematmp.bids.models import Attempt
-from dematmp.consultations.models import Consultation
 from signing.errors import SigningError
 from signing.tlog import verify_proof
 
@@ -44,7 +43,7 @@ class Committed:
     digests: Mapping[tuple[uuid.UUID, str], str]
 
 
-def take_attempts(client: httpx.Client, told: object, *, now: datetime) -> int:
+def take_attempts(line: ChannelLine, told: object, *, now: datetime) -> int:
     """Bring dossiers that are new or went on since, as many as a visit has time for; how many are new.
 
     One that is wrong is left, and logged. They come in no order, so that none waits for ever behind others.
@@ -63,27 +62,20 @@ def take_attempts(client: httpx.Client, told: object, *, now: datetime) -> int:
             break
         try:
             attempt, changed = uuid.UUID(str(each["attempt"])), str(each["changed"])[:64]
-            if known.get(attempt) != changed:
+            nobody = "bidder" in each and parties(each) is None  # from here: its dossier would be left
+            if known.get(attempt) != changed and not nobody:
                 asked += 1
-                said = _dossier(client, attempt, until=until)
+                said = _dossier(line, attempt, seconds=max(until - time.monotonic(), 0.1))
                 count += _take(said, attempt, changed=changed, now=now)
         except (httpx.HTTPError, ChannelRefused, SigningError, RecursionError, *UNREADABLE) as bad:
             log.warning("une tentative du canal de secours n'est pas reprise : %r", bad)
     return count
 
 
-def _dossier(client: httpx.Client, attempt: uuid.UUID, *, until: float) -> dict[str, object]:
-    """What the channel answers, before this time of the monotonic clock. Raises ChannelRefused, HTTPError."""
-    data, silence = bytearray(), min(_SILENCE, max(until - time.monotonic(), 0.1))
-    with client.stream("GET", f"/attempts/{attempt}", timeout=silence) as answer:
-        answer.raise_for_status()
-        for block in answer.iter_bytes():
-            data += block
-            if len(data) > _BYTES:
-                raise ChannelRefused("Le dossier d'une tentative du canal de secours est trop long.")
-            if time.monotonic() >= until:
-                raise ChannelRefused("Le dossier d'une tentative du canal de secours est trop lent à venir.")
-    said = json.loads(data)
+def _dossier(line: ChannelLine, attempt: uuid.UUID, *, seconds: float) -> dict[str, object]:
+    """What the channel answers, within so many seconds. Raises ChannelRefused, HTTPError, ValueError."""
+    silence = min(_SILENCE, seconds)
+    said = line.json(f"/attempts/{attempt}", max_bytes=_BYTES, seconds=seconds, silence=silence)
     if not isinstance(said, dict):
         raise ChannelRefused(NOT_AS_EXPECTED)
     return said
@@ -92,10 +84,10 @@ def _dossier(client: httpx.Client, attempt: uuid.UUID, *, until: float) -> dict[
 def _take(said: dict[str, object], attempt: uuid.UUID, *, changed: str, now: datetime) -> int:
     begun = _begun(said, attempt)
     as_shown(said, channel=True)  # what could not be shown is not kept
-    consultation = Consultation.objects.public().filter(uuid=str(begun["consultation"])).first()
-    bidder = Organisation.objects.filter(uuid=str(begun["bidder"])).first()
-    if consultation is None or bidder is None:
+    known = parties(begun)
+    if known is None:
         return 0
+    consultation, bidder = known
     with transaction.atomic():
         made, fresh = ChannelAttempt.objects.update_or_create(
             uuid=attempt,

@@ -11,8 +11,10 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError
 
+from dematmp.accounts.models import Organisation
 from dematmp.audit.services import canonical
 from dematmp.bids.errors import ChannelRefused
+from dematmp.consultations.models import Consultation
 from signing.errors import SigningError
 from signing.tlog import verify_proof
 
@@ -30,9 +32,16 @@ def rows(value: object) -> Sequence[Told]:
     return value
 
 
+def parties(told: Told) -> tuple[Consultation, Organisation] | None:
+    """The consultation and the company that are named, once both are known here. Raises UNREADABLE."""
+    consultation = Consultation.objects.public().filter(uuid=str(told["consultation"])).first()
+    bidder = Organisation.objects.filter(uuid=str(told["bidder"])).first()
+    return None if consultation is None or bidder is None else (consultation, bidder)
+
+
 def proven_deposit(told: Told) -> dict[str, object]:
     """The deposit record, once it is in the channel's journal. Raises ChannelRefused."""
-    record = _proven(told, "deposit", "received")
+    _, record = _proven(told, "deposit", "received")
     if any(record.get(each) != told.get(each) for each in ("deposit", "bidder", "consultation")):
         raise ChannelRefused("Un dépôt du canal de secours n'est pas celui de son enregistrement.")
     return record
@@ -43,7 +52,7 @@ def proven_withdrawal(told: Told) -> dict[str, object]:
     said = told.get("withdrawal")
     if not isinstance(said, dict):
         raise ChannelRefused("Un retrait du canal de secours vient sans sa preuve.")
-    record = _proven({**said, "consultation": told["consultation"]}, "withdrawal", "at")
+    _, record = _proven({**said, "consultation": told["consultation"]}, "withdrawal", "at")
     if any(record.get(each) != told.get(each) for each in ("deposit", "bidder")):
         raise ChannelRefused("Un retrait du canal de secours n'est pas celui de ce dépôt.")
     if record["at"] != told["withdrawn"]:
@@ -51,7 +60,15 @@ def proven_withdrawal(told: Told) -> dict[str, object]:
     return record
 
 
-def _proven(told: Told, kind: str, when: str) -> dict[str, object]:
+def proven_refusal(told: Told) -> tuple[int, dict[str, object]]:
+    """Its rank in the channel's journal, and the record of an attempt that was refused before it existed.
+
+    Raises ChannelRefused.
+    """
+    return _proven({"consultation": "", **told}, "attempt-refused", "at")
+
+
+def _proven(told: Told, kind: str, when: str) -> tuple[int, dict[str, object]]:
     try:
         data = base64.b64decode(str(told["record"]), validate=True)
         record: dict[str, object] = json.loads(data)
@@ -62,11 +79,11 @@ def _proven(told: Told, kind: str, when: str) -> dict[str, object]:
             "time": record[when],
             "type": kind,
         }
-        verify_proof(str(told["proof"]), canonical(leaf), settings.BACKUP_CHANNEL["journal_key"])
+        proved = verify_proof(str(told["proof"]), canonical(leaf), settings.BACKUP_CHANNEL["journal_key"])
         datetime.fromisoformat(str(record[when]))
     except (SigningError, ValueError, KeyError, TypeError, AttributeError) as bad:
         raise ChannelRefused("Un dépôt du canal de secours n'est pas à son journal.") from bad
-    return record
+    return proved[0], record
 
 
 def received(record: Told) -> datetime:

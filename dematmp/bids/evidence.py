@@ -24,7 +24,8 @@ from dematmp.audit.publication import public_checkpoint
 from dematmp.audit.sealing import seal
 from dematmp.audit.services import append, prove, utc_text
 from dematmp.bids.channel_attempts import ChannelAttempt
-from dematmp.bids.models import Attempt, AttemptRefusal, Fingerprint, SealedObject, StartRefusal
+from dematmp.bids.models import Attempt, AttemptRefusal, Fingerprint, SealedObject
+from dematmp.bids.start_refusals import StartRefusal
 from dematmp.consultations.models import Consultation
 from signing.header import header_hash
 from signing.pdf import Attachment
@@ -63,7 +64,8 @@ def note_start_refusal(
 
     Of too many, the first ones and the last ones, as of an attempt, one a minute: bounded both ways.
     """
-    mine = StartRefusal.objects.filter(consultation=consultation, bidder=bidder).order_by("at", "pk")
+    mine = StartRefusal.objects.filter(consultation=consultation, bidder=bidder, channel_key="")
+    mine = mine.order_by("at", "pk")
     half, over = MAX_STARTS // 2, mine.count() + 1 - MAX_STARTS
     if over > 0 and mine.filter(at__range=(now - _MINUTE, now)).exists():
         return
@@ -98,12 +100,13 @@ def note_start_refusal(
 
 
 def start_refusals(bidder: Organisation) -> list[dict[str, object]]:
-    """What this company was refused before an attempt existed, with the journal's proofs."""
+    """What this company was refused before an attempt existed, with the journal's proofs: the platform's, or
+    those of the backup channel, under its key."""
     rows = list(
         StartRefusal.objects.filter(bidder=bidder).select_related("consultation").order_by("-at", "-pk")
     )
-    known = Entry.objects.filter(index__in=[row.journal_index for row in rows]).order_by("index")
-    entries = {entry.index: entry for entry in known}
+    here = [row.journal_index for row in rows if not row.channel_key]
+    entries = {entry.index: entry for entry in Entry.objects.filter(index__in=here).order_by("index")}
     return [
         {
             "at": utc_text(row.at),
@@ -111,7 +114,8 @@ def start_refusals(bidder: Organisation) -> list[dict[str, object]]:
             "reference": row.consultation.reference,
             "code": row.code,
             "message": row.message,
-            "entry": _entry(entries[row.journal_index]),
+            "entry": row.channel_entry if row.channel_key else _entry(entries[row.journal_index]),
+            "channel_key": row.channel_key or None,
         }
         for row in rows
     ]
@@ -137,7 +141,7 @@ def start_refusals_pdf(bidder: Organisation, *, now: datetime) -> bytes:
                 "reference": each["reference"],
                 "code": each["code"],
                 "message": each["message"],
-                "rank": _rank(each["entry"]),
+                "rank": f"{_rank(each['entry'])}{' du canal de secours' if each['channel_key'] else ''}",
             }
             for each in said[:_PDF_OBJECTS]
         ],

@@ -14,32 +14,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import httpx
 from django.conf import settings
 from django.db import transaction
 
-from dematmp.accounts.models import Organisation
-from dematmp.audit.keys import channel_signer
 from dematmp.bids.assembly import put_headers
 from dematmp.bids.channel_evidence import take_attempts
-from dematmp.bids.channel_records import NOT_AS_EXPECTED, UNREADABLE, Told, proven_deposit, received, rows
+from dematmp.bids.channel_line import ChannelLine, visiting
+from dematmp.bids.channel_records import (
+    NOT_AS_EXPECTED,
+    UNREADABLE,
+    Told,
+    parties,
+    proven_deposit,
+    received,
+    rows,
+)
+from dematmp.bids.channel_refusals import take_refusals
 from dematmp.bids.channel_withdrawals import take_withdrawal
 from dematmp.bids.errors import BytesRefused, ChannelRefused, ChannelUnreachable
 from dematmp.bids.joining import Claim, check, join, open_attempt
 from dematmp.bids.models import Attempt, Bid, ChannelVisit, SealedObject
-from dematmp.bids.offering import LATELY, READER
+from dematmp.bids.offering import LATELY
 from dematmp.bids.quarantine import keep_apart, settle, was_refused_for_its_bytes
 from dematmp.consultations.models import Consultation
 from dematmp.mails.services import store as store_mail
 from dematmp.mails.words import instant
 from signing.digests import CompositeDigest
-from signing.passes import issue
 from storage.stores import object_store
 
 log = logging.getLogger(__name__)
-_LASTS = timedelta(minutes=30)
-_TIMEOUT = 60.0  # seconds
-_LIST_BYTES = 512 * 1024**2
+_LIST_BYTES, _LIST_SECONDS = 512 * 1024**2, 120.0
+_BEGINS, _SLOWEST = 60.0, 256 * 1024  # seconds, then bytes per second: an object that comes slower is cut
 CLOCKS = timedelta(seconds=5)  # by which its clock may differ from ours, the time of its answer aside
 
 
@@ -53,20 +58,7 @@ class _Telling:
     pending: set[uuid.UUID]
     deposits: Sequence[Told]
     attempts: object  # evidence: what is wrong with it stops nothing
-
-
-@contextlib.contextmanager
-def _channel(*, now: datetime) -> Iterator[httpx.Client]:
-    """The backup channel, as its reader. Raises ChannelUnreachable for whatever happens on the way."""
-    text = issue(channel_signer(), READER, {}, now=now, lasts=_LASTS)
-    base = f"{settings.BACKUP_CHANNEL['url']}/api/v1/channel"
-    try:
-        with httpx.Client(
-            base_url=base, headers={"Authorization": f"Bearer {text}"}, timeout=_TIMEOUT
-        ) as client:
-            yield client
-    except (httpx.HTTPError, ValueError) as failed:
-        raise ChannelUnreachable("Le canal de secours ne répond pas.") from failed
+    refusals: object
 
 
 def pull(*, now: datetime, again: bool = False, evidence: bool = True) -> int:
@@ -79,27 +71,28 @@ def pull(*, now: datetime, again: bool = False, evidence: bool = True) -> int:
     """
     if not settings.BACKUP_CHANNEL["url"]:
         return 0
-    with _channel(now=now) as client:
-        told_all, refusal, fresh = _list(client, now=now), None, 0
+    with visiting(now=now) as line:
+        told_all, refusal, fresh = _list(line, now=now), None, 0
         try:
-            fresh = _take_all(client, told_all, again=again, now=now)
+            fresh = _take_all(line, told_all, again=again, now=now)
         except ChannelRefused as wrong:
             refusal = wrong
         # The visit is written: no dossier that is slow to come holds back an opening.
         if evidence:
-            take_attempts(client, told_all.attempts, now=now)
+            take_attempts(line, told_all.attempts, now=now)
+            take_refusals(line, told_all.refusals, now=now)
     if refusal:
         raise refusal
     return fresh
 
 
-def _take_all(client: httpx.Client, told_all: _Telling, *, again: bool, now: datetime) -> int:
+def _take_all(line: ChannelLine, told_all: _Telling, *, again: bool, now: datetime) -> int:
     """The deposits, then the visit of each consultation of which all is told. Raises ChannelRefused."""
     fresh, refused, pending = 0, list[str](), set(told_all.pending)
     clock_ms = round(told_all.apart / timedelta(milliseconds=1))
     for told in told_all.deposits:
         try:
-            known = _import(client, told, clock_ms=clock_ms, again=again, now=now)
+            known = _import(line, told, clock_ms=clock_ms, again=again, now=now)
         except _StillRecording:
             pending |= _named(told)
             continue
@@ -147,16 +140,14 @@ def _named(told: Told) -> set[uuid.UUID]:
     return named
 
 
-def _list(client: httpx.Client, *, now: datetime) -> _Telling:
+def _list(line: ChannelLine, *, now: datetime) -> _Telling:
     """What it tells. Raises ChannelRefused."""
     began = time.monotonic()
-    answer = client.get("/deposits")
-    answer.raise_for_status()
-    if len(answer.content) > _LIST_BYTES:
-        raise ChannelRefused("Le canal de secours annonce trop de dépôts.")
+    said = line.json("/deposits", max_bytes=_LIST_BYTES, seconds=_LIST_SECONDS)
     ended = now + timedelta(seconds=time.monotonic() - began)
-    said = answer.json()
     try:
+        if not isinstance(said, dict):
+            raise TypeError("deposits")
         at = datetime.fromisoformat(said["now"]).astimezone(UTC)
         key, deposits = said["key"], rows(said["deposits"])
         pending = {uuid.UUID(str(each)) for each in said["pending"]}
@@ -167,10 +158,10 @@ def _list(client: httpx.Client, *, now: datetime) -> _Telling:
     if key != settings.BACKUP_CHANNEL["journal_key"]:
         raise ChannelRefused("Le journal du canal de secours n'est pas celui des réglages.")
     apart = at - now if at < now else max(timedelta(), at - ended)
-    return _Telling(at, apart, pending, deposits, said.get("attempts", []))
+    return _Telling(at, apart, pending, deposits, said.get("attempts", []), said.get("refusals", []))
 
 
-def _import(client: httpx.Client, told: Told, *, clock_ms: int, again: bool, now: datetime) -> int:
+def _import(line: ChannelLine, told: Told, *, clock_ms: int, again: bool, now: datetime) -> int:
     """1 when this deposit is new here, else 0; a withdrawal made there since is noted.
 
     Raises ChannelRefused, _StillRecording.
@@ -180,21 +171,20 @@ def _import(client: httpx.Client, told: Told, *, clock_ms: int, again: bool, now
     fresh = 0
     if known is None or (not known.channel_key and known.withdrawn_at is None and not withdrawn):
         record = proven_deposit(told)
-        consultation = Consultation.objects.public().filter(uuid=str(record["consultation"])).first()
-        bidder = Organisation.objects.filter(uuid=str(record["bidder"])).first()
-        if consultation is None or bidder is None:
+        named = parties(record)
+        if named is None:
             log.warning("le dépôt %s du canal de secours est d'une consultation inconnue ici", deposit)
             return 0
         if known is None or received(record) < known.received_at:
-            claim = Claim(told, record, consultation, bidder)
+            claim = Claim(told, record, *named)
             fresh = int(known is None)
-            known = _take(client, claim, clock_ms=clock_ms, again=again, now=now)
+            known = _take(line, claim, clock_ms=clock_ms, again=again, now=now)
     take_withdrawal(known, told, now=now)
     settle(deposit, now=now)
     return fresh
 
 
-def _take(client: httpx.Client, claim: Claim, *, clock_ms: int, again: bool, now: datetime) -> Bid:
+def _take(line: ChannelLine, claim: Claim, *, clock_ms: int, again: bool, now: datetime) -> Bid:
     """Its bid, once every byte is here."""
     attempt = check(claim)
     if not again and was_refused_for_its_bytes(claim.told):
@@ -203,7 +193,7 @@ def _take(client: httpx.Client, claim: Claim, *, clock_ms: int, again: bool, now
     if attempt.finalised_at is not None and not hasattr(attempt, "bid"):
         raise _StillRecording
     for sealed in _missing(attempt):
-        _fetch(client, sealed)
+        _fetch(line, sealed)
     put_headers(attempt.envelopes.select_related("attempt__consultation").order_by("pk"))
     # Every byte is in our store: a crash from here is finished by the next run.
     with transaction.atomic():
@@ -220,16 +210,15 @@ def _missing(attempt: Attempt) -> Iterator[SealedObject]:
     yield from found.select_related("envelope__attempt__consultation").order_by("pk")
 
 
-def _fetch(client: httpx.Client, sealed: SealedObject) -> None:
+def _fetch(line: ChannelLine, sealed: SealedObject) -> None:
     """Bring the bytes of one object; they are checked against the record when the deposit is recorded."""
     store, digest = object_store(), CompositeDigest(sealed.part_bytes)
 
     def blocks() -> Iterator[bytes]:
-        with client.stream("GET", f"/objects/{sealed.envelope.uuid}/{sealed.name}") as answer:
-            answer.raise_for_status()
-            for block in answer.iter_bytes(1024**2):
-                digest.update(block)
-                yield block
+        seconds = _BEGINS + sealed.size / _SLOWEST
+        for block in line.blocks(f"/objects/{sealed.envelope.uuid}/{sealed.name}", seconds=seconds):
+            digest.update(block)
+            yield block
 
     if sealed.upload_id:
         store.abort(sealed.key, sealed.upload_id)

@@ -9,6 +9,7 @@ from django.db import models
 from dematmp.accounts.models import Organisation, User
 from dematmp.bids.channel_attempts import ChannelAttempt  # noqa: F401  (a model)
 from dematmp.bids.rules import late_article
+from dematmp.bids.start_refusals import StartRefusal  # noqa: F401  (a model)
 from dematmp.consultations.models import KINDS, Consultation
 
 COPY_MEDIA = {"paper": "papier", "medium": "support électronique (clé USB, disque)"}
@@ -64,25 +65,6 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return str(self.uuid)
-
-
-class StartRefusal(models.Model):
-    """An attempt that was refused before it existed: its company keeps the proof that it came."""
-
-    consultation = models.ForeignKey(Consultation, models.PROTECT, related_name="start_refusals")
-    bidder = models.ForeignKey(Organisation, models.PROTECT, related_name="start_refusals")
-    by = models.ForeignKey(User, models.PROTECT, related_name="+")
-    at = models.DateTimeField("le")
-    code = models.CharField(max_length=60)
-    message = models.CharField("message", max_length=300)
-    journal_index = models.PositiveBigIntegerField("rang au journal")
-
-    class Meta:
-        verbose_name = "envoi refusé d'emblée"
-        ordering = ["-at", "-pk"]
-
-    def __str__(self) -> str:
-        return self.code
 
 
 class AttemptRefusal(models.Model):

@@ -16,6 +16,7 @@ from dematmp.audit.models import Entry, Head
 from dematmp.audit.services import utc_text
 from dematmp.bids.evidence import entries, evidence
 from dematmp.bids.models import Attempt, Bid, Part, SealedObject
+from dematmp.bids.start_refusals import StartRefusal
 from dematmp.consultations.models import Consultation
 from signing.errors import PassRefused
 from signing.passes import read
@@ -63,10 +64,23 @@ def offered(*, now: datetime) -> dict[str, object]:
         "pending": [str(each) for each in pending],
         "deposits": [_deposit(bid) for bid in bids.order_by("pk")],
         "attempts": [
-            {"attempt": str(each.uuid), "changed": _changed(each)}
-            for each in Attempt.objects.filter(consultation__in=receiving).order_by("pk")
+            {"attempt": str(each.uuid), "changed": _changed(each), **_whose(each)}
+            for each in Attempt.objects.filter(consultation__in=receiving)
+            .select_related("consultation", "bidder")
+            .order_by("pk")
+        ],
+        "refusals": [
+            {"index": each.journal_index, **_whose(each)}
+            for each in StartRefusal.objects.filter(consultation__in=receiving)
+            .select_related("consultation", "bidder")
+            .order_by("pk")
         ],
     }
+
+
+def _whose(row: Attempt | StartRefusal) -> dict[str, str]:
+    """The platform asks for no evidence of whom it does not know."""
+    return {"consultation": str(row.consultation.uuid), "bidder": str(row.bidder.uuid)}
 
 
 def _changed(attempt: Attempt) -> str:
@@ -85,21 +99,30 @@ def offered_attempt(attempt: Attempt, *, now: datetime) -> dict[str, object]:
     """Its evidence, each entry proved in the checkpoint of now: the platform alone reads it."""
     head = Head.objects.get(pk=1)
     said = evidence(attempt, now=now)
-    shown = [
-        {
-            "index": entry.index,
-            "type": entry.kind,
-            "time": utc_text(entry.at),
-            "record": _b64(entry.record),
-            "nonce": bytes(entry.nonce).hex(),
-            "proof": format_proof(
-                entry.index, inclusion_proof(entry.index, head.size, stored_tile), head.note
-            ),
-        }
-        for entry in entries(attempt).filter(index__lt=head.size)
-    ]
+    shown = [_proved(entry, head) for entry in entries(attempt).filter(index__lt=head.size)]
     key = journal_signer().verifier_key
     return {**said, "journal": {"key": key, "checkpoint": head.note, "entries": shown}}
+
+
+def offered_refusal(index: int) -> dict[str, object] | None:
+    """The entry of a refusal that no attempt followed, proved in the checkpoint of now, or None."""
+    head = Head.objects.get(pk=1)
+    if not StartRefusal.objects.filter(journal_index=index).exists():
+        return None
+    entry = Entry.objects.filter(index=index, index__lt=head.size).first()
+    return _proved(entry, head) if entry else None
+
+
+def _proved(entry: Entry, head: Head) -> dict[str, object]:
+    path = inclusion_proof(entry.index, head.size, stored_tile)
+    return {
+        "index": entry.index,
+        "type": entry.kind,
+        "time": utc_text(entry.at),
+        "record": _b64(entry.record),
+        "nonce": bytes(entry.nonce).hex(),
+        "proof": format_proof(entry.index, path, head.note),
+    }
 
 
 def _deposit(bid: Bid) -> dict[str, object]:

@@ -18,10 +18,12 @@ from dematmp.bids import fingerprints, presence
 from dematmp.bids import preflight as checks
 from dematmp.bids.assembly import ObjectsLost, Unfinished, complete_objects, parts_of, sealed_objects
 from dematmp.bids.attempts import check_sizes
+from dematmp.bids.channel_attempts import ChannelAttempt
 from dematmp.bids.errors import BeingRecorded, DigestMismatch, Incomplete, StoreAway, TooLate, Withdrawn
-from dematmp.bids.models import Attempt, Bid, SealedObject, StartRefusal
+from dematmp.bids.models import Attempt, Bid, SealedObject
 from dematmp.bids.receipts import mentions
 from dematmp.bids.rules import COUNTS, Candidate, is_late, states
+from dematmp.bids.start_refusals import StartRefusal
 from dematmp.consultations.models import Consultation
 from dematmp.mails.services import store as store_mail
 from dematmp.mails.words import instant
@@ -334,10 +336,13 @@ def depositors(consultation: Consultation) -> list[str]:
     mine = Attempt.objects.filter(consultation=consultation)
     kept = mine.filter(bid__isnull=False, bid__withdrawn_at=None)
     refused = StartRefusal.objects.filter(consultation=consultation)
+    there = ChannelAttempt.objects.filter(consultation=consultation)
+    there = there.exclude(deposit__in=mine.values("deposit"))
     people = User.objects.filter(
         Q(pk__in=kept.filter(finalised_by__isnull=False).values("finalised_by"))
         | Q(pk__in=mine.filter(bid=None).values("by"))
-        | Q(pk__in=refused.values("by")),
+        | Q(pk__in=refused.values("by"))
+        | Q(uuid__in=there.people()),
         is_active=True,
     )
     return [each.email for each in people.order_by("pk") if not each.is_robot]

@@ -77,9 +77,7 @@ def own_version(key: str, *, size: int, part_bytes: int, sha256: str) -> str | N
     if not isinstance(store, S3Store) or store.deposits == store.bucket:
         return None
     for version in locked_versions(store, key, size=size):
-        with contextlib.suppress(
-            ObjectMissing
-        ):  # its lock ended, and it was deleted since
+        with contextlib.suppress(ObjectMissing):  # its lock ended, and it was deleted since
             if _digest(store.open(key, version=version), part_bytes) == sha256:
                 return version
     return None

@@ -26,9 +26,10 @@ from dematmp.awards.models import Award
 from dematmp.bids.channel_attempts import ChannelAttempt
 from dematmp.bids.clock import received
 from dematmp.bids.evidence import evidence, evidence_pdf, pdf_of, start_refusals, start_refusals_pdf
-from dematmp.bids.models import Attempt, Bid, StartRefusal
+from dematmp.bids.models import Attempt, Bid
 from dematmp.bids.receipts import checks, judged_since, receipt
 from dematmp.bids.services import bid_state, revived_by, revived_text, withdraw
+from dematmp.bids.start_refusals import StartRefusal
 from dematmp.consultations.models import KINDS
 from dematmp.web.access import MemberRequest, holds, signed_in
 from dematmp.web.pages import document, page_of, published

@@ -12,8 +12,9 @@ from pytest_django.fixtures import Settings
 
 from dematmp.audit.models import Entry
 from dematmp.bids.evidence import MAX_STARTS
-from dematmp.bids.models import Bid, StartRefusal
+from dematmp.bids.models import Bid
 from dematmp.bids.services import bid_state
+from dematmp.bids.start_refusals import StartRefusal
 from dematmp.consultations import services
 from dematmp.consultations.models import Consultation
 from dematmp.mails.models import Mail

@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import json
 import os
-import socket
 import threading
 import time
 import uuid
@@ -24,19 +23,22 @@ from pytest_django.live_server_helper import LiveServer
 from dematmp.audit.keys import journal_signer, seal_anchors
 from dematmp.audit.models import Entry
 from dematmp.audit.services import canonical
-from dematmp.bids import channel_evidence, importing, visits
+from dematmp.bids import channel_evidence, channel_refusals, importing, visits
 from dematmp.bids.channel_attempts import ChannelAttempt
-from dematmp.bids.errors import ChannelRefused
+from dematmp.bids.channel_line import visiting
+from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
 from dematmp.bids.evidence import evidence
 from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid, ChannelVisit
+from dematmp.bids.services import depositors
+from dematmp.bids.start_refusals import StartRefusal
 from dematmp.consultations.models import Consultation
 from dematmp.opening.late_bids import branches
-from signing.client import attempt_body, digests, load_draft
+from signing.client import ServerRefused, attempt_body, digests, load_draft
 from signing.evidence import verify_evidence
 from signing.fallback import backup_of
 from signing.notes import Signer
-from signing.tlog import Checkpoint, format_proof, leaf_hash
+from signing.tlog import Checkpoint, format_proof, leaf_hash, verify_proof
 from tests.bids.test_backup_channel import (
     _reader,
     sealed,
@@ -44,7 +46,7 @@ from tests.bids.test_backup_channel import (
     what_it_tells,
 )
 from tests.channel import Channel
-from tests.fronts import answering_paths
+from tests.fronts import answering_paths, dripping
 from tests.world import World, make_world, page
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
@@ -73,8 +75,10 @@ def test_an_attempt_of_the_channel_alone_has_its_dossier_here(
 ) -> None:
     made = live_world.publish(live_world.draft(fingerprint_first=True))
     draft, attempt = tried_there(live_world, live_server, channel, made, tmp_path)
+    assert depositors(made) == []
     for _ in range(2):
         assert pull(now=timezone.now()) == 0
+    assert depositors(made) == [live_world.bidder.email]  # told of an extension
     kept = ChannelAttempt.objects.get()
     assert (str(kept.uuid), kept.bidder, kept.consultation) == (attempt, live_world.company, made)
     assert Entry.objects.filter(kind="attempt-imported", subject=kept.uuid).count() == 1
@@ -111,6 +115,97 @@ def test_an_attempt_of_the_channel_alone_has_its_dossier_here(
     assert any("canal de secours" in each for each in said.checked)
     shown = browser.get(reverse("deposit", args=[both["deposit"]])).content.decode()
     assert reverse("channel-evidence", args=[attempt, "json"]) in shown
+
+
+def test_what_the_channel_refused_at_the_start_is_evidence_here(
+    live_world: World,
+    live_server: LiveServer,
+    channel: Channel,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channel_refusals, "MAX_STARTS", 2)
+    made = live_world.publish(live_world.draft(limits={"files": 1}))
+    draft = sealed(live_world, live_server, channel, made, tmp_path, {"a": b"a", "b": b"b"})
+    there = backup_of(draft, timeout=20)
+    assert there is not None
+    for _ in range(2):
+        with pytest.raises(ServerRefused):
+            there.post("/attempts", attempt_body(draft, load_draft(draft)))
+    told, true = what_it_tells(channel), settings.BACKUP_CHANNEL
+    listed = told["refusals"]
+    first, second = (
+        httpx.get(f"{channel.url}/api/v1/channel/refusals/{each['index']}", headers=_reader()).json()
+        for each in listed
+    )
+    for given in ([], {**first, "nonce": "00" * 32}, {**first, "proof": None}, second, {"record": "W10="}):
+
+        def answer(asked: str, given: object = given) -> bytes:
+            said = {**told, "refusals": listed[:1], "now": timezone.now().isoformat()}
+            return json.dumps(given if "/refusals/" in asked else said).encode()
+
+        with answering_paths(answer, content_type="application/json") as hostile:
+            settings.BACKUP_CHANNEL = {**true, "url": hostile}
+            assert pull(now=timezone.now()) == 0
+        assert not StartRefusal.objects.exists(), given
+    settings.BACKUP_CHANNEL = true
+    StartRefusal.objects.create(  # of before, which the channel itself keeps no more
+        consultation=made,
+        bidder=live_world.company,
+        by=live_world.bidder,
+        at=timezone.now(),
+        journal_index=10**6,
+        channel_key=true["journal_key"],
+    )
+    for _ in range(2):
+        pull(now=timezone.now())
+    kept = StartRefusal.objects.order_by("at")
+    assert [(each.bidder, each.code) for each in kept] == 2 * [(live_world.company, "deposit.limit-exceeded")]
+    assert Entry.objects.filter(kind="refusal-imported").count() == 2
+    assert depositors(made) == [live_world.bidder.email]
+    browser = page(live_world.bidder)
+    assert "journal du canal de secours" in browser.get(reverse("deposits")).content.decode()
+    where = reverse("refusals-evidence", args=[live_world.company.uuid, "json"])
+    said = browser.get(where).json()[0]
+    record, nonce = base64.b64decode(said["entry"]["record"]), bytes.fromhex(said["entry"]["nonce"])
+    leaf = {
+        "consultation": str(made.uuid),
+        "digest": hashlib.sha256(nonce + record).hexdigest(),
+        "time": said["entry"]["time"],
+        "type": "attempt-refused",
+    }
+    assert verify_proof(said["entry"]["proof"], canonical(leaf), said["channel_key"])[0] in {
+        each.journal_index for each in kept
+    }
+    pdf = browser.get(reverse("refusals-evidence", args=[live_world.company.uuid, "pdf"]))
+    assert pdf.content.startswith(b"%PDF")
+
+
+def test_no_dossier_is_asked_for_of_whom_nobody_knows_here(
+    live_world: World, channel: Channel, settings: Settings
+) -> None:
+    made, unknown = live_world.publish(), str(uuid.uuid4())
+    parties = [
+        {"consultation": str(made.uuid), "bidder": unknown},
+        {"consultation": unknown, "bidder": str(live_world.company.uuid)},
+        {"consultation": str(made.uuid), "bidder": str(live_world.company.uuid)},
+    ]
+    asked_for, told = list[str](), what_it_tells(channel)
+
+    def answer(asked: str) -> bytes:
+        if asked.rpartition("/")[2] != "deposits":
+            asked_for.append(asked)
+            return b"{}"
+        attempts = [{"attempt": str(uuid.uuid4()), "changed": "x", **each} for each in parties]
+        refusals = [{"index": 1, **each} for each in parties]
+        said = {**told, "attempts": attempts, "refusals": refusals, "now": timezone.now().isoformat()}
+        return json.dumps(said).encode()
+
+    with answering_paths(answer, content_type="application/json") as elsewhere:
+        settings.BACKUP_CHANNEL = {**settings.BACKUP_CHANNEL, "url": elsewhere}
+        pull(now=timezone.now())
+    assert sorted(each.split("/")[-2] for each in asked_for) == ["attempts", "refusals"]
 
 
 def test_a_fingerprint_of_the_channel_counts_for_a_late_bid(
@@ -262,24 +357,42 @@ def test_a_visit_asks_for_so_many_dossiers_and_the_next_one_for_others(
             pull(now=timezone.now())
 
 
-def test_a_dossier_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"]
+)
+def test_an_answer_that_drips_is_given_up(live_world: World, settings: Settings, head: bytes) -> None:
+    with dripping(head) as slow:
+        settings.BACKUP_CHANNEL = {**settings.BACKUP_CHANNEL, "url": slow}
+        with pytest.raises(ChannelUnreachable), visiting(now=timezone.now()) as line:
+            assert line.json("/deposits", max_bytes=10, seconds=5) == {}
+            began = time.monotonic()
+            try:
+                line.json("/deposits", max_bytes=1000, seconds=1)
+            finally:
+                assert time.monotonic() - began < 10
+
+
+def test_what_the_channel_tells_has_so_many_seconds_in_all(
+    live_world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "_LIST_SECONDS", 1.0)
     over = threading.Event()
 
-    def drip(server: socket.socket) -> None:
-        with contextlib.suppress(OSError), server.accept()[0] as line:
-            line.recv(65536)
-            line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-            while not over.wait(0.05):
-                line.sendall(b" ")
+    def never(_: str) -> bytes:
+        over.wait(20)
+        return b"{}"
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(10)
-        thread = threading.Thread(target=drip, args=(server,))
-        thread.start()
+    with answering_paths(never, content_type="application/json") as silent:
+        settings.BACKUP_CHANNEL = {**settings.BACKUP_CHANNEL, "url": silent}
         try:
-            base = f"http://127.0.0.1:{server.getsockname()[1]}"
-            with httpx.Client(base_url=base) as client, pytest.raises(ChannelRefused):
-                channel_evidence._dossier(client, uuid.uuid4(), until=time.monotonic() + 1)
+            with pytest.raises(ChannelUnreachable):
+                pull(now=timezone.now())
         finally:
             over.set()
-            thread.join()
+
+
+def test_an_answer_too_long_is_not_read_whole(live_world: World, settings: Settings) -> None:
+    with answering_paths(lambda _: bytes(2000), content_type="application/json") as long:
+        settings.BACKUP_CHANNEL = {**settings.BACKUP_CHANNEL, "url": long}
+        with pytest.raises(ChannelRefused), visiting(now=timezone.now()) as line:
+            line.json("/deposits", max_bytes=1000, seconds=5)
