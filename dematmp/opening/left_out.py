@@ -8,7 +8,7 @@ the last one received in time opened. Until the minutes are closed the session g
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from dematmp.accounts.models import User
 from dematmp.audit.keys import wrap
@@ -23,7 +23,7 @@ from dematmp.consultations.models import Consultation
 from dematmp.mails.words import instant
 from dematmp.opening.errors import DecisionRefused
 from dematmp.opening.former_minutes import FormerMinutes
-from dematmp.opening.models import OpeningSession
+from dematmp.opening.models import OpenedEnvelope, OpeningSession
 from dematmp.opening.services import RECORDED_SINCE
 from signing.keys import new_seed, public_key
 
@@ -106,16 +106,22 @@ def go_on(session: OpeningSession, *, by: User, now: datetime) -> None:
 
 
 def tell_left_out(*, now: datetime) -> None:
-    """To the committee and to the buyer, once for each bid: it was received in time, and nobody opened it."""
-    told = Entry.objects.filter(kind="bid-left-out").values("subject")
-    known_since = Bid.objects.exclude(channel_key="").filter(late=False, withdrawn_at=None)
-    sealed = known_since.filter(
-        consultation__opening_session__finished_at__isnull=False, attempt__envelopes__opened=None
+    """To the committee and to the buyer, once for each bid: it was received in time, and nobody opened it.
+
+    The channel told of it, or of the withdrawal of what replaced it, once the opening began.
+    """
+    told = set(Entry.objects.filter(kind="bid-left-out").values_list("subject", flat=True))
+    done = OpeningSession.objects.filter(finished_at__isnull=False)
+    known_since = Bid.objects.exclude(channel_key="").filter(
+        consultation=OuterRef("consultation"), attempt__envelopes__opened=None
     )
-    for bid in sealed.exclude(uuid__in=told).select_related("consultation").distinct().order_by("pk"):
-        session = OpeningSession.objects.get(consultation=bid.consultation)
-        if bid in left_out_bids(session):
-            _tell(session, bid, now=now)
+    withdrawn_since = Entry.objects.filter(
+        kind="withdrawal", consultation=OuterRef("consultation__uuid"), at__gte=OuterRef("started_at")
+    )
+    for session in done.filter(Exists(known_since) | Exists(withdrawn_since)).order_by("pk"):
+        for bid in left_out_bids(session):
+            if bid.uuid not in told:
+                _tell(session, bid, now=now)
 
 
 @transaction.atomic
@@ -138,10 +144,17 @@ def _tell(session: OpeningSession, bid: Bid, *, now: datetime) -> None:
     holders = consultation.ceremony.holders.select_related("user").order_by("index")
     members = [holder.user for holder in holders]
     agents = people_of(consultation.buyer, "agent").exclude(pk__in=[user.pk for user in members])
-    text = (
-        f"Le canal de secours a reçu dans les délais, le {instant(bid.received_at)}, l'offre {bid.number} de "
-        f"{bid.bidder}. Il ne répondait pas à l'ouverture des plis : elle est restée scellée. {next_step}"
+    counts_again = OpenedEnvelope.objects.filter(envelope__attempt__bid=bid).exists()  # listed, and unopened
+    what, when = f"l'offre {bid.number} de {bid.bidder}", instant(bid.received_at)
+    why = (
+        f"L{what[1:]}, reçue dans les délais le {when}, compte de nouveau : celle qui la remplaçait a été "
+        "retirée à temps sur le canal de secours, ce que la plateforme n'a su qu'après l'ouverture des plis. "
+        "Elle"
+        if counts_again
+        else f"Le canal de secours a reçu dans les délais, le {when}, {what}. Il ne répondait pas à "
+        "l'ouverture des plis : elle"
     )
+    text = f"{why} est restée scellée. {next_step}"
     title = "une offre reçue dans les délais n'a pas été ouverte"
     call(consultation, members, text, title=title, now=now, page="commission")
     call(consultation, agents, text, title=title, now=now)
