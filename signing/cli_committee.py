@@ -161,6 +161,13 @@ def open_session(options: argparse.Namespace) -> dict[str, object]:
     return client.post(f"/openings/{session['session']}/open", {"leave_undecided": options.leave_undecided})
 
 
+def resume(options: argparse.Namespace) -> dict[str, object]:
+    """The session goes on for an offer that was received in time, and known once the others were open."""
+    client = client_of(options)
+    session = client.start_opening(options.consultation)
+    return client.post(f"/openings/{session['session']}/resume")
+
+
 def _card_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pkcs11-module", help="bibliothèque PKCS#11 de la carte")
     parser.add_argument("--pin-file", help="fichier du code de la carte (sinon il est demandé)")
@@ -242,3 +249,5 @@ def committee_verbs(verb: Verb) -> None:
         help="ouvrir même si un dépôt hors délai attend une décision de l'acheteur : il restera scellé",
     )
     one.add_argument("--rehearsal", action="store_true", help="à la répétition, sur le pli d'essai")
+    one = verb("resume", resume, "ouverture : reprendre la séance pour une offre reçue à temps, connue après")
+    one.add_argument("consultation")

@@ -13,6 +13,7 @@ from pydantic import StringConstraints
 from dematmp.api.access import bearer, doors
 from dematmp.api.public import b64
 from dematmp.audit.services import utc_text
+from dematmp.awards.services import resume
 from dematmp.bids.clock import current
 from dematmp.consultations.models import Consultation
 from dematmp.opening import keys, services
@@ -259,6 +260,12 @@ def release(
     found, leave = _session(request, session), body is not None and body.leave_undecided
     made = services.release(found, by=bearer(request).user, now=current(), leave_undecided=leave)
     return Status(202, _session_state(made))
+
+
+@router.post("/openings/{session}/resume", summary="Reprendre la séance pour une offre connue trop tard")
+def go_on(request: HttpRequest, session: uuid.UUID) -> dict[str, object]:
+    found = _session(request, session)
+    return _session_state(resume(found, by=bearer(request).user, now=timezone.now()))
 
 
 @router.get("/openings/{session}/{piece}", summary="Le procès-verbal")

@@ -15,7 +15,8 @@ from dematmp.audit.sealing import seal
 from dematmp.audit.services import append
 from dematmp.awards.models import Award
 from dematmp.consultations.models import Lot
-from dematmp.opening.left_out import left_out
+from dematmp.opening.errors import DecisionRefused
+from dematmp.opening.left_out import go_on, left_out
 from dematmp.opening.models import OpenedEnvelope, OpeningSession
 
 
@@ -67,6 +68,21 @@ def award(
     except IntegrityError as twice:
         raise AwardRefused(f"Le lot {lot.number} est déjà attribué.") from twice
     return decision
+
+
+@transaction.atomic
+def resume(session: OpeningSession, *, by: User, now: datetime) -> OpeningSession:
+    """The session goes on for what was received in time and known too late (`left_out.go_on`), where a lot
+    of it is not awarded yet. Raises DecisionRefused."""
+    locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)  # as `award` does
+    awarded = Award.objects.filter(lot__consultation=locked.consultation).values_list(
+        "lot__number", flat=True
+    )
+    lots = {each.lot for each in left_out(locked)}
+    if lots and lots <= set(awarded):
+        raise DecisionRefused("Ces lots sont déjà attribués.", "Prenez un conseil juridique.")
+    go_on(locked, by=by, now=now)
+    return OpeningSession.objects.get(pk=session.pk)
 
 
 def _nobody_is_left_out(lot: Lot) -> None:

@@ -7,17 +7,16 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.db import transaction
 from django.forms import BaseForm
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from dematmp.awards.models import Award
+from dematmp.awards.services import resume
 from dematmp.bids.clock import current
 from dematmp.consultations.models import Consultation
-from dematmp.opening import closing, decisions, left_out, services
+from dematmp.opening import closing, decisions, services
 from dematmp.opening.errors import DecisionRefused, OpeningError
 from dematmp.opening.models import ENVELOPE_DECISIONS, FILE_DECISIONS, OpenedFile, OpeningSession
 from dematmp.web.access import MemberRequest, holds
@@ -192,13 +191,7 @@ def next_phase(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
 def go_on(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse:
     """The session goes on for what was received in time, and known once the others were open."""
     found, session = _found(request, consultation)
-    with transaction.atomic():
-        locked = OpeningSession.objects.select_for_update(no_key=True).get(pk=session.pk)  # as awards do
-        awarded = set(Award.objects.filter(lot__consultation=found).values_list("lot__number", flat=True))
-        lots = {each.lot for each in left_out.left_out(locked)}
-        if lots and lots <= awarded:
-            raise DecisionRefused("Ces lots sont déjà attribués.", "Prenez un conseil juridique.")
-        left_out.go_on(locked, by=request.user, now=timezone.now())
+    resume(session, by=request.user, now=timezone.now())
     messages.success(request, "La séance reprend : chaque membre apporte de nouveau sa part.")
     return redirect("session", consultation=found.uuid)
 

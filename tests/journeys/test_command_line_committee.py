@@ -114,3 +114,4 @@ def test_everything_by_the_command_line(
     unseal_all(session)
     session.refresh_from_db()
     assert session.finished_at is not None
+    assert "tous les plis qui comptent" in str(second.run("resume", uuid, code=1)["error"]).lower()

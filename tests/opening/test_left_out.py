@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import time_machine
 from django.core.management import call_command
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.audit.models import Entry
-from dematmp.audit.services import verify
+from dematmp.audit.services import append, verify
 from dematmp.awards.services import AwardRefused, award
 from dematmp.bids import visits
 from dematmp.bids.copies import record_copy
@@ -32,7 +33,7 @@ from dematmp.opening.errors import DecisionRefused
 from dematmp.opening.left_out import go_on, left_out
 from dematmp.opening.models import OpenedFile, OpeningSession
 from dematmp.opening.tasks import unseal_session
-from signing.client import Client, digests, load_draft
+from signing.client import Client, ServerRefused, digests, load_draft
 from signing.fallback import deposit
 from storage.stores import object_store
 from tests.bids.test_backup_channel import NOWHERE, SMALL, sealed, speaker
@@ -43,7 +44,7 @@ from tests.opening.test_opening import opened
 from tests.opening.test_phases import open_phase
 from tests.web.chromium import chromium_browser, signed_in
 from tests.web.test_browser import faults
-from tests.world import World, make_world, page
+from tests.world import World, client, make_world, page
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
 
@@ -211,6 +212,39 @@ def test_minutes_say_which_offer_counts_of_a_company_whose_last_one_was_left_out
         (last.number, False),
     }
     assert again.minutes_pdf
+
+
+def test_a_bid_that_a_withdrawal_brings_back_is_told_and_opened(world: World, tmp_path: Path) -> None:
+    """Withdrawn on the channel in time, and told once the others were open."""
+    made = world.publish(closes_in=timedelta(hours=1))
+    first = world.deposit(made, tmp_path / "first")
+    last = Bid.objects.get(number=str(world.deposit(made, tmp_path / "last")["number"]))
+    assert made.deadline is not None
+    with time_machine.travel(made.deadline + timedelta(seconds=1), tick=True):
+        done = opened(world, made)
+        tasks.sweep()
+        assert not Mail.objects.filter(subject__contains="n'a pas été ouverte").exists()
+        with transaction.atomic():  # as the channel's proven word writes it
+            Bid.objects.filter(pk=last.pk).update(withdrawn_at=made.deadline - timedelta(seconds=9))
+            append("withdrawal", {}, consultation=made.uuid, subject=last.uuid, now=timezone.now())
+        for _ in range(2):
+            tasks.sweep()
+        mails = Mail.objects.filter(subject__contains="n'a pas été ouverte")
+        assert {mail.to for mail in mails} == {user.email for user in [world.agent, *world.members]}
+        assert mails.count() == 4
+        assert f"L'offre {first['number']} de" in mails[0].body
+        assert "compte de nouveau" in mails[0].body
+        outsider, member = client(world.agent, world.buyer), client(world.members[0], world.buyer)
+        with pytest.raises(ServerRefused):
+            outsider.post(f"/openings/{done.uuid}/resume")
+        for _ in range(2):
+            assert member.post(f"/openings/{done.uuid}/resume")["state"] == "waiting"
+        again = opened(world, made)
+        with pytest.raises(ServerRefused) as refused:
+            member.post(f"/openings/{done.uuid}/resume")
+    assert "Tous les plis qui comptent ont été ouverts." in str(refused.value)
+    said = json.loads(bytes(again.minutes or b""))
+    assert first["number"] in {each["receipt"] for each in said["envelopes"] if each["state"] == "opened"}
 
 
 @pytest.mark.browser
