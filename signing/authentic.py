@@ -16,6 +16,7 @@ from signing.signers import BROKEN
 
 _NO = (*BROKEN, InvalidSignature)  # of which those of an algorithm that is not computed are
 _MAX_DELEGATES = 5
+_MAX_LISTERS = 5
 
 
 def of_lists(
@@ -23,6 +24,47 @@ def of_lists(
 ) -> list[crl.CertificateList]:
     """Those signed by one of these authorities, under its own name."""
     return [each for each in lists if any(_signed_list(each, issuer) for issuer in issuers)]
+
+
+def other_listers(
+    lists: Sequence[crl.CertificateList],
+    path: Sequence[x509.Certificate],
+    others: Sequence[x509.Certificate],
+) -> list[x509.Certificate]:
+    """Those of `others` that signed one of these lists, and may for this path (RFC 5280 §6.3.3).
+
+    Another key of one of its authorities, or who a certificate of it names as telling of its revocation in
+    an indirect list. Who vouches for them is not asked here.
+    """
+    found: dict[bytes, x509.Certificate] = {}
+    known = {each.dump() for each in path}
+    for each in others:
+        usage = each.key_usage_value
+        if len(found) >= _MAX_LISTERS:
+            break
+        if usage is None or "crl_sign" not in usage.native or each.dump() in known:
+            continue
+        if any(_tells_of(one, path) and _signed_list(one, each) for one in lists):
+            found[each.dump()] = each
+    return list(found.values())
+
+
+def _tells_of(each: crl.CertificateList, path: Sequence[x509.Certificate]) -> bool:
+    try:
+        return any(tells_of(each, below) for below in path[1:])
+    except _NO:
+        return False
+
+
+def tells_of(each: crl.CertificateList, below: x509.Certificate) -> bool:
+    """Whether a list is in the name of a certificate's authority, or of who it says will tell."""
+    if same_name(each.issuer, below.issuer):
+        return True
+    limits, points = each.issuing_distribution_point_value, below.crl_distribution_points_value
+    if limits is None or not limits["indirect_crl"].native or points is None:
+        return False
+    named = [name for point in points if point["crl_issuer"].native for name in point["crl_issuer"]]
+    return any(name.name == "directory_name" and same_name(name.chosen, each.issuer) for name in named)
 
 
 def of_responses(

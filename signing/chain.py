@@ -26,7 +26,7 @@ from pyhanko_certvalidator.policy_decl import (
 
 from signing.algorithms import CHAIN_POLICY, key_weakness
 from signing.anchors import Anchor
-from signing.authentic import of_lists, of_responses
+from signing.authentic import of_lists, of_responses, other_listers
 from signing.climbing import climb
 from signing.crls import standing
 from signing.delegates import Heard, declares, heard, is_disowned
@@ -118,6 +118,7 @@ def check_chain(
         policy: RevocationCheckingPolicy,
         lists: Sequence[crl.CertificateList] = (),
         answers: Sequence[ocsp.OCSPResponse] = (),
+        of: x509.Certificate = certificate,
     ) -> Chain:
         context = ValidationContext(
             trust_roots=[Anchor(each) for each in anchors],
@@ -131,14 +132,17 @@ def check_chain(
             algorithm_usage_policy=CHAIN_POLICY,
             signature_validator=ONCE,
         )
-        return _attempt(certificate, context)
+        return _attempt(of, context)
 
     bare = attempt(_NONE)
-    above = bare.path[:-1]
+    above, keys = bare.path[:-1], list[x509.Certificate]()  # `keys`: others that sign their lists
     if bare.problem is None:
         # Only what an authority of this path signed may date, replace or contradict another answer.
-        crls, ocsps = of_lists(crls, above), of_responses(ocsps, above)
-    known = _known(bare, crls, ocsps, at)
+        for each in other_listers(crls, bare.path, [*between.values(), *anchors]):
+            path = attempt(_NONE, of=each).path
+            keys += [each] if path and path[0].dump() == above[0].dump() else []
+        crls, ocsps = of_lists(crls, [*above, *keys]), of_responses(ocsps, above)
+    known = _known(bare, crls, ocsps, at, keys=keys)
     if (refused := _revoked_by(known, at)) is not None:
         return refused
     lists, answers = freshest(crls, ocsps)
@@ -148,13 +152,15 @@ def check_chain(
         return _without_revocation(bare, lists, at, known=known)
     used = [*lists, *answers]
     chain = attempt(_EACH, lists, answers)
-    if chain.problem is None:
+    if chain.problem is None and _are_told(chain.path[1:], lists, answers):
         return _dated(_settled(chain, used), lists, answers, at)
-    if chain.problem.sub == "TRY_LATER":
+    if chain.problem is None or chain.problem.sub == "TRY_LATER":
         # The signer's own status first: what is not known of an authority must not hide a revocation.
         chain = attempt(_SIGNER, lists, answers)
+        if chain.problem is None and not _are_told(chain.path[1:][-1:], lists, answers):
+            return _without_revocation(bare, lists, at, known=known)
         if chain.problem is None:
-            known = _known(chain, crls, ocsps, at)  # the path may be another one
+            known = _known(chain, crls, ocsps, at, keys=keys)  # the path may be another one
             chain = _settled(_without_revocation(chain, lists, at, above_only=True, known=known), used)
             return _dated(chain, lists, answers, at)
     if chain.problem is not None and chain.problem.sub == "TRY_LATER":
@@ -164,20 +170,37 @@ def check_chain(
 
 @dataclass(frozen=True)
 class _Known:
-    """What was said last of each certificate of a path, the anchor's first, and whether it is enough."""
+    """What was said last of each certificate of a path, the anchor's first, and whether it is enough.
+
+    `published`: somebody of this path tells of revocations, hence should tell of the last certificate too.
+    """
 
     told: list[Told | None]
     heard: list[Heard]
+    published: bool
+
+
+def _are_told(
+    certificates: Sequence[x509.Certificate],
+    lists: Sequence[crl.CertificateList],
+    answers: Sequence[ocsp.OCSPResponse],
+) -> bool:
+    """Whether something speaks of each: for the path validator, so does a list of who has the same issuer."""
+    return all(told_at(each, lists, answers) is not None for each in certificates)
 
 
 def _known(
-    bare: Chain, crls: Sequence[crl.CertificateList], ocsps: Sequence[ocsp.OCSPResponse], at: datetime
+    bare: Chain,
+    crls: Sequence[crl.CertificateList],
+    ocsps: Sequence[ocsp.OCSPResponse],
+    at: datetime,
+    *,
+    keys: Sequence[x509.Certificate],
 ) -> _Known:
     pairs = list(zip(bare.path[1:], bare.path, strict=False))
-    told = [last_told(*pair, crls, ocsps) for pair in pairs]
-    return _Known(
-        told, [heard(said, *pair, crls, ocsps, at=at) for said, pair in zip(told, pairs, strict=True)]
-    )
+    told = [last_told(*pair, crls, ocsps, keys=keys) for pair in pairs]
+    answers = [heard(said, *pair, crls, ocsps, at=at) for said, pair in zip(told, pairs, strict=True)]
+    return _Known(told, answers, published=bool(crls or ocsps))
 
 
 def _revoked_by(known: _Known, at: datetime) -> Chain | None:
@@ -238,11 +261,12 @@ def _without_revocation(
     rows = list(zip(pairs, known.told, known.heard, strict=True))
     unknown, answers = list[tuple[x509.Certificate, x509.Certificate]](), list[Told]()
     for pair, told, answer in rows[:-1] if above_only else rows:
+        is_expected = declares(pair[0]) or (pair is pairs[-1] and known.published)
         if told is not None and (told.revoked or answer.good):
             answers.append(told)  # revoked since: it was not at that time, and who said so needs not be fresh
         elif pair is pairs[0] and said is not None:
             chain.used = [said.used]
-        elif declares(pair[0]) or (told is not None and told.unknown):
+        elif is_expected or (told is not None and told.unknown):
             unknown += [pair, (answer.ask, pair[1])] if answer.ask else [pair]
     if said is not None or answers:
         chain.used = [*chain.used, *(each.by for each in answers)]

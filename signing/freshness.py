@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 from asn1crypto import crl, ocsp, x509
 
+from signing.authentic import tells_of
+
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -42,7 +44,7 @@ def told_at(
     certificate: x509.Certificate, crls: Sequence[crl.CertificateList], ocsps: Sequence[ocsp.OCSPResponse]
 ) -> datetime | None:
     """When the last answer about this certificate was issued; None for none."""
-    moments = [_issued(each) for each in crls if each.issuer == certificate.issuer]
+    moments = [_issued(each) for each in crls if tells_of(each, certificate)]
     for response in ocsps:
         said = _said(response)
         if said is not None and said[1] == certificate.serial_number:

@@ -12,6 +12,7 @@ from datetime import datetime
 from asn1crypto import crl, ocsp, x509
 
 from signing.authentic import of_lists, of_responses
+from signing.once import same_name
 
 # Anything else in a list may restrict what it speaks of: it then proves no certificate good.
 _KNOWN = {"crl_number", "authority_key_identifier"}
@@ -48,12 +49,19 @@ def last_told(
     above: x509.Certificate,
     lists: Sequence[crl.CertificateList],
     responses: Sequence[ocsp.OCSPResponse],
+    *,
+    keys: Sequence[x509.Certificate] = (),
 ) -> Told | None:
     """The latest that `above`, or a responder of its own, signed about `below`; None when it said nothing.
 
-    A revocation is the last word whatever is said since.
+    A revocation is the last word whatever is said since, and by whichever of its other `keys`.
     """
     found: list[Told] = []
+    for each in of_lists(lists, [key for key in keys if same_name(key.subject, above.subject)]):
+        try:
+            found += [told for told in _of_list(each, below) if told.revoked is not None]
+        except _UNREADABLE:
+            continue
     for each in of_lists(lists, [above]):
         try:
             found += _of_list(each, below)

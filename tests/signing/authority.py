@@ -163,8 +163,15 @@ class Issuer:
     def revoke(self, identity: Identity, at: datetime) -> None:
         self.revoked[identity.certificate.serial_number] = at
 
-    def crl(self, *, issued: datetime = NOW, days: int = 7, reason: x509.ReasonFlags | None = None) -> bytes:
-        """DER; `reason`: of every revocation in it."""
+    def crl(
+        self,
+        *,
+        issued: datetime = NOW,
+        days: int = 7,
+        reason: x509.ReasonFlags | None = None,
+        indirect_of: x509.Name | None = None,
+    ) -> bytes:
+        """DER; `reason`: of every revocation in it; `indirect_of`: the authority of whose it is."""
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.identity.certificate.subject)
@@ -176,9 +183,24 @@ class Issuer:
                 critical=False,
             )
         )
+        if indirect_of is not None:
+            limits = x509.IssuingDistributionPoint(
+                full_name=None,
+                relative_name=None,
+                only_contains_user_certs=False,
+                only_contains_ca_certs=False,
+                only_some_reasons=None,
+                indirect_crl=True,
+                only_contains_attribute_certs=False,
+            )
+            builder = builder.add_extension(limits, critical=True)
         for serial, at in self.revoked.items():
             row = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at)
             row = row.add_extension(x509.CRLReason(reason), critical=False) if reason else row
+            if indirect_of is not None:
+                row = row.add_extension(
+                    x509.CertificateIssuer([x509.DirectoryName(indirect_of)]), critical=True
+                )
             builder = builder.add_revoked_certificate(row.build())
         return builder.sign(self.identity.key, hashes.SHA256()).public_bytes(Encoding.DER)
 

@@ -240,3 +240,75 @@ def test_what_was_said_before_a_revocation_never_dispenses_from_asking(tmp_path:
         report = validate_isolated(file, at=datetime.now(UTC), trust=[store], online=True)
     assert asked
     assert subs(report) == ["REVOKED_NO_POE"]
+
+
+@pytest.mark.parametrize("told", ["nothing", "of its authority", "in time", "long ago", "by a stranger"])
+def test_who_tells_of_revocations_tells_of_the_signer_too(tmp_path: Path, told: str) -> None:
+    """A certificate that does not say where: nothing was told at all, or its status is not known."""
+    world = World()
+    of_root = world.root.crl()
+    lists = {
+        "nothing": [],
+        "of its authority": [of_root],
+        "in time": [of_root, world.issuer.crl()],
+        "long ago": [of_root, world.issuer.crl(issued=NOW - 30 * DAY)],
+        "by a stranger": [of_root, stranger_of(world.issuer).crl()],
+    }[told]
+    carried = _stapled(*map(CertificateList.load, lists))
+    made = make_cms([signer_info(world.signer, OFFER)], [world.signer], content=OFFER, revocation=carried)
+    assert subs(judge(made, tmp_path, world.trust)) == ["" if told in ("nothing", "in time") else "TRY_LATER"]
+
+
+def _named(*issuers: x509.Name) -> tuple[tuple[x509.ExtensionType, bool], ...]:
+    """Where a certificate says that its revocation is told: in the lists of others."""
+    points = [x509.DistributionPoint(None, None, None, [x509.DirectoryName(each)]) for each in issuers]
+    return ((x509.CRLDistributionPoints(points), False),) if points else ()
+
+
+_LISTERS: dict[str, tuple[str, bool, bool, str]] = {  # name, indirect, named by the signer → sub-indication
+    "another key of its authority": ("Autorité d'essai", False, False, ""),
+    "a list by another": ("Listes", True, True, ""),
+    "a list by another, not said to be one": ("Listes", False, True, "TRY_LATER"),
+    "a list by another that nobody names": ("Listes", True, False, "TRY_LATER"),
+}
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+@pytest.mark.parametrize("lister", _LISTERS)
+def test_a_list_may_be_signed_by_another_key_than_the_certificate(
+    tmp_path: Path, lister: str, revoked: bool
+) -> None:
+    """RFC 5280 §6.3.3: a key that the same anchor vouches for, of the authority or of whom it names."""
+    name, indirect, named, expected = _LISTERS[lister]
+    world = World()
+    other = Issuer(world.issuer.issue(name, usages=("crl_sign",)))
+    if not indirect and not named:
+        other = Issuer(world.root.issue(name, usages=("crl_sign",)))
+    listed = other.identity.certificate.subject
+    signer = world.issuer.issue(extensions=_named(listed) if named else ())
+    if revoked:
+        other.revoke(signer, NOW - DAY)
+    of = world.issuer.identity.certificate.subject if indirect else None
+    carried = _stapled(*map(CertificateList.load, [world.root.crl(), other.crl(indirect_of=of)]))
+    if other.identity.certificate.issuer == world.issuer.identity.certificate.subject:
+        carried += _stapled(CertificateList.load(world.issuer.crl(issued=NOW - 30 * DAY)))
+    info = signer_info(signer, OFFER)
+    made = make_cms([info], [signer, other.identity], content=OFFER, revocation=carried)
+    (said,) = subs(judge(made, tmp_path, world.trust))
+    assert said == (expected if expected or not revoked else "REVOKED_NO_POE")
+
+
+def test_who_tells_of_a_signer_does_not_tell_of_its_authority(tmp_path: Path) -> None:
+    """The path validator takes the list of whoever has the same issuer as a certificate."""
+    root = Issuer.root()
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier("http://crl.invalid/")], None, None, None)
+    issuer = root.sub(extensions=((x509.CRLDistributionPoints([point]), False),))
+    other = Issuer(root.issue("Listes", usages=("crl_sign",)))
+    signer = issuer.issue(extensions=_named(other.identity.certificate.subject))
+    listed = CertificateList.load(other.crl(indirect_of=issuer.identity.certificate.subject))
+    for more, expected in (([], "TRY_LATER"), ([CertificateList.load(root.crl())], "")):
+        made = make_cms(
+            [signer_info(signer, OFFER)], [signer, other.identity], content=OFFER,
+            revocation=_stapled(listed, *more),
+        )  # fmt: skip
+        assert subs(judge(made, tmp_path, [root.identity.pem])) == [expected]
