@@ -1,5 +1,6 @@
 """Which algorithms still prove something (ETSI TS 119 312, ANSSI's RGS annex B1)."""
 
+import re
 from datetime import datetime
 
 from asn1crypto import algos, keys
@@ -7,6 +8,7 @@ from pyhanko_certvalidator.policy_decl import AlgorithmUsageConstraint, Disallow
 
 WEAK_HASHES = frozenset({"md2", "md4", "md5", "sha1", "ripemd160", "sha224", "sha3_224", "sha512_224"})
 KNOWN_HASHES = frozenset({"sha256", "sha384", "sha512", "sha512_256", "sha3_256", "sha3_384", "sha3_512"})
+_SHA = re.compile(r"^SHA(?=\d)")
 _RSA_BITS, _CURVE_BITS, _SALT_BYTES = 2048, 256, 16
 
 
@@ -52,7 +54,7 @@ def hash_weakness(name: str) -> str:
     """Why this hash is too weak or unknown, in French, or the empty string."""
     if name in KNOWN_HASHES or name == "shake256":
         return ""
-    return f"empreinte {name.upper()}"
+    return f"empreinte {_written(name)}"
 
 
 def signature_weakness(algorithm: algos.SignedDigestAlgorithm, digest: str, key: keys.PublicKeyInfo) -> str:
@@ -110,4 +112,10 @@ def describe(digest: str, key: keys.PublicKeyInfo) -> str:
         named = f"ECDSA {curve_bits(key)} bits"
     elif key.algorithm in ("rsa", "rsassa_pss", "dsa"):
         named = f"{named} {key.bit_size} bits"
-    return f"{digest.upper().replace('SHA3_', 'SHA3-').replace('SHA2', 'SHA-2')}, {named}"
+    return f"{_written(digest)}, {named}"
+
+
+def _written(digest: str) -> str:
+    """« SHA-256 », « SHA-512/256 », « SHA3-256 »."""
+    upper = digest.upper()
+    return upper.replace("SHA3_", "SHA3-") if "SHA3_" in upper else _SHA.sub("SHA-", upper).replace("_", "/")

@@ -113,8 +113,11 @@ def _read_one(
             )
         found.coverage = UNCLEAR
         return found
-    found = _read(info, carried, chosen.digest, kind=kind, archive=archive)
-    found.covers = (chosen.name,)
+    content, digest = chosen
+    found = _read(info, carried, digest, kind=kind, archive=archive)
+    found.covers = (content.name,)
+    if digest != content.digest:
+        found.warnings.append("Ce texte a été signé avec d'autres fins de ligne, celles d'un courriel.")
     return found
 
 
@@ -163,7 +166,7 @@ def _check_content_stamps(info: cms.SignerInfo, digest: Digest) -> Problem | Non
     return None
 
 
-def _choose(info: cms.SignerInfo, name: str, contents: Sequence[Content]) -> Content | None:
+def _choose(info: cms.SignerInfo, name: str, contents: Sequence[Content]) -> tuple[Content, Digest] | None:
     """The content of the signed digest; else the one that is obviously meant; else None."""
     try:
         attributes = signed_attributes(info)
@@ -172,10 +175,15 @@ def _choose(info: cms.SignerInfo, name: str, contents: Sequence[Content]) -> Con
             wanted = attributes["message_digest"][0].native
             for each in contents:
                 if each.digest(algorithm) == wanted:
-                    return each
+                    return each, each.digest
+            for each in contents:
+                for form in map(digest_of, each.mail_forms()):
+                    if form(algorithm) == wanted:
+                        return each, form
     except BROKEN:
         return None
-    return only_one(contents) or named_like(name, contents)
+    meant = only_one(contents) or named_like(name, contents)
+    return None if meant is None else (meant, meant.digest)
 
 
 def read_unsigned(

@@ -1,11 +1,15 @@
 """Signed contents: a file of a bid or bytes found inside a container, digested without being read whole."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 _BLOCK = 1024 * 1024
+_TEXT_LIMIT = 16 * 1024 * 1024  # bytes
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]|\r(?!\n)|\A[^\xff]{0,1024}%(?:PDF-|!PS)")
+_ALONE = re.compile(rb"(?<!\r)\n")
 
 
 @dataclass
@@ -41,6 +45,21 @@ class Content:
         if self.path.stat().st_size > limit:
             raise ValueError("content too long")
         return self.path.read_bytes()
+
+    def mail_forms(self) -> list[bytes]:
+        """A text as mails sign it, alone or under the header of a text (RFC 8551 §3.1.1); none for another.
+
+        The ends of its lines are all that changes: nothing in it is read by its place, as in a PDF.
+        """
+        try:
+            data = self.read(_TEXT_LIMIT)
+            data.decode("utf-8")
+        except (ValueError, OSError):
+            return []
+        if _NO_TEXT.search(data):
+            return []
+        lines = _ALONE.sub(b"\r\n", data)
+        return [lines, b"Content-Type: text/plain\r\n\r\n" + lines]
 
 
 def stem_of(signature: str) -> str:

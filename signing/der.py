@@ -70,22 +70,24 @@ def beside_armour(data: bytes) -> Beside:
 def _trimmed(data: bytes) -> bytes:
     """Without the ends of lines and zeros that some tools add after the one element of the file."""
     try:
-        _, start, length = _header(data, 0)
+        whole = check_limits(data)
     except (ValueError, IndexError):
         return data
-    whole = start + length
-    return data[:whole] if length >= 0 and not data[whole:].strip(b"\r\n\0") else data
+    return data if data[whole:].strip(b"\r\n\0") else data[:whole]
 
 
-def check_limits(data: bytes) -> None:
-    """Walk every element without recursion. Raises TooComplex, or ValueError for a truncated one."""
+def check_limits(data: bytes) -> int:
+    """Walk every element without recursion; where the first one ends.
+
+    Raises TooComplex, or ValueError for a truncated one.
+    """
     ends: list[int] = []  # ends of the open elements, -1 for an indefinite length
     position = items = 0
     while position < len(data):
         while ends and ends[-1] == position:
             ends.pop()
         if not ends and items:
-            return  # what follows the first element is the parser's to refuse
+            break  # what follows the first element is the parser's to refuse
         items += 1
         if items > MAX_ITEMS or len(ends) > MAX_DEPTH:
             raise TooComplex("too many or too deep ASN.1 elements")
@@ -104,6 +106,7 @@ def check_limits(data: bytes) -> None:
             ends.append(end)
         else:
             position = end
+    return position
 
 
 def _header(data: bytes, position: int) -> tuple[bool, int, int]:

@@ -14,8 +14,12 @@ WORLD = World()
 PASSED, UNSURE = "TOTAL_PASSED", "INDETERMINATE"
 SIGNED = cades(WORLD.signer, b"12 000 euros", attached=True)
 BLOCK = pem.armor("CMS", SIGNED)
+BER = b"\x30\x80" + SIGNED[4:] + b"\0\0"  # of a length that is not said
 # file, verdict, whether it is said
 CASES: dict[str, tuple[bytes, str, bool]] = {
+    "bare, the end of a line after": (BER + b"\r\n", PASSED, False),
+    "bare, a text after": (BER + b"Prix : 1 euro\n", UNSURE, False),
+    "bare, cut": (BER[:-2], UNSURE, False),
     "alone": (BLOCK, PASSED, False),
     "the end of a line after": (BLOCK + b"\r\n \0", PASSED, False),
     "a text before": (b"Prix : 1 euro\n" + BLOCK, PASSED, True),

@@ -18,12 +18,12 @@ OFFER = b"12 000 euros\n"
 PASSED = "TOTAL_PASSED"
 
 
-def _mail(folder: Path, *options: str) -> bytes:
+def _mail(folder: Path, *options: str, of: bytes = OFFER, form: str = "SMIME") -> bytes:
     certificate, key = WORLD.signer.write(folder, "signer")
     authority, _ = WORLD.issuer.identity.write(folder, "authority")
     offer, made = folder / "offre.txt", folder / "offre.eml"
-    offer.write_bytes(OFFER)
-    command = ["openssl", "cms", "-sign", "-cades", "-outform", "SMIME", "-in", offer, "-out", made]
+    offer.write_bytes(of)
+    command = ["openssl", "cms", "-sign", "-cades", "-outform", form, "-in", offer, "-out", made]
     command += ["-signer", certificate, "-inkey", key, "-certfile", authority, *options]
     subprocess.run(command, check=True, capture_output=True)
     return made.read_bytes()
@@ -78,6 +78,32 @@ def test_a_mail_beside_its_signature_is_said_not_to_be_judged(
     report = judge(_mail(tmp_path, *options), tmp_path, WORLD.trust)
     assert report.indication == "INDETERMINATE"
     assert "courriel" in report.reason
+
+
+@pytest.mark.parametrize(
+    ("of", "given", "expected"),
+    [
+        (OFFER, OFFER, (PASSED, "")),
+        (OFFER, OFFER.replace(b"\n", b"\r\n"), (PASSED, "")),
+        (OFFER, b"1 euro\n", ("TOTAL_FAILED", "HASH_FAILURE")),
+        (OFFER, OFFER.replace(b" ", b"\n"), ("TOTAL_FAILED", "HASH_FAILURE")),
+        # Lines of a PDF, or returns that hide what was before, mean something by their place.
+        (b"%PDF-1.4\n", b"%PDF-1.4\n", ("TOTAL_FAILED", "HASH_FAILURE")),
+        (b"12 000 euros\r1 euro\n", b"12 000 euros\r1 euro\n", ("TOTAL_FAILED", "HASH_FAILURE")),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("-text",)])
+def test_a_text_is_signed_with_the_lines_of_a_mail(
+    options: tuple[str, ...], of: bytes, given: bytes, expected: tuple[str, str], tmp_path: Path
+) -> None:
+    """As openssl signs it without « -binary »: it is the same text, and it was said to be altered."""
+    made = _mail(tmp_path, *options, of=of, form="DER")
+    report = judge(made, tmp_path, WORLD.trust, name="offre.txt.p7s", detached={"offre.txt": given})
+    assert verdict(report) == expected
+    changed = given == of or bool(options)
+    assert any("fins de ligne" in each for each in report.signatures[0].warnings) is (
+        expected[0] == PASSED and changed
+    )
 
 
 @pytest.mark.parametrize(
