@@ -17,6 +17,7 @@ from signing.signers import BROKEN
 _NO = (*BROKEN, InvalidSignature)  # of which those of an algorithm that is not computed are
 _MAX_DELEGATES = 5
 _MAX_LISTERS = 5
+_SIGNING = {"digital_signature", "non_repudiation"}
 
 
 def of_lists(
@@ -118,8 +119,10 @@ def _responders(basic: ocsp.BasicOCSPResponse, issuer: x509.Certificate) -> Iter
     above = pyca.load_der_x509_certificate(issuer.dump())
     produced = basic["tbs_response_data"]["produced_at"].native
     for each in list(basic["certs"] or [])[:_MAX_DELEGATES]:
-        usage = each.extended_key_usage_value
+        usage, key = each.extended_key_usage_value, each.key_usage_value
         if usage is None or "ocsp_signing" not in usage.native:
+            continue
+        if key is not None and not _SIGNING & set(key.native):
             continue
         if not each.not_valid_before <= produced <= each.not_valid_after or hash_weakness(each.hash_algo):
             continue

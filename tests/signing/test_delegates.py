@@ -33,13 +33,14 @@ def _responder(
     issuer: Issuer = ISSUER,
     days: int = 365,
     old: int = 30,
+    key: str = "digital_signature",
 ) -> Identity:
     """`unchecked`: its authority says that nobody has to ask of it."""
     usage = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False)
     return issuer.issue(
         "Répondeur",
         extensions=(usage, *([(x509.OCSPNoCheck(), False)] if unchecked else [])),
-        usages=("digital_signature",),
+        usages=(key,),
         declares=declares,
         days=days,
         start=NOW - old * DAY,
@@ -70,6 +71,7 @@ def _told(
         (_responder(old=20, days=10), 0, LATER),
         (_responder(issuer=ROOT), 0, LATER),
         (ISSUER.issue(), 0, LATER),
+        (_responder(key="key_encipherment"), 0, LATER),
     ],
     ids=[
         "nobody asks",
@@ -80,6 +82,7 @@ def _told(
         "ended",
         "another's",
         "none",
+        "a key that ciphers",
     ],
 )
 def test_a_responder_is_one_of_the_authority_valid_when_it_answers(
