@@ -6,7 +6,7 @@ The ZIP is hostile: `signing.zipped` reads it.
 import base64
 import re
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -36,6 +36,8 @@ _ARCHIVE = re.compile(r"META-INF/[^/]*(ASiCArchiveManifest|timestamp|evidencerec
 _MEDIA_TYPE = re.compile(rb"\s*[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}\s{0,4}", re.ASCII)  # and nothing else
 _META = "META-INF/manifest.xml"  # of the entries and their types (ODF 1.2 part 3), never signed
 _ENTRIES = "{urn:oasis:names:tc:opendocument:xmlns:manifest:1.0}"
+_LISTED, _WORD = {"version", "size", "preferred-view-mode"}, re.compile(r"[\w.-]{1,30}", re.ASCII)
+_CHARSET = re.compile(r";\s?charset=[\w-]{1,20}$", re.ASCII | re.IGNORECASE)
 _NOT_COMPUTED = (
     "Conteneur à archivage : ses horodatages d'archive ne sont pas tous recalculés ici, et le reste ne "
     "suffit pas à conclure."
@@ -53,7 +55,7 @@ def read_asic(path: Path) -> list[Found] | None:
         each for each in entries if _SIGNATURE_XML.fullmatch(each) or _SIGNATURE_CMS.fullmatch(each)
     ]
     every = [Content(name, data=data) for name, data in entries.items()]
-    contents = [each for each in every if not _is_meta(each.name, entries[each.name])]
+    contents = [each for each in every if not _is_meta(each.name, entries)]
     kind = kind or ("ASiC-S" if len(contents) == 1 else "ASiC-E")
     designated = _designated(entries, signatures)
     strays = [each for each in entries if _strays(each, designated) or _is_idle(each, entries)]
@@ -119,26 +121,38 @@ def _is_container(file: BinaryIO) -> bool:
         return False
 
 
-def _is_meta(name: str, data: bytes) -> bool:
+def _is_meta(name: str, entries: Mapping[str, bytes]) -> bool:
     """What a container holds beside its contents; anything else must be signed, wherever it hides."""
     if name == _META:
-        return _lists_entries(data)
+        return _lists_entries(entries)
     known = (_SIGNATURE_XML, _SIGNATURE_CMS, _MANIFEST, _ARCHIVE)
     if name == "mimetype":
-        return _MEDIA_TYPE.fullmatch(data) is not None
+        return _MEDIA_TYPE.fullmatch(entries[name]) is not None
     return name.endswith("/") or any(each.fullmatch(name) for each in known)
 
 
-def _lists_entries(data: bytes) -> bool:
-    """Whether a manifest.xml lists entries and says nothing else."""
+def _lists_entries(entries: Mapping[str, bytes]) -> bool:
+    """Whether a manifest.xml lists entries that are there, and says nothing else."""
     try:
-        root = parse(data)
+        root = parse(entries[_META])
     except (XmlRefused, etree.LxmlError):
         return False
-    kinds = {each.tag for each in root.iter(etree.Element)}
+    rows = list(root.iter(etree.Element))
     return (
-        kinds <= {f"{_ENTRIES}manifest", f"{_ENTRIES}file-entry"}
+        {each.tag for each in rows} <= {f"{_ENTRIES}manifest", f"{_ENTRIES}file-entry"}
         and not "".join(map(str, root.itertext())).strip()
+        and all(_names_an_entry(each, entries) for each in rows)
+    )
+
+
+def _names_an_entry(row: etree._Element, entries: Collection[str]) -> bool:
+    said = {str(name).removeprefix(_ENTRIES): str(value) for name, value in row.attrib.items()}
+    path, kind = said.pop("full-path", "/"), said.pop("media-type", "")
+    return (
+        (path == "/" or path in entries or unquote(path) in entries)
+        and (not kind or _MEDIA_TYPE.fullmatch(_CHARSET.sub("", kind).encode()) is not None)
+        and set(said) <= _LISTED
+        and all(_WORD.fullmatch(each) for each in said.values())
     )
 
 

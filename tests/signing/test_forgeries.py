@@ -103,12 +103,21 @@ _MANIFEST = (
     b'<m:manifest xmlns:m="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">'
     b'<m:file-entry m:full-path="/" m:media-type="application/vnd.etsi.asic-e+zip"/>%s</m:manifest>'
 )
+_ENTRY = b'<m:file-entry m:full-path="%s" m:media-type="%s"%s/>'
 
 
 @pytest.mark.parametrize(
     ("name", "data", "passes"),
     [
         ("META-INF/manifest.xml", _MANIFEST % b"", True),
+        (
+            "META-INF/manifest.xml",
+            _MANIFEST % (_ENTRY % (b"acte.txt", b"text/plain;charset=utf-8", b"")),
+            True,
+        ),
+        ("META-INF/manifest.xml", _MANIFEST % (_ENTRY % (b"prix.txt", b"text/plain", b"")), False),
+        ("META-INF/manifest.xml", _MANIFEST % (_ENTRY % (b"acte.txt", b"prix : 1 euro", b"")), False),
+        ("META-INF/manifest.xml", _MANIFEST % (_ENTRY % (b"acte.txt", b"", b' prix="1 euro"')), False),
         ("META-INF/manifest.xml", _MANIFEST % b"1 euro", False),
         ("META-INF/manifest.xml", b"<offre><prix>1</prix></offre>", False),
         ("META-INF/container.xml", b"<offre><prix>1</prix></offre>", False),
