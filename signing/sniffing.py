@@ -6,7 +6,7 @@ from pathlib import Path
 from signing.der import is_signed_data
 from signing.mime import is_mail
 
-_HEAD_BYTES = 4096
+_HEAD_BYTES, _MAIL_BYTES = 4096, 64 * 1024  # servers write much before what a mail is
 _ARMOURS = (b"\n-----BEGIN PKCS7-----", b"\n-----BEGIN CMS-----", b"\n-----BEGIN PKCS #7 SIGNED DATA-----")
 
 
@@ -21,12 +21,13 @@ class Kind(Enum):
 
 def kind_of(path: Path) -> Kind:
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+        head = file.read(_MAIL_BYTES)
     return sniff(head)
 
 
 def sniff(head: bytes) -> Kind:
-    """From the first bytes, at most 4 KiB of them."""
+    """From the first bytes: 64 KiB for a mail, 4 KiB for anything else."""
+    start, head = head, head[:_HEAD_BYTES]
     if head.startswith(b"%PDF-"):
         return Kind.PDF
     if head.startswith(b"PK\x03\x04"):
@@ -40,6 +41,6 @@ def sniff(head: bytes) -> Kind:
         return Kind.XML
     if text.startswith((b"-----BEGIN ", b"M")) or any(name in head for name in _ARMOURS):
         return Kind.CMS  # PEM or base64: undressed, it may turn out to be something else
-    if is_mail(text):
+    if is_mail(start):
         return Kind.CMS
     return Kind.OTHER

@@ -84,6 +84,8 @@ def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | R
         worn = path.read_bytes()
         mail = opened(worn)
         worn = worn if mail is None else mail.body
+        if mail is not None and mail.content is not None:
+            contents = [mail.content]
         try:
             data = undress(worn)
         except ValueError:
@@ -100,6 +102,8 @@ def _read(path: Path, name: str, contents: Sequence[Content]) -> list[Found] | R
                 each.warnings.append(
                     "L'objet, l'expéditeur et les autres en-têtes de ce courriel ne sont signés par personne."
                 )
+            for each in read if mail is not None and mail.is_framed else ():
+                each.coverage = PARTIAL if each.coverage == WHOLE else each.coverage
             beside = beside_armour(worn)
             for each in read if beside.before or beside.after else ():
                 each.warnings.append("Le texte autour du bloc PEM de ce fichier n'est signé par personne.")

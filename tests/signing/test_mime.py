@@ -71,12 +71,64 @@ def test_a_mail_that_was_altered_fails(tmp_path: Path) -> None:
     assert judge(mail + b"Prix : 1 euro\n", tmp_path, WORLD.trust).indication != PASSED
 
 
-@pytest.mark.parametrize("options", [(), ("-text",)])
-def test_a_mail_beside_its_signature_is_said_not_to_be_judged(
-    options: tuple[str, ...], tmp_path: Path
-) -> None:
-    report = judge(_mail(tmp_path, *options), tmp_path, WORLD.trust)
-    assert report.indication == "INDETERMINATE"
+def _beside(folder: Path) -> bytes:
+    mail = _mail(folder, "-text")
+    assert b"multipart/signed" in mail
+    return mail
+
+
+def test_a_mail_beside_its_signature_is_judged(tmp_path: Path) -> None:
+    mail = _beside(tmp_path)
+    ends = re.sub(rb"\r?\n", b"\r\n", mail)
+    passed = b"Received: by a server\n" * 300 + mail
+    for data, warned in ((mail, False), (ends, False), (passed, True), (b"Subject: Prix\n" + mail, True)):
+        report = judge(data, tmp_path, WORLD.trust, name="offre.eml")
+        assert (report.indication, report.signatures[0].covers) == (PASSED, ("le message du courriel",))
+        assert any("signés par personne" in each for each in report.signatures[0].warnings) is warned
+    altered = judge(mail.replace(b"12 000", b"1"), tmp_path, WORLD.trust, name="offre.eml")
+    assert verdict(altered) == ("TOTAL_FAILED", "HASH_FAILURE")
+
+
+_MARK = re.compile(rb'boundary="([^"]+)"')
+_OTHER = b"--%s\nContent-Type: text/plain\n\n1 euro\n"
+# What is written in its place; a part added is of the mark of the mail.
+PARTED: dict[str, tuple[bytes, bytes]] = {
+    "a text before": (b"This is an S/MIME signed message", b"Prix : 1 euro"),
+    "a part before": (b"This is an S/MIME signed message\n\n", b"\n" + _OTHER),
+    "a part between": (b"Content-Type: application/pkcs7-signature", b"Content-Type: text/html\n\n1 euro"),
+    "another mark": (b"; micalg", b'; boundary="autre"; micalg'),
+    "a comment in the kind": (b"; micalg", b" (1 euro); micalg"),
+    "a name of its own": (b"; micalg", b"; boundary*0=autre; micalg"),
+    "coded": (b"MIME-Version: 1.0\n", b"MIME-Version: 1.0\nContent-Transfer-Encoding: base64\n"),
+    "two kinds": (b"MIME-Version: 1.0\n", b"MIME-Version: 1.0\nContent-Type: text/html\n"),
+    "a signature that is not coded": (
+        b"Content-Transfer-Encoding: base64",
+        b"Content-Transfer-Encoding: 7bit",
+    ),
+    "returns that hide": (b"12 000", b"12 000\r1 euro"),
+    "the mark inside": (b"12 000", b"12 000 --%s"),
+}
+
+
+@pytest.mark.parametrize("case", PARTED)
+def test_a_mail_of_parts_that_two_would_read_otherwise_never_passes(case: str, tmp_path: Path) -> None:
+    mail, (old, new) = _beside(tmp_path), PARTED[case]
+    (mark,) = _MARK.findall(mail)
+    assert old in mail
+    changed = mail.replace(old, new.replace(b"%s", mark), 1)
+    assert judge(changed, tmp_path, WORLD.trust, name="offre.eml").indication not in (PASSED, "")
+
+
+@pytest.mark.parametrize("after", [b"", b"\n\n", b"Prix : 1 euro\n"])
+def test_what_follows_the_parts_of_a_mail_is_signed_by_nobody(after: bytes, tmp_path: Path) -> None:
+    report = judge(_beside(tmp_path) + after, tmp_path, WORLD.trust, name="offre.eml")
+    assert (report.indication == PASSED) is not after.strip()
+
+
+def test_a_message_without_headers_is_not_judged(tmp_path: Path) -> None:
+    """Its first lines would be taken for some."""
+    report = judge(_mail(tmp_path), tmp_path, WORLD.trust, name="offre.eml")
+    assert (report.indication, report.signatures) == ("INDETERMINATE", ())
     assert "courriel" in report.reason
 
 
