@@ -78,6 +78,7 @@ def peaks(size: int) -> tuple[float, float]:
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "dematmp.settings.dev",
             "DEMATMP_STATE_DIR": str(folder / "state"),
+            "DEMATMP_SECRETS_DIR": str(folder / "secrets"),  # where the height of the journal is kept
             "DEMATMP_ANTIVIRUS_URL": "none",
         }
 
