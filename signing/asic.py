@@ -22,7 +22,7 @@ from signing.der import Beside, beside_armour, undress
 from signing.found import PARTIAL, UNCLEAR, WHOLE, Found, Problem, altered, malformed, no_content
 from signing.signers import BROKEN
 from signing.xades import read_xades
-from signing.xml import ASIC, DS, XmlRefused, hash_name, parse, text_of
+from signing.xml import ASIC, DS, ENTRIES, XmlRefused, declares_more, hash_name, parse, text_of
 from signing.zipped import entries_of
 
 _MIMETYPES = {
@@ -35,7 +35,6 @@ _MANIFEST = re.compile(r"META-INF/[^/]*ASiCManifest[^/]*\.xml", re.IGNORECASE)
 _ARCHIVE = re.compile(r"META-INF/[^/]*(ASiCArchiveManifest|timestamp|evidencerecord)[^/]*", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(rb"\s*[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}\s{0,4}", re.ASCII)  # and nothing else
 _META = "META-INF/manifest.xml"  # of the entries and their types (ODF 1.2 part 3), never signed
-_ENTRIES = "{urn:oasis:names:tc:opendocument:xmlns:manifest:1.0}"
 _LISTED, _WORD = {"version", "size", "preferred-view-mode"}, re.compile(r"[\w.-]{1,30}", re.ASCII)
 _CHARSET = re.compile(r";\s?charset=[\w-]{1,20}$", re.ASCII | re.IGNORECASE)
 _NOT_COMPUTED = (
@@ -139,14 +138,15 @@ def _lists_entries(entries: Mapping[str, bytes]) -> bool:
         return False
     rows = list(root.iter(etree.Element))
     return (
-        {each.tag for each in rows} <= {f"{_ENTRIES}manifest", f"{_ENTRIES}file-entry"}
+        {each.tag for each in rows} <= {f"{ENTRIES}manifest", f"{ENTRIES}file-entry"}
         and not "".join(map(str, root.itertext())).strip()
+        and not declares_more(root)
         and all(_names_an_entry(each, entries) for each in rows)
     )
 
 
 def _names_an_entry(row: etree._Element, entries: Collection[str]) -> bool:
-    said = {str(name).removeprefix(_ENTRIES): str(value) for name, value in row.attrib.items()}
+    said = {str(name).removeprefix(ENTRIES): str(value) for name, value in row.attrib.items()}
     path, kind = said.pop("full-path", "/"), said.pop("media-type", "")
     return (
         (path == "/" or path in entries or unquote(path) in entries)

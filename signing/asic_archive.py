@@ -15,7 +15,7 @@ from lxml import etree
 from signing.algorithms import hash_weakness
 from signing.found import Stamped
 from signing.signers import BROKEN, digest_of
-from signing.xml import ASIC, DS, XmlRefused, hash_name, parse, text_of
+from signing.xml import ASIC, DS, XmlRefused, declares_more, hash_name, parse, text_of
 from signing.xmldsig import decoded
 
 _MANIFEST = re.compile(r"META-INF/[^/]*ASiCArchiveManifest[^/]*\.xml", re.IGNORECASE)
@@ -77,6 +77,8 @@ def _read(root: etree._Element, entries: Collection[str]) -> tuple[str, frozense
     """The name of the timestamp, and those of what is listed. Raises ValueError for anything more."""
     if root.getprevious() is not None or root.getnext() is not None or root.tag != f"{ASIC}ASiCManifest":
         raise ValueError("not a manifest alone")
+    if declares_more(root):
+        raise ValueError("a namespace that is not expected")
     for node in root.iter():
         said = "".join([node.text or "", *(each.tail or "" for each in node)]).strip()
         if not isinstance(node.tag, str) or not set(node.attrib) <= _SHAPE.get(node.tag, set()):

@@ -15,6 +15,12 @@ XADES = "{http://uri.etsi.org/01903/v1.3.2#}"
 XADES_141 = "{http://uri.etsi.org/01903/v1.4.1#}"
 ASIC = "{http://uri.etsi.org/02918/v1.2.1#}"
 ASIC_BEFORE = "{http://uri.etsi.org/2918/v1.2.1#}"  # as some wrote it
+ENTRIES = "{urn:oasis:names:tc:opendocument:xmlns:manifest:1.0}"
+_FORESEEN = {each[1:-1] for each in (DS, XADES, XADES_141, ASIC, ASIC_BEFORE, ENTRIES)} | {
+    "http://www.w3.org/2001/XMLSchema-instance",
+    "http://www.w3.org/2001/04/xmlenc#",
+}
+_PREFIX_LETTERS = 8
 
 
 class XmlRefused(ValueError):
@@ -45,6 +51,12 @@ def parse(data: bytes) -> etree._Element:
     if next(root.iter(etree.Entity), None) is not None:
         raise XmlRefused("Ce fichier XML contient des entités, ce qu'un document signé ne doit pas faire.")
     return root
+
+
+def declares_more(root: etree._Element) -> bool:
+    """Whether a list that nobody signs declares a namespace that it has no use of: a text that one reads."""
+    declared = {pair for each in root.iter(etree.Element) for pair in each.nsmap.items()}
+    return any(uri not in _FORESEEN or len(prefix or "") > _PREFIX_LETTERS for prefix, uri in declared)
 
 
 def text_of(element: etree._Element | None) -> str:

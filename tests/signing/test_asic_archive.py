@@ -84,6 +84,10 @@ TEXTS: dict[str, Callable[[bytes], bytes]] = {
     "an element": lambda said: said.replace(b"<asic:SigReference", b"<asic:Prix/><asic:SigReference"),
     "an attribute": lambda said: said.replace(b"<asic:SigReference", b"<asic:SigReference prix='1'"),
     "an instruction": lambda said: b"<?xml-stylesheet href='x'?>" + said,
+    "a namespace": lambda said: said.replace(
+        b"<asic:SigReference", b"<asic:SigReference xmlns:p='urn:prix:1-euro'"
+    ),
+    "a prefix": lambda said: said.replace(b"asic:", b"prix.1.euro:").replace(b":asic=", b":prix.1.euro="),
     "a type": lambda said: said.replace(b"application/x-pkcs7-signature", b"Prix : 1 euro"),
     "words for a digest": lambda said: said.replace(b"<ds:DigestValue>", b"<ds:DigestValue>Prix 1 euro "),
     "a digest of nothing": lambda said: said.replace(

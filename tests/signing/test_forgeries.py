@@ -118,6 +118,7 @@ _ENTRY = b'<m:file-entry m:full-path="%s" m:media-type="%s"%s/>'
         ("META-INF/manifest.xml", _MANIFEST % (_ENTRY % (b"prix.txt", b"text/plain", b"")), False),
         ("META-INF/manifest.xml", _MANIFEST % (_ENTRY % (b"acte.txt", b"prix : 1 euro", b"")), False),
         ("META-INF/manifest.xml", _MANIFEST % (_ENTRY % (b"acte.txt", b"", b' prix="1 euro"')), False),
+        ("META-INF/manifest.xml", _MANIFEST % (_ENTRY % (b"/", b"", b" xmlns:p='urn:prix:1-euro'")), False),
         ("META-INF/manifest.xml", _MANIFEST % b"1 euro", False),
         ("META-INF/manifest.xml", b"<offre><prix>1</prix></offre>", False),
         ("META-INF/container.xml", b"<offre><prix>1</prix></offre>", False),
