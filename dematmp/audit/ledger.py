@@ -7,29 +7,29 @@ is asked twice, two statements then three: each answer that one waits for, all w
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from django.db import connection, models, transaction
+from django.db import connection, transaction
 
-from dematmp.audit.models import Entry, Head, Tile
+from dematmp.audit.models import Entry, Head
 
 _HEAD = "SELECT size FROM audit_head WHERE id = 1"
 _LOCKED = f"{_HEAD} FOR NO KEY UPDATE"
-# Read after the lock, by a statement of its own: it sees what was committed while the lock was waited for.
-_EDGE = (
-    'SELECT tile.level, tile."index", tile.hashes FROM audit_head head CROSS JOIN generate_series(0, 7) at '
-    'JOIN audit_tile tile ON tile.level = at AND tile."index" = ((head.size >> (8 * at)) - 1) >> 8 '
-    "WHERE head.id = 1 AND head.size >> (8 * at) > 0"
-)
+_EDGE = 'SELECT level, "index", hashes FROM audit_tile WHERE '
 _MOVE_HEAD = "UPDATE audit_head SET size = %s, note = %s WHERE id = 1"
 _INSERT_ENTRY = (
     'INSERT INTO audit_entry ("index", kind, consultation, subject, at, leaf, record, nonce) VALUES '
 )
 _ENTRY = ("index", "kind", "consultation", "subject", "at", "leaf", "record", "nonce")
+_FIELDS = {field.name: field for field in Entry._meta.concrete_fields}
+_last_size = 1  # of the journal when this process last locked it: where its edge is looked for first
 
 
-def _values(row: models.Model, names: Sequence[str]) -> list[object]:
-    """What the database driver takes for these fields."""
-    fields = {field.name: field for field in row._meta.concrete_fields}
-    return [fields[name].get_db_prep_save(getattr(row, name), connection) for name in names]
+def _values(entry: Entry) -> list[object]:
+    """What the database driver takes for its fields."""
+    return [_FIELDS[name].get_db_prep_save(getattr(entry, name), connection) for name in _ENTRY]
+
+
+def _bytes(value: bytes) -> object:
+    return _FIELDS["leaf"].get_db_prep_save(value, connection)
 
 
 @contextmanager
@@ -71,35 +71,55 @@ def _at_once() -> bool:
 
 def locked_edge(width: int) -> tuple[int, dict[tuple[int, int], bytes]]:
     """`locked_head`, then `edge` of that size."""
+    global _last_size
     if not _at_once():
         size = locked_head()
         return size, edge(size, width)
+    asked = _places(_last_size, width)
     with connection.cursor() as cursor:
-        cursor.execute(f"{_LOCKED}; {_EDGE}")
+        # Read after the lock, by a statement of its own: it sees what was committed meanwhile.
+        cursor.execute(f"{_LOCKED}; {_EDGE}{_where(asked)}", _flat(asked))
         row = cursor.fetchone()
         cursor.nextset()
-        tiles = {(level, index): bytes(hashes) for level, index, hashes in cursor.fetchall()}
+        tiles = _tiles(cursor.fetchall())
     if row is None:
         Head.objects.get_or_create(pk=1)
         return locked_edge(width)
-    return int(row[0]), tiles
+    size = int(row[0])
+    _last_size = max(size, 1)
+    # The edge is elsewhere once in 256 appends, and when others appended meanwhile.
+    return size, tiles if set(_places(size, width)) <= set(asked) else edge(size, width)
+
+
+def _places(size: int, width: int) -> list[tuple[int, int]]:
+    """Level and index of the last tile of each level of a journal of `size` entries."""
+    places, level, count = list[tuple[int, int]](), 0, size
+    while count:
+        places.append((level, (count - 1) // width))
+        level, count = level + 1, count // width
+    return places
+
+
+def _where(places: Sequence[tuple[int, int]]) -> str:
+    return " OR ".join(['(level = %s AND "index" = %s)'] * len(places))
+
+
+def _flat(places: Sequence[tuple[int, int]]) -> list[int]:
+    return [value for pair in places for value in pair]
+
+
+def _tiles(rows: Sequence[tuple[int, int, bytes]]) -> dict[tuple[int, int], bytes]:
+    return {(level, index): bytes(hashes) for level, index, hashes in rows}
 
 
 def edge(size: int, width: int) -> dict[tuple[int, int], bytes]:
     """The last tile of each level of a journal of `size` entries: all that an append and its proof need."""
-    wanted, level, count = [], 0, size
-    while count:
-        wanted.append((level, (count - 1) // width))
-        level, count = level + 1, count // width
+    wanted = _places(size, width)
     if not wanted:
         return {}
-    places = " OR ".join(['(level = %s AND "index" = %s)'] * len(wanted))
     with connection.cursor() as cursor:
-        cursor.execute(
-            f'SELECT level, "index", hashes FROM audit_tile WHERE {places}',  # noqa: S608  (placeholders only)
-            [value for pair in wanted for value in pair],
-        )
-        return {(level, index): bytes(hashes) for level, index, hashes in cursor.fetchall()}
+        cursor.execute(_EDGE + _where(wanted), _flat(wanted))
+        return _tiles(cursor.fetchall())
 
 
 def write(entries: Sequence[Entry], tiles: Mapping[tuple[int, int], bytes], *, size: int, note: str) -> None:
@@ -107,13 +127,10 @@ def write(entries: Sequence[Entry], tiles: Mapping[tuple[int, int], bytes], *, s
     statements = [
         _insert(
             'INSERT INTO audit_tile (level, "index", hashes) VALUES ',
-            [
-                _values(Tile(level=level, index=index, hashes=data), ("level", "index", "hashes"))
-                for (level, index), data in tiles.items()
-            ],
+            [[level, index, _bytes(data)] for (level, index), data in tiles.items()],
             ' ON CONFLICT (level, "index") DO UPDATE SET hashes = excluded.hashes',
         ),
-        _insert(_INSERT_ENTRY, [_values(entry, _ENTRY) for entry in entries]),
+        _insert(_INSERT_ENTRY, [_values(entry) for entry in entries]),
         (_MOVE_HEAD, [size, note]),
     ]
     if _at_once():

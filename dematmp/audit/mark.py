@@ -7,7 +7,6 @@ No backup of the database takes this file back.
 import fcntl
 import logging
 import os
-from pathlib import Path
 
 from django.conf import settings
 
@@ -24,14 +23,25 @@ _SIZE_LINE = 1
 OR = " (« After restoring the database », deploy/UPGRADE.md, si elles sont perdues)"
 
 
-def _path() -> Path:
-    return Path(settings.SECRETS_DIR) / _NAME
+def _path() -> str:
+    return os.path.join(settings.SECRETS_DIR, _NAME)  # noqa: PTH118  (at each append, twice)
+
+
+def _text() -> str:
+    """What is kept. Raises OSError."""
+    descriptor = os.open(_path(), os.O_RDONLY)
+    try:
+        return os.pread(descriptor, _LIMIT, 0).decode(errors="replace")
+    finally:
+        os.close(descriptor)
 
 
 def _size(note: str) -> int:
     """The size that a checkpoint says; 0 for half of one (a power cut), or for a former journal's."""
     lines = note.split("\n", 2)
-    if any(lines[0] == each.split("+", 1)[0] for each in former_verifiers()):
+    if lines[0] != settings.JOURNAL_ORIGIN and any(
+        lines[0] == each.split("+", 1)[0] for each in former_verifiers()
+    ):
         return 0
     text = lines[_SIZE_LINE] if len(lines) > _SIZE_LINE else ""
     return int(text) if text.isascii() and text.isdigit() else 0
@@ -59,7 +69,7 @@ def remember(note: str) -> None:
 def refuse_less(size: int) -> None:
     """Refuse a journal shorter than what was committed here. Raises JournalBroken."""
     try:
-        seen = _size(_path().read_text(errors="replace"))
+        seen = _size(_text())
     except OSError:  # none yet
         return
     if size < seen:
@@ -73,7 +83,7 @@ def refuse_less(size: int) -> None:
 def text() -> str:
     """The checkpoint seen last, whichever journal's; empty when there is none."""
     try:
-        return _path().read_text(errors="replace")[:_LIMIT]
+        return _text()
     except OSError:
         return ""
 
@@ -81,7 +91,6 @@ def text() -> str:
 def last() -> tlog.Checkpoint | None:
     """What was seen last; None when there is none yet, or one of another key, or half of one."""
     try:
-        note = _path().read_text()
-        return tlog.Checkpoint.parse(verify_note(note, journal_signer().verifier_key))
+        return tlog.Checkpoint.parse(verify_note(_text(), journal_signer().verifier_key))
     except (OSError, ValueError, SigningError):
         return None
