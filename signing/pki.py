@@ -235,8 +235,14 @@ def _again(directory: Path, file: str, authority: Credential, *, name: str, now:
 
 
 def _keep_former(directory: Path, file: str) -> None:
+    """Under the name of its last day; of two of one day, the second has a number."""
     former = (directory / file).read_bytes()
-    _write(directory / f"{file.removesuffix('.pem')}-{expires(former):%Y%m%d}.pem", former)
+    stem, rank = f"{file.removesuffix('.pem')}-{expires(former):%Y%m%d}", 1
+    path = directory / f"{stem}.pem"
+    while path.exists() and path.read_bytes() != former:
+        rank += 1
+        path = directory / f"{stem}-{rank}.pem"
+    _write(path, former)
 
 
 def _renew_authority(directory: Path, needed: timedelta, *, now: datetime) -> bool:

@@ -295,3 +295,12 @@ def test_another_authority_killed_between_two_writes_is_completed_by_the_next_ru
         load_pem_x509_certificate((secrets / file).read_bytes()).verify_directly_issued_by(authorities[0])
     assert _proven(_token(), tmp_path)
     assert "cachet" in _seal(tmp_path / "b.pdf")
+
+
+def test_certificates_renewed_twice_in_a_day_are_all_kept(tmp_path: Path) -> None:
+    now, seen = timezone.now(), set[bytes]()
+    pki.make_authority(tmp_path, name="Ville", now=now)
+    for _ in range(3):
+        seen.add((tmp_path / "seal.pem").read_bytes())
+        pki.replace_authority(tmp_path, name="Ville", now=now)
+    assert {each.read_bytes() for each in tmp_path.glob("seal-*.pem")} == seen
