@@ -121,10 +121,8 @@ def marks(user: User, *, today: date) -> list[Mark]:
     """The marks that are still to come, the soonest first: two months of control, contracts to be sent."""
     found: dict[int, Mark] = {}
     late = today - timedelta(days=max(days for _, days in CONTRACT_DAYS))
-    unsent = Act.objects.of_buyers(user).filter(
-        nature=CONTRACT, transmission__received_on=None, replaced_at=None, decided_on__gte=late
-    )
-    for act in unsent.select_related("buyer", "authority", "transmission").order_by("pk"):
+    contracts = Act.objects.of_buyers(user).filter(nature=CONTRACT, replaced_at=None, decided_on__gte=late)
+    for act in contracts.select_related("buyer", "authority", "transmission").order_by("pk"):
         day = send_until(act)
         if day is not None and day >= today:
             found[act.pk] = Mark(act, day, f"{settings.SITE_URL}/{_SIDES['buyer']}/{act.uuid}/", True)

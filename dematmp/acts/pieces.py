@@ -64,9 +64,17 @@ class Proposal:
 
 
 def threshold(launched: date) -> Decimal | None:
-    """The threshold (€ without tax) of consultations launched that day; None before 2010."""
+    """The threshold (€ without tax) of consultations launched that day; None before 2010.
+
+    Beyond THRESHOLD_KNOWN_UNTIL, the last known one.
+    """
     known = [amount for since, amount in THRESHOLDS if since <= launched]
     return known[-1] if known else None
+
+
+def is_known(launched: date) -> bool:
+    """Whether the threshold of that day is published: afterwards `threshold` gives the last one that was."""
+    return launched <= THRESHOLD_KNOWN_UNTIL
 
 
 def periods() -> list[tuple[date, date, Decimal]]:

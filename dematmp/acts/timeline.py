@@ -41,10 +41,21 @@ def control_until(act: Act) -> date | None:
 
 
 def send_until(act: Act) -> date | None:
-    """Fifteen days after the signature of a contract that the prefecture does not have yet."""
-    if act.nature != rules.CONTRACT or act.transmission.received_on or act.replaced_at is not None:
+    """Fifteen days after the signature of a contract that the prefecture does not have, or has no more."""
+    if act.nature != rules.CONTRACT or act.replaced_at is not None:
+        return None
+    sent = act.transmission
+    is_void = sent.cancelled_at is not None or sent.status == rules.ERROR
+    if (sent.received_on and not is_void) or (is_void and _sent_otherwise(act)):
         return None
     return rules.sending_end(act.decided_on)
+
+
+def _sent_otherwise(act: Act) -> bool:
+    """Whether another act carries the same contract."""
+    others = Act.objects.filter(contract_of=act.contract_of_id, replaced_at=None).exclude(pk=act.pk)
+    live = others.filter(transmission__cancelled_at=None).exclude(transmission__steps__status=rules.ERROR)
+    return act.contract_of_id is not None and live.exists()
 
 
 def events(act: Act) -> list[Event]:
@@ -77,7 +88,11 @@ def situation(act: Act, *, now: datetime) -> Situation:
     sent = act.transmission
     steps = sorted(sent.steps.all(), key=lambda step: step.pk)
     if sent.cancelled_at is not None:
-        return Situation(NOBODY, sent.cancelled_at, "L'acte est annulé.")
+        until = send_until(act)
+        if until is None or now > _end_of(until):
+            return Situation(NOBODY, sent.cancelled_at, "L'acte est annulé.")
+        what = "L'acte est annulé. Le contrat, s'il demeure, est à transmettre de nouveau."
+        return Situation(BUYER, sent.cancelled_at, what, until)
     if act.replaced_at is not None:
         return Situation(NOBODY, act.replaced_at, "L'acte a été préparé de nouveau.")
     if steps and steps[-1].status == rules.ERROR:
@@ -87,7 +102,7 @@ def situation(act: Act, *, now: datetime) -> Situation:
         what = "Un valideur vérifie l'acte et confirme son départ."
         return Situation(BUYER, act.created_at, what, send_until(act))
     if sent.acknowledged_at is None:
-        since = steps[-1].at if steps else act.created_at
+        since = steps[-1].at if steps else sent.confirmed_at or act.created_at
         what = sent.problem or "La préfecture doit en accuser réception."
         if opens := _window_opens(act, now):
             what = (
@@ -95,10 +110,11 @@ def situation(act: Act, *, now: datetime) -> Situation:
             )
         return Situation(OPERATOR, since, what, send_until(act))
     letters = sorted(act.letters.all(), key=lambda letter: letter.pk)
-    for letter in letters:
-        if letter.is_awaiting:
-            what = f"Une réponse est attendue : {letter.label.lower()}."
-            return Situation(BUYER, letter.found_at, what)
+    awaiting = [letter for letter in letters if letter.is_awaiting]
+    if awaiting:
+        several = "Des réponses sont attendues" if len(awaiting) > 1 else "Une réponse est attendue"
+        named = ", ".join(letter.label.lower() for letter in awaiting)
+        return Situation(BUYER, awaiting[0].found_at, f"{several} : {named}.")
     filed = [letter.found_at for letter in letters if letter.kind == "5-1"]
     if filed:
         return Situation(PREFECTURE, filed[-1], "Le tribunal administratif est saisi.")

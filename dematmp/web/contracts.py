@@ -115,6 +115,7 @@ def _transmission(award: Award) -> dict[str, object]:
         "with_lots": contract_must_be_sent(total, launched=launched),
         "total": total,
         "threshold": pieces.threshold(launched),
+        "known_until": None if pieces.is_known(launched) else pieces.THRESHOLD_KNOWN_UNTIL,
         "acts": acts.order_by("pk"),
         "is_going": going.exists(),
         "received": received.exclude(transmission__steps__status=ERROR).order_by("pk").last(),

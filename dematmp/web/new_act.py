@@ -254,7 +254,10 @@ def new_act(request: MemberRequest, buyer: uuid.UUID, nature: int) -> HttpRespon
         "nature": codes.nature_label(str(nature)) or NATURES[str(nature)][1],
         "number": str(nature),
         "required": sorted(pieces.REQUIRED.values()) if str(nature) == _CONTRACT else [],
-        "threshold": pieces.threshold(launched or timezone.localdate()),
+        "threshold": pieces.threshold(launched) if launched else None,
+        "known_until": pieces.THRESHOLD_KNOWN_UNTIL
+        if not pieces.is_known(launched or timezone.localdate())
+        else None,
         "launched": launched,
         "thresholds": pieces.periods() if launched is None else [],
     }

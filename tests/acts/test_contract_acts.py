@@ -1,13 +1,14 @@
 """The act of a contract signed here keeps the procedure that led to it, and the threshold of its launch."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.urls import reverse
 from django.utils import timezone
 
+from dematmp.acts import news, timeline
 from dematmp.acts.confirming import confirm, give_up
 from dematmp.acts.models import Act, Transmission
-from dematmp.acts.rules import ERROR
+from dematmp.acts.rules import ERROR, sending_end
 from dematmp.acts.services import prepare_award_act, reach
 from dematmp.acts.tasks import sweep
 from dematmp.audit.models import Entry
@@ -32,6 +33,16 @@ def _contract_act(world: World, award: Award) -> Act:
     answer = page(world.validator).post(f"{address(world)}?contrat={award.pk}", given)
     assert answer.status_code == 302
     return Act.objects.get(contract_of=award)
+
+
+def _noon(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 11, tzinfo=UTC)
+
+
+def _to_send(world: World, act: Act) -> list[tuple[int, date]]:
+    """The contracts that the calendar says are to be sent, on the day of the signature of this one."""
+    found = news.marks(world.validator, today=act.decided_on)
+    return [(each.act.pk, each.day) for each in found if each.is_sending]
 
 
 def test_the_desk_reads_the_procedure_behind_a_contract(
@@ -85,6 +96,14 @@ def test_the_threshold_of_a_contract_is_that_of_the_launch_of_its_procedure(
         Consultation.objects.filter(pk=lot.lot.consultation_id).update(published_at=moment)
         shown = client.get(given).content.decode().replace("\xa0", " ").replace("\u202f", " ")
         assert f"À partir de {said} € HT" in shown
+        assert "Seuil à vérifier" not in shown
+    for moment, is_known in (
+        (datetime(2027, 12, 31, 22, 59, tzinfo=UTC), True),
+        (datetime(2027, 12, 31, 23, 0, tzinfo=UTC), False),  # 2028, by the legal time
+    ):
+        Consultation.objects.filter(pk=lot.lot.consultation_id).update(published_at=moment)
+        for where in (given, reverse("contract", args=[lot.pk])):
+            assert ("Seuil à vérifier" in client.get(where).content.decode()) is not is_known
     unknown = client.get(address(world)).content.decode().replace("\xa0", " ").replace("\u202f", " ")
     assert "lancée du 01/01/2024 au 31/12/2025 : 221 000 € HT" in unknown
 
@@ -105,10 +124,14 @@ def test_a_contract_act_that_was_cancelled_is_still_to_be_sent(
 
     assert "Reçu en préfecture le" in shown()
     assert button not in shown()
+    assert _to_send(world, act) == []
     assert validator.post(reverse("buyer-act-cancel", args=[act.uuid])).status_code == 302
     until(lambda: sweep() or Transmission.objects.get(act=act).cancelled_at)
     assert "Reçu en préfecture le" not in shown()
-    for words in ("À transmettre à la préfecture avant le", "Annulé le", act.number, button):
+    assert _to_send(world, act) == [(act.pk, sending_end(act.decided_on))]
+    said = timeline.situation(Act.objects.get(pk=act.pk), now=_noon(act.decided_on))
+    assert (said.holder, said.until) == (timeline.BUYER, sending_end(act.decided_on))
+    for words in ("À transmettre à la préfecture au plus tard le", "Annulé le", act.number, button):
         assert words in shown(), words
     published = validator.post(
         reverse("buyer-act-published", args=[act.uuid]), {"publie": timezone.localdate()}
@@ -123,6 +146,9 @@ def test_a_contract_act_that_was_cancelled_is_still_to_be_sent(
     assert button not in shown()
     made = Act.objects.get(replaces=act)
     assert (made.contract_of, Act.objects.get(pk=act.pk).replaced_at is None) == (lot, False)
+    assert [pk for pk, _ in _to_send(world, act)] == [made.pk]
+    Act.objects.filter(pk=act.pk).update(replaced_at=None)  # as if it had been prepared from the contract
+    assert [pk for pk, _ in _to_send(world, act)] == [made.pk]
     page_of_act = validator.get(reverse("buyer-act", args=[made.uuid])).content.decode()
     assert "</a>, annulé." in page_of_act
 

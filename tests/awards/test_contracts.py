@@ -160,7 +160,7 @@ def test_only_both_parties_and_each_for_itself(world: World, lot: Award) -> None
     ("amount", "other", "words"),
     [
         (1000, None, "Sous le seuil de 216"),
-        (300_000, None, "À transmettre à la préfecture avant le"),
+        (300_000, None, "À transmettre à la préfecture au plus tard le"),
         (1000, 300_000, "selon l'administration"),
     ],
 )
