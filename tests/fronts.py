@@ -16,18 +16,23 @@ def answering(answer: Callable[[bytes], bytes], *, content_type: str = "text/htm
 
 
 @contextmanager
-def answering_paths(answer: Callable[[str], bytes], *, content_type: str = "text/html") -> Iterator[str]:
-    """The same, from the path that was asked for."""
+def answering_paths(
+    answer: Callable[[str], bytes | str], *, content_type: str = "text/html"
+) -> Iterator[str]:
+    """The same, from the path that was asked for; a text is the address of a redirect (302)."""
     with _serving(lambda path, _: answer(path), content_type) as url:
         yield url
 
 
 @contextmanager
-def _serving(answer: Callable[[str, bytes], bytes], content_type: str) -> Iterator[str]:
+def _serving(answer: Callable[[str, bytes], bytes | str], content_type: str) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = answer(self.path, self.rfile.read(int(self.headers.get("Content-Length") or 0)))
-            self.send_response(200)
+            said = answer(self.path, self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+            body = b"" if isinstance(said, str) else said
+            self.send_response(302 if isinstance(said, str) else 200)
+            if isinstance(said, str):
+                self.send_header("Location", said)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -2,7 +2,8 @@
 
 import io
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 
 from django.conf import settings
@@ -13,7 +14,7 @@ from dematmp.accounts.models import Organisation
 from dematmp.acts import messages as m
 from dematmp.acts import names, statuses
 from dematmp.acts.classification import parsed
-from dematmp.acts.errors import ActError, ActRefused, GatewayUnavailable, MessageRefused
+from dematmp.acts.errors import ActError, ActRefused, AnswerLost, GatewayUnavailable, MessageRefused
 from dematmp.acts.fields import Piece
 from dematmp.acts.models import Act, ActIncident, OperatorAccount, PrefectureLetter, Transmission
 from dematmp.acts.operators import Operator
@@ -37,7 +38,7 @@ from storage.stores import object_store
 FOLLOWED = timedelta(days=180)
 # An answer that is only posted may still be refused by the checks, and another one sent.
 _LEFT = (statuses.SENT, statuses.ACKNOWLEDGED)
-EVERY = timedelta(hours=1)
+EVERY, SOON = timedelta(hours=1), timedelta(minutes=5)  # SOON: while a cancellation awaits its receipt
 LATELY = timedelta(days=7)  # a reply that failed is known by then
 UNCERTAIN = timedelta(minutes=30)  # after which what nobody knows the end of may be made again
 
@@ -60,7 +61,9 @@ def read_letters(act_id: int, operator: Operator, *, now: datetime) -> None:
     if sent.remote_id is None or sent.acknowledged_at is None:
         return
     # This very service costs nothing to read: those read the longest ago come first.
-    Transmission.objects.filter(pk=sent.pk).update(due_at=now + EVERY if operator.is_remote else now)
+    asked = sent.cancellation_asked_at
+    wait = SOON if asked and sent.cancelled_at is None and now - asked < LATELY else EVERY
+    Transmission.objects.filter(pk=sent.pk).update(due_at=now + wait if operator.is_remote else now)
     found = same_act(act, operator)
     if found.code == statuses.ERROR and sent.status != statuses.ERROR:
         reach(sent, statuses.ERROR, detail=_reason(found), now=now)
@@ -240,7 +243,7 @@ def document(letter: PrefectureLetter, name: str) -> tuple[int, Iterator[bytes]]
 def cancel(act: Act, operator: Operator, *, now: datetime) -> None:
     """Ask for the cancellation of an acknowledged act, once.
 
-    Raises ActRefused, GatewayUnavailable, GatewayRefused.
+    Raises ActRefused, AnswerLost (it may have left), GatewayUnavailable, GatewayRefused.
     """
     sent = Transmission.objects.get(act=act)
     if sent.remote_id is None or sent.acknowledged_at is None or sent.cancelled_at is not None:
@@ -250,15 +253,11 @@ def cancel(act: Act, operator: Operator, *, now: datetime) -> None:
     free = Q(cancellation_asked_at=None) | Q(cancellation_asked_at__lt=now - UNCERTAIN)
     if not mine.filter(free).update(cancellation_asked_at=now, problem=""):
         raise ActRefused("Une demande d'annulation est déjà en cours pour cet acte.")
-    try:
+    with _sending(act.pk, "La demande d'annulation", lambda: mine.update(cancellation_asked_at=None)):
         remote = operator.cancel(sent.remote_id)
-    except (ActError, StorageError) as failed:
-        if not (isinstance(failed, GatewayUnavailable) and failed.reached):
-            mine.update(cancellation_asked_at=None)
-        raise
     with transaction.atomic():
         if Transmission.objects.filter(pk=sent.pk, cancellation_id=None).update(
-            cancellation_id=remote, cancellation_asked_at=now
+            cancellation_id=remote, cancellation_asked_at=now, due_at=None
         ):
             asked = {"act": str(act.uuid), "transaction": remote}
             append("act-cancel-asked", asked, consultation=act.consultation_uuid, now=now)
@@ -277,8 +276,7 @@ def reply(
 ) -> None:
     """Answer a letter once, whoever else does at the same time.
 
-    Raises ActRefused, GatewayUnavailable (it may have left: the next reading of the letters tells),
-    GatewayRefused.
+    Raises ActRefused, AnswerLost (it may have left), GatewayUnavailable, GatewayRefused.
     """
     for each in pieces:
         check_early(each.upload, now=now)
@@ -290,13 +288,27 @@ def reply(
     free = Q(replied_at=None) | Q(replied_at__lt=now - UNCERTAIN)
     if not mine.filter(free).update(replied_at=now, choice=choice, problem=""):
         raise ActRefused("Une réponse à ce courrier est déjà partie, ou est en train de partir.")
-    try:
+    with _sending(letter.act_id, "La réponse", lambda: mine.update(replied_at=None, choice="")):
         remote = operator.reply(letter.remote_id, pieces, choice=choice)
-    except (ActError, StorageError) as failed:
-        if not (isinstance(failed, GatewayUnavailable) and failed.reached):
-            mine.update(replied_at=None, choice="")
-        raise
     _replied(letter, remote, choice=choice, now=now)
+
+
+@contextmanager
+def _sending(act_id: int, what: str, give_back: Callable[[], object]) -> Iterator[None]:
+    """What surely did not leave gives its claim back; whether the rest was taken is read at once.
+
+    Raises AnswerLost for the rest.
+    """
+    try:
+        yield
+    except (ActError, StorageError) as failed:
+        if isinstance(failed, GatewayUnavailable) and failed.reached:
+            Transmission.objects.filter(act_id=act_id).update(due_at=None)
+            raise AnswerLost(f"{failed} {what} est peut-être partie.") from failed
+        give_back()
+        if isinstance(failed, GatewayUnavailable):
+            failed.next = "Rien n'est parti : recommencez plus tard."
+        raise
 
 
 def _replied(letter: PrefectureLetter, remote: int, *, choice: str, now: datetime) -> None:

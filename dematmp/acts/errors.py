@@ -34,15 +34,26 @@ class MessageRefused(ActError):
 class GatewayUnavailable(ActError):
     """No answer, or not one of the protocol: the transmission is tried again by itself.
 
-    `reached` is False when what was sent surely did not arrive.
+    `reached` is False when what was sent surely did not arrive; `redirected` is True when the answer was
+    the address of a page.
     """
 
     code = "act.gateway-unavailable"
     next = "La plateforme réessaie d'elle-même ; rien n'est perdu."
 
-    def __init__(self, message: str, *, reached: bool = True) -> None:
+    def __init__(self, message: str, *, reached: bool = True, redirected: bool = False) -> None:
         super().__init__(message)
-        self.reached = reached
+        self.reached, self.redirected = reached, redirected
+
+
+class AnswerLost(GatewayUnavailable):
+    """Nobody knows whether what was sent was taken: the next reading of the operator tells."""
+
+    code = "act.answer-lost"
+    next = (
+        "La plateforme le demande à l'opérateur, et la page de l'acte le dira. Sans nouvelles dans une "
+        "demi-heure, recommencez."
+    )
 
 
 class GatewayRefused(ActError):

@@ -1,5 +1,6 @@
 """A S2LOW elsewhere: its text API in ISO-8859-1 (first line OK or KO), its JSON, its downloads."""
 
+import html
 import os
 import re
 import ssl
@@ -114,16 +115,17 @@ class Remote:
                     follow_redirects=follow,
                 )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL, ssl.SSLError) as absent:
-            raise GatewayUnavailable(
-                "L'opérateur de télétransmission ne répond pas : il est absent.", reached=False
-            ) from absent
+            raise GatewayUnavailable(_absence(absent), reached=False) from absent
         except (httpx.HTTPError, OSError) as failed:
             raise GatewayUnavailable("L'opérateur de télétransmission ne répond pas.") from failed
         if answer.status_code != httpx.codes.OK or len(answer.content) > limit:
-            raise GatewayUnavailable(f"L'opérateur de télétransmission a répondu {answer.status_code}.")
-        if answer.content[:3] in (b"KO\n", b"KO") or answer.content.startswith(b"KO\r\n"):
-            reason = answer.content[2:].decode("latin-1").strip()
-            raise GatewayRefused(_unescaped(reason)[:300] or "Refus sans motif.")
+            said = f" : {_reason(answer)}" if _is_refusal(answer) else "."
+            raise GatewayUnavailable(
+                f"L'opérateur de télétransmission a répondu {answer.status_code}{said}",
+                redirected=answer.is_redirect,
+            )
+        if _is_refusal(answer):
+            raise GatewayRefused(_reason(answer) or "Refus sans motif.")
         return answer
 
     def _lines(self, answer: httpx.Response) -> bytes:
@@ -187,9 +189,16 @@ class Remote:
         return None
 
     def receipt(self, transaction: int) -> bytes:
-        return self._call(
-            "GET", "actes_transac_get_ARActe.php", params={"api": "1", "id": str(transaction)}
-        ).content
+        """Raises GatewayRefused when there is none: some S2LOW redirect then, as they do for other refusals;
+        the stamp, which only an act that has a receipt bears, tells which."""
+        params = {"api": "1", "id": str(transaction)}
+        try:
+            return self._call("GET", "actes_transac_get_ARActe.php", params=params).content
+        except GatewayUnavailable as failed:
+            if failed.redirected:
+                params = {"transaction": str(transaction)}
+                self._call("GET", "actes_transac_get_tampon.php", params=params)
+            raise
 
     def status(self, transaction: int) -> Status:
         answer = self._call("GET", "actes_transac_get_status.php", params={"transaction": str(transaction)})
@@ -313,7 +322,18 @@ def _files(main: Piece, others: Sequence[Piece]) -> "list[tuple[str, tuple[str, 
     ]
 
 
-def _unescaped(reason: str) -> str:
-    import html
+def _is_refusal(answer: httpx.Response) -> bool:
+    return answer.content[:3] in (b"KO\n", b"KO") or answer.content.startswith(b"KO\r\n")
 
-    return html.unescape(reason)
+
+def _reason(answer: httpx.Response) -> str:
+    return html.unescape(answer.content[2:].decode("latin-1").strip())[:300]
+
+
+def _absence(failed: Exception) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in str(failed):
+        return (
+            "Le certificat du serveur de l'opérateur n'est pas reconnu : donnez l'autorité qui l'a émis, ou "
+            "vérifiez l'adresse."
+        )
+    return "L'opérateur de télétransmission ne répond pas : il est absent."

@@ -40,7 +40,8 @@ def _try(verb: Callable[..., None], act_id: int) -> None:
         operator = operator_for(act, now=timezone.now()) if act else None
         if operator is not None:
             verb(act_id, operator, now=timezone.now())
-            going = _waiting(act_id).exclude(problem=services.UNCONFIRMED)
+            # What was posted and is not found yet goes on waiting: looking for it is no news.
+            going = _waiting(act_id).exclude(problem=services.UNCONFIRMED).exclude(remote_id=None)
             going.update(problem="", stuck_since=None)
         else:
             _stopped(act_id, "Aucun service de télétransmission n'est réglé pour cet acheteur.")

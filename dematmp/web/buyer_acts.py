@@ -20,7 +20,7 @@ from dematmp.acts.confirming import (
 )
 from dematmp.acts.correspondence import cancel as cancel_act
 from dematmp.acts.correspondence import reply
-from dematmp.acts.errors import ActError, ActRefused
+from dematmp.acts.errors import ActError, ActRefused, AnswerLost
 from dematmp.acts.fields import Piece
 from dematmp.acts.files import BORDEREAU, STAMPED, matter_of, pieces_of, read_file
 from dematmp.acts.models import Act
@@ -143,6 +143,9 @@ def answer(request: MemberRequest, act: uuid.UUID, letter: int) -> HttpResponse:
             proposed = propose([each.name for each in uploads], operator, nature=found.nature)
             pieces = [Piece(each, said.typology) for each, said in zip(uploads, proposed, strict=True)]
             reply(about, pieces, operator, choice=form.cleaned_data["choice"], now=timezone.now())
+        except AnswerLost as lost:
+            messages.warning(request, f"{lost} {lost.next}")
+            return redirect("buyer-act", act=found.uuid)
         except ActError as refused:
             explain(form, refused)
         else:
@@ -158,8 +161,12 @@ def cancel(request: MemberRequest, act: uuid.UUID) -> HttpResponse:
     """Ask for the cancellation of an acknowledged act, once it was confirmed."""
     found = _as_validator(request, act)
     if request.method == "POST":
-        cancel_act(found, _operator(found), now=timezone.now())
-        messages.success(request, "La demande d'annulation est partie à la préfecture.")
+        try:
+            cancel_act(found, _operator(found), now=timezone.now())
+        except AnswerLost as lost:
+            messages.warning(request, f"{lost} {lost.next}")
+        else:
+            messages.success(request, "La demande d'annulation est partie à la préfecture.")
         return redirect("buyer-act", act=found.uuid)
     return render(request, "buyer/cancel_act.html", {"act": found})
 

@@ -129,6 +129,15 @@ def test_an_operator_that_is_not_there_is_not_a_refusal(remote: Remote) -> None:
         remote.status(1)
 
 
+def test_what_keeps_the_connection_from_being_made_is_told(running: Running, remote: Remote) -> None:
+    unknown = Remote(url=remote.url, p12=remote.p12, p12_password=P12_PASSWORD)
+    with pytest.raises(GatewayUnavailable, match="certificat du serveur") as refused:
+        unknown.status(1)
+    assert not refused.value.reached
+    with pytest.raises(GatewayUnavailable, match="400 : Certificat absent"):
+        Remote(url=remote.url, authority=remote.authority).status(1)
+
+
 @pytest.mark.django_db
 def test_a_buyer_s_account_elsewhere_is_set_by_command_once_it_answers(
     running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

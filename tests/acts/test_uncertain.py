@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dematmp.acts import correspondence, statuses, timeline
-from dematmp.acts.errors import ActRefused, GatewayRefused, GatewayUnavailable
+from dematmp.acts.errors import ActRefused, AnswerLost, GatewayRefused, GatewayUnavailable
 from dematmp.acts.fields import Piece, Posting, Upload
 from dematmp.acts.models import Act, PrefectureLetter, Transaction, Transmission
 from dematmp.acts.operators import operator_for
@@ -176,6 +176,14 @@ def test_of_two_replies_at_once_one_leaves(world: World, asked: PrefectureLetter
     assert (mine.reply_id, mine.choice) == (9, "4")
 
 
+def test_letters_that_await_an_answer_are_all_named(world: World, asked: PrefectureLetter) -> None:
+    written(world, asked.act, "4-1")
+    said = timeline.situation(Act.objects.get(pk=asked.act_id), now=timezone.now())
+    assert (said.holder, said.since) == (timeline.BUYER, asked.found_at)
+    letters = "demande de pièces complémentaires, lettre d'observations"
+    assert said.next == f"Des réponses sont attendues : {letters}."
+
+
 def test_a_reply_that_is_refused_may_be_made_again(world: World, asked: PrefectureLetter) -> None:
     absent = GatewayUnavailable("absent", reached=False)
     there = Elsewhere(GatewayRefused("non"), absent, StoreUnavailable("plein"), 9, has=asked.act)
@@ -194,9 +202,11 @@ def test_a_reply_whose_answer_was_lost_is_found_and_is_no_letter_of_the_prefectu
 ) -> None:
     real = operator_for(asked.act, now=timezone.now())
     assert real is not None
-    with pytest.raises(GatewayUnavailable):
+    Transmission.objects.update(due_at=timezone.now())
+    with pytest.raises(AnswerLost, match="peut-être partie"):
         lost = Elsewhere(GatewayUnavailable("perdu"), has=asked.act)
         correspondence.reply(asked, pieces(), lost, choice="4", now=timezone.now())
+    assert Transmission.objects.get(act=asked.act).due_at is None, "it is looked for at once"
     with pytest.raises(ActRefused, match="en train de partir"):
         correspondence.reply(asked, pieces(), real, choice="4", now=timezone.now())
     taken = real.reply(asked.remote_id, pieces(), choice="4")  # as the operator took it
@@ -232,6 +242,11 @@ def test_a_reply_or_a_cancellation_that_fails_later_is_told_and_may_be_made_agai
     correspondence.cancel(asked.act, there, now=now)
     with pytest.raises(ActRefused, match="déjà en cours"):
         correspondence.cancel(asked.act, there, now=now)
+    sent = Transmission.objects.filter(act=asked.act)
+    assert sent.get().due_at is None, "its receipt is looked for at once"
+    there.now = Status(3, b"")
+    correspondence.read_letters(asked.act_id, there, now=now)
+    assert sent.get().due_at == now + correspondence.SOON
     there.now = Status(statuses.ERROR, b"Refus")
     correspondence.read_letters(asked.act_id, there, now=now)
     shown = page(world.validator).get(reverse("buyer-act", args=[asked.act.uuid])).content.decode()
