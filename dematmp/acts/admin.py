@@ -24,9 +24,32 @@ from dematmp.acts.models import (
 from dematmp.audit.admin import ReadOnlyAdmin
 from storage.errors import StorageError
 
+_MO = 1024**2
+
+
+def _mo(size: int) -> str:
+    return f"{size / _MO:.3f}".rstrip("0").rstrip(".")
+
+
+class Mebibytes(forms.DecimalField):
+    """Bytes, written in Mo as by the command."""
+
+    def prepare_value(self, value: object) -> object:
+        return _mo(value) if isinstance(value, int) else value
+
+    def clean(self, value: object) -> Any:
+        said = super().clean(value)
+        return None if said is None else int(said * _MO)
+
 
 class WindowForm(forms.ModelForm):  # type: ignore[type-arg]
     """What the verb refuses is said beside the fields."""
+
+    rate_limit = Mebibytes(
+        label="Mo permis",
+        min_value=0,
+        help_text="Tant de Mo au plus partent du début à la fin. Hors des fenêtres, l'envoi est libre.",
+    )
 
     def clean(self) -> dict[str, Any]:
         said = super().clean() or self.cleaned_data
@@ -67,6 +90,7 @@ class AgentAdmin(ReadOnlyAdmin):
 @admin.register(Transaction)
 class TransactionAdmin(ReadOnlyAdmin):
     list_display = ("pk", "type", "number", "authority", "status", "created_at", "problem")
+    ordering = ("-pk",)
     list_filter = ("status", "type")
     exclude = ("message",)
 
@@ -76,6 +100,7 @@ class ReturnMailAdmin(ReadOnlyAdmin):
     """What was put aside may be analysed again, once its cause is mended."""
 
     list_display = ("pk", "received_at", "done_at", "error")
+    ordering = ("-pk",)
     list_filter = (("done_at", admin.EmptyFieldListFilter), "received_at")
     actions = ("analyse_again",)
 
@@ -101,10 +126,18 @@ class ClassificationVersionAdmin(ReadOnlyAdmin):
 class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Windows are set, changed and removed by the same verbs as by the command, hence journalled."""
 
-    list_display = ("begins_at", "ends_at", "rate_limit", "consumed")
-    fields = ("begins_at", "ends_at", "rate_limit", "consumed")
-    readonly_fields = ("consumed",)
+    list_display = ("begins_at", "ends_at", "most", "sent")
+    fields = ("begins_at", "ends_at", "rate_limit", "sent")
+    readonly_fields = ("sent",)
     form = WindowForm
+
+    @admin.display(description="Mo permis")
+    def most(self, obj: Window) -> str:
+        return _mo(obj.rate_limit)
+
+    @admin.display(description="Mo envoyés")
+    def sent(self, obj: Window) -> str:
+        return _mo(obj.consumed)
 
     def save_model(self, request: HttpRequest, obj: Window, form: object, change: bool) -> None:
         windows.save(obj, by=str(request.user), now=timezone.now())

@@ -76,6 +76,7 @@ class PrefectureLetter(models.Model):
 
     class Meta:
         verbose_name = "courrier de la préfecture"
+        verbose_name_plural = "courriers de la préfecture"
         ordering = ["pk"]
         constraints = [models.UniqueConstraint(fields=["act", "remote_id"], name="acts_letter_once")]
 

@@ -108,6 +108,7 @@ class Agent(models.Model):
 
     class Meta:
         verbose_name = "agent télétransmetteur"
+        verbose_name_plural = "agents télétransmetteurs"
         ordering = ["pk"]
         constraints = [
             models.UniqueConstraint(

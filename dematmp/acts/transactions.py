@@ -5,6 +5,7 @@ from typing import Self
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from dematmp.acts import statuses
 from dematmp.acts.subscribers import ADMIN, ARCHIVIST, SUPER, Agent, Authority
@@ -183,6 +184,7 @@ class ClassificationVersion(models.Model):
 
     class Meta:
         verbose_name = "classification reçue"
+        verbose_name_plural = "classifications reçues"
         ordering = ["pk"]
 
     def __str__(self) -> str:
@@ -199,6 +201,7 @@ class Window(models.Model):
 
     class Meta:
         verbose_name = "fenêtre de transmission"
+        verbose_name_plural = "fenêtres de transmission"
         ordering = ["begins_at"]
         constraints = [
             models.CheckConstraint(
@@ -209,7 +212,8 @@ class Window(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.begins_at:%Y-%m-%d %H:%M} → {self.ends_at:%H:%M}"
+        begins, ends = timezone.localtime(self.begins_at), timezone.localtime(self.ends_at)
+        return f"{begins:%d/%m/%Y %H:%M} → {ends:%d/%m/%Y %H:%M}"
 
 
 class ReturnMail(models.Model):
@@ -225,6 +229,7 @@ class ReturnMail(models.Model):
 
     class Meta:
         verbose_name = "courrier du ministère"
+        verbose_name_plural = "courriers du ministère"
         ordering = ["pk"]
 
     def __str__(self) -> str:

@@ -74,8 +74,13 @@ def test_the_admin_sets_and_removes_windows(service: Any) -> None:
     address = reverse("admin:acts_window_add")
     refused = browser.post(address, {**form, "rate_limit": "0"}).content.decode()
     assert "un octet au moins" in refused
-    assert browser.post(address, {**form, "rate_limit": "1000"}).status_code == 302
+    assert browser.post(address, {**form, "rate_limit": "0.5"}).status_code == 302
     made = Window.objects.get()
+    assert made.rate_limit == 512 * 1024, "in Mo, as by the command"
+    shown = browser.get(reverse("admin:acts_window_change", args=[made.pk])).content.decode()
+    assert 'value="0.5"' in shown
+    assert f"{day:%d/%m/%Y} 20:00" in str(Window.objects.get())
+    assert "Fenêtres de transmission" in browser.get(reverse("admin:index")).content.decode()
     assert (
         browser.post(reverse("admin:acts_window_delete", args=[made.pk]), {"post": "yes"}).status_code == 302
     )
@@ -137,6 +142,18 @@ def test_bytes_given_back_to_a_window_that_counts_fewer_leave_the_act_to_the_nex
     assert Window.objects.get().consumed == 0
     left = Transaction.objects.get(pk=pk)
     assert (left.uncertain, left.tries, left.problem) == (False, 0, "Le ministère est absent.")
+
+
+def test_the_state_of_an_act_that_a_window_keeps_says_when_it_leaves(lea: Caller, ministry: Ministry) -> None:
+    pk, now = posted(lea, "TENU"), timezone.now()
+    Transaction.objects.update(status=statuses.WAITING)
+    ends = now + timedelta(hours=1)
+    window = Window.objects.create(begins_at=now, ends_at=ends, rate_limit=10)
+    kept = lea.get("actes_transac_get_status.php", transaction=pk)
+    assert kept.content == b"OK\n2\n", "clients read every line of the body"
+    assert kept["X-Reprise-Envoi"] == timezone.localtime(ends).isoformat(timespec="seconds")
+    window.delete()
+    assert "X-Reprise-Envoi" not in lea.get("actes_transac_get_status.php", transaction=pk)
 
 
 def test_an_act_that_a_full_window_keeps_says_when_it_leaves(

@@ -4,8 +4,9 @@ import re
 from datetime import date
 
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 
-from dematmp.acts import bordereau, stamp, statuses
+from dematmp.acts import bordereau, stamp, statuses, windows
 from dematmp.acts.arrivals import ARCHIVE_TYPE
 from dematmp.acts.errors import ActRefused
 from dematmp.acts.latin1 import to_latin1
@@ -49,7 +50,11 @@ def status(call: Call) -> HttpResponseBase:
         body += bytes(last.flux)
     if found.status == statuses.ERROR and last is not None:
         body += _ascii(last.message)  # shown as raw bytes by some clients, as ISO-8859-1 by others
-    return answers.text(body)
+    answer = answers.text(body)
+    opens = windows.awaited(found.pk, now=timezone.now()) if found.status == statuses.WAITING else None
+    if opens is not None:  # beside the body, of which clients read every line
+        answer["X-Reprise-Envoi"] = timezone.localtime(opens).isoformat(timespec="seconds")
+    return answer
 
 
 def _ascii(message: str) -> bytes:
