@@ -68,15 +68,22 @@ def read_letters(act_id: int, operator: Operator, *, now: datetime) -> None:
     if found.code == statuses.ERROR and sent.status != statuses.ERROR:
         reach(sent, statuses.ERROR, detail=_reason(found), now=now)
     _not_gone(act, operator, now)
+    failed: ActError | None = None  # one letter that is not given keeps back neither the others nor an end
     for each in operator.letters(sent.remote_id):
         known = act.letters.filter(Q(remote_id=each.transaction) | Q(reply_id=each.transaction))
-        if not known.exists():
+        if known.exists():
+            continue
+        try:
             _keep(act, each, operator, now)
+        except ActError as refused:
+            failed = failed or refused
     if not operator.is_remote:
         _answered_elsewhere(act, now)
     # A cancellation may have been asked by other software, or by a call whose answer was lost.
     if sent.cancelled_at is None and found.code == statuses.CANCELLED:
         _cancelled(sent, now)
+    if failed is not None:
+        raise failed
 
 
 def same_act(act: Act, operator: Operator) -> Status:

@@ -9,16 +9,17 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 from django.utils import timezone
 
-from dematmp.acts import correspondence
+from dematmp.acts import correspondence, statuses
 from dematmp.acts.errors import GatewayRefused, GatewayUnavailable
 from dematmp.acts.models import PrefectureLetter, Transmission
 from dematmp.acts.operators import operator_for
-from dematmp.acts.remote import Remote
+from dematmp.acts.remote import Letter, Remote, Status
 from dematmp.acts.services import GIVEN_UP, poll, transmit
 from dematmp.acts.tasks import sweep, tell_alerts
 from dematmp.awards.models import Award
 from dematmp.mails.models import Mail
 from deploy.ministry import Ministry
+from storage.stores import object_store
 from tests.acts.test_acts import awarded, prepared  # noqa: F401
 from tests.acts.test_desk import act  # noqa: F401
 from tests.acts.test_uncertain import NO_RECEIPT, SOUND, Elsewhere, asked  # noqa: F401
@@ -51,6 +52,28 @@ def test_a_s2low_that_redirects_for_a_receipt_that_it_has_not_is_asked_for_the_s
             poll(made.pk, Remote(url=url), now=now)
     sent = Transmission.objects.get(act=made)
     assert (sent.is_over, sent.problem == GIVEN_UP) == (is_given_up, is_given_up)
+
+
+def test_a_letter_that_is_not_given_keeps_back_neither_the_others_nor_a_cancellation(
+    asked: PrefectureLetter,  # noqa: F811
+) -> None:
+    about, now, number = asked.act, timezone.now(), asked.remote_id
+
+    class Purged(Elsewhere):
+        def archive(self, letter: int) -> bytes:
+            if letter not in self.archives:
+                raise GatewayUnavailable("L'opérateur n'a pas donné l'archive du courrier.")
+            return super().archive(letter)
+
+    there = Purged(has=about)
+    there.of = {each: Status(statuses.CANCELLED, b"") for each in there.receipts}
+    there.archives[number] = b"".join(object_store().open(asked.archive_key))
+    there.lines = [Letter("2", 21, 900), Letter("3", 8, number)]
+    asked.delete()
+    with pytest.raises(GatewayUnavailable, match="l'archive du courrier"):
+        correspondence.read_letters(about.pk, there, now=now)
+    assert [each.remote_id for each in about.letters.all()] == [number]
+    assert Transmission.objects.get(act=about).cancelled_at is not None
 
 
 def test_an_operator_that_lists_nothing_of_what_it_was_posted_is_told_after_hours(
