@@ -140,6 +140,9 @@ def submit(options: argparse.Namespace) -> dict[str, object]:
     attempt, receipt = done.attempt, done.receipt
     if attempt.get("fingerprint") and not options.json:
         _err.print(f"Empreinte reçue le {attempt['fingerprint']} : une preuve, qui ne vaut pas dépôt.")
+    if receipt is None and not options.json:
+        unsent = "envoyé, RIEN N'EST DÉPOSÉ : relancez sans --upload-only avant la date limite"
+        return {"état": unsent, "tentative": attempt["attempt"], "dépôt": attempt["deposit"]}
     if receipt is None:
         return {"state": "uploaded", "attempt": attempt["attempt"], "deposit": attempt["deposit"]}
     said = done.speaker.collect(str(receipt["deposit"]), options.draft)
@@ -214,7 +217,9 @@ def evidence(options: argparse.Namespace) -> dict[str, object]:
             written.append(str(into / f"{name}.{form}"))
     if away is not None and not written:
         raise away
-    return {"deposit": state["deposit"], "written": written if options.json else ", ".join(written)}
+    if not options.json:
+        return {"dépôt": state["deposit"], "écrits": ", ".join(written)}
+    return {"deposit": state["deposit"], "written": written}
 
 
 def withdraw(options: argparse.Namespace) -> dict[str, object]:

@@ -68,13 +68,15 @@ def begin(
     """
     if consultation.published_at is None:
         raise NotOpenYet("Cette consultation n'est pas publiée.")
-    headers = [_checked(consultation, bidder, offer) for offer in offers]
+    headers = [_parsed(offer) for offer in offers]
     deposits = {header.deposit for header in headers}
     if len(deposits) != 1 or len({header.envelope for header in headers}) != len(headers):
         raise EnvelopeRefused("Les plis d'un dépôt portent le même identifiant de dépôt et chacun le sien.")
     deposit = uuid.UUID(deposits.pop())
-    if (known := _same_attempt(deposit, bidder, offers)) is not None:
-        return known
+    if (known := _same_attempt(deposit, bidder, offers)) is not None and known.consultation == consultation:
+        return known  # begun under the limits of then; those of now are for what it finalises
+    for header, offer in zip(headers, offers, strict=True):
+        _check(consultation, bidder, header, offer)
     announced = sum(sum(offer.sizes.values()) for offer in offers)
     try:
         with transaction.atomic():
@@ -164,12 +166,16 @@ def _same_attempt(
     return known
 
 
-def _checked(consultation: Consultation, bidder: Organisation, offer: EnvelopeOffer) -> Header:
-    """Parse the header strictly and compare each of its ids with the platform's own rows."""
+def _parsed(offer: EnvelopeOffer) -> Header:
+    """The header, parsed strictly. Raises EnvelopeRefused."""
     try:
-        header = parse_header(offer.header)
+        return parse_header(offer.header)
     except SigningError as refused:
         raise EnvelopeRefused(f"L'en-tête du pli n'est pas valide : {refused}") from refused
+
+
+def _check(consultation: Consultation, bidder: Organisation, header: Header, offer: EnvelopeOffer) -> None:
+    """Each id of a header is compared with the platform's own rows. Raises EnvelopeRefused, LimitExceeded."""
     keys = consultation.envelope_keys.filter(kind=consultation.key_name(header.kind, header.lot)).first()
     expected = {
         "consultation": (header.consultation, str(consultation.uuid), "une autre consultation"),
@@ -193,7 +199,6 @@ def _checked(consultation: Consultation, bidder: Organisation, offer: EnvelopeOf
             f"Les clés scellées comptent {len(offer.keys)} octets au lieu de {STANZAS_BYTES}."
         )
     _check_objects(header, offer, consultation.deposit_limits)
-    return header
 
 
 def _check_objects(header: Header, offer: EnvelopeOffer, limits: Mapping[str, int]) -> None:

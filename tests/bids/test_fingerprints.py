@@ -16,7 +16,7 @@ from dematmp.audit.checkpoints import publish
 from dematmp.audit.keys import journal_signer, timestamp_anchors
 from dematmp.audit.models import Entry
 from dematmp.bids.evidence import evidence, evidence_pdf
-from dematmp.bids.models import Attempt, Bid, Fingerprint, Part
+from dematmp.bids.models import Attempt, AttemptRefusal, Bid, Fingerprint, Part
 from dematmp.bids.tasks import sweep
 from dematmp.consultations.models import Consultation
 from dematmp.web.templatetags.show import size
@@ -147,8 +147,10 @@ def test_the_limits_hold_to_the_finalisation(world: World, tmp_path: Path) -> No
     speaker, draft = world.seal(consultation, tmp_path, files={"f": bytes(8000), "g": b"x"})
     attempt = str(speaker.upload(draft)["attempt"])
     Consultation.objects.filter(pk=consultation.pk).update(limits={"files": 1})
+    assert speaker.upload(draft)["attempt"] == attempt  # begun under other limits, and resumed
     with refused("deposit.limit-exceeded"):
         speaker.finalise(draft, attempt)
+    assert AttemptRefusal.objects.get(attempt__uuid=attempt).code == "deposit.limit-exceeded"
     Consultation.objects.filter(pk=consultation.pk).update(limits={})
     assert speaker.finalise(draft, attempt)["state"] == "in-time"  # nothing of it was lost
 
