@@ -56,6 +56,7 @@ def in_old_tar(data: bytes) -> bytes:
 
 
 HIDDEN: dict[str, Callable[[Path], bytes]] = {
+    "in a zip without its end": lambda _: zipped(b"bonjour" * 99)[:-30],
     "behind a program": lambda folder: b"MZ" + bytes(510) + zip64(VIRUS, folder),
     "behind a line": lambda folder: b"\n" + zip64(VIRUS, folder),
     "in its directory alone": lambda _: in_its_directory(VIRUS),
