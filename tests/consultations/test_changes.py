@@ -107,6 +107,10 @@ def test_an_infected_new_version_replaces_nothing_and_its_sender_is_told(
     page = client.get(reverse("consultation", kwargs={"consultation": consultation.uuid})).content.decode()
     assert "RC-v2.txt" not in page
     bad = DocumentVersion.objects.get(name="RC-v2.txt")
+    client.force_login(world.agent)
+    desk = html.unescape(client.get(reverse("buyer-consultation", args=[consultation.uuid])).content.decode())
+    assert f"Communiquée à personne : {bad.verdict_detail} ({bad.engine}" in desk
+    client.logout()
     refused = client.get(reverse("piece", args=[consultation.uuid, bad.uuid]))
     assert refused.status_code == 409
     told = html.unescape(refused.content.decode())
