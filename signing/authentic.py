@@ -16,7 +16,7 @@ from signing.signers import BROKEN
 
 _NO = (*BROKEN, InvalidSignature)  # of which those of an algorithm that is not computed are
 _MAX_DELEGATES = 5
-_MAX_LISTERS = 5
+_MAX_LISTERS, _MAX_TRIES = 5, 500  # other keys of a path, and signatures verified to find them
 _SIGNING = {"digital_signature", "non_repudiation"}
 
 
@@ -37,15 +37,15 @@ def other_listers(
     Another key of one of its authorities, or who a certificate of it names as telling of its revocation in
     an indirect list. Who vouches for them is not asked here.
     """
-    found: dict[bytes, x509.Certificate] = {}
-    known = {each.dump() for each in path}
+    telling = [each for each in lists if _tells_of(each, path)]
+    known, found, left = {each.dump() for each in path}, dict[bytes, x509.Certificate](), _MAX_TRIES
     for each in others:
         usage = each.key_usage_value
-        if len(found) >= _MAX_LISTERS:
-            break
         if usage is None or "crl_sign" not in usage.native or each.dump() in known:
             continue
-        if any(_tells_of(one, path) and _signed_list(one, each) for one in lists):
+        named = [one for one in telling if same_name(one.issuer, each.subject)][:left]
+        left -= len(named)
+        if len(found) < _MAX_LISTERS and any(_signed_list(one, each) for one in named):
             found[each.dump()] = each
     return list(found.values())
 

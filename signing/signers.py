@@ -152,6 +152,8 @@ def check_signer(
             return problem
     algorithm = info["signature_algorithm"]
     key = key_as_used(certificate.public_key, algorithm)
+    if key.algorithm == "rsassa_pss" and algorithm["algorithm"].native != "rsassa_pss":
+        return malformed("La clé du signataire est réservée à RSA-PSS, et la signature en annonce un autre.")
     context = SignatureValidationContext(contextual_md_algorithm=name, prehashed=prehashed)
     # Some send attributes in another order than the one that is signed, DER's (RFC 5652 §5.4).
     for each in (data,) if signed is None else (signed, _in_order(signed)):

@@ -132,6 +132,11 @@ def test_a_key_for_pss_alone_asks_for_its_salt(asked: str, passes: bool, tmp_pat
         data = before + bytes.fromhex("a203020120") + after
     report = judge(data, tmp_path, WORLD.trust, at=datetime.now(UTC) + timedelta(minutes=1))
     assert (report.indication == "TOTAL_PASSED") is passes, report
+    _openssl(*sign)  # which then announces another algorithm, and refuses itself what it made
+    (other,) = judge(
+        made.read_bytes(), tmp_path, WORLD.trust, at=datetime.now(UTC) + timedelta(minutes=1)
+    ).signatures
+    assert (other.indication, "RSA-PSS" in other.reason) == ("INDETERMINATE", True)
 
 
 def _openssl(*words: object) -> None:
