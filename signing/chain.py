@@ -331,6 +331,14 @@ def _weak_chain() -> Problem:
     )
 
 
+def _broken(why: str) -> Problem:
+    return Problem(
+        INDETERMINATE,
+        "CERTIFICATE_CHAIN_GENERAL_FAILURE",
+        f"La chaîne de certificats n'est pas valide ({why}).",
+    )
+
+
 def _attempt(certificate: x509.Certificate, context: ValidationContext) -> Chain:
     try:
         found = climb(certificate, context)
@@ -339,7 +347,9 @@ def _attempt(certificate: x509.Certificate, context: ValidationContext) -> Chain
         sub = "REVOKED_NO_POE" if revoked.is_ee_cert else "REVOKED_CA_NO_POE"
         return Chain(_revoked(sub, when), revocation=f"révoqué depuis le {when:%d/%m/%Y %H:%M}")
     except NotYetValidError:
-        return Chain(_not_yet())
+        if certificate.not_valid_before > context.moment:
+            return Chain(_not_yet())
+        return Chain(_broken("une autorité n'en existait pas encore à cette date"))
     except ExpiredError as expired:
         return Chain(_expired(expired.expired_dt))
     except InsufficientRevinfoError:
@@ -362,11 +372,5 @@ def _attempt(certificate: x509.Certificate, context: ValidationContext) -> Chain
         KeyError,
         NotImplementedError,
     ) as bad:
-        return Chain(
-            Problem(
-                INDETERMINATE,
-                "CERTIFICATE_CHAIN_GENERAL_FAILURE",
-                f"La chaîne de certificats n'est pas valide ({type(bad).__name__}).",
-            )
-        )
+        return Chain(_broken(type(bad).__name__))
     return Chain(path=list(found.iter_certs(include_root=True)), validation_path=found)

@@ -139,3 +139,17 @@ def _authority(unit: Identity, folder: Path) -> Authority:
     chain = [unit.certificate, *unit.above]
     pem = b"".join(each.public_bytes(Encoding.PEM) for each in chain)
     return Authority(pem, unit.key_pem, folder / "unit.state")
+
+
+@pytest.mark.parametrize(
+    ("starts", "expected"), [(-3200, BAD_CHAIN), (-3050, ("TOTAL_FAILED", "NOT_YET_VALID"))]
+)
+def test_an_authority_issued_again_since_accuses_nobody(
+    starts: int, expected: tuple[str, str], tmp_path: Path
+) -> None:
+    """The signer's own certificate alone says that a signature is older than it may be."""
+    root = Issuer.root()
+    signer = root.sub().issue(start=NOW + starts * DAY, days=4000)
+    made = cades(signer, OFFER, attached=True)
+    report = judge(made, tmp_path, [root.identity.pem], at=NOW - 3100 * DAY)
+    assert verdict(report) == expected
