@@ -33,9 +33,9 @@ from dematmp.bids.start_refusals import StartRefusal
 from dematmp.consultations.models import KINDS
 from dematmp.web.access import MemberRequest, holds, signed_in
 from dematmp.web.pages import document, page_of, published
+from dematmp.web.reached import reached
 from dematmp.web.templatetags.assets import sha256_of
 from signing.ceremony import fingerprint, parse_record
-from storage.stores import object_store
 
 _ROLES = ("administrator", "bidder")
 _REFUSED_SHOWN = 20
@@ -168,14 +168,12 @@ def new_deposit(request: MemberRequest, consultation: uuid.UUID) -> HttpResponse
         "preflight_pdf_url": static("build/preflight-pdf.js"),
         "programs": [(what, sha256_of(f"build/{name}.js")) for name, what in _PROGRAMS.items()],
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
+        "backup": bool(settings.BACKUP_CHANNEL["url"]),
         "done_url": reverse("deposit", kwargs={"deposit": uuid.UUID(int=0)}),
     }
     response = render(request, "bidder/new_deposit.html", context)
-    channel = settings.BACKUP_CHANNEL
-    reached = [each for each in (object_store().direct, channel["url"], *channel["origins"]) if each]
-    if reached:
-        # Sealed parts go straight to the store, or to the backup channel, from this page only.
-        response._csp_update = {"connect-src": reached}  # type: ignore[attr-defined]
+    if origins := reached():  # from this page only, and its worker (`static_headers`)
+        response._csp_update = {"connect-src": origins}  # type: ignore[attr-defined]
     return response
 
 

@@ -2,6 +2,7 @@
 // (preflight.js), one that seals and sends.
 import { cleanNames } from "../sealing/names.js";
 import { announced } from "./announced.js";
+import { Beforehand } from "./beforehand.js";
 import { doubtOf } from "./doubt.js";
 import { forget, pending } from "./drafts.js";
 import { dropped, measured } from "./gather.js";
@@ -15,6 +16,7 @@ const root = document.querySelector("[data-deposit]");
 const { consultation: uuid, worker: workerUrl, csrfCookie, limitFile, limitEnvelope, limitFiles } = root.dataset;
 const worker = new Worker(workerUrl);
 const state = { zones: [], next: 1, running: false, starting: null, deposit: null, left: false, spoken: 0, drawing: 0 };
+const beforehand = new Beforehand(uuid);
 const preflight = new Preflight({ url: root.dataset.preflight, pdf: root.dataset.preflightPdf, tell: checked });
 
 const find = (selector, within = root) => within.querySelector(selector);
@@ -215,10 +217,12 @@ async function send() {
   running(true);
   preflight.stop();
   const { signal } = (state.starting = new AbortController());
+  const backup = beforehand.backup(organisation());
   let consultation;
   try {
     consultation = await announced(uuid, {
       stop: signal,
+      known: backup && beforehand.consultation,
       waiting: () => network("La plateforme ne répond pas pour l'instant : nouvel essai dans quelques secondes. Rien n'est encore déposé."),
     });
   } catch (refused) {
@@ -231,6 +235,7 @@ async function send() {
   worker.postMessage({
     type: "deposit",
     ...session(),
+    backup,
     consultation,
     envelopes: state.zones
       .filter((zone) => zone.used && zone.files.length)
@@ -408,8 +413,10 @@ find("[data-cancel]").addEventListener("click", () => {
   if (state.starting) state.starting.abort();
   else worker.postMessage({ type: "cancel", deposit: state.deposit });
 });
-find("[name=organisation]").addEventListener("change", offerResume);
+const askBeforehand = () => "backup" in root.dataset && beforehand.ask(session());
+for (const act of [offerResume, askBeforehand]) find("[name=organisation]").addEventListener("change", act);
 find("[data-noscript]").remove();
 find("[data-choose]").hidden = false;
 showLots();
 offerResume();
+askBeforehand();

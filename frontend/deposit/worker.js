@@ -302,6 +302,8 @@ const work = {
   async deposit(plan) {
     open(plan);
     const draft = await newDraft(plan);
+    if (plan.backup) draft.backup = plan.backup;
+    api.backup = plan.backup ?? null;
     await keep(draft);
     say("draft", { deposit: draft.deposit });
     const files = new Map();

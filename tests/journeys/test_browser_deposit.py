@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 import time
 from datetime import timedelta
@@ -18,8 +17,6 @@ from playwright.sync_api import Page, Route
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from dematmp.bids import visits
-from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid, Part
 from dematmp.consultations.models import Consultation
 from dematmp.consultations.services import set_deadline
@@ -27,10 +24,9 @@ from dematmp.opening.models import OpenedFile
 from dematmp.opening.tasks import unseal_session
 from deploy.services.ceph import Ceph
 from storage.stores import object_store, parse_object_store
-from tests.channel import Channel
 from tests.conftest import whole_matrix
 from tests.opening.test_opening import opened
-from tests.web.chromium import chromium_browser, signed_in
+from tests.web.chromium import chromium_browser, policed, signed_in
 from tests.web.processes import asleep, processes
 from tests.world import World, make_world, pdf
 
@@ -163,43 +159,6 @@ def test_the_open_page_says_that_the_deadline_moved_then_passed(
         page.locator("[data-notice]", has_text="Un dépôt serait reçu, conservé scellé et marqué").wait_for()
 
 
-def test_a_platform_that_stops_answering_is_replaced_by_its_backup_channel(
-    live_world: World, live_server: LiveServer, chromium: str, channel: Channel, tmp_path: Path
-) -> None:
-    """After some parts, every request to the platform fails: the page turns to the channel by itself."""
-    consultation = live_world.publish(closes_in=timedelta(hours=1))
-    channel.manage("backup_channel", "mirror")
-    offre = _files(tmp_path / "offre", 3, 20 * MIB)
-    candidature = [tmp_path / "DC1.txt"]
-    candidature[0].write_bytes(b"candidature")
-    parts: list[str] = []
-
-    def down(route: Route) -> None:
-        if route.request.method == "PUT":
-            parts.append(route.request.url)
-        if len(parts) > 3:
-            route.abort("connectionrefused")
-        else:
-            route.continue_()
-
-    with chromium_browser(chromium) as browser:
-        page = signed_in(browser, live_server, live_world.bidder).new_page()
-        page.route(f"{live_server.url}/api/v1/attempts/**", down)
-        _choose(page, consultation, candidature, offre)
-        page.get_by_role("button", name="Sceller et déposer").click()
-        page.get_by_text("Dépôt reçu par le canal de secours").wait_for(timeout=WAIT)
-        assert [each["id"] for each in Axe().run(page).response["violations"]] == []
-        with page.expect_download() as download:
-            page.get_by_role("link", name="Télécharger l'accusé").click()
-        receipt = json.loads(Path(download.value.path()).read_text())
-    assert len(parts) > 3
-    assert pull(now=timezone.now()) == 1
-    assert Bid.objects.get(consultation=consultation).number == receipt["number"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(visits, "is_reconciled", lambda _: True)  # the channel's clock does not travel
-        _opened_as_deposited(live_world, consultation, [*candidature, *offre])
-
-
 def test_parts_go_from_chromium_straight_to_a_locked_bucket(
     live_world: World, live_server: LiveServer, chromium: str, ceph: Ceph, settings: Settings, tmp_path: Path
 ) -> None:
@@ -225,6 +184,7 @@ def test_parts_go_from_chromium_straight_to_a_locked_bucket(
 
     with chromium_browser(chromium) as browser:
         context = signed_in(browser, live_server, live_world.bidder)
+        policed(context)
         page = context.new_page()
         page.on(
             "request",

@@ -6,37 +6,23 @@ import time
 import zipfile
 from datetime import timedelta
 from pathlib import Path
-from wsgiref.headers import Headers
 
 import pytest
 from django.urls import reverse
-from playwright.sync_api import BrowserContext, Page, Route
+from playwright.sync_api import BrowserContext, Page
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.bids.models import Bid
 from dematmp.consultations.models import Consultation
-from dematmp.web import static_headers
 from tests.conftest import whole_matrix
 from tests.journeys import odd_files as odd
 from tests.journeys.test_browser_deposit import live_world  # noqa: F401  (a fixture)
-from tests.web.chromium import chromium_browser, signed_in
+from tests.web.chromium import chromium_browser, policed, signed_in
 from tests.world import World
 
 pytestmark = [pytest.mark.browser, pytest.mark.journey, pytest.mark.django_db(transaction=True)]
 WAIT = 60_000  # milliseconds
 DOCX = {"[Content_Types].xml": b"<Types/>", "word/document.xml": b"<w:document/>"}
-
-
-def _policed(context: BrowserContext) -> None:
-    """The live server has no WhiteNoise: its headers are put on the programs here."""
-
-    def add(route: Route) -> None:
-        answer = route.fetch()
-        more = Headers()
-        static_headers.add(more, "", route.request.url)
-        route.fulfill(response=answer, headers={**answer.headers, **dict(more.items())})
-
-    context.route("**/static/build/*.js", add)
 
 
 def _page(context: BrowserContext, consultation: Consultation) -> Page:
@@ -105,7 +91,7 @@ def test_preflight_says_what_the_committee_could_not_read(
     consultation = live_world.publish(closes_in=timedelta(hours=1))
     with chromium_browser(chromium) as browser:
         context = signed_in(browser, live_server, live_world.bidder)
-        _policed(context)
+        policed(context)
         asked: list[str] = []
         context.on("request", lambda request: asked.append(request.url))
         page = _page(context, consultation)
@@ -144,7 +130,7 @@ def test_the_receipt_counts_the_checks_and_names_nothing(
     consultation = live_world.publish(closes_in=timedelta(hours=1))
     with chromium_browser(chromium) as browser:
         context = signed_in(browser, live_server, live_world.bidder)
-        _policed(context)
+        policed(context)
         page = _page(context, consultation)
         page.locator("#fichiers-1-offre").set_input_files([tmp_path / name for name in files])
         _checked(page, len(files))

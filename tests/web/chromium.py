@@ -3,13 +3,15 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from wsgiref.headers import Headers
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Route, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.accounts.models import User
+from dematmp.web import static_headers
 
 FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
 
@@ -39,3 +41,15 @@ def signed_in(browser: Browser, server: LiveServer, user: User | None, **options
         session.save()
         context.add_cookies([{"name": "sessionid", "value": str(session.session_key), "url": server.url}])
     return context
+
+
+def policed(context: BrowserContext) -> None:
+    """The live server has no WhiteNoise: its headers are put on the programs here."""
+
+    def add(route: Route) -> None:
+        answer = route.fetch()
+        more = Headers()
+        static_headers.add(more, "", route.request.url)
+        route.fulfill(response=answer, headers={**answer.headers, **dict(more.items())})
+
+    context.route("**/static/build/*.js", add)
