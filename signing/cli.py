@@ -197,7 +197,8 @@ def evidence(options: argparse.Namespace) -> dict[str, object]:
     ]
     if not asked:
         _err.print("Ce brouillon ne connaît aucune tentative : voici ce qui a été refusé d'emblée.")
-        asked = [(main, "/refusals", "envois-refuses")]
+        each_of = ((main, "envois-refuses"), (backup, "envois-refuses-secours"))
+        asked = [(speaker, "/refusals", name) for speaker, name in each_of if speaker is not None]
     written: list[str] = []
     away: api.ServerUnreachable | api.ServerRefused | None = None
     for speaker, where, name in asked:

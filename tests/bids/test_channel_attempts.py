@@ -20,13 +20,12 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from dematmp.accounts.services import issue_token
 from dematmp.audit.keys import journal_signer, seal_anchors
 from dematmp.audit.models import Entry
 from dematmp.audit.services import canonical
 from dematmp.bids import channel_evidence, channel_refusals, importing, visits
 from dematmp.bids.channel_attempts import ChannelAttempt
-from dematmp.bids.channel_line import visiting
-from dematmp.bids.errors import ChannelRefused, ChannelUnreachable
 from dematmp.bids.evidence import evidence
 from dematmp.bids.importing import pull
 from dematmp.bids.models import Attempt, Bid, ChannelVisit
@@ -34,6 +33,7 @@ from dematmp.bids.services import depositors
 from dematmp.bids.start_refusals import StartRefusal
 from dematmp.consultations.models import Consultation
 from dematmp.opening.late_bids import branches
+from signing.cli import main
 from signing.client import ServerRefused, attempt_body, digests, load_draft
 from signing.evidence import verify_evidence
 from signing.fallback import backup_of
@@ -46,7 +46,7 @@ from tests.bids.test_backup_channel import (
     what_it_tells,
 )
 from tests.channel import Channel
-from tests.fronts import answering_paths, dripping
+from tests.fronts import answering_paths
 from tests.world import World, make_world, page
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
@@ -180,6 +180,11 @@ def test_what_the_channel_refused_at_the_start_is_evidence_here(
     }
     pdf = browser.get(reverse("refusals-evidence", args=[live_world.company.uuid, "pdf"]))
     assert pdf.content.startswith(b"%PDF")
+    token = tmp_path / "token"
+    token.write_text(issue_token(live_world.bidder, live_world.company, label="essai", now=timezone.now()))
+    assert main(["--server", live_server.url, "--token-file", str(token), "evidence", str(draft)]) == 0
+    for name, count in (("envois-refuses", 2), ("envois-refuses-secours", 2)):  # each server says its own
+        assert len(json.loads((draft / f"{name}.json").read_text())) == count
 
 
 def test_no_dossier_is_asked_for_of_whom_nobody_knows_here(
@@ -355,44 +360,3 @@ def test_a_visit_asks_for_so_many_dossiers_and_the_next_one_for_others(
         assert len(asked_for) == 2
         while len(set(asked_for)) < 4:
             pull(now=timezone.now())
-
-
-@pytest.mark.parametrize(
-    "head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"]
-)
-def test_an_answer_that_drips_is_given_up(live_world: World, settings: Settings, head: bytes) -> None:
-    with dripping(head) as slow:
-        settings.BACKUP_CHANNEL = {**settings.BACKUP_CHANNEL, "url": slow}
-        with pytest.raises(ChannelUnreachable), visiting(now=timezone.now()) as line:
-            assert line.json("/deposits", max_bytes=10, seconds=5) == {}
-            began = time.monotonic()
-            try:
-                line.json("/deposits", max_bytes=1000, seconds=1)
-            finally:
-                assert time.monotonic() - began < 10
-
-
-def test_what_the_channel_tells_has_so_many_seconds_in_all(
-    live_world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importing, "_LIST_SECONDS", 1.0)
-    over = threading.Event()
-
-    def never(_: str) -> bytes:
-        over.wait(20)
-        return b"{}"
-
-    with answering_paths(never, content_type="application/json") as silent:
-        settings.BACKUP_CHANNEL = {**settings.BACKUP_CHANNEL, "url": silent}
-        try:
-            with pytest.raises(ChannelUnreachable):
-                pull(now=timezone.now())
-        finally:
-            over.set()
-
-
-def test_an_answer_too_long_is_not_read_whole(live_world: World, settings: Settings) -> None:
-    with answering_paths(lambda _: bytes(2000), content_type="application/json") as long:
-        settings.BACKUP_CHANNEL = {**settings.BACKUP_CHANNEL, "url": long}
-        with pytest.raises(ChannelRefused), visiting(now=timezone.now()) as line:
-            line.json("/deposits", max_bytes=1000, seconds=5)
