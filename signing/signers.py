@@ -35,7 +35,7 @@ BROKEN = (
     InvalidVersion,
     UnsupportedGeneralNameType,
 )
-_MAX_CERTIFICATES = 100
+_MAX_CERTIFICATES, _MAX_NAMESAKES = 100, 5
 _UNSUPPORTED = (AlgorithmNotSupported, DSAParametersUnavailable, PSSParameterMismatch)
 _VALIDATOR = DefaultSignatureValidator()
 Attributes = dict[str, cms.SetOf]
@@ -81,14 +81,17 @@ def _in_order(signed: bytes) -> bytes:
     return bytes(cms.CMSAttributes(list(cms.CMSAttributes.load(signed))).dump())
 
 
-def signer_certificate(
+def signer_certificates(
     info: cms.SignerInfo, carried: list[x509.Certificate], attributes: Attributes | None
-) -> x509.Certificate | None:
-    """The certificate that `sid` and the signed ESSCertID designate, or None. Raises ValueError."""
+) -> list[x509.Certificate]:
+    """Those that `sid` and the signed ESSCertID designate, of which some may be of another key.
+
+    Raises ValueError.
+    """
     named = [each for each in carried if _is_named(info["sid"], each)]
     for identifier in _ess(attributes):  # both, where both are there (EN 319 122-1 §5.2.2)
         named = [each for each in named if _is_ess(identifier, each)]
-    return named[0] if named else None
+    return named[:_MAX_NAMESAKES]
 
 
 def _is_named(sid: cms.SignerIdentifier, certificate: x509.Certificate) -> bool:
@@ -188,6 +191,8 @@ SIGNED_ALONE = {
     "1.2.840.113549.1.9.16.2.12": "signing_certificate",
     "1.2.840.113549.1.9.16.2.47": "signing_certificate_v2",
 }
+# Doubt first, then what the right key may say of another content, then another key; then what is not read.
+_FALSE = {"": 0, "HASH_FAILURE": 1, "SIG_CRYPTO_FAILURE": 2}
 # RFC 8419 §3: the one digest that each takes.
 _EDWARDS = {"ed25519": "sha512", "ed448": "shake256"}
 
@@ -235,7 +240,8 @@ def read_signer(
     found = Found(format_name, others=list(carried))
     try:
         attributes = signed_attributes(info)
-        found.certificate = signer_certificate(info, carried, attributes)
+        named = signer_certificates(info, carried, attributes)
+        found.certificate, found.problem = _own(info, named, digest, content_type=content_type)
         found.digest = str(info["digest_algorithm"]["algorithm"].native)
         if attributes and "signing_time" in attributes:
             found.signing_time = instant(attributes["signing_time"][0].native)
@@ -254,10 +260,33 @@ def read_signer(
                 f"Le sel de cette signature RSA-PSS n'est que de {salt} octets : il en faudrait autant que "
                 "son empreinte."
             )
-        found.problem = check_signer(info, found.certificate, digest, content_type=content_type)
     except BROKEN as broken:
         found.problem = malformed(f"Signature illisible ({type(broken).__name__}).")
     return found
+
+
+def _own(
+    info: cms.SignerInfo,
+    named: list[x509.Certificate],
+    digest: Callable[[str], bytes],
+    *,
+    content_type: str | None,
+) -> tuple[x509.Certificate | None, Problem | None]:
+    """The certificate by which the signature holds best, and what is wrong with it."""
+    tried: list[tuple[int, x509.Certificate, Problem | None]] = []
+    for each in named:
+        try:
+            problem = check_signer(info, each, digest, content_type=content_type)
+        except BROKEN as broken:
+            tried.append((len(_FALSE), each, malformed(f"Signature illisible ({type(broken).__name__}).")))
+            continue
+        if problem is None:
+            return each, None
+        tried.append((_FALSE.get(problem.sub, 0), each, problem))
+    if not tried:
+        return None, None
+    _, certificate, problem = min(tried, key=lambda row: row[0])
+    return certificate, problem
 
 
 def instant(value: object) -> str:

@@ -31,8 +31,8 @@ from signing.report import INDETERMINATE, PASSED
 from signing.timestamps import make_request
 from signing.validation import validate_isolated
 from tests.signing import detached
-from tests.signing.authority import NOW, Issuer, World
-from tests.signing.cms_cases import cades
+from tests.signing.authority import NOW, Identity, Issuer, World, new_key
+from tests.signing.cms_cases import cades, make_cms, signer_info
 from tests.signing.judged import judge
 from tests.signing.list_cases import LOTL_URL, Lists, Service
 from tests.signing.pdf_cases import asn1, signed, simple_signer
@@ -43,6 +43,7 @@ from tests.signing.test_revoked import subs
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 OFFER, OTHER = b"12 000 euros", b"1 euro"
 WORLD = World()
+NO_SIGNER = "NO_SIGNING_CERTIFICATE_FOUND"
 
 
 def test_an_element_beside_the_signatures_of_a_wrapper_is_not_signed(
@@ -319,3 +320,23 @@ def test_attributes_are_signed_in_their_order_however_they_are_sent(altered: boo
         turned = turned[:-1] + bytes([turned[-1] ^ 1])
     report = judge(signed.replace(sent, turned), tmp_path, WORLD.trust)
     assert (report.indication == "TOTAL_PASSED") is not altered
+
+
+def test_a_namesake_s_certificate_beside_makes_no_signature_false(tmp_path: Path) -> None:
+    """Certificates are carried by a CMS without being signed: anybody adds one of the same number."""
+    own, key = WORLD.signer.certificate, new_key()
+    namesake = (
+        x509.CertificateBuilder(own.issuer, own.subject, key.public_key(), own.serial_number)
+        .not_valid_before(NOW - DAY)
+        .not_valid_after(NOW + DAY)
+        .sign(key, hashes.SHA256())
+    )
+    both = [WORLD.signer, Identity(namesake, key)]
+    for signer, expected in ((WORLD.signer, (PASSED, "")), (World().signer, (INDETERMINATE, NO_SIGNER))):
+        made = make_cms([signer_info(signer, OFFER, ess=None)], both, content=OFFER)
+        report = judge(made, tmp_path, WORLD.trust)
+        assert (report.indication, subs(report)[0]) == expected
+    bare = make_cms([signer_info(WORLD.signer, OFFER, ess=None, attributes=False)], both, content=OFFER)
+    assert subs(judge(bare, tmp_path, WORLD.trust)) == ["SIG_CONSTRAINTS_FAILURE"]
+    made = make_cms([signer_info(WORLD.signer, OFFER, ess=None)], both[1:], content=OFFER)
+    assert subs(judge(made, tmp_path, WORLD.trust)) == ["SIG_CRYPTO_FAILURE"]
