@@ -83,9 +83,12 @@ def last_told(
 def _of_list(each: crl.CertificateList, below: x509.Certificate) -> Iterator[Told]:
     body = each["tbs_cert_list"]
     at: datetime = body["this_update"].native
-    rows = body["revoked_certificates"]
+    rows, limits, own = body["revoked_certificates"], each.issuing_distribution_point_value, True
+    follows = limits is not None and limits["indirect_crl"].native
     for row in rows if rows.native is not None else ():
-        if row["user_certificate"].native == below.serial_number and _is_of_issuer(row):
+        if follows:
+            own = _is_of(row.certificate_issuer_value, below, otherwise=own)
+        if row["user_certificate"].native == below.serial_number and own and (follows or _is_plain(row)):
             when: datetime = row["revocation_date"].native
             reason = "" if row.crl_reason_value is None else row.crl_reason_value.native
             removed = reason == "remove_from_crl"
@@ -97,9 +100,16 @@ def _of_list(each: crl.CertificateList, below: x509.Certificate) -> Iterator[Tol
         yield Told(at, each, until=body["next_update"].native)
 
 
-def _is_of_issuer(row: crl.RevokedCertificate) -> bool:
-    """Not an entry about another authority's certificate (RFC 5280 §5.3.3)."""
+def _is_plain(row: crl.RevokedCertificate) -> bool:
+    """Not an entry about another authority's certificate."""
     return row.certificate_issuer_value is None
+
+
+def _is_of(names: x509.GeneralNames | None, below: x509.Certificate, *, otherwise: bool) -> bool:
+    """Whether an entry of an indirect list is of its authority, the last named (RFC 5280 §5.3.3)."""
+    if names is None:
+        return otherwise
+    return any(each.name == "directory_name" and same_name(each.chosen, below.issuer) for each in names)
 
 
 def _of_response(

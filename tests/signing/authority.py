@@ -194,10 +194,10 @@ class Issuer:
                 only_contains_attribute_certs=False,
             )
             builder = builder.add_extension(limits, critical=True)
-        for serial, at in self.revoked.items():
+        for rank, (serial, at) in enumerate(self.revoked.items()):
             row = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at)
             row = row.add_extension(x509.CRLReason(reason), critical=False) if reason else row
-            if indirect_of is not None:
+            if indirect_of is not None and not rank:  # those that follow are of the same (RFC 5280 §5.3.3)
                 row = row.add_extension(
                     x509.CertificateIssuer([x509.DirectoryName(indirect_of)]), critical=True
                 )

@@ -312,3 +312,16 @@ def test_who_tells_of_a_signer_does_not_tell_of_its_authority(tmp_path: Path) ->
             revocation=_stapled(listed, *more),
         )  # fmt: skip
         assert subs(judge(made, tmp_path, [root.identity.pem])) == [expected]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_an_entry_of_an_indirect_list_is_of_the_authority_last_named(tmp_path: Path, own: bool) -> None:
+    """RFC 5280 §5.3.3: another authority's certificate of this number is not this one."""
+    world = World()
+    named = (world.issuer if own else Issuer.root("Autre autorité")).identity.certificate.subject
+    signer = world.issuer.issue()
+    world.issuer.revoked |= {9: NOW - DAY, signer.certificate.serial_number: NOW - DAY}
+    lists = [world.root.crl(), world.issuer.crl(indirect_of=named)]
+    carried = _stapled(*map(CertificateList.load, lists))
+    made = make_cms([signer_info(signer, OFFER)], [signer], content=OFFER, revocation=carried)
+    assert subs(judge(made, tmp_path, world.trust)) == ["REVOKED_NO_POE" if own else ""]
