@@ -38,6 +38,8 @@ def other_listers(
     an indirect list. Who vouches for them is not asked here.
     """
     telling = [each for each in lists if _tells_of(each, path)]
+    if not telling:
+        return []
     known, found, left = {each.dump() for each in path}, dict[bytes, x509.Certificate](), _MAX_TRIES
     for each in others:
         usage = each.key_usage_value

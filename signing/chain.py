@@ -34,6 +34,7 @@ from signing.found import Problem
 from signing.freshness import freshest, told_at
 from signing.once import ONCE
 from signing.report import FAILED, INDETERMINATE
+from signing.signers import BROKEN
 from signing.told import Told, last_told
 
 _SIGNING = {"digital_signature", "non_repudiation"}
@@ -112,7 +113,7 @@ def check_chain(
     # What a CRL says after a certificate's end proves nothing of it: it may have been taken off.
     end = certificate.not_valid_after
     there = {certificate.dump(), *(each.dump() for each in anchors)}
-    between = {der: each for each in others if (der := each.dump()) not in there}
+    between = {der: each for each in others if (der := each.dump()) not in there and _is_read(each)}
 
     def attempt(
         policy: RevocationCheckingPolicy,
@@ -138,7 +139,7 @@ def check_chain(
     above, keys = bare.path[:-1], list[x509.Certificate]()  # `keys`: others that sign their lists
     if bare.problem is None:
         # Only what an authority of this path signed may date, replace or contradict another answer.
-        for each in other_listers(crls, bare.path, [*between.values(), *anchors]):
+        for each in other_listers(crls, bare.path, list(between.values())):
             path = attempt(_NONE, of=each).path
             keys += [each] if path and path[0].dump() == above[0].dump() else []
         crls, ocsps = of_lists(crls, [*above, *keys]), of_responses(ocsps, above)
@@ -166,6 +167,16 @@ def check_chain(
     if chain.problem is not None and chain.problem.sub == "TRY_LATER":
         return _dated(_without_revocation(bare, lists, at, known=known), lists, answers, at)
     return chain
+
+
+def _is_read(certificate: x509.Certificate) -> bool:
+    """Whether it can be told what it says: one that is damaged, carried along, leads nowhere."""
+    try:
+        _ = certificate.subject.hashable, certificate.issuer.hashable, certificate.serial_number
+        _ = certificate.public_key.algorithm, certificate.key_usage_value  # with it, every extension
+    except BROKEN:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

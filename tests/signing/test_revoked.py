@@ -265,6 +265,25 @@ def _named(*issuers: x509.Name) -> tuple[tuple[x509.ExtensionType, bool], ...]:
     return ((x509.CRLDistributionPoints(points), False),) if points else ()
 
 
+class _Damaged:
+    """A certificate that nobody reads whole, carried along by somebody."""
+
+    def __init__(self, der: bytes) -> None:
+        self._der = der
+
+    def public_bytes(self, _: Encoding) -> bytes:
+        return self._der
+
+
+def damaged() -> Identity:
+    identity = Issuer.root("Autre").identity
+    der = identity.certificate.public_bytes(Encoding.DER)
+    usage = bytes.fromhex("0603551d0f")
+    assert usage in der
+    place = der.index(usage) + len(usage)
+    return Identity(_Damaged(der[:place] + b"\x30" + der[place + 1 :]), identity.key)  # type: ignore[arg-type]
+
+
 _LISTERS: dict[str, tuple[str, bool, bool, str]] = {  # name, indirect, named by the signer → sub-indication
     "another key of its authority": ("Autorité d'essai", False, False, ""),
     "a list by another": ("Listes", True, True, ""),
@@ -293,7 +312,7 @@ def test_a_list_may_be_signed_by_another_key_than_the_certificate(
     if other.identity.certificate.issuer == world.issuer.identity.certificate.subject:
         carried += _stapled(CertificateList.load(world.issuer.crl(issued=NOW - 30 * DAY)))
     info = signer_info(signer, OFFER)
-    made = make_cms([info], [signer, other.identity], content=OFFER, revocation=carried)
+    made = make_cms([info], [signer, other.identity, damaged()], content=OFFER, revocation=carried)
     (said,) = subs(judge(made, tmp_path, world.trust))
     assert said == (expected if expected or not revoked else "REVOKED_NO_POE")
 
