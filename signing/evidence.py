@@ -19,7 +19,7 @@ from typing import Any
 from signing.digests import composite_of_parts
 from signing.errors import ReceiptRefused, SigningError
 from signing.following import UNCOMPARED, Published
-from signing.handed import handed, is_pdf
+from signing.handed import digest_of, handed, is_pdf
 from signing.notes import key_for
 from signing.receipt import sealed_by
 from signing.signers import BROKEN
@@ -103,6 +103,12 @@ def verify_evidence(
         checked += _begun(said, proven)
         received, late, about_reception = _received(said, proven)
         checked += about_reception
+        checked += _withdrawn(said, proven)
+        checked.append(
+            "NON VÉRIFIÉ : que ce dossier soit entier, car une preuve montre qu'une entrée est au journal, "
+            "pas qu'aucune ne manque ici (un dépôt, un retrait) ; le cachet de son PDF dit que la plateforme "
+            "l'a donné ainsi"
+        )
         if said.get("backup_channel"):
             checked.append(
                 "NON VÉRIFIÉ ICI : le dossier du canal de secours, joint sous la clé de son propre journal ; "
@@ -153,7 +159,7 @@ def _record_of(entry: dict[str, Any], consultation: str, key: str) -> tuple[dict
     record = base64.b64decode(entry["record"], validate=True)
     leaf = {
         "consultation": consultation,
-        "digest": hashlib.sha256(bytes.fromhex(entry["nonce"]) + record).hexdigest(),
+        "digest": digest_of(entry["nonce"], record),
         "time": entry["time"],
         "type": entry["type"],
     }
@@ -204,16 +210,17 @@ def _received(said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]]) ->
     for record in deposited:
         if any(record[name] != said[name] for name in ("attempt", "deposit", "started")):
             raise ReceiptRefused("Le dossier ne dit pas du dépôt ce que dit le journal.")
-        if sorted(each["header"] for each in record["envelopes"]) != _headers(said):
+        if _described(record) != _described(said):
             raise ReceiptRefused("Le dossier ne montre pas les enveloppes que le journal a reçues.")
         lines.append(f"empreinte de chacune des {_parts(said, record)} parties : celles du journal")
     if not deposited:
+        lines.append("NON VÉRIFIÉ : lot et nature de chaque enveloppe, que l'entrée de son dépôt dit")
         lines.append("NON VÉRIFIÉ : le dépôt, dont l'entrée n'est pas ici (canal de secours, ou trop jeune)")
     if not deposited and not since:
         return "", False, [*lines, f"NON VÉRIFIÉ : la réception que dit le dossier ({_instants(receipt)})"]
     last = [*deposited, *since][-1]
-    if (receipt["received"], receipt["late"]) == (last["received"], last["late"]):
-        lines.append("heure de réception et retard : ceux du journal")
+    if all(receipt[name] == last[name] for name in ("received", "late", "deadline")):
+        lines.append("heure de réception, date limite et retard : ceux du journal")
     elif _is_judged_too_lately(said):
         lines.append(
             f"NON VÉRIFIÉ : la réception que dit le dossier ({_instants(receipt)}), d'une entrée sans "
@@ -222,6 +229,23 @@ def _received(said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]]) ->
     else:
         raise ReceiptRefused("Le dossier ne dit pas du dépôt ce que dit le journal.")
     return str(last["received"]), bool(last["late"]), lines
+
+
+def _described(of: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
+    """Lot, kind and header of each envelope."""
+    return {each["envelope"]: (each["lot"], each["kind"], each["header"]) for each in of["envelopes"]}
+
+
+def _withdrawn(said: dict[str, Any], proven: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+    """What is to be said of a withdrawal. Raises ReceiptRefused for a dossier that says otherwise."""
+    told = said["receipt"].get("withdrawn") if said["receipt"] else None
+    known = [record["at"] for kind, record in proven if kind == "withdrawal"]
+    if known and told != known[-1]:
+        raise ReceiptRefused("Le dossier ne dit pas du retrait ce que dit le journal.")
+    if known:
+        yield f"retrait du dépôt, le {told} : ce que dit le journal"
+    elif told:
+        yield f"NON VÉRIFIÉ : le retrait que dit le dossier ({told}), d'une entrée absente ou trop jeune"
 
 
 def _instants(of: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from signing.errors import ReceiptRefused, SigningError
 from signing.following import UNCOMPARED, Published
-from signing.handed import handed, is_pdf
+from signing.handed import digest_of, handed, is_pdf
 from signing.notes import key_for
 from signing.receipt import sealed_by
 from signing.signers import BROKEN
@@ -147,7 +147,7 @@ def _check_line(line: dict[str, Any], key: str) -> Checkpoint:
         raise ReceiptRefused(f"La ligne {line['index']} ne dit pas ce que dit l'entrée {index} du journal.")
     if line.get("record") is not None:
         record = base64.b64decode(line["record"], validate=True)
-        if leaf["digest"] != hashlib.sha256(bytes.fromhex(line["nonce"]) + record).hexdigest():
+        if leaf["digest"] != digest_of(line["nonce"], record):
             raise ReceiptRefused(f"L'enregistrement de la ligne {index} n'est pas celui du journal.")
     return under
 

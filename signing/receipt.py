@@ -16,6 +16,7 @@ from typing import Any
 from signing.enclosed import FILE_LIMIT, enclosed
 from signing.errors import ReceiptRefused
 from signing.following import UNCOMPARED, Published
+from signing.handed import digest_of
 from signing.header import header_hash
 from signing.isolation import validate_isolated
 from signing.notes import key_for
@@ -143,7 +144,6 @@ def _verify(
         record_bytes = (folder / "record").read_bytes()
         proof = (folder / "proof.tlog-proof").read_text()
         record = json.loads(record_bytes)
-        nonce = bytes.fromhex(receipt["journal"]["nonce"])
         if base64.b64decode(receipt["record"], validate=True) != record_bytes:
             raise ReceiptRefused("L'accusé ne porte pas sur cet enregistrement.")
         if not re.fullmatch(
@@ -171,7 +171,7 @@ def _verify(
             _check_draft(folder, record)
         leaf = {
             "consultation": record["consultation"],
-            "digest": hashlib.sha256(nonce + record_bytes).hexdigest(),
+            "digest": digest_of(receipt["journal"]["nonce"], record_bytes),
             "time": record["received"],
             "type": "deposit",
         }

@@ -33,6 +33,14 @@ def leaf_hash(leaf: bytes) -> bytes:
     return hashlib.sha256(b"\x00" + leaf).digest()
 
 
+def digest_of(nonce: str, record: bytes) -> str:
+    """What a leaf says of a record. The nonce has 32 bytes: others would take some of the record's for it."""
+    before = bytes.fromhex(nonce)
+    if len(before) != 32:
+        raise SystemExit("un nonce n'a pas 32 octets")
+    return hashlib.sha256(before + record).hexdigest()
+
+
 def root(hashes: list[bytes]) -> bytes:
     """RFC 6962, section 2.1."""
     if len(hashes) <= 1:
@@ -150,7 +158,7 @@ class Journal:
 def check_succession(journal: Journal, index: int, said: dict[str, str]) -> str:
     """What an entry of succession says, once it is the one of the journal; what it kept is then known."""
     record = base64.b64decode(said["record"])
-    digest = hashlib.sha256(bytes.fromhex(said["nonce"]) + record).hexdigest()
+    digest = digest_of(said["nonce"], record)
     if json.loads(journal.entries[index])["digest"] != digest:
         raise SystemExit(f"succession {index} : ce n'est pas ce que dit l'entrée {index} du journal")
     told = json.loads(record)
@@ -191,7 +199,7 @@ def check_deposit(record: Path, journal: Journal) -> int:
     index = int(next(line for line in lines if line.startswith("index ")).split()[1])
     path = [base64.b64decode(line) for line in lines[lines.index(f"index {index}") + 1 :]]
     size, expected = journal.check_begins(note, of=record.name)
-    digest = hashlib.sha256(bytes.fromhex(receipt["journal"]["nonce"]) + record.read_bytes()).hexdigest()
+    digest = digest_of(receipt["journal"]["nonce"], record.read_bytes())
     if index >= size:
         raise SystemExit(f"{record.name} : la preuve d'inclusion est fausse")
     leaf = json.loads(journal.entries[index])

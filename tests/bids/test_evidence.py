@@ -18,9 +18,10 @@ from pypdf import PdfReader
 from dematmp.audit.checkpoints import publish
 from dematmp.audit.errors import JournalBroken
 from dematmp.audit.keys import journal_signer, seal_anchors, seal_material, timestamp_anchors
-from dematmp.audit.services import canonical, prove
+from dematmp.audit.services import canonical, prove, utc_text
 from dematmp.bids.evidence import MAX_REFUSALS, evidence, evidence_pdf, note_refusal
-from dematmp.bids.models import Attempt, AttemptRefusal
+from dematmp.bids.models import Attempt, AttemptRefusal, Bid
+from dematmp.bids.services import withdraw
 from signing.cli import main
 from signing.client import attempt_body, load_draft
 from signing.errors import ReceiptRefused, SigningError
@@ -139,12 +140,16 @@ def test_a_stranger_verifies_the_dossier_and_its_seal(
     said = json.loads(json.dumps(evidence(attempt, now=now)))
     plain.write_text(json.dumps(said))
     assert any("CACHET NON JUGÉ : aucun PDF ici" in line for line in judged(plain).checked)
+    assert any(line.startswith("NON VÉRIFIÉ : que ce dossier soit entier") for line in judged(plain).checked)
     # Each of these lies alone is refused: an hour, a part, a rank, a deposit that is not told.
     part = said["envelopes"][0]["objects"][0]["parts"][0]["sha256"]
     lies = [
         {**said, "started": "2026-01-01T00:00:00.000000+00:00"},
         {**said, "receipt": {**said["receipt"], "late": True}},
         {**said, "receipt": None},
+        {**said, "receipt": {**said["receipt"], "deadline": utc_text(now)}},
+        {**said, "envelopes": [{**each, "lot": "9"} for each in said["envelopes"]]},
+        {**said, "envelopes": [{**each, "kind": "candidature"} for each in said["envelopes"]]},
         {**said, "journal": {"entries": [{**each, "index": 7**9} for each in said["journal"]["entries"]]}},
         json.loads(json.dumps(said).replace(part, "0" * 64)),
     ]
@@ -152,6 +157,16 @@ def test_a_stranger_verifies_the_dossier_and_its_seal(
         plain.write_text(json.dumps(lie))
         with pytest.raises(ReceiptRefused):
             judged(plain)
+    plain.write_text(json.dumps({**said, "receipt": {**said["receipt"], "withdrawn": utc_text(now)}}))
+    assert any(line.startswith("NON VÉRIFIÉ : le retrait") for line in judged(plain).checked)
+    withdraw(Bid.objects.get(), by=world.bidder, now=timezone.now())
+    publish(now=timezone.now())
+    gone = json.loads(json.dumps(evidence(Attempt.objects.get(), now=timezone.now())))
+    plain.write_text(json.dumps(gone))
+    assert any("retrait" in line for line in judged(plain).checked)
+    plain.write_text(json.dumps({**gone, "receipt": {**gone["receipt"], "withdrawn": None}}))
+    with pytest.raises(ReceiptRefused, match="retrait"):
+        judged(plain)
     path.write_bytes(path.read_bytes().replace(b"/Type/Catalog", b"/Type/cATALOG") + b"\n%more\n")
     with pytest.raises(SigningError):
         judged(path)

@@ -1,5 +1,6 @@
 """A register, or one of its lines, verified by a stranger with `python -m signing verify` and a key."""
 
+import base64
 import json
 import os
 import subprocess
@@ -85,6 +86,14 @@ _LIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "its proof": lambda said: said | {"proof": said["proof"].replace("\nindex", "\nindexe")},
     "its token": lambda said: said | {"token": "AAAA"},
     "its nonce": lambda said: said | {"nonce": "zz"},
+    "where its record begins": lambda said: (
+        said
+        | {
+            "nonce": said["nonce"] + base64.b64decode(said["record"])[:9].hex(),
+            "record": base64.b64encode(base64.b64decode(said["record"])[9:]).decode(),
+            "token": None,
+        }
+    ),
     "a number for a text": lambda said: said | {"leaf": 5},
 }
 
