@@ -107,6 +107,8 @@ async function* steps(given, keyLines, witnessLines) {
   if (keys.length === 0) refuse("Donnez la clé du journal.");
   const origin = originOf(receipt.journal.proof);
   const key = keys.find(({ name }) => name === origin) ?? keys[0]; // whose signature it is not, is then said
+  given.key = key.line;
+  if (!/^[0-9a-f]{64}$/i.test(receipt.journal.nonce)) refuse("Cet accusé est incomplet ou mal formé."); // some bytes of the record would pass for it
   const digest = hex(await sha256(concat(unhex(receipt.journal.nonce), bytes)));
   const leaf = JSON.stringify({ consultation: record.consultation, digest, time: record.received, type: "deposit" });
   const { index, size, root: seen } = await verifyProof(receipt.journal.proof, ascii(leaf), key);
@@ -216,13 +218,13 @@ async function verify() {
   try {
     const given = await read(file);
     for await (const done of steps(given, linesOf("[name=key]"), linesOf("[name=witnesses]"))) list.append(line(done));
-    const { number, state, received, journal } = given.receipt;
+    const { number, state, received } = given.receipt;
     const late = state === "late" ? "reçu hors délai" : "reçu dans les délais";
-    const own = root.dataset.known.split(" ").includes(journal.key) ? "" : " La clé de son journal n'est pas une de celles de cette plateforme.";
+    const own = root.dataset.known.split(" ").includes(given.key) ? "" : " La clé de son journal n'est pas une de celles de cette plateforme.";
     const printed = given.pdf || given.mentions ? "" : ` ${UNPROVEN}`;
     const shorter = given.shorter ? " Le journal publié est plus court que celui de cet accusé : si cela dure plus de quelques minutes, il a perdu des entrées." : "";
     const succeeded = given.succeeded ?? "";
-    say(shorter || succeeded ? "warn" : "good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}${shorter}${succeeded}${printed} Ce que cette page ne vérifie pas est dit ci-dessous.`);
+    say(shorter || succeeded || own ? "warn" : "good", `Accusé ${number} : authentique, ${late}.`, `Reçu le ${when(received)}.${own}${shorter}${succeeded}${printed} Ce que cette page ne vérifie pas est dit ci-dessous.`);
   } catch (error) {
     const unknown = error.name === "NotSupportedError" ? "Ce navigateur ne sait pas vérifier une signature Ed25519 : mettez-le à jour, ou prenez la ligne de commande." : "Cet accusé est incomplet ou mal formé.";
     say("bad", "Cet accusé n'est pas vérifié.", error instanceof Refused ? error.message : unknown);

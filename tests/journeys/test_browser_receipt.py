@@ -8,6 +8,7 @@ import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -20,12 +21,13 @@ from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from dematmp.audit.keys import replace_authority
-from dematmp.audit.services import utc_text
+from dematmp.audit.services import canonical, utc_text
 from dematmp.audit.stamping import answer
 from dematmp.bids.models import Bid
 from dematmp.bids.receipts import receipt, receipt_pdf
 from dematmp.bids.tasks import sweep
 from dematmp.mails.words import instant
+from signing import tlog
 from signing.notes import Signer
 from signing.timestamps import make_request
 from tests.signing.authority import Issuer
@@ -147,6 +149,11 @@ def test_the_page_verifies_what_is_true_and_refuses_what_is_not(
         assert lines.filter(has_text="que cette page ne connaît pas").count() == 1
         page.locator("#cle").fill(Signer(said["journal"]["key"].split("+")[0], os.urandom(32)).verifier_key)
         assert "n'est pas signé par cette clé" in verdict(page, tmp_path / "a.json")
+        # Somebody else's journal, of our name, whose receipts say that our key signed them.
+        theirs = Signer(said["journal"]["key"].split("+")[0], os.urandom(32))
+        (tmp_path / "lie.json").write_text(json.dumps(_under(theirs, said)))
+        page.locator("#cle").fill(theirs.verifier_key)
+        assert "n'est pas une de celles de cette plateforme" in verdict(page, tmp_path / "lie.json")
         assert set(sent) <= {"GET"}, "the receipt never leaves the visitor's machine"
 
 
@@ -222,3 +229,17 @@ def _spoilt(proof: str) -> str:
     raw = bytearray(base64.b64decode(signature))
     raw[-1] ^= 1
     return f"{head} {base64.b64encode(bytes(raw)).decode()}\n"
+
+
+def _under(signer: Signer, said: dict[str, Any]) -> dict[str, Any]:
+    """The same receipt, as the only entry of another journal."""
+    record, nonce = base64.b64decode(said["record"]), bytes.fromhex(said["journal"]["nonce"])
+    told = json.loads(record)
+    leaf = {
+        "consultation": told["consultation"],
+        "digest": hashlib.sha256(nonce + record).hexdigest(),
+        "time": told["received"],
+        "type": "deposit",
+    }
+    note = signer.sign(tlog.Checkpoint(signer.name, 1, tlog.leaf_hash(canonical(leaf))).text())
+    return said | {"journal": said["journal"] | {"index": 0, "proof": tlog.format_proof(0, [], note)}}
