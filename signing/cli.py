@@ -256,6 +256,8 @@ def verify(options: argparse.Namespace) -> dict[str, object]:
     ]
     if witnesses and options.checkpoint is None:
         raise ProofRefused("Un témoin cosigne les points de contrôle publiés : donnez --checkpoint.")
+    if options.whole and options.checkpoint is None:
+        raise ProofRefused("Les entrées publiées sont à côté du point de contrôle : donnez --checkpoint.")
     ca_pem, seal_pem = (path.read_bytes() if path else None for path in (options.ca, options.seal_ca))
     published = following.read(options.checkpoint, keys, witnesses=witnesses) if options.checkpoint else None
     given = {"journal_key": keys, "ca_pem": ca_pem, "seal_pem": seal_pem, "published": published}
@@ -263,7 +265,7 @@ def verify(options: argparse.Namespace) -> dict[str, object]:
     if is_evidence(options.receipt):
         found = verify_evidence(options.receipt, **given)
     elif is_lines(options.receipt):
-        found = verify_lines(options.receipt, **given)
+        found = verify_lines(options.receipt, **given, whole=options.whole)
     else:
         found = verify_receipt(options.receipt, **given)
     if options.json:
@@ -329,6 +331,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="CLE",
         help="fichier de clés de témoins, une par ligne : chacun doit avoir cosigné ce point de contrôle",
+    )
+    one.add_argument(
+        "--whole",
+        action="store_true",
+        help="pour un registre : relire toutes les entrées publiées, et refuser s'il y manque des lignes",
     )
     one.add_argument("--ca", type=Path, metavar="PEM", help="autorités des jetons d'horodatage")
     one.add_argument(

@@ -22,9 +22,20 @@ import httpx
 from signing.cosigning import verify_cosignature
 from signing.errors import JournalUnreachable, ProofRefused
 from signing.notes import NOTE_LIMIT, key_for, verify_note
-from signing.tlog import WIDTH, Checkpoint, consistency_proof, tile_path, verify_consistency
+from signing.tlog import (
+    WIDTH,
+    Checkpoint,
+    consistency_proof,
+    entries_path,
+    leaf_hash,
+    root_of,
+    tile_path,
+    unbundled,
+    verify_consistency,
+)
 
 _HASH = 32  # bytes
+_BUNDLE = 1024**2  # bytes, of 256 entries
 _SECONDS = 10.0  # for one file
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _Read = Callable[[str, int], bytes | None]  # a name beside the checkpoint, at most so many bytes
@@ -77,6 +88,24 @@ class Published:
             if found is not None and len(found) >= width * _HASH:
                 return found[: width * _HASH]
         raise ProofRefused(f"{tile_path(level, index, width)} manque à côté du point de contrôle.")
+
+    def leaves(self, seen: Checkpoint) -> list[bytes]:
+        """The leaves of the journal that was seen, the first ones: up to those that are not published yet.
+
+        Raises ProofRefused where this journal does not begin with them, JournalUnreachable where none is.
+        """
+        found = list[bytes]()
+        for index in range(-(-seen.size // WIDTH)):
+            width = min(WIDTH, seen.size - index * WIDTH)
+            names = dict.fromkeys((entries_path(index, width), entries_path(index, WIDTH)))
+            given = next((data for name in names if (data := self._read(name, _BUNDLE)) is not None), None)
+            if given is None:
+                break
+            found += unbundled(given)[:width]
+        if not found:
+            raise JournalUnreachable("ses premières entrées ne sont pas publiées, ou pas encore")
+        self.check_follows(Checkpoint(seen.origin, len(found), root_of([leaf_hash(each) for each in found])))
+        return found
 
     def told(self, seen: Collection[Checkpoint]) -> tuple[list[str], list[str]]:
         """What was checked, once all that was seen is followed, and on whose word. Raises ProofRefused."""

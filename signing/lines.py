@@ -3,7 +3,7 @@
     verify_lines(Path("preuve-33.json"), journal_key=key, ca_pem=None)
 
 A line proves its kind, its hour and its consultation; what it says, where its record is with it; the words
-beside it are the platform's. No line proves that none is missing.
+beside it are the platform's. No line proves that none is missing: all the entries do, once published.
 """
 
 import base64
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from signing.errors import ReceiptRefused, SigningError
+from signing.errors import JournalUnreachable, ReceiptRefused, SigningError
 from signing.following import UNCOMPARED, Published
 from signing.handed import digest_of, handed, is_pdf
 from signing.notes import key_for
@@ -62,10 +62,12 @@ def verify_lines(
     ca_pem: bytes | None,
     seal_pem: bytes | None = None,
     published: Published | None = None,
+    whole: bool = False,
 ) -> VerifiedLines:
     """Verify a line or a register, its PDF or its JSON; arguments as for `verify_receipt`.
 
-    A line without proof is refused, unless it is under the seal of a PDF, which is then verified.
+    `whole`: every entry that is `published` is read, and a register that lacks some is refused. A line
+    without proof is refused, unless it is under the seal of a PDF, which is then verified.
     Raises ReceiptRefused, ProofRefused, TimestampRefused, JournalUnreachable.
     """
     said = handed(path, name=_ENCLOSED)
@@ -101,11 +103,6 @@ def verify_lines(
     ]
     if records < len(proven):
         checked.append(f"NON COMMUNIQUÉ : ce que disent {len(proven) - records} ligne(s)")
-    if whole := said.get("v") == "register/1":
-        checked.append(
-            "NON VÉRIFIÉ : que ce registre soit entier, car une preuve montre qu'une ligne est au journal, "
-            "pas qu'aucune ne manque ici ; le cachet de son PDF dit que la plateforme l'a donné ainsi"
-        )
     if waiting:
         checked.append(f"NON VÉRIFIÉ : {waiting} ligne(s) sans preuve, plus jeunes que le point de contrôle")
     trusted = [f"clé du journal : {key}" for key in keys]
@@ -114,6 +111,8 @@ def verify_lines(
     elif any(line.get("token") for line in proven):
         checked.append("HORODATAGE NON JUGÉ : aucune autorité donnée (--ca)")
     compared, of = published.told(seen) if published else ([UNCOMPARED], [])
+    if register := said.get("v") == "register/1":
+        compared = [*compared, _completeness(proven, seen, published if whole else None)]
     checked, trusted, seal = [*checked, *told, *compared], [*trusted, *of], ""
     if is_pdf(path) and seal_pem is not None:
         with tempfile.TemporaryDirectory(prefix="dematmp-register-") as scratch:
@@ -121,15 +120,59 @@ def verify_lines(
         checked.append(f"le cachet du PDF porte sur tout le fichier, par {seal}")
         trusted.append(f"certificats de cachet donnés, SHA-256 {hashlib.sha256(seal_pem).hexdigest()}")
     elif waiting:
-        which = f"{waiting} ligne(s) de ce registre n'ont" if whole else "Cette ligne n'a"
+        which = f"{waiting} ligne(s) de ce registre n'ont" if register else "Cette ligne n'a"
         raise ReceiptRefused(
             f"{which} pas de preuve : rien n'en est vérifié. Redemandez ce fichier dans une minute"
-            + (", ou vérifiez le PDF avec son cachet (--seal-ca)." if whole else ".")
+            + (", ou vérifiez le PDF avec son cachet (--seal-ca)." if register else ".")
         )
     elif is_pdf(path):
         checked.append("CACHET NON JUGÉ : aucun certificat de cachet donné (--seal-ca)")
     of_which = str(next(iter(about), ""))
     return VerifiedLines(of_which, len(proven), waiting, records, stamped, seal, (*checked,), (*trusted,))
+
+
+def _completeness(proven: list[dict[str, Any]], seen: set[Checkpoint], published: Published | None) -> str:
+    """Whether a register has every line of its kinds and consultation: what is to be said of it.
+
+    A leaf says its kind and its consultation to everybody, once it is published. Raises ReceiptRefused for
+    lines that are left out, ProofRefused for entries that are not those of the journal.
+    """
+    unproven = "NON VÉRIFIÉ : que ce registre soit entier"
+    if published is None or not seen:
+        return (
+            f"{unproven}, car une preuve montre qu'une ligne est au journal, pas qu'aucune ne manque ici "
+            "(--whole le vérifie une fois les entrées publiées) ; le cachet de son PDF dit que la plateforme "
+            "l'a donné ainsi"
+        )
+    then = max(seen, key=lambda each: each.size)
+    try:
+        leaves = [json.loads(leaf) for leaf in published.leaves(then)]
+    except JournalUnreachable as away:
+        return f"{unproven} : {away}"
+    except BROKEN as bad:
+        raise ReceiptRefused("Une entrée publiée du journal ne se lit pas.") from bad
+    about, shown = json.loads(proven[0]["leaf"])["consultation"], {line["index"] for line in proven}
+    kinds, left_out, others = {line["type"] for line in proven}, list[int](), dict[str, int]()
+    for index, leaf in enumerate(leaves):
+        if leaf["consultation"] != about or index in shown:
+            continue
+        if leaf["type"] in kinds:
+            left_out.append(index)
+        else:
+            others[leaf["type"]] = others.get(leaf["type"], 0) + 1
+    if left_out:
+        ranks = ", ".join(str(index) for index in left_out[:20])
+        raise ReceiptRefused(
+            f"Il manque à ce registre {len(left_out)} ligne(s) que le journal a, de natures qu'il montre : "
+            f"entrées {ranks}{'…' if len(left_out) > 20 else ''}. Redemandez-le."
+        )
+    later = "" if len(leaves) == then.size else " ; les suivantes ne sont pas encore publiées"
+    besides = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
+    return (
+        f"aucune ligne ne manque, des natures que ce registre montre, des {len(leaves)} premières entrées du "
+        f"journal (jusqu'au {leaves[-1]['time']}), toutes relues{later}. Il y a aussi, de la consultation, "
+        f"d'autres natures : {besides or 'aucune'}"
+    )
 
 
 def _lines(said: dict[str, Any]) -> list[dict[str, Any]]:

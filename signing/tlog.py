@@ -300,3 +300,15 @@ def entries_path(index: int, width: int) -> str:
 def bundle(entries: Sequence[bytes]) -> bytes:
     """Entries, each after its length as two big-endian bytes."""
     return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+
+
+def unbundled(data: bytes) -> list[bytes]:
+    """The entries of a bundle. Raises ProofRefused for one that is cut."""
+    found, at = list[bytes](), 0
+    while at < len(data):
+        start = at + 2
+        at = start + int.from_bytes(data[at:start], "big")
+        if len(data) < at:
+            raise ProofRefused("Un paquet d'entrées du journal est coupé.")
+        found.append(data[start:at])
+    return found

@@ -1,13 +1,14 @@
 """Our log and an independent implementation agree."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signing import tlog
-from signing.errors import SigningError
+from signing import following, tlog
+from signing.errors import ProofRefused, SigningError
 from signing.notes import Signer, verify_note
 
 
@@ -83,3 +84,23 @@ def test_a_note_changed_or_signed_by_another_is_refused() -> None:
     for text, key in ((note.replace("bonjour", "bonsoir"), signer.verifier_key), (note, other.verifier_key)):
         with pytest.raises(SigningError):
             verify_note(text, key)
+
+
+def test_entries_are_read_up_to_those_that_are_not_published_yet(tmp_path: Path) -> None:
+    signer, entries = Signer("ville.example/journal", bytes(32)), [b"%d" % number for number in range(300)]
+    grown = tlog.append(0, lambda _level, _index: b"", [tlog.leaf_hash(each) for each in entries])
+    stated = tlog.Checkpoint(signer.name, grown.size, grown.root)
+    files = {tlog.tile_path(*place, len(data) // 32): data for place, data in grown.tiles.items()}
+    files |= {"checkpoint": signer.sign(stated.text()).encode()}
+    first = tlog.entries_path(0, 256)
+    for name, data in (files | {first: tlog.bundle(entries[:256])}).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    published = following.read(str(tmp_path), signer.verifier_key)
+    assert published.leaves(stated) == entries[:256]
+    (tmp_path / first).write_bytes(tlog.bundle([b"x", *entries[1:256]]))
+    with pytest.raises(ProofRefused):
+        following.read(str(tmp_path), signer.verifier_key).leaves(stated)
+    (tmp_path / first).write_bytes(tlog.bundle(entries[:256])[:-1])
+    with pytest.raises(ProofRefused, match="coupé"):
+        following.read(str(tmp_path), signer.verifier_key).leaves(stated)

@@ -20,10 +20,11 @@ from django.utils import timezone
 from dematmp.audit.checkpoints import publish
 from dematmp.audit.keys import journal_signer, seal_anchors, timestamp_anchors
 from dematmp.audit.models import EntryToken
-from dematmp.audit.services import append
+from dematmp.audit.services import append, export
 from dematmp.audit.tokens import stamp_entries
 from dematmp.consultations.models import Consultation
-from signing.errors import ReceiptRefused, SigningError
+from signing import following
+from signing.errors import ProofRefused, ReceiptRefused, SigningError
 from signing.lines import is_lines, verify_lines
 from tests.conftest import ROOT
 from tests.web.test_registers import opened, received
@@ -163,3 +164,36 @@ def test_what_is_no_register_is_not_taken_for_one(tmp_path: Path) -> None:
         assert not is_lines(tmp_path / "a.json")
         with pytest.raises(ReceiptRefused):
             verify_lines(tmp_path / "a.json", journal_key="x", ca_pem=None)
+
+
+def test_a_register_is_proven_whole_by_the_entries_once_they_are_published(exported: Path) -> None:
+    said, path = json.loads((exported / "registre.json").read_bytes()), exported / "faux.json"
+    journal, key = exported / "journal", journal_signer().verifier_key
+
+    def write(name: str, data: bytes) -> None:
+        (journal / name).parent.mkdir(parents=True, exist_ok=True)
+        (journal / name).write_bytes(data)
+
+    export(write)
+
+    def told(file: Path) -> str:
+        given: dict[str, Any] = {"journal_key": key, "ca_pem": None, "whole": True}
+        found = verify_lines(file, **given, published=following.read(str(journal), key))
+        return next(each for each in found.checked if "ne manque" in each or "soit entier" in each)
+
+    assert told(exported / "registre.json").startswith("aucune ligne ne manque")
+    kinds = [line["type"] for line in said["entries"]]
+    twice = next(kind for kind in kinds if kinds.count(kind) > 1)
+    rest = [line for line in said["entries"] if line["type"] != twice]
+    path.write_text(json.dumps(said | {"entries": rest}))
+    assert f"{twice} ({kinds.count(twice)})" in told(path), "what it shows nothing of is told"
+    cut = said["entries"].pop(kinds.index(twice))
+    path.write_text(json.dumps(said))
+    with pytest.raises(ReceiptRefused, match=f"entrées {cut['index']}"):
+        told(path)
+    (bundle,) = (journal / "tile" / "entries").rglob("*.p/*")
+    bundle.write_bytes(bundle.read_bytes().replace(b"session-key", b"session-kez"))
+    with pytest.raises(ProofRefused):
+        told(exported / "registre.json")
+    bundle.unlink()
+    assert told(exported / "registre.json").startswith("NON VÉRIFIÉ : que ce registre soit entier")
