@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from dematmp.audit.errors import JournalBroken
@@ -16,6 +17,7 @@ from dematmp.bids.models import Bid
 from dematmp.bids.receipts import stamp
 from dematmp.bids.services import withdraw
 from dematmp.bids.verification import check_bids
+from dematmp.consultations.models import Deadline
 from tests.world import World
 
 
@@ -73,3 +75,19 @@ def test_a_deposit_that_was_removed_or_given_back_is_seen(deposited: list[Bid]) 
     index = Entry.objects.get(kind="deposit", subject=bid.uuid).index
     with pytest.raises(JournalBroken, match=rf"L'entrée {index} est un dépôt"):
         check_bids()
+
+
+def test_a_deadline_that_was_moved_in_the_database_alone_is_seen(world: World) -> None:
+    consultation = world.publish()
+    call_command("journal", "verify", stdout=(out := io.StringIO()))
+    assert "dates limites de 1 consultation" in out.getvalue()
+    for moved in (-timedelta(days=1), timedelta(days=1), None):
+        kept = transaction.savepoint()
+        row = Deadline.objects.filter(consultation=consultation)
+        if moved is None:
+            row.delete()
+        else:
+            row.update(at=F("at") + moved)
+        with pytest.raises(CommandError, match="date limite"):
+            call_command("journal", "verify", stdout=io.StringIO())
+        transaction.savepoint_rollback(kept)
