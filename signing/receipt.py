@@ -35,6 +35,10 @@ _KEYS |= {"state", "attempt", "envelopes", "record", "journal", "timestamp"}
 _NUMBER = "(?i:ARS?-[0-9]{{8}}-{deposit}(-[0-9]+)?)"
 _NAMED = "opérateur, noms et SIRET, référence, intitulé et objet"
 MENTIONS = f"l'enregistrement prouve aussi : {_NAMED}"
+_TOO_OLD = (
+    "Un horodatage d'archive, ajouté au PDF avant la fin de celui d'avant, l'aurait prolongé. Sans lui, ce "
+    "qui est imprimé n'est plus prouvé ; le JSON joint l'est encore par le journal (retirez --seal-ca)."
+)
 _CLOCKS = timedelta(seconds=60)  # by which an authority's clock and the platform's may differ
 _NAMES = {"receipt.json", "record", "proof.tlog-proof", "token.tst"}
 
@@ -279,6 +283,8 @@ def sealed_by(pdf: Path, scratch: Path, *, seal_pem: bytes, ca_pem: bytes | None
     )
     if report.indication != PASSED or not report.signatures:
         why = " ".join(each.reason for each in report.signatures if each.indication != PASSED)
+        if any(each.sub_indication == "OUT_OF_BOUNDS_NO_POE" for each in report.signatures):
+            why += " " + _TOO_OLD
         raise ReceiptRefused(f"Le cachet du PDF n'est pas vérifié. {why or report.reason}".strip())
     return ", ".join(dict.fromkeys(in_french(each.signer) for each in report.signatures))
 

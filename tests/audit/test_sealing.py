@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import time_machine
@@ -17,6 +18,8 @@ from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_certifica
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.sign.signers.pdf_signer import PdfTimeStamper
 from pytest_django.fixtures import Settings
 
 from dematmp.audit import sealing
@@ -24,7 +27,10 @@ from dematmp.audit.checks import seal_certificate
 from dematmp.audit.errors import KeysMissing
 from dematmp.audit.keys import create_keys, seal_anchors, timestamp_anchors, timestamp_authority
 from dematmp.audit.sealing import seal
+from dematmp.audit.stamping import answer
 from signing import pki
+from signing.errors import ReceiptRefused
+from signing.pdf import _Stamper
 from signing.pki import expires
 from signing.receipt import sealed_by
 from signing.timestamps import make_request, verify_token
@@ -304,3 +310,21 @@ def test_certificates_renewed_twice_in_a_day_are_all_kept(tmp_path: Path) -> Non
         seen.add((tmp_path / "seal.pem").read_bytes())
         pki.replace_authority(tmp_path, name="Ville", now=now)
     assert {each.read_bytes() for each in tmp_path.glob("seal-*.pem")} == seen
+
+
+def test_a_seal_whose_timestamp_expired_is_proven_by_an_archive_timestamp_alone(
+    secrets: Path, tmp_path: Path
+) -> None:
+    _seal(tmp_path / "a.pdf")
+    end, archived = expires((secrets / "tsa.pem").read_bytes()), io.BytesIO()
+    with time_machine.travel(end - timedelta(days=30), tick=True):
+        create_keys(now=timezone.now())
+        stamper = PdfTimeStamper(_Stamper(lambda request: answer(request, now=timezone.now())))
+        kept = IncrementalPdfFileWriter(io.BytesIO((tmp_path / "a.pdf").read_bytes()))
+        stamper.timestamp_pdf(kept, "sha256", None, output=archived)
+    (tmp_path / "b.pdf").write_bytes(archived.getvalue())
+    given: dict[str, Any] = {"seal_pem": seal_anchors(), "ca_pem": timestamp_anchors()}
+    with time_machine.travel(end + timedelta(days=30), tick=True):
+        assert "cachet" in sealed_by(tmp_path / "b.pdf", tmp_path, **given)
+        with pytest.raises(ReceiptRefused, match="JSON joint l'est encore"):
+            sealed_by(tmp_path / "a.pdf", tmp_path, **given)
