@@ -24,7 +24,7 @@ from tests.journeys.test_browser_deposit import (
     live_world,
     pytestmark,
 )
-from tests.web.chromium import chromium_browser, policed, signed_in
+from tests.web.chromium import chromium_browser, signed_in
 from tests.world import World
 
 __all__ = ["live_world", "pytestmark"]
@@ -50,9 +50,7 @@ def test_a_platform_that_stops_answering_is_replaced_by_its_backup_channel(
             route.continue_()
 
     with chromium_browser(chromium) as browser:
-        context = signed_in(browser, live_server, live_world.bidder)
-        policed(context)
-        page = context.new_page()
+        page = signed_in(browser, live_server, live_world.bidder).new_page()
         page.route(f"{live_server.url}/api/v1/attempts/**", down)
         _choose(page, consultation, candidature, offre)
         page.get_by_role("button", name="Sceller et déposer").click()
@@ -78,9 +76,7 @@ def test_a_platform_that_stops_while_files_are_chosen_is_replaced_too(
     (tmp_path / "offre.txt").write_bytes(b"offre")
     (tmp_path / "DC1.txt").write_bytes(b"candidature")
     with chromium_browser(chromium) as browser:
-        context = signed_in(browser, live_server, live_world.bidder)
-        policed(context)
-        page = context.new_page()
+        page = signed_in(browser, live_server, live_world.bidder).new_page()
         with page.expect_response("**/api/v1/channel/pass"):
             _choose(page, consultation, [tmp_path / "DC1.txt"], [tmp_path / "offre.txt"])
         page.route(f"{live_server.url}/api/v1/**", lambda route: route.abort("connectionrefused"))

@@ -26,7 +26,7 @@ from deploy.services.ceph import Ceph
 from storage.stores import object_store, parse_object_store
 from tests.conftest import whole_matrix
 from tests.opening.test_opening import opened
-from tests.web.chromium import chromium_browser, policed, signed_in
+from tests.web.chromium import chromium_browser, signed_in
 from tests.web.processes import asleep, processes
 from tests.world import World, make_world, pdf
 
@@ -184,7 +184,6 @@ def test_parts_go_from_chromium_straight_to_a_locked_bucket(
 
     with chromium_browser(chromium) as browser:
         context = signed_in(browser, live_server, live_world.bidder)
-        policed(context)
         page = context.new_page()
         page.on(
             "request",
