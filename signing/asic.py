@@ -35,7 +35,8 @@ _MANIFEST = re.compile(r"META-INF/[^/]*ASiCManifest[^/]*\.xml", re.IGNORECASE)
 _ARCHIVE = re.compile(r"META-INF/[^/]*(ASiCArchiveManifest|timestamp|evidencerecord)[^/]*", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(rb"\s*[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}\s{0,4}", re.ASCII)  # and nothing else
 _META = "META-INF/manifest.xml"  # of the entries and their types (ODF 1.2 part 3), never signed
-_LISTED, _WORD = {"version", "size", "preferred-view-mode"}, re.compile(r"[\w.-]{1,30}", re.ASCII)
+_LISTED = {"version", "size"}
+_NUMBER = re.compile(r"[\d.]{1,20}", re.ASCII)
 _CHARSET = re.compile(r";\s?charset=[\w-]{1,20}$", re.ASCII | re.IGNORECASE)
 _NOT_COMPUTED = (
     "Conteneur à archivage : ses horodatages d'archive ne sont pas tous recalculés ici, et le reste ne "
@@ -136,9 +137,12 @@ def _lists_entries(entries: Mapping[str, bytes]) -> bool:
         root = parse(entries[_META])
     except (XmlRefused, etree.LxmlError):
         return False
-    rows = list(root.iter(etree.Element))
+    rows = list(root.iter())
     return (
-        {each.tag for each in rows} <= {f"{ENTRIES}manifest", f"{ENTRIES}file-entry"}
+        root.getprevious() is None
+        and root.getnext() is None
+        and all(isinstance(each.tag, str) for each in rows)  # no comment, no instruction
+        and {each.tag for each in rows} <= {f"{ENTRIES}manifest", f"{ENTRIES}file-entry"}
         and not "".join(map(str, root.itertext())).strip()
         and not declares_more(root)
         and all(_names_an_entry(each, entries) for each in rows)
@@ -148,11 +152,14 @@ def _lists_entries(entries: Mapping[str, bytes]) -> bool:
 def _names_an_entry(row: etree._Element, entries: Collection[str]) -> bool:
     said = {str(name).removeprefix(ENTRIES): str(value) for name, value in row.attrib.items()}
     path, kind = said.pop("full-path", "/"), said.pop("media-type", "")
+    known = {path, unquote(path)} & {"/", *entries}
+    is_folder = path.endswith("/") and any(each.startswith(path) for each in entries)
     return (
-        (path == "/" or path in entries or unquote(path) in entries)
+        len({etree.QName(name).localname for name in row.attrib}) == len(row.attrib)
+        and (bool(known) or is_folder)
         and (not kind or _MEDIA_TYPE.fullmatch(_CHARSET.sub("", kind).encode()) is not None)
         and set(said) <= _LISTED
-        and all(_WORD.fullmatch(each) for each in said.values())
+        and all(_NUMBER.fullmatch(each) for each in said.values())
     )
 
 

@@ -168,6 +168,7 @@ def _check_content_stamps(info: cms.SignerInfo, digest: Digest) -> Problem | Non
 
 def _choose(info: cms.SignerInfo, name: str, contents: Sequence[Content]) -> tuple[Content, Digest] | None:
     """The content of the signed digest; else the one that is obviously meant; else None."""
+    meant = only_one(contents) or named_like(name, contents)
     try:
         attributes = signed_attributes(info)
         algorithm = info["digest_algorithm"]["algorithm"].native
@@ -176,13 +177,12 @@ def _choose(info: cms.SignerInfo, name: str, contents: Sequence[Content]) -> tup
             for each in contents:
                 if each.digest(algorithm) == wanted:
                     return each, each.digest
-            for each in contents:
-                for form in map(digest_of, each.mail_forms()):
-                    if form(algorithm) == wanted:
-                        return each, form
+            if meant is not None:
+                for form in meant.mail_forms():
+                    if form.digest(algorithm) == wanted:
+                        return meant, form.digest
     except BROKEN:
         return None
-    meant = only_one(contents) or named_like(name, contents)
     return None if meant is None else (meant, meant.digest)
 
 

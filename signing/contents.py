@@ -9,7 +9,6 @@ from pathlib import Path
 _BLOCK = 1024 * 1024
 _TEXT_LIMIT = 16 * 1024 * 1024  # bytes
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]|\r(?!\n)|\A[^\xff]{0,1024}%(?:PDF-|!PS)")
-_ALONE = re.compile(rb"(?<!\r)\n")
 
 
 @dataclass
@@ -24,6 +23,7 @@ class Content:
     data: bytes = b""
     meant: bool = True
     _digests: dict[str, bytes] = field(default_factory=dict, repr=False)
+    _mail_forms: "list[Content] | None" = field(default=None, repr=False)
 
     def digest(self, algorithm: str) -> bytes:
         """By asn1crypto's or hashlib's name. Raises ValueError for an unknown one."""
@@ -46,20 +46,25 @@ class Content:
             raise ValueError("content too long")
         return self.path.read_bytes()
 
-    def mail_forms(self) -> list[bytes]:
+    def mail_forms(self) -> "list[Content]":
         """A text as mails sign it, alone or under the header of a text (RFC 8551 §3.1.1); none for another.
 
         The ends of its lines are all that changes: nothing in it is read by its place, as in a PDF.
         """
+        if self._mail_forms is None:
+            lines = self._lines()
+            headers = () if lines is None else (b"", b"Content-Type: text/plain\r\n\r\n")
+            self._mail_forms = [Content(self.name, data=each + (lines or b"")) for each in headers]
+        return self._mail_forms
+
+    def _lines(self) -> bytes | None:
+        """With the ends of lines of a mail; None for what is no text."""
         try:
             data = self.read(_TEXT_LIMIT)
             data.decode("utf-8")
         except (ValueError, OSError):
-            return []
-        if _NO_TEXT.search(data):
-            return []
-        lines = _ALONE.sub(b"\r\n", data)
-        return [lines, b"Content-Type: text/plain\r\n\r\n" + lines]
+            return None
+        return None if _NO_TEXT.search(data) else data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
 def stem_of(signature: str) -> str:

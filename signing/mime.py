@@ -116,6 +116,6 @@ def _parted(body: bytes, kind: bytes, *, says_more: bool) -> Mail:
     return Mail(
         signature[head.end() :],
         says_more or _say_more(headers),
-        Content("le message du courriel", data=forms[0]),
+        Content("le message du courriel", data=forms[0].data),
         is_framed=before.strip() not in _PREAMBLES or bool(after.strip()),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from signing.der import is_signed_data
 from signing.mime import is_mail
 
-_HEAD_BYTES, _MAIL_BYTES = 4096, 64 * 1024  # servers write much before what a mail is
+_HEAD_BYTES, MOST_BYTES = 4096, 64 * 1024  # servers write much before what a mail is
 _ARMOURS = (b"\n-----BEGIN PKCS7-----", b"\n-----BEGIN CMS-----", b"\n-----BEGIN PKCS #7 SIGNED DATA-----")
 
 
@@ -21,12 +21,12 @@ class Kind(Enum):
 
 def kind_of(path: Path) -> Kind:
     with path.open("rb") as file:
-        head = file.read(_MAIL_BYTES)
+        head = file.read(MOST_BYTES)
     return sniff(head)
 
 
 def sniff(head: bytes) -> Kind:
-    """From the first bytes: 64 KiB for a mail, 4 KiB for anything else."""
+    """From the first MOST_BYTES: all of them for a mail, 4 KiB for anything else."""
     start, head = head, head[:_HEAD_BYTES]
     if head.startswith(b"%PDF-"):
         return Kind.PDF

@@ -28,18 +28,18 @@ _MO = 1024**2
 
 
 def _mo(size: int) -> str:
-    return f"{size / _MO:.3f}".rstrip("0").rstrip(".")
+    return f"{size / _MO:.7f}".rstrip("0").rstrip(".")
 
 
 class Mebibytes(forms.DecimalField):
-    """Bytes, written in Mo as by the command."""
+    """Bytes, written in Mo as by the command; to the byte."""
 
     def prepare_value(self, value: object) -> object:
         return _mo(value) if isinstance(value, int) else value
 
     def clean(self, value: object) -> Any:
         said = super().clean(value)
-        return None if said is None else int(said * _MO)
+        return None if said is None else round(said * _MO)
 
 
 class WindowForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -48,6 +48,8 @@ class WindowForm(forms.ModelForm):  # type: ignore[type-arg]
     rate_limit = Mebibytes(
         label="Mo permis",
         min_value=0,
+        max_digits=14,
+        decimal_places=7,
         help_text="Tant de Mo au plus partent du début à la fin. Hors des fenêtres, l'envoi est libre.",
     )
 

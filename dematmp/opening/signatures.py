@@ -14,11 +14,10 @@ from django.conf import settings
 
 from dematmp.consultations.models import SERVED
 from dematmp.opening.models import OpenedEnvelope, OpenedFile
-from signing.sniffing import Kind, sniff
+from signing.sniffing import MOST_BYTES, Kind, sniff
 from signing.validation import FILE_LIMIT, unreadable, validate_isolated
 from storage.stores import object_store
 
-_HEAD_BYTES = 4096
 _BESIDE_BYTES = 1024**3  # of the files among which a detached signature finds its own, all together
 _BESIDE_FILES = 200
 _NAME_BYTES = 200
@@ -26,7 +25,7 @@ _NAME_BYTES = 200
 
 def kind(file: OpenedFile) -> Kind:
     """What its first bytes say; a ZIP that does not say that it holds signatures is a plain archive."""
-    head = b"".join(object_store().open(file.key, 0, min(_HEAD_BYTES, file.size)))
+    head = b"".join(object_store().open(file.key, 0, min(MOST_BYTES, file.size)))
     found = sniff(head)
     container = b"mimetypeapplication/vnd.etsi.asic" in head or b"META-INF/" in head
     named = PurePosixPath(file.name.lower()).suffix in (".asice", ".asics", ".sce", ".scs")

@@ -74,6 +74,8 @@ def test_the_admin_sets_and_removes_windows(service: Any) -> None:
     address = reverse("admin:acts_window_add")
     refused = browser.post(address, {**form, "rate_limit": "0"}).content.decode()
     assert "un octet au moins" in refused
+    for odd in ("1e999999", "NaN", "9" * 40):
+        assert browser.post(address, {**form, "rate_limit": odd}).status_code == 200
     assert browser.post(address, {**form, "rate_limit": "0.5"}).status_code == 302
     made = Window.objects.get()
     assert made.rate_limit == 512 * 1024, "in Mo, as by the command"
