@@ -247,6 +247,7 @@ def test_a_bid_that_a_withdrawal_brings_back_is_told_and_opened(world: World, tm
     assert first["number"] in {each["receipt"] for each in said["envelopes"] if each["state"] == "opened"}
 
 
+@whole_matrix
 @pytest.mark.browser
 def test_what_came_by_the_channel_is_told_on_accessible_pages(
     live_world: World,

@@ -1,6 +1,6 @@
 """Finalisations around the deadline, from four processes whose clocks disagree and step, on PostgreSQL.
 
-`DEMATMP_RACE` sets their number (200; 2,000 in the nightly run).
+`DEMATMP_RACE` sets their number (100; 2,000 in the nightly run).
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.migrated import create_postgres
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
-COUNT, WORKERS = int(os.environ.get("DEMATMP_RACE", "200")), 4
+COUNT, WORKERS = int(os.environ.get("DEMATMP_RACE", "100")), 4
 # Seconds by which each process's clock is wrong: what is asked for, and enough to see who believes it.
 _STEPS = [-1.5, 1.5, -0.05, 0.05]
 
