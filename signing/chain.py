@@ -32,6 +32,7 @@ from signing.crls import standing
 from signing.delegates import Heard, declares, heard, is_disowned
 from signing.found import Problem
 from signing.freshness import freshest, told_at
+from signing.listers import believed
 from signing.once import ONCE
 from signing.report import FAILED, INDETERMINATE
 from signing.signers import BROKEN
@@ -137,13 +138,17 @@ def check_chain(
 
     bare = attempt(_NONE)
     above, keys = bare.path[:-1], list[x509.Certificate]()  # `keys`: others that sign their lists
+    published = bool(crls or ocsps)
     if bare.problem is None:
         # Only what an authority of this path signed may date, replace or contradict another answer.
-        for each in other_listers(crls, bare.path, list(between.values())):
-            path = attempt(_NONE, of=each).path
-            keys += [each] if path and path[0].dump() == above[0].dump() else []
-        crls, ocsps = of_lists(crls, [*above, *keys]), of_responses(ocsps, above)
-    known = _known(bare, crls, ocsps, at, keys=keys)
+        found = other_listers(crls, bare.path, list(between.values()))
+        paths = [attempt(_NONE, of=each).path for each in found]
+        listers = [each for each in paths if each and each[0].dump() == above[0].dump()]
+        published = bool(of_lists(crls, [*above, *(each[-1] for each in listers)]))
+        keys, crls = believed(listers, bare.path, crls, ocsps, at=at)
+        ocsps = of_responses(ocsps, above)
+        published = published or bool(ocsps)
+    known = _known(bare, crls, ocsps, at, keys=keys, published=published)
     if (refused := _revoked_by(known, at)) is not None:
         return refused
     lists, answers = freshest(crls, ocsps)
@@ -161,7 +166,8 @@ def check_chain(
         if chain.problem is None and not _are_told(chain.path[1:][-1:], lists, answers):
             return _without_revocation(bare, lists, at, known=known)
         if chain.problem is None:
-            known = _known(chain, crls, ocsps, at, keys=keys)  # the path may be another one
+            # The path may be another one.
+            known = _known(chain, crls, ocsps, at, keys=keys, published=published)
             chain = _settled(_without_revocation(chain, lists, at, above_only=True, known=known), used)
             return _dated(chain, lists, answers, at)
     if chain.problem is not None and chain.problem.sub == "TRY_LATER":
@@ -207,11 +213,12 @@ def _known(
     at: datetime,
     *,
     keys: Sequence[x509.Certificate],
+    published: bool,
 ) -> _Known:
     pairs = list(zip(bare.path[1:], bare.path, strict=False))
     told = [last_told(*pair, crls, ocsps, keys=keys) for pair in pairs]
     answers = [heard(said, *pair, crls, ocsps, at=at) for said, pair in zip(told, pairs, strict=True)]
-    return _Known(told, answers, published=bool(crls or ocsps))
+    return _Known(told, answers, published=published)
 
 
 def _revoked_by(known: _Known, at: datetime) -> Chain | None:

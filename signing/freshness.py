@@ -18,11 +18,11 @@ def freshest(
     Nothing is verified here: give it what its issuer signed (`signing.authentic`), or a forged answer of
     tomorrow displaces a true one. Unreadable ones are left out.
     """
-    lists = [each for each in crls if _issued(each) is not None]
+    lists = [each for each in crls if when_issued(each) is not None]
     # A list names its issuer, a response only its digest: the serial number is enough to be careful.
     revoked: dict[int, datetime] = {}
     for each in lists:
-        issued = _issued(each) or _LONG_AGO
+        issued = when_issued(each) or _LONG_AGO
         rows = each["tbs_cert_list"]["revoked_certificates"]
         for row in rows if rows.native is not None else ():
             serial = int(row["user_certificate"].native)
@@ -44,7 +44,7 @@ def told_at(
     certificate: x509.Certificate, crls: Sequence[crl.CertificateList], ocsps: Sequence[ocsp.OCSPResponse]
 ) -> datetime | None:
     """When the last answer about this certificate was issued; None for none."""
-    moments = [_issued(each) for each in crls if tells_of(each, certificate)]
+    moments = [when_issued(each) for each in crls if tells_of(each, certificate)]
     for response in ocsps:
         said = _said(response)
         if said is not None and said[1] == certificate.serial_number:
@@ -52,7 +52,8 @@ def told_at(
     return max((each for each in moments if each is not None), default=None)
 
 
-def _issued(each: crl.CertificateList) -> datetime | None:
+def when_issued(each: crl.CertificateList) -> datetime | None:
+    """None for a list that does not say it."""
     try:
         moment = each["tbs_cert_list"]["this_update"].native
         return moment if isinstance(moment, datetime) else None

@@ -310,11 +310,65 @@ def test_a_list_may_be_signed_by_another_key_than_the_certificate(
     of = world.issuer.identity.certificate.subject if indirect else None
     carried = _stapled(*map(CertificateList.load, [world.root.crl(), other.crl(indirect_of=of)]))
     if other.identity.certificate.issuer == world.issuer.identity.certificate.subject:
-        carried += _stapled(CertificateList.load(world.issuer.crl(issued=NOW - 30 * DAY)))
+        stale = CertificateList.load(world.issuer.crl(issued=NOW - 30 * DAY))
+        carried += _stapled(stale, _response(world.issuer, other.identity.certificate))
     info = signer_info(signer, OFFER)
     made = make_cms([info], [signer, other.identity, damaged()], content=OFFER, revocation=carried)
     (said,) = subs(judge(made, tmp_path, world.trust))
     assert said == (expected if expected or not revoked else "REVOKED_NO_POE")
+
+
+def _other_key(case: str, root: Issuer, issuer: Issuer, signer: Identity) -> tuple[list[Issuer], list[bytes]]:
+    """Who else has the authority's name, or is named by the signer, and the lists that it carries."""
+    branch = root.sub("Autre branche")
+    above = {"of another branch": branch, "of the authority": issuer}.get(case.split(",")[0], root)
+    name = "Listes" if case.startswith("named") else "Autorité d'essai"
+    other = Issuer(above.issue(name, usages=("crl_sign",)))
+    if "revoked" in case:
+        root.revoke(other.identity, NOW - 20 * DAY)
+    if "accuses" in case:
+        other.revoke(signer, NOW - DAY)
+    of = issuer.identity.certificate.subject if name == "Listes" else None
+    lists = [other.crl(indirect_of=of, issued=NOW - 2 * HOUR if case.endswith("accuses, own") else NOW)]
+    lists += [] if "untold" in case else [root.crl(reason=x509.ReasonFlags.key_compromise), branch.crl()]
+    if "own" in case:
+        lists.append(issuer.crl(issued=NOW - HOUR))
+    return [other, branch], lists
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ("renewed, untold", "TRY_LATER"),
+        ("renewed, revoked", "TRY_LATER"),
+        ("renewed, revoked, accuses", "TRY_LATER"),
+        ("renewed, revoked, accuses, own", ""),
+        ("renewed, accuses, own", "REVOKED_NO_POE"),  # one authority: its numbers serve once
+        ("of another branch", "TRY_LATER"),
+        ("of another branch, accuses", "TRY_LATER"),
+        ("of another branch, accuses, own", ""),
+        ("of the authority", "TRY_LATER"),
+        ("of the authority, accuses, own", ""),
+        ("of the authority, accuses later, own", "REVOKED_NO_POE"),
+        ("named, untold", "TRY_LATER"),
+        ("named, revoked", "TRY_LATER"),
+        ("named, revoked, accuses", "TRY_LATER"),
+        ("named", ""),
+    ],
+)
+def test_another_key_is_heard_while_it_is_known_good(tmp_path: Path, case: str, expected: str) -> None:
+    """One that was stolen, or that another authority certified under that name, clears and accuses nobody."""
+    root = Issuer.root()
+    issuer = root.sub()
+    listers = root.issue("Listes").certificate.subject
+    signer = issuer.issue(extensions=_named(listers) if case.startswith("named") else ())
+    others, lists = _other_key(case, root, issuer, signer)
+    carried = [signer, *(each.identity for each in others)]
+    made = make_cms(
+        [signer_info(signer, OFFER)], carried, content=OFFER,
+        revocation=_stapled(*map(CertificateList.load, lists)),
+    )  # fmt: skip
+    assert subs(judge(made, tmp_path, [root.identity.pem])) == [expected]
 
 
 def test_who_tells_of_a_signer_does_not_tell_of_its_authority(tmp_path: Path) -> None:
