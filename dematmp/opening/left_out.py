@@ -32,6 +32,8 @@ CLOSED = (
     "délais (R2151-5, R2151-6) : avant toute attribution, prenez un conseil juridique. La procédure peut "
     "être déclarée sans suite (R2185-1)."
 )
+# What it replaced, or what was withdrawn, may be known afterwards too: it then counts again.
+_REPLACED = {why_sealed(state, "offre") for state in (SUPERSEDED, WITHDRAWN)}
 
 
 def left_out(session: OpeningSession) -> list[Envelope]:
@@ -40,8 +42,7 @@ def left_out(session: OpeningSession) -> list[Envelope]:
         return []
     states = envelope_states(session.consultation)
     counting = [uuid for uuid, state in states.items() if state == COUNTS]
-    # What it replaced, or what was withdrawn, may be known afterwards too: it then counts again.
-    sealed = {why_sealed(state, "offre") for state in (SUPERSEDED, WITHDRAWN)} | {RECORDED_SINCE}
+    sealed = {*_REPLACED, RECORDED_SINCE}
     unknown = Q(opened=None) | Q(opened__state="unopened", opened__reason__in=sealed)
     these = Envelope.objects.filter(unknown, uuid__in=counting).exclude(lot__in=session.left_sealed)
     return list(these.select_related("attempt__bid", "attempt__bidder").order_by("attempt__bid__pk", "pk"))
@@ -113,7 +114,9 @@ def tell_left_out(*, now: datetime) -> None:
     told = set(Entry.objects.filter(kind="bid-left-out").values_list("subject", flat=True))
     done = OpeningSession.objects.filter(finished_at__isnull=False)
     known_since = Bid.objects.exclude(channel_key="").filter(
-        consultation=OuterRef("consultation"), attempt__envelopes__opened=None
+        Q(attempt__envelopes__opened=None)
+        | Q(attempt__envelopes__opened__state="unopened", attempt__envelopes__opened__reason=RECORDED_SINCE),
+        consultation=OuterRef("consultation"),
     )
     withdrawn_since = Entry.objects.filter(
         kind="withdrawal", consultation=OuterRef("consultation__uuid"), at__gte=OuterRef("started_at")
@@ -144,7 +147,8 @@ def _tell(session: OpeningSession, bid: Bid, *, now: datetime) -> None:
     holders = consultation.ceremony.holders.select_related("user").order_by("index")
     members = [holder.user for holder in holders]
     agents = people_of(consultation.buyer, "agent").exclude(pk__in=[user.pk for user in members])
-    counts_again = OpenedEnvelope.objects.filter(envelope__attempt__bid=bid).exists()  # listed, and unopened
+    these = [each for each in left_out(session) if each.attempt.bid == bid]
+    counts_again = OpenedEnvelope.objects.filter(envelope__in=these, reason__in=_REPLACED).exists()
     what, when = f"l'offre {bid.number} de {bid.bidder}", instant(bid.received_at)
     why = (
         f"L{what[1:]}, reçue dans les délais le {when}, compte de nouveau : celle qui la remplaçait a été "

@@ -167,6 +167,11 @@ def test_a_bid_left_out_goes_through_both_phases(world: World, tmp_path: Path) -
         )  # its candidature is written as known too late, its offer stays sealed
         assert first.state == "done"
         assert {each.kind for each in left_out(first)} == {"candidature"}
+        Bid.objects.filter(attempt=attempt).update(channel_key="k")  # as when the channel tells of it
+        tasks.sweep()
+        told = Mail.objects.filter(subject__contains="n'a pas été ouverte")
+        assert told.count() == 4
+        assert "Le canal de secours a reçu dans les délais" in told[0].body  # nothing had replaced it
         lot = made.lots.get(number="1")
         terms = {"amount": Decimal(1), "reasons": "", "by": world.validator, "now": timezone.now()}
         with pytest.raises(AwardRefused, match="reprend la séance"):
