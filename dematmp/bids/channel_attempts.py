@@ -24,15 +24,10 @@ class ChannelAttemptQuerySet(models.QuerySet["ChannelAttempt"]):
     def people(self) -> set[uuid.UUID]:
         """Ids of who began them, by the record of each beginning."""
         journals = self.values_list("evidence__journal__entries", flat=True)
-        records = (
-            json.loads(base64.b64decode(entry["record"]))
-            for entries in journals
-            for entry in entries
-            if entry["type"] == "attempt"
-        )
         found = set[uuid.UUID]()
-        for record in records:
-            with contextlib.suppress(KeyError, ValueError):
+        for entry in (each for entries in journals for each in entries if each["type"] == "attempt"):
+            with contextlib.suppress(KeyError, TypeError, ValueError):  # proven, whatever it says
+                record = json.loads(base64.b64decode(str(entry["record"])))
                 found.add(uuid.UUID(str(record["by"])))
         return found
 

@@ -267,7 +267,12 @@ def test_a_dossier_that_the_channel_s_journal_does_not_prove_is_left_and_stops_n
     assert not ChannelAttempt.objects.exists()
     assert ChannelVisit.objects.filter(consultation=made).exists()
     pulled([{"attempt": attempt, "changed": "x"}], dossier)
-    assert ChannelAttempt.objects.exists()
+    kept = ChannelAttempt.objects.get()
+    # Proven beside that of its beginning: a postponement is told all the same.
+    others = [{**first, "record": base64.b64encode(each).decode()} for each in (b"[3]", b"3", b"{}", b"{")]
+    kept.evidence["journal"]["entries"] = [*others, first, second]
+    kept.save()
+    assert depositors(made) == [live_world.bidder.email]
 
 
 def test_a_proven_record_that_is_no_object_is_left_and_stops_nothing(
