@@ -170,10 +170,9 @@ import django
 django.setup()
 from django.conf import settings
 from uuid import UUID
-from dematmp.opening.alone import alone
-from dematmp.opening.models import OpeningSession
+from dematmp.bids.alone import alone
 settings.STATE_DIR = Path(sys.argv[1])  # a machine of its own
-with alone(OpeningSession(uuid=UUID(int=2**127 + 1))) as is_alone:
+with alone("unseal", UUID(int=2**127 + 1)) as is_alone:
     print(is_alone, flush=True)
     signal.pause()
 """

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from dematmp.opening.alone import alone
+from dematmp.bids.alone import alone
 from dematmp.opening.errors import OpeningError
 from dematmp.opening.models import OpeningSession
 from dematmp.opening.unsealing import harden, unseal_all
@@ -20,7 +20,7 @@ class Command(BaseCommand):
         harden()
         found = OpeningSession.objects.get(uuid=session)
         try:
-            with alone(found) as is_alone:
+            with alone("unseal", found.uuid) as is_alone:
                 if not is_alone:
                     self.stdout.write("Une autre ouverture de cette séance est en cours.")
                     return

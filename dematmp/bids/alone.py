@@ -1,5 +1,6 @@
-"""One process at a time unseals a session, on whichever machine it runs."""
+"""One process at a time does what takes long, on whichever machine it runs."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,21 +9,19 @@ from django.conf import settings
 from django.db import connection
 from filelock import FileLock, Timeout
 
-from dematmp.opening.models import OpeningSession
-
 
 @contextmanager
-def alone(session: OpeningSession) -> Iterator[bool]:
+def alone(what: str, of: uuid.UUID) -> Iterator[bool]:
     """False when another process has it: on this machine (a file), or on another (PostgreSQL's own lock).
 
     Both are given back by a process that dies.
     """
     try:
-        with FileLock(Path(settings.STATE_DIR) / f"unseal-{session.uuid}.lock", timeout=0):
+        with FileLock(Path(settings.STATE_DIR) / f"{what}-{of}.lock", timeout=0):
             if connection.vendor != "postgresql":
                 yield True
                 return
-            number = int.from_bytes(session.uuid.bytes[:8], signed=True)
+            number = int.from_bytes(of.bytes[:8], signed=True)
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_try_advisory_lock(%s)", [number])
                 taken = bool(cursor.fetchone()[0])
