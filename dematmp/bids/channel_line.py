@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -34,6 +35,22 @@ class ChannelLine:
             answer.raise_for_status()
             yield from answer.iter_bytes(_BLOCK_BYTES)
 
+    def slow_blocks(self, path: str, *, seconds: float) -> Iterator[bytes]:
+        """The same, cut after so many seconds without another MiB, those of who takes them not counted: what
+        is slow comes, and what drips is given up."""
+        with contextlib.ExitStack() as stack:
+            with self._patience.within(seconds) as extensions:
+                asked = self._client.stream("GET", path, timeout=_SILENCE, extensions=extensions)
+                answer = stack.enter_context(asked)
+                answer.raise_for_status()
+            coming = answer.iter_bytes(_BLOCK_BYTES)
+            while True:
+                with self._patience.within(seconds):
+                    block = next(coming, None)
+                if block is None:
+                    return
+                yield block
+
     def json(self, path: str, *, max_bytes: int, seconds: float, silence: float = _SILENCE) -> object:
         """The same, read whole. Raises ChannelRefused when it is too long."""
         data = bytearray()
@@ -48,11 +65,16 @@ class ChannelLine:
 @contextlib.contextmanager
 def visiting(*, now: datetime) -> Iterator[ChannelLine]:
     """The channel of the settings. Raises ChannelUnreachable for whatever happens on the way."""
-    text = issue(channel_signer(), READER, {}, now=now, lasts=_LASTS)
-    base = f"{settings.BACKUP_CHANNEL['url']}/api/v1/channel"
-    headers = {"Authorization": f"Bearer {text}"}
+    base, began = f"{settings.BACKUP_CHANNEL['url']}/api/v1/channel", time.monotonic()
+
+    def allowed(request: httpx.Request) -> httpx.Request:
+        at = now + timedelta(seconds=time.monotonic() - began)  # a visit may outlast a pass
+        text = issue(channel_signer(), READER, {}, now=at, lasts=_LASTS)
+        request.headers["Authorization"] = f"Bearer {text}"
+        return request
+
     try:
-        with httpx.Client(base_url=base, headers=headers, timeout=_SILENCE) as client:
+        with httpx.Client(base_url=base, auth=allowed, timeout=_SILENCE) as client:
             yield ChannelLine(client)
     except (httpx.HTTPError, ValueError, RecursionError) as failed:
         raise ChannelUnreachable("Le canal de secours ne répond pas.") from failed

@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import httpx
 from django.conf import settings
 from django.db import transaction
 
+from dematmp.bids.alone import alone
 from dematmp.bids.assembly import put_headers
 from dematmp.bids.channel_evidence import take_attempts
 from dematmp.bids.channel_line import ChannelLine, visiting
@@ -44,7 +46,7 @@ from storage.stores import object_store
 
 log = logging.getLogger(__name__)
 _LIST_BYTES, _LIST_SECONDS = 512 * 1024**2, 120.0
-_BEGINS, _SLOWEST = 60.0, 256 * 1024  # seconds, then bytes per second: an object that comes slower is cut
+_MIB_SECONDS = 64.0  # an object of which no MiB comes meanwhile is cut: 16 kB/s
 CLOCKS = timedelta(seconds=5)  # by which its clock may differ from ours, the time of its answer aside
 
 
@@ -65,9 +67,9 @@ def pull(*, now: datetime, again: bool = False, evidence: bool = True) -> int:
     """Import what the backup channel holds: how many deposits are new. May run twice, may be killed anywhere.
 
     `again` fetches once more what came with other bytes than its record's; without `evidence`, what no
-    opening waits for is left to the next visit. Raises ChannelUnreachable, ChannelRefused (deposits that are
-    not what their record says, a clock that is not ours): what could be taken is, and only the openings
-    concerned wait.
+    opening waits for is left to the next visit. Raises ChannelUnreachable (bytes that do not come, too),
+    ChannelRefused (deposits that are not what their record says, a clock that is not ours): what could be
+    taken is, and only the openings concerned wait.
     """
     if not settings.BACKUP_CHANNEL["url"]:
         return 0
@@ -75,7 +77,7 @@ def pull(*, now: datetime, again: bool = False, evidence: bool = True) -> int:
         told_all, refusal, fresh = _list(line, now=now), None, 0
         try:
             fresh = _take_all(line, told_all, again=again, now=now)
-        except ChannelRefused as wrong:
+        except (ChannelRefused, ChannelUnreachable) as wrong:
             refusal = wrong
         # The visit is written: no dossier that is slow to come holds back an opening.
         if evidence:
@@ -87,13 +89,21 @@ def pull(*, now: datetime, again: bool = False, evidence: bool = True) -> int:
 
 
 def _take_all(line: ChannelLine, told_all: _Telling, *, again: bool, now: datetime) -> int:
-    """The deposits, then the visit of each consultation of which all is told. Raises ChannelRefused."""
-    fresh, refused, pending = 0, list[str](), set(told_all.pending)
+    """The deposits, then the visit of each consultation of which all is told.
+
+    Raises ChannelRefused, ChannelUnreachable.
+    """
+    fresh, cut, refused, pending = 0, 0, list[str](), set(told_all.pending)
     clock_ms = round(told_all.apart / timedelta(milliseconds=1))
     for told in told_all.deposits:
         try:
             known = _import(line, told, clock_ms=clock_ms, again=again, now=now)
         except _StillRecording:
+            pending |= _named(told)
+            continue
+        except (httpx.HTTPError, ChannelUnreachable) as away:
+            log.warning("un dépôt du canal de secours n'est pas venu : %r", away)
+            cut += 1
             pending |= _named(told)
             continue
         except UNREADABLE as bad:
@@ -116,7 +126,9 @@ def _take_all(line: ChannelLine, told_all: _Telling, *, again: bool, now: dateti
             "nôtre : ce qu'il dit de la date limite n'est pas cru."
         )
     lately = Consultation.objects.receiving(now=now - LATELY)
-    for consultation in lately.exclude(uuid__in=pending).order_by("pk"):
+    later = ChannelVisit.objects.filter(at__gt=told_all.at)  # of a visit that began after this one
+    told_of = lately.exclude(uuid__in=pending).exclude(pk__in=later.values("consultation"))
+    for consultation in told_of.order_by("pk"):
         count = consultation.bids.exclude(channel_key="").count()
         # Its answer ends what somebody answered for in its place.
         ChannelVisit.objects.update_or_create(
@@ -125,11 +137,13 @@ def _take_all(line: ChannelLine, told_all: _Telling, *, again: bool, now: dateti
         )
     if refused:
         raise ChannelRefused(f"{refused[0]} ({len(refused)} dépôt(s) à examiner)")
+    if cut:
+        raise ChannelUnreachable(f"Le canal de secours n'a pas donné tous les octets de {cut} dépôt(s).")
     return fresh
 
 
 class _StillRecording(Exception):
-    """The platform received the same deposit, and is making its bid."""
+    """The platform received the same deposit, and is making its bid; or another visit is bringing it."""
 
 
 def _named(told: Told) -> set[uuid.UUID]:
@@ -164,7 +178,7 @@ def _list(line: ChannelLine, *, now: datetime) -> _Telling:
 def _import(line: ChannelLine, told: Told, *, clock_ms: int, again: bool, now: datetime) -> int:
     """1 when this deposit is new here, else 0; a withdrawal made there since is noted.
 
-    Raises ChannelRefused, _StillRecording.
+    Raises ChannelRefused, ChannelUnreachable, HTTPError, _StillRecording.
     """
     deposit, withdrawn = uuid.UUID(str(told["deposit"])), told["withdrawn"]
     known = Bid.objects.filter(uuid=deposit).select_related("bidder", "consultation").first()
@@ -178,7 +192,10 @@ def _import(line: ChannelLine, told: Told, *, clock_ms: int, again: bool, now: d
         if known is None or received(record) < known.received_at:
             claim = Claim(told, record, *named)
             fresh = int(known is None)
-            known = _take(line, claim, clock_ms=clock_ms, again=again, now=now)
+            with alone("import", deposit) as is_alone:  # a visit may outlast a minute
+                if not is_alone:
+                    raise _StillRecording
+                known = _take(line, claim, clock_ms=clock_ms, again=again, now=now)
     take_withdrawal(known, told, now=now)
     settle(deposit, now=now)
     return fresh
@@ -215,8 +232,11 @@ def _fetch(line: ChannelLine, sealed: SealedObject) -> None:
     store, digest = object_store(), CompositeDigest(sealed.part_bytes)
 
     def blocks() -> Iterator[bytes]:
-        seconds = _BEGINS + sealed.size / _SLOWEST
-        for block in line.blocks(f"/objects/{sealed.envelope.uuid}/{sealed.name}", seconds=seconds):
+        path, left = f"/objects/{sealed.envelope.uuid}/{sealed.name}", sealed.size
+        for block in line.slow_blocks(path, seconds=_MIB_SECONDS):
+            left -= len(block)
+            if left < 0:  # else it could last for ever
+                raise ChannelUnreachable("Le canal de secours envoie plus d'octets qu'il n'en a annoncé.")
             digest.update(block)
             yield block
 

@@ -52,14 +52,14 @@ def is_reconciled(consultation: Consultation) -> bool:
 def reconcile_channel(consultation: Consultation, *, now: datetime) -> None:
     """Before an opening: what the channel received is among the others.
 
-    What is wrong with the deposits of another consultation holds back the opening of that one alone. Raises
-    ChannelUnreachable, ChannelRefused.
+    What is wrong with the deposits of another consultation, or does not come, holds back the opening of that
+    one alone. Raises ChannelUnreachable, ChannelRefused.
     """
     if is_reconciled(consultation):
         return
     try:
         pull(now=now, evidence=False)
-    except ChannelRefused:
+    except (ChannelRefused, ChannelUnreachable):
         if not is_reconciled(consultation):
             raise
     if not is_reconciled(consultation):
