@@ -7,6 +7,7 @@ No backup of the database takes this file back.
 import fcntl
 import logging
 import os
+from pathlib import Path
 
 from django.conf import settings
 
@@ -23,8 +24,8 @@ _SIZE_LINE = 1
 OR = " (« After restoring the database », deploy/UPGRADE.md, si elles sont perdues)"
 
 
-def _path() -> str:
-    return os.path.join(settings.SECRETS_DIR, _NAME)  # noqa: PTH118  (at each append, twice)
+def _path() -> Path:
+    return Path(settings.SECRETS_DIR) / _NAME
 
 
 def _text() -> str:

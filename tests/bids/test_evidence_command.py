@@ -52,7 +52,8 @@ def test_the_command_line_brings_what_each_server_knows_of_an_attempt(
     draft, token = ready(world, live_server, channel, tmp_path / "a")
     nothing, said = brought(live_server.url, tmp_path / "a", draft, token)
     assert "aucune tentative" in said
-    assert nothing == {"envois-refuses.json", "envois-refuses.pdf"}
+    refused = ("envois-refuses", "envois-refuses-secours")  # the channel is asked too
+    assert nothing == {f"{name}.{form}" for name in refused for form in ("json", "pdf")}
     speaker(world, live_server.url).upload(draft)
     deposit(speaker(world, NOWHERE), draft)
     assert went_by_backup(draft)

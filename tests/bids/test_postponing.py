@@ -145,7 +145,8 @@ def test_the_last_that_the_journal_says_of_a_deposit_counts_whatever_the_order_o
 ) -> None:
     finalised_just_late(world, tmp_path)
     bid = Bid.objects.get()
-    first = {"deposit": str(bid.uuid), "received": utc_text(bid.received_at), "late": True}
+    instants = {"received": utc_text(bid.received_at), "deadline": utc_text(bid.deadline)}
+    first = {"deposit": str(bid.uuid), **instants, "late": True}
     for late in (True, False):
         with transaction.atomic():
             append(
