@@ -30,11 +30,7 @@ def _path() -> Path:
 
 def _text() -> str:
     """What is kept. Raises OSError."""
-    descriptor = os.open(_path(), os.O_RDONLY)
-    try:
-        return os.pread(descriptor, _LIMIT, 0).decode(errors="replace")
-    finally:
-        os.close(descriptor)
+    return _path().read_bytes()[:_LIMIT].decode(errors="replace")
 
 
 def _size(note: str) -> int:
